@@ -1,0 +1,1 @@
+"""The command line: parse, call nxt, render. Installed as `nxt.cli`."""

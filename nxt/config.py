@@ -1,0 +1,176 @@
+"""YAML in, typed and checked data out: the one place where files written by people are read.
+
+Only plain data is accepted. Tags, aliases (which let a small file explode in memory) and repeated
+keys are errors; so are unknown keys, with the nearest valid key named.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Hashable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nxt.errors import ConfigError, suggestion
+
+if typing.TYPE_CHECKING:
+    import yaml
+
+_MAX_BYTES = 1 << 20
+T = TypeVar("T")
+
+
+def read_yaml(path: Path | str) -> dict[str, Any]:
+    """Read a YAML file that holds one mapping of plain data.
+
+    Raises:
+        ConfigError: if the file cannot be read, or is not such a file.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ConfigError(f"{path}: larger than 1 MiB; this is no nxt file")
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: a folder, where a YAML file was expected") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not a text file; a YAML file was expected") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, where: str) -> dict[str, Any]:
+    """Parse YAML text that holds one mapping; `where` names its origin in errors."""
+    import yaml
+
+    try:
+        data = yaml.load(text, Loader=_plain_loader())
+    except RecursionError:
+        raise ConfigError(f"{where}: nested too deeply; this is no nxt file") from None
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}:" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ConfigError(f"{where}:{line} not readable as plain YAML ({problem})") from None
+    if data is None:
+        raise ConfigError(f"{where}: empty; a YAML mapping was expected")
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise ConfigError(f"{where}: a mapping of names to values was expected")
+    return data
+
+
+def _plain_loader() -> type[yaml.SafeLoader]:
+    import yaml
+
+    class PlainLoader(yaml.SafeLoader):
+        """PyYAML's safe loader, minus aliases and repeated keys."""
+
+        def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+            if self.check_event(yaml.AliasEvent):
+                event = self.peek_event()
+                raise yaml.composer.ComposerError(None, None, "aliases are not allowed", event.start_mark)
+            return super().compose_node(parent, index)
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            repeated = next((key for key in keys if keys.count(key) > 1), None)
+            if repeated is not None:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {repeated!r} is given twice", node.start_mark
+                )
+            return super().construct_mapping(node, deep)
+
+    return PlainLoader
+
+
+def check_keys(data: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    """Raise ConfigError for the first key that is not known, naming the nearest one that is."""
+    names = list(known)
+    for key in data:
+        if key not in names:
+            near = suggestion(key, names) or f"; known keys: {', '.join(names)}"
+            raise ConfigError(f"{where}: unknown key {key!r}{near}")
+
+
+def from_mapping(cls: type[T], data: Mapping[str, Any], where: str) -> T:
+    """Build a dataclass from a mapping, converting and checking each value by its annotation.
+
+    Understood are bool, int, float, str, optional ones, and homogeneous tuples of them.
+
+    Raises:
+        ConfigError: for unknown or missing keys and values of another type.
+    """
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    check_keys(data, fields, where)
+    hints = typing.get_type_hints(cls)
+    values = {key: _convert(value, hints[key], f"{where}: {key}") for key, value in data.items()}
+    for name, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in values:
+            raise ConfigError(f"{where}: key {name!r} is missing")
+    return cls(**values)
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        return _convert(value, next(arg for arg in args if arg is not type(None)), where)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"{where}: a list was expected, not {value!r}")
+        return tuple(_convert(item, args[0], where) for item in value)
+    if hint is float and isinstance(value, str):  # YAML 1.1 takes 1e-4 for a string
+        try:
+            value = float(value)
+        except ValueError:
+            pass
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not hint:
+        noun = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}[hint]
+        raise ConfigError(f"{where}: {noun} was expected, not {value!r}")
+    return value
+
+
+def require(condition: bool, where: str, problem: str) -> None:
+    """Raise ConfigError(`where: problem`) unless the condition holds."""
+    if not condition:
+        raise ConfigError(f"{where}: {problem}")
+
+
+def to_mapping(value: Any) -> dict[str, Any]:
+    """Turn a dataclass into plain data for YAML or JSON (tuples become lists)."""
+    return {
+        field.name: list(item) if isinstance(item := getattr(value, field.name), tuple) else item
+        for field in dataclasses.fields(value)
+    }
+
+
+def dump_yaml(data: Mapping[str, Any]) -> str:
+    """Render plain data as YAML in the given order, short lists on one line."""
+    import yaml
+
+    return yaml.safe_dump(dict(data), sort_keys=False, default_flow_style=None, width=100, allow_unicode=True)
+
+
+def parse_settings(settings: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Read `section.key=value` settings into `{section: {key: value}}`.
+
+    Raises:
+        ConfigError: if a setting does not have that form.
+    """
+    result: dict[str, dict[str, Any]] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        section, dot, key = name.strip().partition(".")
+        if not (equals and dot and section and key and value.strip()):
+            raise ConfigError(f"--set {setting!r}: write section.key=value, such as proxy.epochs=3")
+        result.setdefault(section, {})[key] = parse_yaml(f"value: {value}", f"--set {setting}")["value"]
+    return result

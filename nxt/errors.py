@@ -1,0 +1,52 @@
+"""Every failure that a user can cause or cure.
+
+The command line turns an `NxtError` into one line on stderr and exit code 1, so each message says
+what is wrong, where, and what to do. Anything else that escapes is a defect in nxt.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class NxtError(Exception):
+    """Root of all errors that nxt raises on purpose."""
+
+
+class ConfigError(NxtError):
+    """A YAML file, a mapping or a `key=value` setting cannot be used."""
+
+
+class ArchError(NxtError):
+    """An architecture is not well formed, or no network has the given name."""
+
+
+class SpaceError(NxtError):
+    """A design space is not well formed, or it holds nothing inside the budget."""
+
+
+class BudgetError(NxtError):
+    """A budget such as `4.1G+-2%` cannot be read."""
+
+
+class DataError(NxtError):
+    """A data set is missing, unreadable or unusable."""
+
+
+class DeviceError(NxtError):
+    """A device was asked for that this machine does not have."""
+
+
+class CheckpointError(NxtError):
+    """A checkpoint is missing, damaged or belongs to something else."""
+
+
+class RunError(NxtError):
+    """A run directory cannot be created, read or continued."""
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Return `; did you mean X?` for the nearest of the known words, or an empty string."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""

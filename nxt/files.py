@@ -1,0 +1,56 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from nxt.errors import RunError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path`; on success sync it and rename it over `path`.
+
+    A reader, or a process killed at any moment, sees the old content or the new, never a part.
+
+    Raises:
+        RunError: if the file cannot be written (no space, no permission).
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written ({error.strerror})") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all. Raises RunError as `replacing` does."""
+    with replacing(path) as file:
+        file.write(text.encode("utf-8"))
+
+
+def create_run_directory(path: Path) -> Path:
+    """Create a run directory and return its absolute path.
+
+    Raises:
+        RunError: if it exists already, or cannot be created.
+    """
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        raise RunError(
+            f"{path}: exists already; choose another --out, or continue that run with --resume {path}"
+        ) from None
+    except OSError as error:
+        raise RunError(f"{path}: cannot be created ({error.strerror})") from None
+    return path.resolve()

@@ -1,0 +1,75 @@
+"""Pareto fronts of two objectives: a cost to keep low and an accuracy to get high. numpy only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Points = Sequence[tuple[float, float]]  # (cost, accuracy)
+
+
+def front(points: Points) -> list[int]:
+    """Return the indices of the points that no other point dominates, by rising cost.
+
+    A point dominates another if it costs no more, is no less accurate, and differs. Equal points do not
+    dominate each other, so all of them stay.
+
+    Raises:
+        ValueError: if a coordinate is not finite.
+    """
+    array = _array(points)
+    order = np.lexsort((-array[:, 1], array[:, 0]))
+    kept: list[int] = []
+    best = -np.inf
+    last: tuple[float, float] | None = None
+    for index in order:
+        cost, accuracy = array[index]
+        if accuracy > best or (cost, accuracy) == last:
+            kept.append(int(index))
+            best, last = accuracy, (cost, accuracy)
+    return kept
+
+
+def hypervolume(points: Points, reference: tuple[float, float]) -> float:
+    """Return the area that the points dominate below `reference` = (highest cost, lowest accuracy).
+
+    Points that are no better than the reference in both objectives add nothing.
+    """
+    array = _array(points)
+    cost_limit, accuracy_floor = reference
+    inside = array[(array[:, 0] < cost_limit) & (array[:, 1] > accuracy_floor)]
+    area, floor = 0.0, accuracy_floor
+    for cost, accuracy in inside[np.lexsort((-inside[:, 1], inside[:, 0]))]:
+        if accuracy > floor:
+            area += (cost_limit - cost) * (accuracy - floor)
+            floor = accuracy
+    return float(area)
+
+
+def knee(points: Points) -> int:
+    """Return the index of the front's elbow: the point farthest above the line between the front's ends.
+
+    Both objectives are scaled to the front's range. With fewer than three members on the front there is
+    no elbow, and the most accurate point is returned.
+
+    Raises:
+        ValueError: if there are no points, or a coordinate is not finite.
+    """
+    members = front(points)
+    if not members:
+        raise ValueError("no points")
+    array = _array(points)[members]
+    if len(members) < 3:
+        return members[int(np.argmax(array[:, 1]))]
+    span = array.max(axis=0) - array.min(axis=0)
+    scaled = (array - array.min(axis=0)) / np.where(span > 0, span, 1)
+    return members[int(np.argmax(scaled[:, 1] - scaled[:, 0]))]
+
+
+def _array(points: Points) -> NDArray[np.float64]:
+    array = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+    if not np.isfinite(array).all():
+        raise ValueError("points must be finite")
+    return array

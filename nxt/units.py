@@ -1,0 +1,49 @@
+"""Counts with unit suffixes: `4.1G` <-> 4_100_000_000. Powers of 1000, never of 1024."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+from nxt.errors import BudgetError
+
+_FACTORS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
+_COUNT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-z]*)")
+
+
+def parse_count(text: str) -> int:
+    """Read a positive count: digits, an optional fraction, an optional K, M, G (or B) or T.
+
+    Raises:
+        BudgetError: for signs, `nan`, unknown suffixes, zero, and anything past 1000 T.
+    """
+    match = _COUNT.fullmatch(text.strip())
+    suffix = match.group(2).upper() if match else ""
+    if match is None or suffix not in _FACTORS:
+        raise BudgetError(f"{text!r} is not a count; write a positive number with K, M, G or T, such as 4.1G")
+    value = int(Decimal(match.group(1)) * _FACTORS[suffix])
+    if not 0 < value <= 10**15:
+        raise BudgetError(f"{text!r} is out of range; a count lies between 1 and 1000T")
+    return value
+
+
+def format_count(value: float, digits: int = 3) -> str:
+    """Render a count for people: 4_089_184_256 -> `4.09G`, with the given significant digits."""
+    for suffix in ("T", "G", "M", "K"):
+        factor = _FACTORS[suffix]
+        if abs(value) >= factor:
+            scaled = value / factor
+            decimals = max(0, digits - len(str(int(abs(scaled)))))
+            return f"{scaled:.{decimals}f}{suffix}"
+    return f"{value:.0f}"
+
+
+def format_seconds(seconds: float) -> str:
+    """Render a duration for people: `48s`, `4m 07s`, `3h 12m`."""
+    total = round(seconds)
+    if total < 60:
+        return f"{total}s"
+    minutes, rest = divmod(total, 60)
+    if minutes < 60:
+        return f"{minutes}m {rest:02d}s"
+    return f"{minutes // 60}h {minutes % 60:02d}m"
