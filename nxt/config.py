@@ -80,9 +80,7 @@ def _plain_loader() -> type[yaml.SafeLoader]:
             keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
             repeated = next((key for key in keys if keys.count(key) > 1), None)
             if repeated is not None:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {repeated!r} is given twice", node.start_mark
-                )
+                raise yaml.constructor.ConstructorError(None, None, f"key {repeated!r} is given twice", node.start_mark)
             return super().construct_mapping(node, deep)
 
     return PlainLoader

@@ -121,9 +121,7 @@ def _blocks(spec: ArchSpec, stage: Stage, side: int) -> tuple[Cost, Cost, int]:
     pools_after = spec.avd and not spec.avd_first and stage.stride > 1
     mid, width = stage.bottleneck, stage.width
     first = (
-        _conv(stage.in_width, mid, 1, side)
-        + _spatial(stage, side if pools_after else out)
-        + _conv(mid, width, 1, out)
+        _conv(stage.in_width, mid, 1, side) + _spatial(stage, side if pools_after else out) + _conv(mid, width, 1, out)
     )
     if spec.shortcut and (stage.stride > 1 or stage.in_width != width):
         first += _conv(stage.in_width, width, 1, out)

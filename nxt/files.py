@@ -26,7 +26,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise RunError(f"{path}: cannot be written ({error.strerror})") from None
     finally:

@@ -1,0 +1,205 @@
+"""Design spaces: which networks a search may choose from, read from YAML.
+
+A space fixes some properties of a network and lists the values of the others. The widths double from stage
+to stage (ResNeXt sec. 3.1), so the stage base width decides all of them. A `Point` is one value index per axis;
+depths come first.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import nxt
+from nxt.arch import EXPANSION, SCHEMA, ArchSpec
+from nxt.config import check_keys, read_yaml, require
+from nxt.errors import ArchError, ConfigError, SpaceError, suggestion
+
+Point = tuple[int, ...]
+DEFAULT = "imagenet"
+_NETWORK = ("stem", "stem_width", "avd", "avd_first", "avg_down", "shortcut")
+_AXES = ("width", "cardinality", "base_width", "radix", *_NETWORK[1:])
+_MAX_POINTS = 10**8
+
+
+@dataclass(frozen=True)
+class Space:
+    """A set of architectures.
+
+    `depths` has the possible numbers of blocks for each stage; `axes` the possible values of each other
+    property; `fixed` the properties that all networks share. A `stem_width` of "width" follows the stage base width.
+    `bottleneck` bounds cardinality x base width relative to the stage base width: 1 in ResNet, 2 in ResNeXt-50 32x4d.
+    """
+
+    name: str
+    about: str
+    depths: tuple[tuple[int, ...], ...]
+    axes: Mapping[str, tuple[Any, ...]]
+    fixed: Mapping[str, Any]
+    bottleneck: tuple[float, float] = (0, math.inf)
+
+    @property
+    def axis_names(self) -> list[str]:
+        """Names of all axes, in the order of a Point."""
+        return [f"depth{s + 1}" for s in range(len(self.depths))] + list(self.axes)
+
+    @property
+    def axis_values(self) -> list[tuple[Any, ...]]:
+        """Values of all axes, in the order of a Point."""
+        return [*self.depths, *self.axes.values()]
+
+    @cached_property
+    def size(self) -> int:
+        """Exact number of architectures: combinations that make a network."""
+        return len(self.configs) * math.prod(len(values) for values in self.depths)
+
+    @cached_property
+    def configs(self) -> dict[Point, ArchSpec]:
+        """Every valid choice along the other axes, with its network of one block per stage."""
+        choices = itertools.product(*(range(len(values)) for values in self.axes.values()))
+        found: dict[Point, ArchSpec] = {}
+        for choice in choices:
+            try:
+                spec = self._spec((1,) * len(self.depths), choice)
+            except ArchError:
+                continue
+            ratio = spec.cardinality[0] * spec.base_width[0] * EXPANSION / spec.widths[0]
+            if self.bottleneck[0] <= ratio <= self.bottleneck[1]:
+                found[choice] = spec
+        return found
+
+    def spec(self, point: Point) -> ArchSpec:
+        """Return the architecture at a point.
+
+        Raises:
+            ArchError: if that combination makes no network.
+        """
+        stages = len(self.depths)
+        depths = tuple(values[i] for values, i in zip(self.depths, point[:stages], strict=True))
+        return self._spec(depths, point[stages:])
+
+    def _spec(self, depths: tuple[int, ...], choice: Point) -> ArchSpec:
+        values = {name: self.axes[name][i] for name, i in zip(self.axes, choice, strict=True)}
+        values = {**self.fixed, **values}
+        width = values.pop("width")
+        if values.get("stem_width") == "width":
+            values["stem_width"] = width
+        widths = tuple(EXPANSION * width << s for s in range(len(depths)))
+        return ArchSpec(depths=depths, widths=widths, **values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plain data from which `from_dict` makes an equal space."""
+        axes: dict[str, Any] = {"depths": [list(values) for values in self.depths]}
+        axes |= {name: list(values) for name, values in self.axes.items()}
+        data = {"schema": SCHEMA, "about": self.about, "network": dict(self.fixed), "axes": axes}
+        return data if self.bottleneck[1] == math.inf else {**data, "bottleneck": list(self.bottleneck)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], name: str, where: str) -> Space:
+        """Build a space from plain data.
+
+        Raises:
+            ConfigError: for unknown keys and values of a wrong kind.
+            SpaceError: if no combination makes a network, or there are more than 10^8.
+        """
+        check_keys(data, ("schema", "about", "network", "axes", "bottleneck"), where)
+        require(data.get("schema", SCHEMA) == SCHEMA, where, f"schema {data.get('schema')!r} is not known")
+        fixed, axes = data.get("network", {}), data.get("axes")
+        require(isinstance(fixed, dict), f"{where}: network", "a mapping was expected")
+        require(isinstance(axes, dict), f"{where}: axes", "a mapping of axis names to values was expected")
+        check_keys(fixed, (*_NETWORK, *_AXES), f"{where}: network")
+        check_keys(axes, ("depths", *_AXES), f"{where}: axes")
+        depths = axes.get("depths")
+        require(
+            isinstance(depths, list) and bool(depths), f"{where}: depths", "one list of depths per stage was expected"
+        )
+        named = {key: _values(value, f"{where}: {key}") for key, value in axes.items() if key != "depths"}
+        for key in ("width", "cardinality", "base_width"):
+            require(key in named or key in fixed, where, f"axis {key!r} is missing")
+        space = cls(
+            name=name,
+            about=str(data.get("about", "")).strip(),
+            depths=tuple(_values(value, f"{where}: depths, stage {s + 1}") for s, value in enumerate(depths)),
+            axes={key: named[key] for key in _AXES if key in named},
+            fixed=dict(fixed),
+            bottleneck=_ratio(data["bottleneck"], f"{where}: bottleneck") if "bottleneck" in data else (0, math.inf),
+        )
+        combinations = math.prod(len(values) for values in space.axis_values)
+        if combinations > _MAX_POINTS:
+            raise SpaceError(f"{where}: {combinations:.2g} combinations; at most 1e8 can be counted, shorten an axis")
+        _check_networks(space, where)
+        return space
+
+
+def load_space(name_or_path: str) -> Space:
+    """Load a space that comes with nxt, by name, or from a YAML file.
+
+    Raises:
+        SpaceError: if there is no such space.
+        ConfigError: as `Space.from_dict` does.
+    """
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        path = spaces_folder() / f"{name_or_path}.yaml"
+        if not path.is_file():
+            known = sorted(file.stem for file in spaces_folder().glob("*.yaml"))
+            near = suggestion(name_or_path, known) or f"; known are {', '.join(known)}, or give a YAML file"
+            raise SpaceError(f"no space is called {name_or_path!r}{near}")
+    return Space.from_dict(read_yaml(path), path.stem, str(path))
+
+
+def spaces_folder() -> Path:
+    """Return the folder of the spaces that come with nxt: inside the installed package, or beside it in a checkout."""
+    package = Path(nxt.__file__).parent
+    inside = package / "search_spaces"
+    return inside if inside.is_dir() else package.parent / "search_spaces"
+
+
+def _values(value: Any, where: str) -> tuple[Any, ...]:
+    """Read the values of an axis: a list, or `{from, to, step}` with both ends included."""
+    if isinstance(value, dict):
+        check_keys(value, ("from", "to", "step"), where)
+        numbers = [value.get("from"), value.get("to"), value.get("step", 1)]
+        require(
+            all(type(n) is int and 0 <= n <= 10**6 for n in numbers), where, "from, to and step must be whole numbers"
+        )
+        low, high, step = numbers
+        require(step > 0 and low <= high, where, "from must not exceed to, and step must be positive")
+        value = list(range(low, high + 1, step))
+    require(isinstance(value, list) and bool(value), where, "a list of values was expected")
+    require(all(type(v) in (int, bool) for v in value), where, "only whole numbers, or true and false, are possible")
+    require(len(value) <= 10**4 and len(set(value)) == len(value), where, "values must be distinct")
+    return tuple(sorted(value))
+
+
+def _ratio(value: Any, where: str) -> tuple[float, float]:
+    numbers = isinstance(value, list) and len(value) == 2 and all(type(v) in (int, float) for v in value)
+    require(
+        numbers and 0 <= value[0] <= value[1] < math.inf, where, "two rising numbers were expected, such as [0.5, 4]"
+    )
+    return float(value[0]), float(value[1])
+
+
+def _check_networks(space: Space, where: str) -> None:
+    """Raise unless at least one combination makes a network; say why the first one does not."""
+    try:
+        empty = not space.configs
+    except TypeError as error:
+        raise ConfigError(f"{where}: network: a value of a wrong kind ({error})") from None
+    if empty:
+        try:
+            space.spec((0,) * len(space.axis_names))
+            problem = "all are outside the bottleneck ratio"
+        except ArchError as error:
+            problem = str(error)
+        raise SpaceError(f"{where}: no combination of the axes makes a network ({problem})")
+    deepest = tuple(values[-1] for values in space.depths)
+    try:
+        next(iter(space.configs.values())).replace(depths=deepest)
+    except ArchError as error:
+        raise ConfigError(f"{where}: {error}") from None
