@@ -109,7 +109,8 @@ class Space:
         """
         check_keys(data, ("schema", "about", "network", "axes", "bottleneck"), where)
         require(data.get("schema", SCHEMA) == SCHEMA, where, f"schema {data.get('schema')!r} is not known")
-        fixed, axes = data.get("network", {}), data.get("axes")
+        fixed: Any = data.get("network", {})
+        axes: Any = data.get("axes")
         require(isinstance(fixed, dict), f"{where}: network", "a mapping was expected")
         require(isinstance(axes, dict), f"{where}: axes", "a mapping of axis names to values was expected")
         check_keys(fixed, (*_NETWORK, *_AXES), f"{where}: network")

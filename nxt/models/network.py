@@ -60,7 +60,7 @@ class Bottleneck(nn.Module):
         out = self.bn3(self.conv3(out))
         if self.shortcut:
             out += x if self.downsample is None else self.downsample(x)
-        return self.relu(out)
+        return self.relu(out)  # type: ignore[no-any-return]
 
 
 class Network(nn.Module):
