@@ -169,7 +169,7 @@ class ArchSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data; values equal at every stage are given once."""
-        data = to_mapping(self)
+        data: dict[str, Any] = to_mapping(self)
         for name in ("cardinality", "base_width"):
             if len(set(data[name])) == 1:
                 data[name] = data[name][0]

@@ -98,7 +98,7 @@ def check_keys(data: Mapping[str, Any], known: Iterable[str], where: str) -> Non
 def from_mapping(cls: type[T], data: Mapping[str, Any], where: str) -> T:
     """Build a dataclass from a mapping, converting and checking each value by its annotation.
 
-    Understood are bool, int, float, str, optional ones, and homogeneous tuples of them.
+    Understood are bool, int, float, str, optional ones, homogeneous tuples of them, and nested dataclasses.
 
     Raises:
         ConfigError: for unknown or missing keys and values of another type.
@@ -116,6 +116,10 @@ def from_mapping(cls: type[T], data: Mapping[str, Any], where: str) -> T:
 
 def _convert(value: Any, hint: Any, where: str) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where}: a mapping was expected, not {value!r}")
+        return from_mapping(hint, value, where)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in args:
             return None
@@ -143,12 +147,21 @@ def require(condition: bool, where: str, problem: str) -> None:
         raise ConfigError(f"{where}: {problem}")
 
 
-def to_mapping(value: Any) -> dict[str, Any]:
-    """Turn a dataclass into plain data for YAML or JSON (tuples become lists)."""
-    return {
-        field.name: list(item) if isinstance(item := getattr(value, field.name), tuple) else item
-        for field in dataclasses.fields(value)
-    }
+def to_mapping(value: Any) -> Any:
+    """Turn a dataclass into plain data for YAML or JSON: nested ones become mappings, tuples become lists."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_mapping(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return base with the changes laid over it, mapping by mapping."""
+    result = dict(base)
+    for key, value in changes.items():
+        below = result.get(key)
+        both = isinstance(below, dict) and isinstance(value, dict)
+        result[key] = merged(below, value) if both else value  # type: ignore[arg-type]
+    return result
 
 
 def dump_yaml(data: Mapping[str, Any]) -> str:
@@ -158,17 +171,20 @@ def dump_yaml(data: Mapping[str, Any]) -> str:
     return yaml.safe_dump(dict(data), sort_keys=False, default_flow_style=None, width=100, allow_unicode=True)
 
 
-def parse_settings(settings: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Read `section.key=value` settings into `{section: {key: value}}`.
+def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
+    """Read settings such as `proxy.epochs=3` into nested mappings: `{"proxy": {"epochs": 3}}`.
 
     Raises:
         ConfigError: if a setting does not have that form.
     """
-    result: dict[str, dict[str, Any]] = {}
+    result: dict[str, Any] = {}
     for setting in settings:
-        name, equals, value = setting.partition("=")
-        section, dot, key = name.strip().partition(".")
-        if not (equals and dot and section and key and value.strip()):
-            raise ConfigError(f"--set {setting!r}: write section.key=value, such as proxy.epochs=3")
-        result.setdefault(section, {})[key] = parse_yaml(f"value: {value}", f"--set {setting}")["value"]
+        name, equals, text = setting.partition("=")
+        keys = name.strip().split(".")
+        if not (equals and text.strip() and all(keys)):
+            raise ConfigError(f"--set {setting!r}: write key=value, such as lr=0.05 or proxy.epochs=3")
+        value: Any = parse_yaml(f"value: {text}", f"--set {setting}")["value"]
+        for key in reversed(keys):
+            value = {key: value}
+        result = merged(result, value)
     return result

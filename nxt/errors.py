@@ -38,6 +38,10 @@ class DeviceError(NxtError):
     """A device was asked for that this machine does not have."""
 
 
+class DivergedError(NxtError):
+    """A training's loss is no longer a finite number."""
+
+
 class CheckpointError(NxtError):
     """A checkpoint is missing, damaged or belongs to something else."""
 

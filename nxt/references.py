@@ -1,7 +1,7 @@
 """The papers' own templates inside a budget: what a search has to beat.
 
-Each family is one rule for the bottleneck; depths follow a published pattern (3-4-6-3 of ResNet-50, 3-4-23-3, ...;
-three each where there are not four stages) and the stage base width is 64, or they come as near to that as the budget lets.
+Each family is one rule for the bottleneck. Depths follow a published pattern (3-4-6-3 of ResNet-50, 3-4-23-3, ...;
+three each where there are not four stages) and the stage base width is 64, or as near to both as the budget lets.
 """
 
 from __future__ import annotations

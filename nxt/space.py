@@ -60,17 +60,19 @@ class Space:
 
     @cached_property
     def configs(self) -> dict[Point, ArchSpec]:
-        """Every valid choice along the other axes, with its network of one block per stage."""
+        """Every choice along the other axes that makes a distinct network, with that network at one block per stage."""
         choices = itertools.product(*(range(len(values)) for values in self.axes.values()))
         found: dict[Point, ArchSpec] = {}
+        known: set[str] = set()
         for choice in choices:
             try:
                 spec = self._spec((1,) * len(self.depths), choice)
             except ArchError:
                 continue
             ratio = spec.cardinality[0] * spec.base_width[0] * EXPANSION / spec.widths[0]
-            if self.bottleneck[0] <= ratio <= self.bottleneck[1]:
+            if self.bottleneck[0] <= ratio <= self.bottleneck[1] and spec.fingerprint not in known:
                 found[choice] = spec
+                known.add(spec.fingerprint)
         return found
 
     def spec(self, point: Point) -> ArchSpec:

@@ -1,0 +1,149 @@
+"""Image classification data: what it is, where it comes from, and how it is split.
+
+Images are decoded once, cropped square and kept as uint8, (N, 3, S, S); augmentation happens later, in batches, on
+the training device. Selection (in searches, and of the best checkpoint) uses a validation split; the test split
+is read by evaluation only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nxt.errors import DataError, suggestion
+
+VAL_SHARE, VAL_MOST = 0.2, 10_000  # share of the training images held out for selection, and the most of them
+SPLIT_SEED = 0  # one split for all runs: an image that selected a network never trains it
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images (N, 3, S, S) uint8 with their labels (N,) int64."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set in memory. `test` is None unless it was asked for."""
+
+    source: str
+    classes: tuple[str, ...]
+    mean: tuple[float, float, float]  # per channel, of values in 0..1
+    std: tuple[float, float, float]
+    mirror: bool  # whether a mirrored image keeps its class
+    train: Split
+    val: Split
+    test: Split | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set comes from: labels first, images when they are wanted.
+
+    `labels` and `images` take the split's name, "train" or "test" (and "val" if `has_val`). `images` takes the
+    indices to decode and the side in pixels, and returns (n, 3, side, side) uint8; a source whose images are
+    smaller than asked for may return them as they are.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    mirror: bool
+    size: int | None  # natural training size in pixels; None: the network's own
+    has_val: bool
+    labels: Callable[[str], NDArray[np.int64]]
+    images: Callable[[str, NDArray[np.int64], int], NDArray[np.uint8]]
+
+
+def open_source(text: str, download: bool = False) -> Source:
+    """Open the data set that `digits`, `cifar10`, `cifar10:PATH` or `folder:PATH` names. Reads no images yet.
+
+    Raises:
+        DataError: if there is no such data set, or it is not usable.
+    """
+    from nxt.data import sources
+
+    kind, _, path = text.partition(":")
+    known: dict[str, Callable[[], Source]] = {
+        "digits": sources.digits,
+        "cifar10": partial(sources.cifar10, path, download),
+        "folder": partial(sources.folder, path),
+    }
+    if kind not in known or (kind == "digits" and path):
+        near = suggestion(kind, known) or "; known are digits, cifar10, cifar10:PATH and folder:PATH"
+        raise DataError(f"no data set is called {text!r}{near}")
+    return known[kind]()
+
+
+def load_train(source: Source, side: int, share: float = 1.0) -> Dataset:
+    """Load the training and validation splits at the given side in pixels.
+
+    Args:
+        source: Where from.
+        side: Side of the stored images; smaller sources keep their own.
+        share: Share of the training images to train on, the same for every class. Held-out images are then used
+            for validation until there are as many of them as training images, so that a small share is judged by
+            no more noise than it has to be.
+
+    Raises:
+        DataError: if images cannot be read, or do not fit into memory.
+    """
+    labels = source.labels("train")
+    everything = np.arange(len(labels))
+    held = everything[:0]
+    kept = everything
+    if not source.has_val:
+        held, kept = _divide(everything, labels, min(VAL_SHARE, VAL_MOST / len(labels)))
+    if share < 1:
+        kept, unused = _divide(kept, labels, share)
+        missing = min(VAL_MOST, len(kept)) - len(held)
+        if not source.has_val and missing < 0:
+            held, _ = _divide(held, labels, max(len(kept), 500) / len(held))
+        elif not source.has_val and missing > 0 and len(unused):
+            extra, _ = _divide(unused, labels, missing / len(unused))
+            held = np.union1d(held, extra)
+    train = Split(source.images("train", kept, side), labels[kept])
+    val = load_split(source, "val", side) if source.has_val else Split(source.images("train", held, side), labels[held])
+    return Dataset(source.name, source.classes, source.mean, source.std, source.mirror, train, val)
+
+
+def load_split(source: Source, name: str, side: int) -> Split:
+    """Load one whole split, "test" or "val". Errors as for `load_train`."""
+    labels = source.labels(name)
+    return Split(source.images(name, np.arange(len(labels)), side), labels)
+
+
+def _divide(
+    rows: NDArray[np.int64], labels: NDArray[np.int64], share: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Divide rows in two: the given share of every class, and the rest."""
+    inside, outside = stratified(labels[rows], min(1.0, share), SPLIT_SEED)
+    return rows[inside], rows[outside]
+
+
+def stratified(labels: NDArray[np.int64], share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split indices in two: the given share of every class (at least one image), and the rest. Both are sorted."""
+    rng = np.random.default_rng([seed, 0x5EED])
+    chosen = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        count = min(len(members), max(1, round(len(members) * share)))
+        chosen.append(rng.permutation(members)[:count])
+    inside = np.sort(np.concatenate(chosen))
+    return inside, np.setdiff1d(np.arange(len(labels)), inside)
+
+
+def check_classes(names: Sequence[str], where: str) -> None:
+    """Raise DataError unless there are at least two classes."""
+    if len(names) < 2:
+        raise DataError(f"{where}: {len(names)} class folder(s) with images; classification needs at least two")

@@ -1,0 +1,100 @@
+"""The proxy: a declared transform of architecture and data that makes a trial cheap.
+
+What is trained in a search is the transformed network; fingerprint, costs and every file handed out belong to the
+architecture itself. The transform is written into run.yaml, and accuracies under different proxies are never
+compared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nxt.arch import EXPANSION, STEMS, ArchSpec
+from nxt.config import from_mapping, merged, read_yaml, require
+from nxt.errors import ArchError
+
+FOLDER = Path(__file__).with_name("proxies")
+_TRIES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proxy:
+    """How to shrink a trial.
+
+    Raises:
+        ConfigError: for values out of range.
+    """
+
+    about: str = ""
+    size: int | None = None  # largest image side in pixels; smaller where the data's own is smaller
+    stem: str = "auto"  # "auto": 3x3 for images up to 64 px, else the network's own
+    width: float = 1.0  # multiplier of all widths
+    share: float = 1.0  # of the training images
+    epochs: int = 9
+    recipe: str = "proxy"
+
+    def __post_init__(self) -> None:
+        where = "proxy"
+        require(self.size is None or 4 <= self.size <= 4096, where, f"size is {self.size}; it lies in 4..4096 pixels")
+        known = ("auto", *STEMS)
+        require(self.stem in known, where, f"stem is {self.stem!r}, not one of {', '.join(known)}")
+        require(0 < self.width <= 1, where, f"width is {self.width}; it lies in (0, 1]")
+        require(0 < self.share <= 1, where, f"share is {self.share}; it lies in (0, 1]")
+        require(1 <= self.epochs <= 10_000, where, f"epochs is {self.epochs}; it lies in 1..10000")
+
+    def image_size(self, natural: int | None, spec: ArchSpec) -> int:
+        """Return the image side to train at. `natural` is the data's own, None where it follows the network."""
+        limits = [side for side in (self.size, natural) if side is not None]
+        return min(limits) if limits else spec.size
+
+    def apply(self, spec: ArchSpec, size: int) -> ArchSpec:
+        """Return the network to train in place of an architecture, on images of the given side.
+
+        All widths keep their ratios. Base widths are rounded, then raised where needed to the next one that makes a
+        network (whole groups that the radix divides, attention channels that the cardinality divides).
+
+        Raises:
+            ArchError: if no base width near the scaled one makes a network.
+        """
+        stem = self.stem
+        if stem == "auto":
+            stem = "cifar" if size <= 64 else spec.stem
+        if self.width == 1:
+            return spec.replace(stem=stem)
+        unit = math.gcd(*spec.widths) // EXPANSION  # stage widths are 4 * unit * ratio
+        ratios = [width // (EXPANSION * unit) for width in spec.widths]
+        scaled_unit = max(1, round(unit * self.width))
+        stem_width = max(2, 2 * round(spec.stem_width * self.width / 2))
+        steps = [_step(spec.radix, ratio, ratios[0]) for ratio in ratios]
+        base = [max(1, round(d * self.width / step)) for d, step in zip(spec.base_width, steps, strict=True)]
+        for extra in range(_TRIES):
+            try:
+                return spec.replace(
+                    stem=stem,
+                    stem_width=stem_width,
+                    widths=tuple(EXPANSION * scaled_unit * ratio for ratio in ratios),
+                    base_width=tuple(step * (d + extra) for d, step in zip(base, steps, strict=True)),
+                )
+            except ArchError as error:
+                problem = error
+        raise ArchError(f"{spec.name} cannot be shrunk to {self.width} of its width: {problem}")
+
+
+def load_proxy(source: str, overrides: Mapping[str, Any]) -> Proxy:
+    """Load the default proxy of a data source (by the part before the colon), with single values replaced.
+
+    Raises:
+        ConfigError: for unknown keys and values out of range.
+    """
+    kind = source.partition(":")[0]
+    return from_mapping(Proxy, merged(read_yaml(FOLDER / f"{kind}.yaml"), overrides), "proxy")
+
+
+def _step(radix: int, ratio: int, first: int) -> int:
+    """Smallest base width whose group width at a stage (times ratio / first) is whole and divisible by the radix."""
+    splits = max(1, radix) * first
+    return splits // math.gcd(splits, ratio)

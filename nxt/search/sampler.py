@@ -1,0 +1,115 @@
+"""Optuna samplers confined to a budget: whatever they propose is moved to a feasible architecture not tried yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, IntDistribution
+from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from nxt.errors import ConfigError, suggestion
+from nxt.feasible import FeasibleSet
+from nxt.space import Point, Space
+
+# What proposes, by name: seed -> sampler. "random" has none: every proposal is a uniform feasible draw.
+SAMPLERS: dict[str, Callable[[int], BaseSampler] | None] = {
+    "tpe": lambda seed: TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=10),
+    "nsga2": lambda seed: NSGAIISampler(seed=seed, population_size=20),
+    "random": None,
+}
+
+
+class ExhaustedError(Exception):
+    """Every feasible architecture has been tried."""
+
+
+class FeasibleSampler(BaseSampler):
+    """Proposes the references first, then what another sampler says, moved to the nearest feasible point not tried.
+
+    A point's axes are integer parameters (positions in the axes' value lists), so that samplers see their order.
+    What the study records, and the sampler learns from, is the point after the move.
+
+    Args:
+        feasible: The architectures to choose from.
+        first: Points to propose before anything else.
+        name: A key of SAMPLERS.
+        seed: With the trial's number it decides each proposal, so that a continued study goes on as it would have.
+
+    Raises:
+        ConfigError: if there is no such sampler.
+    """
+
+    def __init__(self, feasible: FeasibleSet, first: Sequence[Point], name: str, seed: int) -> None:
+        if name not in SAMPLERS:
+            near = suggestion(name, SAMPLERS) or f"; known are {', '.join(SAMPLERS)}"
+            raise ConfigError(f"no sampler is called {name!r}{near}")
+        self.feasible, self.first, self.seed = feasible, first, seed
+        self._make = SAMPLERS[name]
+        self.distributions = distributions(feasible.space)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return all axes: points are proposed whole."""
+        return self.distributions
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Propose a point.
+
+        Raises:
+            ExhaustedError: if all feasible points have been tried.
+        """
+        names = self.feasible.space.axis_names
+        point = self._propose(study, trial, search_space)
+        return dict(zip(names, point, strict=True))
+
+    def _propose(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> Point:
+        taken = tried(study, self.feasible.space)
+        for point in self.first:
+            if point not in taken:
+                return point
+        if len(taken) >= len(self.feasible):
+            raise ExhaustedError
+        rng = np.random.default_rng([self.seed, trial.number])
+        wanted = self.feasible.draw(rng)
+        if self._make is not None:
+            sampler = self._make(int(rng.integers(2**31)))
+            proposal = sampler.sample_relative(study, trial, search_space)
+            if proposal:
+                wanted = tuple(int(proposal[name]) for name in self.feasible.space.axis_names)
+        if wanted in self.feasible and wanted not in taken:
+            return wanted
+        nearest = self.feasible.nearest(wanted, taken)
+        if nearest is None:
+            raise ExhaustedError
+        return nearest
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Never needed: every axis is part of the relative space, except those with one value."""
+        raise NotImplementedError(param_name)
+
+
+def distributions(space: Space) -> dict[str, BaseDistribution]:
+    """Return one integer distribution per axis: the position in its list of values."""
+    return {
+        name: IntDistribution(0, len(values) - 1)
+        for name, values in zip(space.axis_names, space.axis_values, strict=True)
+    }
+
+
+def tried(study: Study, space: Space) -> set[Point]:
+    """Return the points of all trials of a study, however they ended, but for those that never got a whole point."""
+    names = space.axis_names
+    states = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+    trials = study.get_trials(deepcopy=False, states=states)
+    return {tuple(t.params[name] for name in names) for t in trials if all(name in t.params for name in names)}
+
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)

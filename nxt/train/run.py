@@ -1,0 +1,173 @@
+"""A full training as a run directory: metrics, checkpoints, and exact continuation."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nxt.arch import ArchSpec
+from nxt.config import dump_yaml, read_yaml, to_mapping
+from nxt.data.dataset import Dataset, load_train, open_source
+from nxt.errors import CheckpointError, RunError
+from nxt.files import create_run_directory, write_text
+from nxt.models.network import build
+from nxt.train import checkpoint as checkpoints
+from nxt.train.checkpoint import Checkpoint
+from nxt.train.loop import EpochReport, Trainer
+from nxt.train.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest:
+    """What to train, on what, how, and where the results go."""
+
+    spec: ArchSpec
+    data: str
+    size: int | None  # image side in pixels; None: the data's own, or the network's
+    recipe: Recipe
+    seed: int
+    out: Path
+    download: bool = False
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """The outcome: the run directory, the last epoch's report, and the best validation accuracy with its epoch."""
+
+    out: Path
+    last: EpochReport
+    best_accuracy: float
+    best_epoch: int
+
+
+def train(
+    request: TrainRequest, device: torch.device, on_epoch: Callable[[EpochReport], None], resume: bool = False
+) -> TrainResult:
+    """Train to the end of the recipe, with a checkpoint after every epoch.
+
+    Args:
+        request: What was asked.
+        device: Where to compute.
+        on_epoch: Called after every epoch.
+        resume: Go on from `checkpoints/last.pt` of an existing run.
+
+    Raises:
+        RunError: if the run directory exists (or, to resume, does not) or cannot be written.
+        DataError, DivergedError: as the data and the training do.
+        CheckpointError: if the checkpoint is damaged or of another architecture.
+    """
+    source = open_source(request.data, request.download)
+    size = request.size or source.size or request.spec.size
+    previous = _previous(request) if resume else None
+    out = request.out.resolve() if resume else create_run_directory(request.out)
+    data = load_train(source, round(size / request.recipe.eval_crop))
+    torch.manual_seed(request.seed)
+    network = build(request.spec, len(data.classes))
+    if request.recipe.zero_last_gamma:
+        network.zero_last_gamma()
+    trainer = Trainer(network, data, request.recipe, size, device, request.seed)
+    metrics: list[dict[str, Any]] = []
+    if previous is not None:
+        _restore(trainer, previous)
+        metrics = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()][: previous.epoch]
+    else:
+        (out / "checkpoints").mkdir()
+        write_text(out / "run.yaml", dump_yaml(_record(request, size, device)))
+    while trainer.epoch < request.recipe.epochs:
+        report = trainer.run_epoch()
+        metrics.append({**to_mapping(report), "time": round(time.time(), 3)})
+        _store(out, request, data, size, trainer, metrics)
+        on_epoch(report)
+    best = max(metrics, key=lambda row: float(row["accuracy"]))
+    last = EpochReport(**{key: metrics[-1][key] for key in EpochReport.__dataclass_fields__})
+    return TrainResult(out, last, best["accuracy"], best["epoch"])
+
+
+def load_request(run: Path) -> tuple[TrainRequest, str]:
+    """Read what a training run was asked to do, and on which device.
+
+    Raises:
+        RunError: if the directory is no training run.
+        ConfigError: if its record is damaged.
+    """
+    if not (run / "run.yaml").is_file():
+        raise RunError(f"{run}: not a run directory (no run.yaml in it)")
+    record = read_yaml(run / "run.yaml")
+    if record.get("command") != "train":
+        raise RunError(f"{run}: a {record.get('command')} run, where a training was expected")
+    from nxt.config import from_mapping
+
+    where = str(run / "run.yaml")
+    request = TrainRequest(
+        spec=ArchSpec.from_dict(record["arch"], where),
+        data=record["data"],
+        size=record["size"],
+        recipe=from_mapping(Recipe, record["recipe"], where),
+        seed=record["seed"],
+        out=run,
+    )
+    return request, record["device"]
+
+
+def _record(request: TrainRequest, size: int, device: torch.device) -> dict[str, Any]:
+    from nxt.provenance import versions
+
+    return {
+        "command": "train",
+        "name": request.spec.name,
+        "fingerprint": request.spec.fingerprint,
+        "arch": request.spec.to_dict(),
+        "data": request.data,
+        "size": size,
+        "recipe": to_mapping(request.recipe),
+        "seed": request.seed,
+        "device": str(device),
+        "versions": versions(),
+    }
+
+
+def _previous(request: TrainRequest) -> Checkpoint:
+    path = request.out / "checkpoints" / "last.pt"
+    previous = checkpoints.read(path)
+    if previous.spec.fingerprint != request.spec.fingerprint:
+        raise CheckpointError(
+            f"{path}: holds {previous.spec.name}, not {request.spec.name}; train that one, or choose another --out"
+        )
+    return previous
+
+
+def _restore(trainer: Trainer, previous: Checkpoint) -> None:
+    try:
+        trainer.restore(previous.state)
+    except (RuntimeError, KeyError, ValueError) as error:
+        problem = str(error).splitlines()[0]
+        raise CheckpointError(f"the checkpoint does not fit this training ({problem}); was the data changed?") from None
+
+
+def _store(
+    out: Path, request: TrainRequest, data: Dataset, size: int, trainer: Trainer, metrics: list[dict[str, Any]]
+) -> None:
+    """Write metrics first, then the checkpoint: a run killed in between trains that epoch again, and alike."""
+    write_text(out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in metrics))
+    accuracy = metrics[-1]["accuracy"]
+    checkpoint = Checkpoint(
+        spec=request.spec,
+        classes=data.classes,
+        data=request.data,
+        size=size,
+        mean=data.mean,
+        std=data.std,
+        recipe=request.recipe,
+        seed=request.seed,
+        accuracy=accuracy,
+        state=trainer.state(),
+    )
+    if accuracy >= max(row["accuracy"] for row in metrics):
+        checkpoints.save(out / "checkpoints" / "best.pt", checkpoint)
+    checkpoints.save(out / "checkpoints" / "last.pt", checkpoint)

@@ -1,0 +1,117 @@
+"""Files are written whole or not at all, and run directories are never reused by accident."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nxt.errors import RunError
+from nxt.files import create_run_directory, replacing, write_text
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_new_file_holds_the_text_and_leaves_nothing_beside_it(tmp_path):
+    write_text(tmp_path / "a.txt", "caf\u00e9\n")
+    assert (tmp_path / "a.txt").read_bytes() == "caf\u00e9\n".encode()
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_an_old_file_is_replaced(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("a longer old text")
+    write_text(path, "new")
+    assert path.read_text() == "new"
+
+
+def test_a_reader_sees_the_old_content_until_the_end(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with replacing(path) as file:
+        file.write(b"new")
+        file.flush()
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_failure_inside_keeps_the_old_file_and_cleans_up(tmp_path, error):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(error), replacing(path) as file:
+        file.write(b"half")
+        raise error
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    code = (
+        "import os, pathlib\nfrom nxt.files import replacing\n"
+        f"with replacing(pathlib.Path({str(path)!r})) as file:\n"
+        "    file.write(b'half'); file.flush(); os._exit(9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 9
+    assert path.read_bytes() == b"old"
+
+
+def test_a_missing_folder_is_a_run_error(tmp_path):
+    with pytest.raises(RunError, match="cannot be written"):
+        write_text(tmp_path / "no" / "a.txt", "x")
+
+
+def test_a_folder_in_place_of_the_file_is_a_run_error_and_stays(tmp_path):
+    (tmp_path / "a").mkdir()
+    with pytest.raises(RunError, match="a: cannot be written"):
+        write_text(tmp_path / "a", "x")
+    assert names(tmp_path) == ["a"]
+
+
+def test_a_file_in_place_of_the_folder_is_a_run_error(tmp_path):
+    (tmp_path / "a").write_text("x")
+    with pytest.raises(RunError, match="cannot be written"):
+        write_text(tmp_path / "a" / "b.txt", "x")
+
+
+def test_a_name_too_long_for_the_file_system_is_a_run_error(tmp_path):
+    with pytest.raises(RunError, match="cannot be written"):
+        write_text(tmp_path / ("x" * 300), "x")
+
+
+def test_a_full_disk_is_a_run_error(tmp_path, monkeypatch):
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    (tmp_path / "a").write_text("old")
+    with pytest.raises(RunError, match="No space left on device"):
+        write_text(tmp_path / "a", "x")
+    assert (tmp_path / "a").read_text() == "old"
+    assert names(tmp_path) == ["a"]
+
+
+def test_a_run_directory_is_created_with_its_parents_and_returned_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = create_run_directory(Path("runs/first"))
+    assert path == (tmp_path / "runs" / "first").resolve()
+    assert path.is_dir() and path.is_absolute()
+
+
+@pytest.mark.parametrize("kind", ["empty folder", "file"])
+def test_an_existing_run_directory_is_refused_with_both_ways_out(tmp_path, kind):
+    path = tmp_path / "run"
+    path.touch() if kind == "file" else path.mkdir()
+    with pytest.raises(RunError, match=r"exists already.*--out.*--resume"):
+        create_run_directory(path)
+
+
+def test_a_run_directory_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="cannot be created"):
+        create_run_directory(tmp_path / "file" / "run")

@@ -1,0 +1,323 @@
+"""Design spaces: what is packaged, what is counted (against enumeration), and what is refused."""
+
+import copy
+import itertools
+import math
+import re
+
+import pytest
+
+from nxt.arch import EXPANSION, ArchSpec
+from nxt.config import dump_yaml
+from nxt.errors import ArchError, ConfigError, NxtError, SpaceError
+from nxt.names import parse_name
+from nxt.space import DEFAULT, Space, load_space, spaces_folder
+
+PACKAGED = ["cifar", "imagenet", "resnest", "smoke"]
+BASE = {
+    "about": "A space for tests?",
+    "network": {"stem": "cifar", "stem_width": "width"},
+    "axes": {
+        "depths": [[1, 2, 3], [1, 3]],
+        "width": [4, 8],
+        "cardinality": [1, 2, 3],
+        "base_width": [2, 3, 4, 8],
+        "radix": [0, 1, 2],
+    },
+    "bottleneck": [0.5, 4],
+}
+
+
+def data(**changes):
+    """The base space with some parts replaced: `axes__width=[4]` sets axes.width; None takes a part away."""
+    result = copy.deepcopy(BASE)
+    for path, value in changes.items():
+        *sections, key = path.split("__")
+        place = result
+        for section in sections:
+            place = place[section]
+        if value is None:
+            del place[key]
+        else:
+            place[key] = value
+    return result
+
+
+def space(**changes):
+    return Space.from_dict(data(**changes), "test", "here")
+
+
+def enumerate_specs(axes, low, high):
+    """Every network of the base space's kind, made one by one without `Space`."""
+    names = ("width", "cardinality", "base_width", "radix")
+    for choice in itertools.product(*(axes[name] for name in names)):
+        width, cardinality, base_width, radix = choice
+        for depths in itertools.product(*axes["depths"]):
+            widths = tuple(EXPANSION * width << s for s in range(len(depths)))
+            try:
+                spec = ArchSpec(
+                    stem="cifar",
+                    stem_width=width,
+                    depths=depths,
+                    widths=widths,
+                    cardinality=cardinality,
+                    base_width=base_width,
+                    radix=radix,
+                )
+            except ArchError:
+                continue
+            if low <= cardinality * base_width / width <= high:
+                yield spec
+
+
+# Packaged spaces
+
+
+def test_these_spaces_are_packaged():
+    assert sorted(path.stem for path in spaces_folder().glob("*.yaml")) == PACKAGED
+    assert DEFAULT in PACKAGED
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_a_packaged_space_loads_and_says_what_it_asks(name):
+    loaded = load_space(name)
+    assert loaded.name == name
+    assert "?" in loaded.about and len(loaded.about) > 40
+    assert loaded.size > 0
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_a_packaged_space_survives_the_way_through_plain_data_and_yaml(name, tmp_path):
+    loaded = load_space(name)
+    assert Space.from_dict(loaded.to_dict(), name, "here") == loaded
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(dump_yaml(loaded.to_dict()))
+    assert load_space(str(path)) == loaded
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_every_value_of_a_packaged_space_is_part_of_some_network(name):
+    loaded = load_space(name)
+    for axis, values in enumerate(loaded.axes.values()):
+        assert {choice[axis] for choice in loaded.configs} == set(range(len(values)))
+
+
+MEMBERS = {
+    "imagenet": ["resnet50", "resnet101", "resnext50_32x4d", "resnext101_32x4d", "resnext50_8x14d", "resnext101_64x4d"],
+    "cifar": ["resnext29_1x64d_cifar", "resnext29_4x64d_cifar", "resnext29_32x4d_cifar", "resnext101_32x4d_cifar"],
+    "resnest": ["resnest26", "resnest50", "resnest50_fast_1s1x64d", "resnest50_fast_4s2x40d"],
+}
+
+
+@pytest.mark.parametrize(("name", "member"), [(name, member) for name in MEMBERS for member in MEMBERS[name]])
+def test_a_packaged_space_holds_the_papers_networks(name, member):
+    loaded, spec = load_space(name), parse_name(member)
+    values = {"width": spec.widths[0] // EXPANSION, "cardinality": spec.cardinality[0]}
+    values |= {"base_width": spec.base_width[0], "radix": spec.radix, "avd_first": spec.avd_first}
+    try:
+        choice = tuple(axis.index(values[key]) for key, axis in loaded.axes.items())
+        depths = tuple(axis.index(depth) for axis, depth in zip(loaded.depths, spec.depths, strict=True))
+    except ValueError:
+        pytest.fail(f"{member} has a value that is on no axis of {name}")
+    assert choice in loaded.configs
+    assert loaded.spec((*depths, *choice)) == spec
+
+
+# Counting
+
+
+@pytest.mark.parametrize(
+    ("changes", "bounds"),
+    [
+        ({}, (0.5, 4)),
+        ({"bottleneck": [1, 1]}, (1, 1)),
+        ({"bottleneck": None}, (0, math.inf)),
+        ({"axes__depths": [[2]]}, (0.5, 4)),
+        ({"axes__depths": [{"from": 1, "to": 5, "step": 2}] * 3}, (0.5, 4)),
+        ({"axes__base_width": [1, 5, 7], "axes__radix": [0, 1, 4]}, (0.5, 4)),
+    ],
+)
+def test_the_size_and_the_members_are_those_of_an_enumeration(changes, bounds):
+    axes = data(**changes)["axes"]
+    axes["depths"] = [[1, 3, 5] if isinstance(values, dict) else values for values in axes["depths"]]
+    expected = list(enumerate_specs(axes, *bounds))
+    made = space(**changes)
+    assert made.size == len(expected)
+    depths = itertools.product(*(range(len(values)) for values in made.depths))
+    found = [made.spec((*rows, *choice)) for rows in depths for choice in made.configs]
+    assert len(set(found)) == len(found)
+    assert set(found) == set(expected)
+
+
+def test_the_bounds_of_the_bottleneck_ratio_are_inside():
+    ratios = {
+        spec.cardinality[0] * spec.base_width[0] * EXPANSION / spec.widths[0] for spec in space().configs.values()
+    }
+    assert min(ratios) == 0.5
+    assert max(ratios) == 4
+
+
+def test_axes_come_in_one_order_with_the_depths_first():
+    shuffled = data()
+    shuffled["axes"] = dict(reversed(shuffled["axes"].items()))
+    made = Space.from_dict(shuffled, "test", "here")
+    assert made == space()
+    assert made.axis_names == ["depth1", "depth2", "width", "cardinality", "base_width", "radix"]
+    assert made.axis_values == [(1, 2, 3), (1, 3), (4, 8), (1, 2, 3), (2, 3, 4, 8), (0, 1, 2)]
+
+
+def test_values_are_sorted_and_ranges_hold_both_ends():
+    made = space(axes__width=[8, 4], axes__depths=[{"from": 2, "to": 8, "step": 3}, {"from": 1, "to": 2}])
+    assert made.axes["width"] == (4, 8)
+    assert made.depths == ((2, 5, 8), (1, 2))
+
+
+def test_a_property_is_fixed_or_an_axis():
+    made = space(axes__radix=None, network__radix=2, axes__avd=[False, True])
+    assert {spec.radix for spec in made.configs.values()} == {2}
+    assert {spec.avd for spec in made.configs.values()} == {False, True}
+
+
+def test_a_space_of_depths_alone_has_one_choice():
+    network = {"stem": "cifar", "stem_width": 16, "width": 4, "cardinality": 1, "base_width": 4}
+    made = Space.from_dict({"network": network, "axes": {"depths": [[1, 2], [1, 2]]}}, "test", "here")
+    assert (made.size, list(made.configs)) == (4, [()])
+    assert made.spec((1, 0)).depths == (2, 1)
+
+
+def test_a_point_that_makes_no_network_is_an_arch_error():
+    bad = space(axes__base_width=[3, 4])
+    with pytest.raises(ArchError, match="not divisible by radix 2"):
+        bad.spec((0, 0, 0, 0, 0, 2))
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"bottleneck": None}, {"network__avg_down": True}, {"axes__avd": [True, False]}]
+)
+def test_a_space_survives_the_way_through_plain_data(changes):
+    made = space(**changes)
+    assert Space.from_dict(made.to_dict(), "test", "here") == made
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("imagnet", "imagenet"), ("cifar10", "cifar"), ("Smoke", "smoke"), ("resnet", "resnest")]
+)
+def test_an_unknown_space_gets_the_nearest_name(name, near):
+    with pytest.raises(SpaceError, match=re.escape(f"no space is called {name!r}; did you mean {near!r}?")):
+        load_space(name)
+
+
+def test_an_unknown_space_that_is_near_to_none_lists_all():
+    with pytest.raises(SpaceError, match="known are cifar, imagenet, resnest, smoke, or give a YAML file"):
+        load_space("qqq")
+
+
+def test_a_missing_space_file_is_a_config_error(tmp_path):
+    with pytest.raises(ConfigError, match="no such file"):
+        load_space(str(tmp_path / "mine.yaml"))
+
+
+def test_a_space_name_that_no_file_can_have_is_an_unknown_space():
+    with pytest.raises(SpaceError, match="no space is called"):
+        load_space("x" * 300)
+
+
+REFUSED = {
+    "an unknown key": ({"axis": {}}, ConfigError, "here: unknown key 'axis'; did you mean 'axes'?"),
+    "an unknown axis": ({"axes__cardinalty": [1]}, ConfigError, "here: axes: unknown key 'cardinalty'; did you mean"),
+    "a stem as axis": ({"axes__stem": [1]}, ConfigError, "here: axes: unknown key 'stem'"),
+    "an unknown property": (
+        {"network__avgdown": True},
+        ConfigError,
+        "network: unknown key 'avgdown'; did you mean 'avg",
+    ),
+    "another schema": ({"schema": 2}, ConfigError, "schema 2 is not known"),
+    "axes that are a list": ({"axes": [1]}, ConfigError, "here: axes: a mapping"),
+    "no axes": ({"axes": None}, ConfigError, "here: axes: a mapping"),
+    "a network that is a list": ({"network": [1]}, ConfigError, "here: network: a mapping"),
+    "no depths": ({"axes__depths": None}, ConfigError, "here: depths: one list of depths per stage"),
+    "no stages": ({"axes__depths": []}, ConfigError, "here: depths: one list of depths per stage"),
+    "one list of depths": ({"axes__depths": [1, 2]}, ConfigError, "depths, stage 1: a list of values was expected"),
+    "a stage without depths": ({"axes__depths": [[1], []]}, ConfigError, "depths, stage 2: a list of values"),
+    "no width": ({"axes__width": None}, ConfigError, "axis 'width' is missing"),
+    "no cardinality": ({"axes__cardinality": None}, ConfigError, "axis 'cardinality' is missing"),
+    "an empty axis": ({"axes__width": []}, ConfigError, "here: width: a list of values was expected"),
+    "a single value": ({"axes__width": 8}, ConfigError, "here: width: a list of values was expected"),
+    "a word on an axis": ({"axes__width": ["wide"]}, ConfigError, "here: width: only whole numbers"),
+    "a float on an axis": ({"axes__width": [8.0]}, ConfigError, "here: width: only whole numbers"),
+    "a list on an axis": ({"axes__cardinality": [[1, 2]]}, ConfigError, "here: cardinality: only whole numbers"),
+    "a value twice": ({"axes__width": [4, 8, 4]}, ConfigError, "here: width: values must be distinct"),
+    "a range upside down": ({"axes__width": {"from": 8, "to": 4}}, ConfigError, "from must not exceed to"),
+    "a range without steps": ({"axes__width": {"from": 4, "to": 8, "step": 0}}, ConfigError, "step must be positive"),
+    "a range without end": ({"axes__width": {"from": 4}}, ConfigError, "from, to and step must be whole numbers"),
+    "a range of floats": ({"axes__width": {"from": 1, "to": 2.5}}, ConfigError, "must be whole numbers"),
+    "a range from below zero": ({"axes__width": {"from": -4, "to": 4}}, ConfigError, "must be whole numbers"),
+    "a misspelt range": ({"axes__width": {"from": 4, "too": 8}}, ConfigError, "unknown key 'too'; did you mean 'to'?"),
+    "a bottleneck upside down": ({"bottleneck": [4, 1]}, ConfigError, "bottleneck: two rising numbers"),
+    "a bottleneck of one number": ({"bottleneck": [4]}, ConfigError, "bottleneck: two rising numbers"),
+    "an endless bottleneck": ({"bottleneck": [1, math.inf]}, ConfigError, "bottleneck: two rising numbers"),
+    "a bottleneck of nan": ({"bottleneck": [math.nan, 4]}, ConfigError, "bottleneck: two rising numbers"),
+    "a bottleneck of words": ({"bottleneck": ["1", "4"]}, ConfigError, "bottleneck: two rising numbers"),
+    "a width that is a word": ({"axes__width": None, "network__width": "wide"}, ConfigError, "here: network: a value"),
+    "an unknown stem": (
+        {"network__stem": "cifr"},
+        SpaceError,
+        "no combination of the axes makes a network (stem 'cifr'",
+    ),
+    "no valid combination": ({"axes__radix": [7]}, SpaceError, "no combination of the axes makes a network (stage 1:"),
+    "an avd that is a number": ({"network__avd": 1}, SpaceError, "avd 1 is neither true nor false"),
+    "nothing in the ratio": ({"bottleneck": [90, 99]}, SpaceError, "all are outside the bottleneck ratio"),
+    "nine stages": ({"axes__depths": [[1]] * 9}, SpaceError, "between 1 and 8 stages"),
+    "stages too deep": ({"axes__depths": [[1, 1001]]}, ConfigError, "depths: 1001 is not a whole number"),
+    "a billion combinations": (
+        {"axes__depths": [{"from": 1, "to": 1000}] * 3},
+        SpaceError,
+        "at most 1e8 can be counted",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "error", "problem"), REFUSED.values(), ids=REFUSED)
+def test_a_bad_space_is_refused_with_the_reason(changes, error, problem):
+    with pytest.raises(error, match=re.escape(problem)) as caught:
+        space(**changes)
+    assert str(caught.value).startswith("here")
+
+
+@pytest.mark.parametrize("depths", [[0, 2], [-1, 2], [0]])
+def test_a_stage_that_may_have_no_block_is_refused(depths):
+    with pytest.raises(NxtError, match="depths"):
+        space(axes__depths=[[1], depths])
+
+
+@pytest.mark.parametrize(
+    "changes", [{"axes__width": [True]}, {"axes__width": None, "network__width": True}, {"axes__cardinality": [True]}]
+)
+def test_true_is_no_number_of_channels(changes):
+    with pytest.raises(NxtError):
+        space(network__stem_width=16, bottleneck=None, **changes)
+
+
+def test_a_property_that_is_fixed_and_an_axis_is_refused():
+    with pytest.raises(ConfigError, match="width"):
+        space(network__width=64)
+
+
+def test_an_axis_whose_name_is_a_number_is_a_config_error():
+    bad = data()
+    bad["axes"][1] = [2]
+    with pytest.raises(ConfigError, match="unknown key 1"):
+        Space.from_dict(bad, "test", "here")
+
+
+def test_a_number_of_combinations_past_any_float_is_a_space_error():
+    with pytest.raises(SpaceError, match="at most 1e8 can be counted"):
+        space(axes__depths=[{"from": 1, "to": 1000}] * 120)
+
+
+def test_a_long_range_is_refused_for_its_length():
+    with pytest.raises(ConfigError, match="cardinality: (?!values must be distinct)"):
+        space(axes__cardinality={"from": 1, "to": 20_000})
