@@ -16,7 +16,9 @@ from nxt.models.network import build
 def counted(spec: ArchSpec, size: int, classes: int) -> Cost:
     """Build the network and count its cost: MACs by fvcore (its conv and linear operators), parameters by
     numel, activations by hooks on the convolutions."""
-    from fvcore.nn import FlopCountAnalysis
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's notices about what fvcore imports from it
+        from fvcore.nn import FlopCountAnalysis
 
     network = build(spec, classes).eval()
     elements: list[int] = []

@@ -44,7 +44,7 @@ class Settings:
 
     sampler: str = "tpe"
     eta: float = 3.0  # one in eta trials goes on at a rung
-    grace: float = 1 / 3  # share of a trial's epochs before the first rung
+    grace: float = 0.5  # share of a trial's epochs before the first rung
 
     def __post_init__(self) -> None:
         require(self.sampler in SAMPLERS, "search", f"sampler is {self.sampler!r}, not one of {', '.join(SAMPLERS)}")
@@ -181,11 +181,9 @@ class Search:
 
         return make
 
-    def clean(self) -> None:
-        """Remove the checkpoints of trials that have ended."""
-        for trial in self.strategy.study.trials.values():
-            if trial.outcome != "running":
-                (self.out / "trials" / f"{trial.number}.pt").unlink(missing_ok=True)
+    def clean(self, trial: Trial) -> None:
+        """Remove the checkpoint of a trial that has ended."""
+        (self.out / "trials" / f"{trial.number}.pt").unlink(missing_ok=True)
 
 
 def load_request(run: Path) -> SearchRequest:

@@ -45,9 +45,17 @@ class Checkpoint:
         return int(self.state["epoch"])
 
     def network(self) -> Network:
-        """Build the network with the checkpoint's weights, in evaluation mode."""
+        """Build the network with the checkpoint's weights, in evaluation mode.
+
+        Raises:
+            CheckpointError: if the weights are not those of its architecture.
+        """
         network = build(self.spec, len(self.classes))
-        network.load_state_dict(self.state["network"])
+        try:
+            network.load_state_dict(self.state["network"])
+        except (RuntimeError, KeyError) as error:
+            problem = str(error).splitlines()[0]
+            raise CheckpointError(f"the weights do not fit the checkpoint's architecture ({problem})") from None
         return network.eval()
 
 
@@ -139,10 +147,4 @@ def load(path: Path | str) -> Network:
     Raises:
         CheckpointError: as `read` does.
     """
-    checkpoint = read(path)
-    try:
-        return checkpoint.network()
-    except (RuntimeError, KeyError) as error:
-        raise CheckpointError(
-            f"{path}: its weights do not fit its architecture ({str(error).splitlines()[0]})"
-        ) from None
+    return read(path).network()

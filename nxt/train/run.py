@@ -13,13 +13,14 @@ import torch
 
 from nxt.arch import ArchSpec
 from nxt.config import dump_yaml, read_yaml, to_mapping
-from nxt.data.dataset import Dataset, load_train, open_source
-from nxt.errors import CheckpointError, RunError
+from nxt.data.batches import Batches
+from nxt.data.dataset import Dataset, load_split, load_train, open_source
+from nxt.errors import CheckpointError, DataError, RunError
 from nxt.files import create_run_directory, write_text
 from nxt.models.network import build
 from nxt.train import checkpoint as checkpoints
 from nxt.train.checkpoint import Checkpoint
-from nxt.train.loop import EpochReport, Trainer
+from nxt.train.loop import EpochReport, Trainer, evaluate, memory_format
 from nxt.train.recipe import Recipe
 
 
@@ -87,6 +88,38 @@ def train(
     best = max(metrics, key=lambda row: float(row["accuracy"]))
     last = EpochReport(**{key: metrics[-1][key] for key in EpochReport.__dataclass_fields__})
     return TrainResult(out, last, best["accuracy"], best["epoch"])
+
+
+def accuracy_on_test(
+    checkpoint: Checkpoint,
+    device: torch.device,
+    data: str | None = None,
+    size: int | None = None,
+    download: bool = False,
+) -> tuple[float, int]:
+    """Return a trained network's top-1 accuracy in 0..1 on the test split, and how many images that has.
+
+    Args:
+        checkpoint: What to evaluate; its preprocessing is used.
+        device: Where to compute.
+        data: Another data set than it was trained on, with the same classes.
+        size: Another image side than it was trained at.
+        download: Whether data may be downloaded.
+
+    Raises:
+        DataError: as the data does, and if its classes are others.
+    """
+    source = open_source(data or checkpoint.data, download)
+    if source.classes != checkpoint.classes:
+        raise DataError(
+            f"{source.name} has {len(source.classes)} classes that are not the checkpoint's {len(checkpoint.classes)}"
+        )
+    side = size or checkpoint.size
+    crop = checkpoint.recipe.eval_crop
+    split = load_split(source, "test", round(side / crop))
+    batches = Batches(split, checkpoint.mean, checkpoint.std, side, device)
+    network = checkpoint.network().to(device).to(memory_format=memory_format(device))
+    return evaluate(network, batches, checkpoint.recipe), len(split)
 
 
 def load_request(run: Path) -> tuple[TrainRequest, str]:

@@ -1,10 +1,11 @@
 """Built networks, against the closed-form cost and against torchvision's and timm's networks.
 
 Cost. `nxt.models.check.counted` counts multiply-adds by fvcore on the CPU, which takes about a second for a network;
-it is used for every network of the zoo, for the odd image sizes and for a few random networks. The random networks of
-the packaged spaces, 200 each, are counted by `counted_on_meta`: the same built modules on the meta device, their
-convolutions and linear layers counted by hooks from the weights and outputs that they really have. Both counters are
-held against each other. The identity holds at any image size, so most are counted at a small one.
+it is used for the zoo's networks of up to 50 layers, for odd image sizes, for a few random networks and for kinds of
+networks that no space holds. Every network of the zoo at its own size, and 200 random networks of each packaged space,
+drawn without a budget, are counted by `counted_on_meta`: the same built modules on the meta device, their convolutions
+and linear layers counted by hooks from the weights and outputs that they have. Both counters are held against each
+other. The identity holds at any image size, so fvcore counts at a small one.
 
 Reference networks. State dicts have the same keys and shapes (on the meta device where the networks are large), and
 equal weights give equal outputs.
@@ -18,11 +19,12 @@ import warnings
 import numpy as np
 import pytest
 import timm
+import timm.layers.helpers
 import torch
 import torchvision
 from torch import nn
 
-from nxt.arch import STEMS, ArchSpec
+from nxt.arch import STEMS, ArchSpec, Stage
 from nxt.budget import Budget
 from nxt.cost import Cost, cost
 from nxt.errors import ArchError
@@ -100,20 +102,20 @@ def randomised(network, seed=0):
 # Closed form
 
 
-@pytest.mark.parametrize("name", ZOO)
-def test_the_closed_form_equals_the_built_network_of_every_zoo_entry(name, no_initialisation):
+@pytest.mark.parametrize("name", [name for name, entry in ZOO.items() if sum(entry.spec.depths) <= 16])
+def test_the_closed_form_equals_fvcore_on_the_zoo_entries_of_up_to_50_layers(name, no_initialisation):
     spec = ZOO[name].spec
-    size = 16 if spec.stem == "cifar" else 32
+    size = 8 if spec.stem == "cifar" else 32
     assert counted(spec, size, spec.classes) == cost(spec, size, spec.classes)
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_the_closed_form_equals_the_built_network_at_the_size_it_is_made_for(name, no_initialisation):
+def test_the_closed_form_equals_the_built_network_of_every_zoo_entry_at_its_own_size(name, no_initialisation):
     spec = ZOO[name].spec
     assert counted_on_meta(spec, spec.size, spec.classes) == cost(spec)
 
 
-@pytest.mark.parametrize("size", [33, 65, 97, 225])
+@pytest.mark.parametrize("size", [33, 65, 225])
 @pytest.mark.parametrize(
     "name", ["resnext26_32x4d", "resnest14", "resnest26_fast_2s2x40d", "resnext_1-1-1_w16_2s2x8d_cifar"]
 )
@@ -123,7 +125,7 @@ def test_the_closed_form_equals_the_built_network_at_odd_sizes(name, size, no_in
 
 
 @pytest.mark.parametrize("name", ["resnext26_32x4d", "resnest26_fast_2s2x40d"])
-@pytest.mark.parametrize("size", [1, 2, 3, 31, 63, 113, 161, 225])
+@pytest.mark.parametrize("size", [1, 2, 3, 31, 113])
 def test_the_two_counters_agree(name, size, no_initialisation):
     spec = parse_name(name)
     assert counted_on_meta(spec, size, 7) == cost(spec, size, 7)
@@ -148,8 +150,8 @@ def test_the_closed_form_equals_200_random_networks_of_a_packaged_space(name, no
 
 @pytest.mark.parametrize("name", SPACES)
 def test_the_closed_form_equals_fvcore_on_some_random_networks_of_a_packaged_space(name, no_initialisation):
-    for spec in sorted(drawn(load_space(name), 30, seed=3), key=lambda spec: cost(spec).params)[:6]:
-        assert counted(spec, 32, 10) == cost(spec, 32, 10), spec.name
+    for spec in sorted(drawn(load_space(name), 30, seed=3), key=lambda spec: sum(spec.depths))[:4]:
+        assert counted(spec, 17, 10) == cost(spec, 17, 10), spec.name
 
 
 ODDITIES = {
@@ -239,6 +241,13 @@ def test_equal_weights_give_the_reference_s_outputs(name, no_initialisation):
     statistics = theirs.state_dict()
     for key, value in ours.state_dict().items():
         torch.testing.assert_close(value, statistics[key], rtol=1e-6, atol=1e-6, msg=key)
+
+
+@pytest.mark.parametrize("radix", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("bottleneck", [24, 32, 40, 48, 96, 100, 112, 128, 200, 256, 333, 1000])
+def test_attention_channels_are_rounded_as_timm_rounds_them(bottleneck, radix):
+    stage = Stage(0, 1, 1, 64, 256, 1, bottleneck, radix)
+    assert stage.attention == timm.layers.helpers.make_divisible(bottleneck * radix * 0.25, min_value=32, divisor=8)
 
 
 # Training

@@ -138,15 +138,6 @@ def test_the_stages_of_resnext50_are_those_of_table_1_of_its_paper():
     assert [stage.bottleneck for stage in stages] == [128, 256, 512, 1024]
 
 
-@pytest.mark.parametrize("radix", [1, 2, 3, 4, 8])
-@pytest.mark.parametrize("bottleneck", [24, 32, 40, 48, 96, 100, 112, 128, 200, 256, 333, 1000])
-def test_attention_channels_are_rounded_as_timm_rounds_them(bottleneck, radix):
-    from timm.layers.helpers import make_divisible
-
-    stage = Stage(0, 1, 1, 64, 256, 1, bottleneck, radix)
-    assert stage.attention == make_divisible(bottleneck * radix * 0.25, min_value=32, divisor=8)
-
-
 def test_size_and_classes_follow_the_stem():
     assert [(spec(stem=stem).size, spec(stem=stem).classes) for stem in STEMS] == [(224, 1000), (32, 10), (224, 1000)]
 

@@ -132,9 +132,10 @@ def test_any_text_gives_a_mapping_or_a_config_error(text):
 @given(st.text(alphabet="ab1:-[]{}!&*?|>'\"\n ,.%@=<#", max_size=30))
 def test_any_yaml_punctuation_gives_a_mapping_or_a_config_error(text):
     try:
-        assert isinstance(parse_yaml(text, "here"), dict)
-    except ConfigError as error:
-        assert str(error).startswith("here:")
+        data = parse_yaml(text, "here")
+    except ConfigError:
+        return
+    assert isinstance(data, dict)
 
 
 def test_a_file_is_read(tmp_path):
@@ -281,7 +282,7 @@ def test_a_value_of_another_type_is_refused_with_its_key(key, value, problem):
 
 def test_require_raises_only_where_the_condition_fails():
     assert require(True, "here", "no") is None
-    with pytest.raises(ConfigError, match="^here: no$"):
+    with pytest.raises(ConfigError, match=r"^here: no$"):
         require(False, "here", "no")
 
 

@@ -185,7 +185,7 @@ NEIGHBOURS = [
 def test_the_nearest_point_is_at_the_smallest_distance_of_all(name, texts):
     found = feasible(name, texts)
     inside = found.points()
-    queries = [point for point in itertools.product(*(range(len(values)) for values in found.space.axis_values))]
+    queries = list(itertools.product(*(range(len(values)) for values in found.space.axis_values)))
     for query in queries[:: max(1, len(queries) // 300)]:
         nearest = found.nearest(query)
         assert nearest in inside

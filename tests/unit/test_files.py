@@ -42,9 +42,14 @@ def test_a_reader_sees_the_old_content_until_the_end(tmp_path):
 def test_a_failure_inside_keeps_the_old_file_and_cleans_up(tmp_path, error):
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
-    with pytest.raises(error), replacing(path) as file:
-        file.write(b"half")
-        raise error
+
+    def fail():
+        with replacing(path) as file:
+            file.write(b"half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["a.bin"]
 

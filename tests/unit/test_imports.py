@@ -1,6 +1,6 @@
 """Who may import whom: the syntax trees of all modules under nxt/, against the tables below.
 
-An import counts wherever it stands, inside functions too, except under `if TYPE_CHECKING:` where a table says so.
+An import counts wherever it stands, inside functions too, but not under `if TYPE_CHECKING:`.
 """
 
 import ast
@@ -74,21 +74,17 @@ def imports(path, name):
     """Yield (imported module, runs when the module is loaded) for all imports that can run."""
 
     def visit(node, top):
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.Import):
-                for alias in child.names:
-                    yield alias.name, top
-            elif isinstance(child, ast.ImportFrom):
-                assert child.level == 0, f"{name}: relative import in line {child.lineno}"
-                yield child.module, top
-                for alias in child.names:
-                    yield f"{child.module}.{alias.name}", top
-            elif is_type_checking(child):
-                for other in child.orelse:
-                    yield from visit(other, top)
-            else:
-                inside = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
-                yield from visit(child, top and not inside)
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, top
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: relative import in line {node.lineno}"
+            yield node.module, top
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}", top
+        inside = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        for child in node.orelse if is_type_checking(node) else ast.iter_child_nodes(node):
+            yield from visit(child, top and not inside)
 
     return list(visit(ast.parse(path.read_text(encoding="utf-8")), True))
 

@@ -1,5 +1,6 @@
 """Pareto fronts, against the definition over all pairs and areas counted cell by cell."""
 
+import itertools
 import math
 
 import pytest
@@ -43,7 +44,7 @@ def test_the_front_is_what_no_other_point_dominates(points):
 @given(grids | clouds)
 def test_the_front_rises_in_cost_and_in_accuracy(points):
     members = [points[i] for i in front(points)]
-    assert all(a == b or (a[0] < b[0] and a[1] < b[1]) for a, b in zip(members, members[1:], strict=False))
+    assert all(a == b or (a[0] < b[0] and a[1] < b[1]) for a, b in itertools.pairwise(members))
 
 
 @given(st.lists(cells, min_size=1, max_size=6), st.randoms(use_true_random=False))

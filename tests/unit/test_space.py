@@ -319,5 +319,5 @@ def test_a_number_of_combinations_past_any_float_is_a_space_error():
 
 
 def test_a_long_range_is_refused_for_its_length():
-    with pytest.raises(ConfigError, match="cardinality: (?!values must be distinct)"):
+    with pytest.raises(ConfigError, match=r"cardinality: (?!values must be distinct)"):
         space(axes__cardinality={"from": 1, "to": 20_000})

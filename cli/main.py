@@ -1,0 +1,66 @@
+"""The `nxt` command. Heavy libraries are imported inside the commands that need them."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from nxt import __version__
+from nxt.errors import NxtError
+
+from . import evaluate, pick, profile, search, show, space, train, zoo
+
+app = typer.Typer(
+    name="nxt",
+    help="Architecture search and model zoo for the ResNeXt/ResNeSt family.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("search")(search.search)
+app.command("show")(show.show)
+app.command("pick")(pick.pick)
+app.command("train")(train.train)
+app.command("eval")(evaluate.evaluate)
+app.command("profile")(profile.profile)
+app.command("zoo")(zoo.zoo)
+app.add_typer(space.app, name="space")
+
+_debug = False
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"nxt {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Remember the options that hold for every command."""
+    global _debug
+    _debug = debug
+
+
+def main() -> None:
+    """Run the command line; a failure that the user can cure becomes one line on stderr and exit code 1."""
+    try:
+        app()
+    except NxtError as error:
+        if _debug:
+            raise
+        typer.echo(f"nxt: {' '.join(str(error).split())}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("nxt: interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has left; nothing to say to anyone
+        sys.exit(1)

@@ -1,0 +1,42 @@
+"""Options that several commands share; they mean the same everywhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from nxt.budget import Budget
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
+Flops = Annotated[
+    str | None,
+    typer.Option("--flops", help="Multiply-adds: 4.1G (a window of +-8%), 4.1G+-2%, 1G:4.1G, :4.1G.", metavar="BUDGET"),
+]
+Params = Annotated[str | None, typer.Option("--params", help="Parameters, in the same grammar.", metavar="BUDGET")]
+Acts = Annotated[
+    str | None,
+    typer.Option("--acts", help="Output elements of all convolutions, in the same grammar.", metavar="BUDGET"),
+]
+Like = Annotated[
+    str | None, typer.Option("--like", help="Take the multiply-adds of this network as the window.", metavar="NAME")
+]
+Data = Annotated[
+    str, typer.Option("--data", help="digits (bundled), cifar10, cifar10:PATH or folder:PATH.", metavar="DATA")
+]
+Download = Annotated[bool, typer.Option("--download", help="Let data be downloaded if it is not there.")]
+Seed = Annotated[int, typer.Option("--seed", help="Same seed, same command: same run.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="Change one setting; may be repeated.", metavar="KEY=VALUE")
+]
+
+
+def budget_of(flops: str | None, params: str | None, acts: str | None, like: str | None = None) -> Budget:
+    """Read the budget options. Raises BudgetError, ArchError or ConfigError."""
+    from nxt.budget import parse_budget
+    from nxt.names import resolve
+
+    texts = {"flops": flops, "params": params, "acts": acts}
+    return parse_budget(texts, resolve(like) if like is not None else None)

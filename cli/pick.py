@@ -1,0 +1,48 @@
+"""`nxt pick`: one architecture of a front."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options, render
+
+
+def pick(
+    run: Annotated[Path, typer.Argument(help="Run directory of a search.", metavar="RUN")],
+    flops: options.Flops = None,
+    params: options.Params = None,
+    acts: options.Acts = None,
+    out: Annotated[Path | None, typer.Option(help="Write the architecture here instead of to stdout.")] = None,
+) -> None:
+    """Pick one architecture as YAML: the front's knee, or with limits the most accurate network inside them."""
+    from nxt.errors import RunError
+    from nxt.pareto import knee
+    from nxt.search.results import arch_file, load_run
+
+    found = load_run(run)
+    budget = options.budget_of(flops, params, acts)
+    if not found.done:
+        raise RunError(f"{run}: no trial has reached the last epoch, so there is nothing to pick from")
+    if budget.limits:
+        inside = [trial for trial in found.done if budget.allows(trial.cost)]
+        if not inside:
+            raise RunError(f"{run}: none of the {len(found.done)} finished trials has {budget}")
+        chosen, why = inside[0], f"the most accurate of {len(inside)} finished trials with {budget}"
+    else:
+        points = [(getattr(trial.cost, found.objective), trial.accuracy or 0.0) for trial in found.front]
+        chosen = found.front[knee(points)]
+        why = f"the knee of a front of {len(points)}: beyond it, accuracy costs more {found.objective} than before"
+        if len(points) < 3:
+            why = f"the most accurate of a front of {len(points)}, which has no knee"
+    text = arch_file(chosen, found.path.resolve().name)
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        from nxt.files import write_text
+
+        write_text(out, text)
+    accuracy = render.percent(chosen.accuracy)
+    render.err().print(f"{chosen.spec.name} ({accuracy} in the proxy): {why}.", soft_wrap=True, markup=False)

@@ -1,0 +1,136 @@
+"""`nxt train`: full training of one network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import options, render
+
+if TYPE_CHECKING:
+    from nxt.train.loop import EpochReport
+    from nxt.train.run import TrainRequest
+
+
+def train(
+    network: Annotated[
+        str | None, typer.Argument(help="A name or an architecture file.", metavar="NAME_OR_YAML")
+    ] = None,
+    data: options.Data = "digits",
+    size: Annotated[
+        int | None, typer.Option(help="Image side in pixels; default: the data's or the network's.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs, instead of the recipe's.")] = None,
+    recipe: Annotated[str, typer.Option(help="quick, resnext-cifar, resnext-imagenet, or a YAML file.")] = "quick",
+    seed: options.Seed = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Run directory to create; default: a new one under results/.")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this training run.", metavar="RUN")] = None,
+    device: options.Device = "auto",
+    download: options.Download = False,
+    settings: options.Set = None,
+    as_json: options.Json = False,
+) -> None:
+    """Train a network fully, with a checkpoint after every epoch."""
+    if network is None and resume is None:
+        raise typer.BadParameter("give the network to train, such as resnext50_32x4d or best.yaml")
+    if resume is not None:
+        request = _continued(resume, network, download)
+    else:
+        request = _fresh(str(network), data, size, epochs, recipe, seed, out, download, settings or [])
+    from nxt.train.devices import choose
+    from nxt.train.run import train as run_training
+
+    chosen = choose(device)
+    console = render.err()
+    setting = (
+        f"{request.data}, {request.recipe.epochs} epochs of batch {request.recipe.batch} at lr {request.recipe.lr:g}"
+    )
+    console.print(
+        f"training {request.spec.name} on {setting}, {chosen}, into {request.out}", soft_wrap=True, markup=False
+    )
+    result = run_training(request, chosen, _reporter(request), resume=resume is not None)
+    if as_json:
+        render.print_json(
+            {
+                "run": str(result.out),
+                "name": request.spec.name,
+                "epochs": result.last.epoch,
+                "accuracy": result.last.accuracy,
+                "best_accuracy": result.best_accuracy,
+                "best_epoch": result.best_epoch,
+                "split": "val",
+            }
+        )
+        return
+    shown = render.out()
+    last, best = render.percent(result.last.accuracy), render.percent(result.best_accuracy)
+    shown.print(f"{request.spec.name}: {last} on the validation split (best {best} in epoch {result.best_epoch})")
+    shown.print(f"Test it: nxt eval {result.out / 'checkpoints' / 'last.pt'}", soft_wrap=True)
+
+
+def _fresh(
+    network: str,
+    data: str,
+    size: int | None,
+    epochs: int | None,
+    recipe: str,
+    seed: int,
+    out: Path | None,
+    download: bool,
+    settings: list[str],
+) -> TrainRequest:
+    from nxt.config import parse_settings, require
+    from nxt.names import resolve
+    from nxt.train.recipe import load_recipe
+    from nxt.train.run import TrainRequest
+
+    require(size is None or 4 <= size <= 4096, "--size", f"{size} is not between 4 and 4096 pixels")
+    require(0 <= seed < 2**31, "--seed", f"{seed} is not between 0 and 2147483647")
+    changes = parse_settings(settings) | ({} if epochs is None else {"epochs": epochs})
+    spec = resolve(network)
+    return TrainRequest(
+        spec=spec,
+        data=data,
+        size=size,
+        recipe=load_recipe(recipe, changes),
+        seed=seed,
+        out=out or _default_out(spec.name, data),
+        download=download,
+    )
+
+
+def _continued(run: Path, network: str | None, download: bool) -> TrainRequest:
+    import dataclasses
+
+    from nxt.names import resolve
+    from nxt.train.run import load_request
+
+    request, _ = load_request(run)
+    changes = {"spec": resolve(network)} if network is not None else {}
+    return dataclasses.replace(request, download=download, **changes)  # type: ignore[arg-type]
+
+
+def _default_out(name: str, data: str) -> Path:
+    number, stem = 1, f"train_{name.replace('~', '_')}_{data.partition(':')[0]}"
+    while Path("results", f"{stem}_{number}").exists():
+        number += 1
+    return Path("results", f"{stem}_{number}")
+
+
+def _reporter(request: TrainRequest):  # type: ignore[no-untyped-def]  # a closure over the console
+    from nxt.units import format_seconds
+
+    console = render.err()
+
+    def report(epoch: EpochReport) -> None:
+        left = format_seconds(epoch.seconds * (request.recipe.epochs - epoch.epoch))
+        console.print(
+            f"epoch {epoch.epoch}/{request.recipe.epochs}  loss {epoch.loss:.3f}  val {render.percent(epoch.accuracy)}"
+            f"  {epoch.images_per_second:.0f} images/s  about {left} left"
+        )
+
+    return report
