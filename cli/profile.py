@@ -50,7 +50,7 @@ def profile(
 def _row(spec: ArchSpec, size: int | None, classes: int | None, by: By | None, check: bool) -> dict[str, Any]:
     import dataclasses
 
-    from nxt.cost import cost, parts
+    from nxt.costs import cost, parts
 
     total = cost(spec, size, classes)
     row: dict[str, Any] = {

@@ -15,7 +15,7 @@ def zoo(
     as_json: options.Json = False,
 ) -> None:
     """List the named networks with their cost and published accuracies."""
-    from nxt.cost import cost
+    from nxt.costs import cost
     from nxt.errors import ArchError, suggestion
     from nxt.units import format_count
     from nxt.zoo import ZOO, find

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nxt import cost as _costs
+from nxt import costs
 from nxt.arch import ArchSpec
 from nxt.names import resolve
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from nxt.search.results import Run
 
 
-def cost(network: str | ArchSpec, size: int | None = None, classes: int | None = None) -> _costs.Cost:
+def cost(network: str | ArchSpec, size: int | None = None, classes: int | None = None) -> costs.Cost:
     """Return the exact cost of a network for one image.
 
     Args:
@@ -25,7 +25,7 @@ def cost(network: str | ArchSpec, size: int | None = None, classes: int | None =
         ArchError, ConfigError: if there is no such network.
     """
     spec = resolve(network) if isinstance(network, str) else network
-    return _costs.cost(spec, size, classes)
+    return costs.cost(spec, size, classes)
 
 
 def load_run(path: Path | str) -> Run:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nxt.arch import ArchSpec
-from nxt.cost import Cost, cost
+from nxt.costs import Cost, cost
 from nxt.errors import BudgetError
 from nxt.units import format_count, parse_count
 

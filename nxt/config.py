@@ -68,19 +68,26 @@ def _plain_loader() -> type[yaml.SafeLoader]:
     import yaml
 
     class PlainLoader(yaml.SafeLoader):
-        """PyYAML's safe loader, minus aliases and repeated keys."""
+        """PyYAML's safe loader, minus tags, aliases and repeated keys."""
 
         def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
             if self.check_event(yaml.AliasEvent):
                 event = self.peek_event()  # type: ignore[no-untyped-call]
                 raise yaml.composer.ComposerError(None, None, "aliases are not allowed", event.start_mark)
+            if getattr(self.peek_event(), "tag", None) is not None:  # type: ignore[no-untyped-call]
+                event = self.peek_event()  # type: ignore[no-untyped-call]
+                raise yaml.composer.ComposerError(None, None, f"tag {event.tag!r} is not allowed", event.start_mark)
             return super().compose_node(parent, index)
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            repeated = next((key for key in keys if keys.count(key) > 1), None)
-            if repeated is not None:
-                raise yaml.constructor.ConstructorError(None, None, f"key {repeated!r} is given twice", node.start_mark)
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key {key.value!r} is given twice", key.start_mark
+                    )
+                if isinstance(key, yaml.ScalarNode):
+                    seen.add(key.value)
             return super().construct_mapping(node, deep)
 
     return PlainLoader
@@ -91,7 +98,7 @@ def check_keys(data: Mapping[str, Any], known: Iterable[str], where: str) -> Non
     names = list(known)
     for key in data:
         if key not in names:
-            near = suggestion(key, names) or f"; known keys: {', '.join(names)}"
+            near = suggestion(str(key), names) or f"; known keys: {', '.join(names)}"
             raise ConfigError(f"{where}: unknown key {key!r}{near}")
 
 

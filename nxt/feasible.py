@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nxt.budget import Budget
-from nxt.cost import Cost, coefficients, cost
+from nxt.costs import Cost, coefficients, cost
 from nxt.errors import SpaceError
 from nxt.space import Point, Space
 from nxt.units import format_count
@@ -58,8 +58,8 @@ class FeasibleSet:
     def nearest(self, point: Point, taken: Collection[Point] = ()) -> Point | None:
         """Return the feasible point fewest axis steps away that is not taken, or None if all are.
 
-        Steps are counted in value positions, summed over the axes. Among equally near ones the first in the
-        order of the space is returned.
+        Steps are counted in value positions, summed over the axes. Among equally near ones those with more of their
+        steps in the depths are preferred, then the first in the order of the space.
         """
         stages = len(self.space.depths)
         choices = np.abs(self._choices - np.array(point[stages:])).sum(axis=1)

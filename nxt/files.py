@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from nxt.errors import RunError
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether a path is an existing file; False also for what cannot be a path, such as a very long name."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 @contextmanager
@@ -30,7 +38,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         raise RunError(f"{path}: cannot be written ({error.strerror})") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

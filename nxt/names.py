@@ -17,6 +17,7 @@ from pathlib import Path
 
 from nxt.arch import EXPANSION, ArchSpec, load_arch
 from nxt.errors import ArchError, suggestion
+from nxt.files import is_file
 
 # Blocks per stage of the four-stage networks: He et al. 2016, ResNeXt's and ResNeSt's released code.
 BLOCKS = {
@@ -97,7 +98,7 @@ def name_of(spec: ArchSpec) -> str:
             candidates.insert(0, f"resnet{depth}")
     for candidate in candidates:
         try:
-            if parse_name(candidate) == spec:
+            if parse_name(candidate).fingerprint == spec.fingerprint:
                 return candidate
         except ArchError:
             continue
@@ -110,7 +111,7 @@ def resolve(name_or_path: str) -> ArchSpec:
     Raises:
         ArchError, ConfigError: as `load_arch` and `parse_name` do.
     """
-    if name_or_path.endswith((".yaml", ".yml")) or Path(name_or_path).is_file():
+    if name_or_path.endswith((".yaml", ".yml")) or is_file(Path(name_or_path)):
         return load_arch(name_or_path)
     return parse_name(name_or_path)
 
@@ -131,7 +132,7 @@ def _depths(match: re.Match[str], name: str) -> tuple[tuple[int, ...], bool]:
 def _normalise(name: str) -> str:
     text = re.sub(r"[\s(),]+", "_", name.strip().lower().replace("\u00d7", "x")).strip("_")
     text = text.replace("-fast", "_fast")
-    return re.sub(r"^(resnet|resnext|resnest)[-_](?=\d+(?:$|[^-\d]))", r"\1", text)
+    return re.sub(r"^(resnet|resnext|resnest)[-_](?=\d+(?:$|[^-\d]))(?!\d+_w)", r"\1", text)
 
 
 def _unknown(name: str) -> ArchError:

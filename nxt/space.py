@@ -19,12 +19,15 @@ import nxt
 from nxt.arch import EXPANSION, SCHEMA, ArchSpec
 from nxt.config import check_keys, read_yaml, require
 from nxt.errors import ArchError, ConfigError, SpaceError, suggestion
+from nxt.files import is_file
 
 Point = tuple[int, ...]
 DEFAULT = "imagenet"
 _NETWORK = ("stem", "stem_width", "avd", "avd_first", "avg_down", "shortcut")
 _AXES = ("width", "cardinality", "base_width", "radix", *_NETWORK[1:])
+_FLAGS = ("avd", "avd_first", "avg_down", "shortcut")
 _MAX_POINTS = 10**8
+_MAX_VALUES = 10_000
 
 
 @dataclass(frozen=True)
@@ -121,13 +124,19 @@ class Space:
         require(
             isinstance(depths, list) and bool(depths), f"{where}: depths", "one list of depths per stage was expected"
         )
-        named = {key: _values(value, f"{where}: {key}") for key, value in axes.items() if key != "depths"}
+        require(len(depths) <= 8, f"{where}: depths", f"{len(depths)} stages; at most 8 are possible")
+        named = {key: _values(value, f"{where}: {key}", key) for key, value in axes.items() if key != "depths"}
+        both = next((key for key in named if key in fixed), "")
+        require(not both, where, f"{both!r} is given both as an axis and for all networks")
+        for key, value in fixed.items():
+            if key not in ("stem", "stem_width") or (key == "stem_width" and value != "width"):
+                _values([value], f"{where}: network: {key}", key)
         for key in ("width", "cardinality", "base_width"):
             require(key in named or key in fixed, where, f"axis {key!r} is missing")
         space = cls(
             name=name,
             about=str(data.get("about", "")).strip(),
-            depths=tuple(_values(value, f"{where}: depths, stage {s + 1}") for s, value in enumerate(depths)),
+            depths=tuple(_values(value, f"{where}: depths, stage {s + 1}", "depths") for s, value in enumerate(depths)),
             axes={key: named[key] for key in _AXES if key in named},
             fixed=dict(fixed),
             bottleneck=_ratio(data["bottleneck"], f"{where}: bottleneck") if "bottleneck" in data else (0, math.inf),
@@ -149,7 +158,7 @@ def load_space(name_or_path: str) -> Space:
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         path = spaces_folder() / f"{name_or_path}.yaml"
-        if not path.is_file():
+        if not is_file(path):
             known = sorted(file.stem for file in spaces_folder().glob("*.yaml"))
             near = suggestion(name_or_path, known) or f"; known are {', '.join(known)}, or give a YAML file"
             raise SpaceError(f"no space is called {name_or_path!r}{near}")
@@ -163,7 +172,7 @@ def spaces_folder() -> Path:
     return inside if inside.is_dir() else package.parent / "search_spaces"
 
 
-def _values(value: Any, where: str) -> tuple[Any, ...]:
+def _values(value: Any, where: str, axis: str) -> tuple[Any, ...]:
     """Read the values of an axis: a list, or `{from, to, step}` with both ends included."""
     if isinstance(value, dict):
         check_keys(value, ("from", "to", "step"), where)
@@ -175,8 +184,14 @@ def _values(value: Any, where: str) -> tuple[Any, ...]:
         require(step > 0 and low <= high, where, "from must not exceed to, and step must be positive")
         value = list(range(low, high + 1, step))
     require(isinstance(value, list) and bool(value), where, "a list of values was expected")
-    require(all(type(v) in (int, bool) for v in value), where, "only whole numbers, or true and false, are possible")
-    require(len(value) <= 10**4 and len(set(value)) == len(value), where, "values must be distinct")
+    if axis in _FLAGS:
+        require(all(type(v) is bool for v in value), where, "only true and false are possible")
+    else:
+        least = 0 if axis == "radix" else 1
+        whole = all(type(v) is int and v >= least for v in value)
+        require(whole, where, f"only whole numbers from {least} up are possible")
+    require(len(value) <= _MAX_VALUES, where, f"{len(value)} values; at most {_MAX_VALUES} are possible")
+    require(len(set(value)) == len(value), where, "values must be distinct")
     return tuple(sorted(value))
 
 

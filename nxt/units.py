@@ -29,10 +29,10 @@ def parse_count(text: str) -> int:
 
 def format_count(value: float, digits: int = 3) -> str:
     """Render a count for people: 4_089_184_256 -> `4.09G`, with the given significant digits."""
+    rounded = float(f"{value:.{digits - 1}e}")  # first, so that 999_999 becomes 1.00M and not 1000K
     for suffix in ("T", "G", "M", "K"):
-        factor = _FACTORS[suffix]
-        if abs(value) >= factor:
-            scaled = value / factor
+        if abs(rounded) >= _FACTORS[suffix]:
+            scaled = rounded / _FACTORS[suffix]
             decimals = max(0, digits - len(str(int(abs(scaled)))))
             return f"{scaled:.{decimals}f}{suffix}"
     return f"{value:.0f}"

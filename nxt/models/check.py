@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nxt.arch import ArchSpec
-from nxt.cost import Cost
+from nxt.costs import Cost
 from nxt.models.network import build
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nxt.files import replacing
-from nxt.search.trial import Outcome
+from nxt.search.trial import Outcome, Trial
 from nxt.units import format_count
 
 if TYPE_CHECKING:
@@ -16,54 +16,51 @@ _LABELS = {"macs": "multiply-adds of conv and linear layers", "acts": "activatio
 
 
 def plot_front(run: Run, path: Path) -> None:
-    """Draw proxy accuracy against the cost objective as PNG: the front, the other trials, references, and the stopped.
+    """Draw proxy accuracy against the cost objective as PNG: the front, the other trials, and the references.
+
+    Trials that were stopped have accuracies of fewer epochs, so only their costs are shown, along the lower edge.
 
     Raises:
         RunError: if the file cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, PercentFormatter
 
     figure = Figure(figsize=(7.5, 4.8), dpi=140, layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
 
-    def cost(trial: object) -> int:
-        return int(getattr(getattr(trial, "cost"), run.objective))  # noqa: B009
-
-    stopped = [trial for trial in run.trials if trial.outcome is Outcome.STOPPED]
-    others = [trial for trial in run.done if trial not in run.front]
-    references = [trial for trial in run.done if trial.role]
-    for trials, style in (
-        (stopped, {"marker": "x", "color": "0.7", "label": "stopped early (fewer epochs)", "zorder": 1}),
-        (others, {"marker": "o", "color": "#8fb3d9", "label": "dominated", "zorder": 2}),
-        (run.front, {"marker": "o", "color": "#1f4e8c", "label": "front", "zorder": 4, "s": 55}),
-        (references, {"marker": "s", "facecolors": "none", "edgecolors": "#c2410c", "s": 120, "label": "reference"}),
-    ):
+    def draw(trials: list[Trial], **style: Any) -> None:
         if trials:
-            axes.scatter([cost(t) for t in trials], [t.accuracy or 0 for t in trials], **style)  # type: ignore[arg-type]
-    if len(run.front) > 1:
-        axes.step(
-            [cost(t) for t in run.front], [t.accuracy or 0 for t in run.front], where="post", color="#1f4e8c", zorder=3
-        )
+            axes.scatter([_cost(run, t) for t in trials], [t.accuracy or 0 for t in trials], **style)
+
+    draw([t for t in run.done if t not in run.front], color="#8fb3d9", label="dominated", zorder=2)
+    draw(run.front, color="#1f4e8c", label="front", zorder=4, s=55)
+    references = [trial for trial in run.done if trial.role]
+    draw(references, marker="s", facecolors="none", edgecolors="#c2410c", s=120, label="reference", zorder=5)
+    if run.front:
+        steps = [_cost(run, t) for t in run.front], [t.accuracy or 0 for t in run.front]
+        axes.step(*steps, where="post", color="#1f4e8c", zorder=3)
+    stopped = [_cost(run, t) for t in run.trials if t.outcome is Outcome.STOPPED]
+    if stopped:
+        rug: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False, "marker": "x", "color": "0.55"}
+        axes.scatter(stopped, [0.0] * len(stopped), label="stopped early", zorder=6, **rug)
     if run.best:
-        axes.annotate(
-            run.best.spec.name,
-            (cost(run.best), run.best.accuracy or 0),
-            textcoords="offset points",
-            xytext=(0, 9),
-            ha="center",
-            fontsize=8,
-        )
+        place = (_cost(run, run.best), run.best.accuracy or 0)
+        left, right = axes.get_xlim()
+        side = "right" if place[0] > (left + right) / 2 else "left"
+        axes.annotate(run.best.spec.name, place, (0, 9), textcoords="offset points", ha=side, fontsize=8)
     axes.set_xlabel(_LABELS[run.objective])
     axes.set_ylabel(f"proxy accuracy, {run.record['val_images']} validation images")
     axes.set_title(f"{run.record['space_name']}, {run.record['budget_rule']}, {run.record['data']}", fontsize=10)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value)))
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     axes.grid(alpha=0.25)
-    axes.margins(y=0.12)
+    axes.margins(y=0.15)
     if run.trials:
-        axes.legend(fontsize=8, loc="lower right")
+        axes.legend(fontsize=8, loc="best")
     with replacing(path) as file:
         figure.savefig(file, format="png")
+
+
+def _cost(run: Run, trial: Trial) -> int:
+    return int(getattr(trial.cost, run.objective))

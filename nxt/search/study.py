@@ -16,7 +16,7 @@ import sqlalchemy.exc
 from optuna.trial import FrozenTrial, TrialState
 
 from nxt.arch import ArchSpec
-from nxt.cost import Cost, cost
+from nxt.costs import Cost, cost
 from nxt.errors import RunError
 from nxt.search.sampler import FeasibleSampler, distributions
 from nxt.search.trial import Epoch, Outcome, Trial

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from nxt.arch import ArchSpec
-from nxt.cost import Cost
+from nxt.costs import Cost
 from nxt.space import Point
 
 

@@ -17,6 +17,7 @@ from nxt.files import replacing
 from nxt.models.network import build
 from nxt.search.trial import Outcome
 from nxt.train.checkpoint import read_tensors
+from nxt.train.devices import choose
 from nxt.train.loop import Trainer
 from nxt.train.recipe import Recipe
 
@@ -78,13 +79,14 @@ class TrialRun:
 
     def _start(self) -> Trainer:
         task = self.task
+        device = choose(task.device)
         torch.set_num_threads(task.threads)
         torch.manual_seed(task.seed)
         recipe = from_mapping(Recipe, task.recipe, "recipe")
         network = build(ArchSpec.from_dict(task.arch), len(self.data.classes))
         if recipe.zero_last_gamma:
             network.zero_last_gamma()
-        trainer = Trainer(network, self.data, recipe, task.size, torch.device(task.device), task.seed)
+        trainer = Trainer(network, self.data, recipe, task.size, device, task.seed)
         path = Path(task.checkpoint)
         if path.exists():
             try:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nxt.budget import COSTS, WINDOW, Budget, Limit, parse_budget, parse_limit
-from nxt.cost import Cost, cost
+from nxt.costs import Cost, cost
 from nxt.errors import BudgetError
 from nxt.names import parse_name
 

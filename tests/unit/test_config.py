@@ -58,9 +58,9 @@ def bomb():
 
 
 HOSTILE = {
-    "a tag that runs code": ("a: !!python/object/apply:os.system [exit]", "could not determine a constructor"),
-    "a tag that imports": ("a: !!python/name:os.system ''", "could not determine a constructor"),
-    "a tag of its own": ("a: !mine 1", "could not determine a constructor"),
+    "a tag that runs code": ("a: !!python/object/apply:os.system [exit]", "is not allowed"),
+    "a tag that imports": ("a: !!python/name:os.system ''", "is not allowed"),
+    "a tag of its own": ("a: !mine 1", "is not allowed"),
     "an alias bomb": (bomb(), "aliases are not allowed"),
     "one alias": ("a: &x 1\nb: *x", "aliases are not allowed"),
     "a recursive alias": ("a: &x [*x]", "aliases are not allowed"),

@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import chi2
 
 from nxt.budget import Budget, parse_budget
-from nxt.cost import cost
+from nxt.costs import cost
 from nxt.errors import SpaceError
 from nxt.feasible import FeasibleSet
 from nxt.space import Space, load_space
@@ -213,11 +213,13 @@ def test_there_is_no_nearest_point_where_all_are_taken():
     assert found.nearest((0,) * 6, found.points()[:-1]) == last
 
 
-def test_among_equally_near_points_the_first_of_the_space_is_taken():
+def test_among_equally_near_points_the_one_with_most_steps_in_the_depths_is_taken():
     found = feasible("smoke", {"flops": "4M:11M"})
     for query in itertools.product(*(range(len(values)) for values in found.space.axis_values)):
         best = min(distance(query, point) for point in found.points())
-        assert found.nearest(query) == next(p for p in found.points() if distance(query, p) == best)
+        equals = [p for p in found.points() if distance(query, p) == best]
+        stages = len(found.space.depths)
+        assert found.nearest(query) == min(equals, key=lambda p: distance(query[stages:], p[stages:]))
 
 
 # Spread

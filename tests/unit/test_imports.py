@@ -33,7 +33,7 @@ LAYERS = [
     {"config", "files", "provenance"},
     {"arch"},
     {"names"},
-    {"zoo", "cost"},
+    {"zoo", "costs"},
     {"budget"},
     {"space"},
     {"feasible"},
@@ -165,7 +165,7 @@ def test_the_walk_sees_lazy_imports_and_leaves_out_those_for_types():
         "from typing import TYPE_CHECKING\n"
         "if TYPE_CHECKING:\n    import torch\n"
         "else:\n    import ray\n"
-        "def f():\n    import optuna.trial\n    from nxt import cost\n"
+        "def f():\n    import optuna.trial\n    from nxt import costs\n"
         "try:\n    import rich\nexcept ImportError:\n    pass\n"
     )
 
@@ -180,16 +180,16 @@ def test_the_walk_sees_lazy_imports_and_leaves_out_those_for_types():
         "ray": True,
         "optuna.trial": False,
         "nxt": False,
-        "nxt.cost": False,
+        "nxt.costs": False,
         "rich": True,
     }
-    assert internal(Source(), "nxt.x") == ["nxt.cost"]
+    assert internal(Source(), "nxt.x") == ["nxt.costs"]
 
 
 # What a first import loads. yaml is loaded only where a file is read.
 LOADS = {
     "nxt": ("torch", "ray", "optuna", "numpy", "yaml", "rich", "typer", "matplotlib"),
-    "nxt.cost": ("torch", "ray", "optuna", "numpy", "yaml", "rich", "typer", "matplotlib"),
+    "nxt.costs": ("torch", "ray", "optuna", "numpy", "yaml", "rich", "typer", "matplotlib"),
     "nxt.zoo": ("torch", "ray", "optuna", "numpy", "yaml", "rich", "typer", "matplotlib"),
     "nxt.budget": ("torch", "ray", "optuna", "numpy", "yaml", "rich", "typer", "matplotlib"),
     "nxt.space": ("torch", "ray", "optuna", "numpy", "rich", "typer", "matplotlib"),
@@ -207,7 +207,7 @@ def test_importing_a_light_module_loads_no_heavy_package(module, heavy):
 
 def test_costing_a_zoo_network_needs_no_heavy_package():
     code = (
-        "import sys; from nxt.cost import cost; from nxt.zoo import ZOO; cost(ZOO['resnet50'].spec);"
+        "import sys; from nxt.costs import cost; from nxt.zoo import ZOO; cost(ZOO['resnet50'].spec);"
         "print(*sorted({'torch', 'ray', 'optuna', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

@@ -6,7 +6,7 @@ import pytest
 
 from nxt.arch import EXPANSION
 from nxt.budget import Budget, parse_budget
-from nxt.cost import cost
+from nxt.costs import cost
 from nxt.feasible import FeasibleSet
 from nxt.names import BLOCKS
 from nxt.references import FAMILIES, references

@@ -7,7 +7,7 @@ printed digits; where a network is published at several image sizes, each is a r
 import pytest
 
 from nxt.arch import ArchSpec
-from nxt.cost import cost
+from nxt.costs import cost
 from nxt.zoo import ZOO, Published, find
 
 # name: (parameters, ((image side, printed G multiply-adds), ...))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nxt.arch import STEMS, ArchSpec
-from nxt.cost import MAX_CLASSES, MAX_SIZE, Cost, coefficients, cost, halved, parts
+from nxt.costs import MAX_CLASSES, MAX_SIZE, Cost, coefficients, cost, halved, parts
 from nxt.errors import ArchError
 from nxt.names import parse_name
 
