@@ -1,0 +1,375 @@
+"""Data sources and their splits: complete, disjoint, the same in every process; what is wrong with a folder is said."""
+
+import hashlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nxt.data import sources
+from nxt.data.dataset import Split, load_split, load_train, open_source, stratified
+from nxt.errors import DataError
+
+SHARES = [1.0, 0.8, 0.5, 0.3, 0.1, 0.02]
+
+
+def keys(split):
+    """One key per image, without its position."""
+    return [hashlib.sha256(image.tobytes()).hexdigest() for image in split.images]
+
+
+def indexed(labels, has_val=False, val_labels=()):
+    """A source whose images carry their own index in their pixels, so that splits can be compared exactly."""
+    by_split = {"train": np.asarray(labels), "val": np.asarray(val_labels), "test": np.asarray(labels[:4])}
+
+    def images(_split, chosen, _side):
+        pixels = np.zeros((len(chosen), 3, 4, 4), dtype=np.uint8)
+        pixels[:, 0, 0, 0], pixels[:, 0, 0, 1], pixels[:, 0, 0, 2] = chosen % 256, chosen // 256 % 256, chosen // 65536
+        return pixels
+
+    return sources.Source(
+        name="indexed", classes=tuple(str(c) for c in sorted(set(labels))), mean=(0.5,) * 3, std=(0.5,) * 3,
+        mirror=True, size=4, has_val=has_val, labels=by_split.__getitem__, images=images,
+    )  # fmt: skip
+
+
+def rows(split):
+    pixels = split.images[:, 0, 0, :3].astype(int)
+    return set((pixels @ [1, 256, 65536]).tolist())
+
+
+def paint(path, colour=(200, 30, 30), size=(12, 10), mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).convert(mode).save(path)
+
+
+def tree(root, splits, classes=("cat", "dog"), count=3):
+    for split in splits:
+        for c, name in enumerate(classes):
+            for index in range(count):
+                paint(root / split / name / f"{index}.png", (40 * c, 10 * index, len(split)))
+    return root
+
+
+# The bundled digits
+
+
+def test_digits_have_all_images_in_train_and_test():
+    source = open_source("digits")
+    assert len(source.labels("train")) + len(source.labels("test")) == 1797
+    assert source.classes == tuple("0123456789") and source.size == 32 and not source.has_val
+    train = load_split(source, "train", 32)
+    assert train.images.shape == (len(source.labels("train")), 3, 8, 8) and train.images.dtype == np.uint8
+    assert train.labels.dtype == np.int64 and len(train) == len(train.images)
+    assert (train.images[:, 0] == train.images[:, 1]).all() and (train.images[:, 0] == train.images[:, 2]).all()
+
+
+def test_digits_are_those_of_scikit_learn_in_the_same_grey_levels():
+    original = pytest.importorskip("sklearn.datasets").load_digits()
+    source = open_source("digits")
+    ours = [image for name in ("train", "test") for image in keys(load_split(source, name, 8))]
+    expected = np.repeat((original.images.astype(np.uint16) * 255 // 16).astype(np.uint8)[:, None], 3, axis=1)
+    assert sorted(ours) == sorted(keys(Split(expected, original.target)))
+    found = np.concatenate([source.labels("train"), source.labels("test")])
+    assert np.bincount(found).tolist() == np.bincount(original.target).tolist()
+
+
+def test_the_declared_mean_and_deviation_of_digits_are_those_of_the_training_images():
+    source = open_source("digits")
+    values = load_split(source, "train", 8).images / 255
+    assert values.mean() == pytest.approx(source.mean[0], abs=2e-3)
+    assert values.std() == pytest.approx(source.std[0], abs=2e-3)
+
+
+def test_no_test_image_of_digits_is_trained_or_selected_on():
+    data, test = load_train(open_source("digits"), 8), load_split(open_source("digits"), "test", 8)
+    seen = set(keys(data.train)) | set(keys(data.val))
+    assert not seen & set(keys(test))
+    assert data.test is None
+
+
+def test_each_class_of_digits_gives_a_fifth_to_test_and_a_fifth_of_the_rest_to_validation():
+    data, test = load_train(open_source("digits"), 8), load_split(open_source("digits"), "test", 8)
+    total = sum(np.bincount(split.labels, minlength=10) for split in (data.train, data.val, test))
+    assert np.abs(np.bincount(test.labels) - 0.2 * total).max() <= 1
+    assert np.abs(np.bincount(data.val.labels) - 0.2 * 0.8 * total).max() <= 1
+    assert total.sum() == 1797
+
+
+def test_digits_are_split_the_same_way_in_another_process():
+    code = (
+        "import hashlib\nfrom nxt.data.dataset import load_train, open_source\n"
+        "data = load_train(open_source('digits'), 8, 0.3)\n"
+        "parts = (data.train.images, data.train.labels, data.val.images, data.val.labels)\n"
+        "print(hashlib.sha256(b''.join(part.tobytes() for part in parts)).hexdigest())\n"
+    )
+    data = load_train(open_source("digits"), 8, 0.3)
+    parts = (data.train.images, data.train.labels, data.val.images, data.val.labels)
+    here = hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
+    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert there.stdout.strip() == here
+
+
+# Shares
+
+
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("counts", [(120, 130, 90), (500, 60, 7), (40, 40, 40)])
+def test_a_share_is_taken_of_every_class_and_never_overlaps_validation(share, counts):
+    labels = np.repeat(np.arange(3), counts)
+    whole, part = load_train(indexed(labels), 4), load_train(indexed(labels), 4, share)
+    expected = [max(1, round(n * share)) for n in np.bincount(whole.train.labels)]
+    assert np.bincount(part.train.labels).tolist() == expected
+    assert rows(part.train) <= rows(whole.train)
+    assert not rows(part.train) & rows(part.val)
+    assert (labels[sorted(rows(part.train))] == part.train.labels).all()
+    assert (labels[sorted(rows(part.val))] == part.val.labels).all()
+
+
+@pytest.mark.parametrize("share", SHARES[1:])
+def test_images_left_out_of_training_join_validation_until_it_is_as_large(share):
+    labels = np.repeat(np.arange(4), 1000)
+    whole, part = load_train(indexed(labels), 4), load_train(indexed(labels), 4, share)
+    kept, held = len(part.train), len(whole.val)
+    unused = len(whole.train) - kept
+    if kept > held:
+        assert len(part.val) == pytest.approx(min(kept, held + unused), abs=4)
+        assert rows(whole.val) <= rows(part.val)
+    else:
+        assert len(part.val) == pytest.approx(min(held, max(kept, 500)), abs=4)
+        assert rows(part.val) <= rows(whole.val)
+
+
+def test_validation_is_ten_thousand_at_most():
+    labels = np.repeat(np.arange(2), 40_000)
+    assert len(load_train(indexed(labels), 4).val) == 10_000
+    half = load_train(indexed(labels), 4, 0.5)
+    assert len(half.val) == 10_000 and len(half.train) == 35_000
+
+
+def test_a_validation_split_of_its_own_is_used_as_it_is():
+    labels = np.repeat(np.arange(2), 100)
+    source = indexed(labels, has_val=True, val_labels=[0, 1, 1])
+    assert len(load_train(source, 4).train) == 200
+    part = load_train(source, 4, 0.25)
+    assert len(part.train) == 50
+    assert part.val.labels.tolist() == [0, 1, 1]
+
+
+def test_a_class_with_one_image_is_no_obstacle():
+    data = load_train(indexed(np.array([0] * 50 + [1] * 50 + [2])), 4)
+    assert len(data.train) + len(data.val) == 101
+    assert not rows(data.train) & rows(data.val)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.2, 0.5, 0.99, 1.0])
+def test_stratified_divides_every_class_by_the_share(share):
+    labels = np.random.default_rng(3).integers(0, 7, 500)
+    inside, outside = stratified(labels, share, 5)
+    assert np.union1d(inside, outside).tolist() == list(range(500))
+    assert not set(inside) & set(outside)
+    assert inside.tolist() == sorted(inside) and outside.tolist() == sorted(outside)
+    for label in range(7):
+        members = (labels == label).sum()
+        assert (labels[inside] == label).sum() == max(1, round(members * share))
+
+
+def test_stratified_depends_on_the_seed_alone():
+    labels = np.arange(100) % 5
+    assert stratified(labels, 0.3, 1)[0].tolist() == stratified(labels, 0.3, 1)[0].tolist()
+    assert stratified(labels, 0.3, 1)[0].tolist() != stratified(labels, 0.3, 2)[0].tolist()
+
+
+# Folders of images
+
+
+@pytest.mark.parametrize(
+    ("splits", "test", "has_val"),
+    [
+        (("train", "test"), "test", False),
+        (("train", "val"), "val", False),
+        (("train", "validation"), "validation", False),
+        (("train", "val", "test"), "test", True),
+        (("train", "validation", "test"), "test", True),
+    ],
+)
+def test_a_folder_gives_the_splits_that_it_has(tmp_path, splits, test, has_val):
+    source = open_source(f"folder:{tree(tmp_path, splits)}")
+    assert source.has_val == has_val and source.classes == ("cat", "dog")
+    found = load_split(source, "test", 10)
+    assert (found.images[:, 2] == len(test)).all()  # the blue channel says where an image is from
+    data = load_train(source, 10)
+    if has_val:
+        assert len(data.train) == 6 and len(data.val) == 6
+        assert (data.val.images[:, 2] == len(splits[1])).all()
+    else:
+        assert len(data.train) == 4 and len(data.val) == 2
+        assert (data.val.images[:, 2] == len("train")).all()
+    assert not set(keys(data.train)) & set(keys(data.val))
+
+
+def test_labels_are_the_alphabetic_positions_of_the_class_folders(tmp_path):
+    for split in ("train", "test"):
+        for name, colour in (("b", (1, 0, 0)), ("a", (0, 0, 0)), ("c", (2, 0, 0))):
+            paint(tmp_path / split / name / "x.png", colour)
+    found = load_split(open_source(f"folder:{tmp_path}"), "train", 10)
+    assert found.labels.tolist() == [0, 1, 2]
+    assert found.images[:, 0, 0, 0].tolist() == [0, 1, 2]
+
+
+def test_images_are_resized_by_the_short_side_and_cropped_at_the_centre(tmp_path):
+    tree(tmp_path, ("train", "test"))
+    wide = Image.new("RGB", (60, 20), (255, 0, 0))
+    wide.paste((0, 255, 0), (20, 0, 40, 20))
+    wide.save(tmp_path / "train" / "cat" / "0.png")
+    wide.rotate(90, expand=True).save(tmp_path / "train" / "cat" / "1.png")
+    found = load_split(open_source(f"folder:{tmp_path}"), "train", 20)
+    for image in found.images[:2]:
+        assert (image[1] == 255).all() and (image[0] == 0).all()
+    small = load_split(open_source(f"folder:{tmp_path}"), "train", 5)
+    assert small.images.shape == (6, 3, 5, 5)
+    assert (small.images[:2, 1, 1:-1, 1:-1] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"), [("L", "png"), ("P", "png"), ("RGBA", "png"), ("CMYK", "jpg"), ("1", "png"), ("P", "gif")]
+)
+def test_images_of_other_kinds_become_colour(tmp_path, mode, suffix):
+    tree(tmp_path, ("train", "test"))
+    paint(tmp_path / "train" / "cat" / f"0.{suffix}", (250, 250, 250), mode=mode)
+    found = load_split(open_source(f"folder:{tmp_path}"), "train", 10)
+    assert found.images.shape[1:] == (3, 10, 10)
+    assert found.images[0].min() > 200 or suffix != "png"
+
+
+@pytest.mark.parametrize(("side", "size"), [(32, 32), (64, 64), (65, None), (200, None)])
+def test_the_natural_size_of_small_images_is_their_own(tmp_path, side, size):
+    tree(tmp_path, ("train", "test"))
+    paint(tmp_path / "train" / "cat" / "0.png", size=(side + 5, side))
+    assert open_source(f"folder:{tmp_path}").size == size
+
+
+def test_hidden_folders_and_other_files_are_passed_over(tmp_path):
+    tree(tmp_path, ("train", "test"))
+    (tmp_path / "train" / ".cache").mkdir()
+    (tmp_path / "test" / ".cache").mkdir()
+    (tmp_path / "train" / "README").write_text("x")
+    (tmp_path / "train" / "cat" / "notes.txt").write_text("x")
+    assert len(open_source(f"folder:{tmp_path}").labels("train")) == 6
+
+
+def test_a_test_split_without_one_of_the_classes_is_fine(tmp_path):
+    tree(tmp_path, ("train",))
+    tree(tmp_path, ("test",), classes=("dog",))
+    assert open_source(f"folder:{tmp_path}").labels("test").tolist() == [1, 1, 1]
+
+
+def prepare(root, problem):
+    tree(root, ("train", "test"))
+    if problem == "one class":
+        for file in (root / "train" / "dog").iterdir():
+            file.unlink()
+        (root / "train" / "dog").rmdir()
+    elif problem == "missing train":
+        (root / "train").rename(root / "training")
+    elif problem == "missing test":
+        (root / "test").rename(root / "tests")
+    elif problem == "no images":
+        for file in (root / "train").glob("*/*"):
+            file.unlink()
+    elif problem == "no folders":
+        (root / "train").rename(root / "other")
+        (root / "train").mkdir()
+    elif problem == "empty class":
+        (root / "train" / "zebra").mkdir()
+    elif problem == "unknown class in test":
+        paint(root / "test" / "horse" / "0.png")
+    elif problem == "no test images":
+        for file in (root / "test").glob("*/*"):
+            file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("problem", "message"),
+    [
+        ("one class", r"train.*1 class.*at least two"),
+        ("missing train", r"no folder 'train' in it; expected train/CLASS"),
+        ("missing test", "no folder 'test', 'val' or 'validation' beside 'train'"),
+        ("no images", r"train: no images in any of its 2 folders"),
+        ("no folders", r"train.*0 class.*at least two"),
+        ("empty class", r"zebra: no images in this class"),
+        ("unknown class in test", r"test/horse: the training images have no class 'horse'"),
+        ("no test images", r"test: no images; expected test/CLASS"),
+    ],
+)
+def test_what_is_wrong_with_a_folder_is_said(tmp_path, problem, message):
+    prepare(tmp_path, problem)
+    with pytest.raises(DataError, match=message):
+        open_source(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0 and no more"])
+@pytest.mark.parametrize("index", [0, 2])
+def test_an_unreadable_image_is_named(tmp_path, content, index):
+    tree(tmp_path, ("train", "test"))
+    (tmp_path / "train" / "cat" / f"{index}.png").write_bytes(content)
+    with pytest.raises(DataError, match=rf"cat/{index}\.png: not readable as an image.*repair or remove it"):
+        load_split(open_source(f"folder:{tmp_path}"), "train", 10)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL.*")
+@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "webp", "tif", "ppm"])
+def test_an_image_cut_off_anywhere_is_named_or_read(tmp_path, suffix):
+    tree(tmp_path, ("train", "test"))
+    noise = np.random.default_rng(0).integers(0, 255, (24, 24, 3), dtype=np.uint8)
+    whole = tmp_path / f"whole.{suffix}"
+    Image.fromarray(noise).save(whole)
+    content = whole.read_bytes()
+    broken = tmp_path / "train" / "dog" / f"1.{suffix}"
+    lengths = sorted({*range(0, min(len(content), 140), 3), *range(140, len(content), max(1, len(content) // 20))})
+    refused = 0
+    for length in lengths:
+        broken.write_bytes(content[:length])
+        try:
+            sources._decode([broken], 10)
+        except DataError as error:
+            assert f"1.{suffix}: not readable as an image" in str(error)
+            refused += 1
+    assert refused > len(lengths) / 2
+
+
+def test_too_many_images_for_the_memory_are_refused_before_any_is_read(tmp_path):
+    tree(tmp_path, ("train", "test"))
+    with pytest.raises(DataError, match=r"6 images at 50000 px take 42 GiB.*use a smaller size or share"):
+        load_split(open_source(f"folder:{tmp_path}"), "train", 50_000)
+
+
+# Which data set
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("digit", "no data set is called 'digit'; did you mean 'digits'"),
+        ("cifar", "no data set is called 'cifar'; did you mean 'cifar10'"),
+        ("foldr:/x", "no data set is called 'foldr:/x'; did you mean 'folder'"),
+        ("mnist", r"no data set is called 'mnist'; (did you mean|known are)"),
+        ("", "no data set is called ''; known are digits, cifar10, cifar10:PATH and folder:PATH"),
+        ("digits:/x", "no data set is called 'digits:/x'"),
+        ("folder", "write folder:PATH"),
+        ("folder:", "write folder:PATH"),
+        ("folder:/no/such/place", "folder:/no/such/place: no such folder; write folder:PATH"),
+    ],
+)
+def test_an_unknown_data_set_is_an_error_with_a_way_out(text, message):
+    with pytest.raises(DataError, match=message):
+        open_source(text)
+
+
+@pytest.mark.parametrize("by", ["path", "environment"])
+def test_cifar10_that_is_not_there_is_said_with_where_it_was_sought(tmp_path, monkeypatch, by):
+    monkeypatch.setenv("NXT_DATA", str(tmp_path if by == "environment" else tmp_path / "other"))
+    with pytest.raises(DataError, match=rf"cifar10: not in {tmp_path}; add --download"):
+        open_source(f"cifar10:{tmp_path}" if by == "path" else "cifar10")
