@@ -133,5 +133,5 @@ def _run(job: Search, workers: int | None, gpus_per_trial: float | None, fresh: 
         with job.opened() as strategy:
             progress.begin(strategy, placement.workers)
             with progress.shown():
-                ray_runner.run(strategy, job.task(placement.device, placement.cpus), data, placement, progress.update)
+                ray_runner.run(strategy, job.task(placement.device, placement.cpus, placement.gpus), data, placement, progress.update)
     return not strategy.complete

@@ -72,6 +72,10 @@ class Batches:
 
     def _resample(self, images: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
         """Resample through one random affine map per image. Outside the image is the mean colour."""
+        if (
+            images.shape[-1] < self.size
+        ):  # enlarged first, as for evaluation: the map would blend the edges with outside
+            images = F.interpolate(images, (self.size, self.size), mode="bilinear")
         count = len(images)
 
         def uniform(low: float, high: float) -> Tensor:

@@ -42,7 +42,12 @@ def plot_front(run: Run, path: Path) -> None:
         axes.step(*steps, where="post", color="#1f4e8c", zorder=3)
     stopped = [_cost(run, t) for t in run.trials if t.outcome is Outcome.STOPPED]
     if stopped:
-        rug: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False, "marker": "x", "color": "0.55"}
+        rug: dict[str, Any] = {
+            "transform": axes.get_xaxis_transform(),
+            "clip_on": False,
+            "marker": "x",
+            "color": "0.55",
+        }
         axes.scatter(stopped, [0.0] * len(stopped), label="stopped early", zorder=6, **rug)
     if run.best:
         place = (_cost(run, run.best), run.best.accuracy or 0)
@@ -56,7 +61,7 @@ def plot_front(run: Run, path: Path) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     axes.grid(alpha=0.25)
     axes.margins(y=0.15)
-    if run.trials:
+    if run.done or stopped:
         axes.legend(fontsize=8, loc="best")
     with replacing(path) as file:
         figure.savefig(file, format="png")

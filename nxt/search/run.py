@@ -163,7 +163,7 @@ class Search:
                 if self.strategy.complete:
                     shutil.rmtree(self.out / "trials", ignore_errors=True)
 
-    def task(self, device: str, threads: int) -> Callable[[Trial], TrialTask]:
+    def task(self, device: str, threads: int, gpu_share: float = 0.0) -> Callable[[Trial], TrialTask]:
         """Return the function that turns a trial into work for a worker."""
         recipe = to_mapping(self.request.recipe)
 
@@ -176,6 +176,7 @@ class Search:
                 seed=trial_seed(self.request.seed, trial.spec.fingerprint),
                 device=device,
                 threads=threads,
+                gpu_share=gpu_share,
                 checkpoint=str(self.out / "trials" / f"{trial.number}.pt"),
             )
 

@@ -24,6 +24,9 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler] | None] = {
 }
 
 
+ABANDONED = "abandoned"  # user attribute of a trial that was never begun
+
+
 class ExhaustedError(Exception):
     """Every feasible architecture has been tried."""
 
@@ -80,8 +83,9 @@ class FeasibleSampler(BaseSampler):
         if self._make is not None:
             sampler = self._make(int(rng.integers(2**31)))
             proposal = sampler.sample_relative(study, trial, search_space)
-            if proposal:
-                wanted = tuple(int(proposal[name]) for name in self.feasible.space.axis_names)
+            if proposal:  # what it leaves open (a mutation of NSGA-II) stays as drawn
+                names = self.feasible.space.axis_names
+                wanted = tuple(int(proposal.get(name, drawn)) for name, drawn in zip(names, wanted, strict=True))
         if wanted in self.feasible and wanted not in taken:
             return wanted
         nearest = self.feasible.nearest(wanted, taken)
@@ -105,11 +109,17 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
 
 
 def tried(study: Study, space: Space) -> set[Point]:
-    """Return the points of all trials of a study, however they ended, but for those that never got a whole point."""
+    """Return the points of all trials of a study, however they ended.
+
+    One that is marked as abandoned was cut off while it was being asked for: nothing has been tried by it.
+    """
     names = space.axis_names
     states = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-    trials = study.get_trials(deepcopy=False, states=states)
-    return {tuple(t.params[name] for name in names) for t in trials if all(name in t.params for name in names)}
+    return {
+        tuple(trial.params[name] for name in names)
+        for trial in study.get_trials(deepcopy=False, states=states)
+        if all(name in trial.params for name in names) and ABANDONED not in trial.user_attrs
+    }
 
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -18,11 +18,12 @@ from optuna.trial import FrozenTrial, TrialState
 from nxt.arch import ArchSpec
 from nxt.costs import Cost, cost
 from nxt.errors import RunError
-from nxt.search.sampler import FeasibleSampler, distributions
+from nxt.search.sampler import ABANDONED, FeasibleSampler, distributions
 from nxt.search.trial import Epoch, Outcome, Trial
 from nxt.space import Space
 
 _NAME = "nxt"
+_DESCRIPTION = "arch"  # user attribute of a trial, written last: its presence says that the trial is fully described
 _STATES = {Outcome.DONE: TrialState.COMPLETE, Outcome.STOPPED: TrialState.PRUNED}
 
 
@@ -52,7 +53,8 @@ class StudyRecord:
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 self._study.set_metric_names(["accuracy", objective])  # what optuna-dashboard shows
             for row in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                if "arch" not in row.user_attrs:  # killed between being asked for and being described
+                if _DESCRIPTION not in row.user_attrs:  # killed between being asked for and being described
+                    self._attribute(row.number, ABANDONED, True)
                     self._study.tell(row.number, state=TrialState.FAIL)
             self.trials = {trial.number: trial for trial in _trials(self._study, space)}
         except (sqlalchemy.exc.DatabaseError, optuna.exceptions.StorageInternalError) as error:
@@ -75,7 +77,7 @@ class StudyRecord:
             "role": trial.role,
             **dataclasses.asdict(trial.cost),
             "outcome": str(Outcome.RUNNING),
-            "arch": spec.to_dict(),  # last: its presence says that the rest is there
+            _DESCRIPTION: spec.to_dict(),
         }.items():
             asked.set_user_attr(key, value)
         self.trials[trial.number] = trial
@@ -84,19 +86,19 @@ class StudyRecord:
     def add_epoch(self, trial: Trial, epoch: Epoch) -> None:
         """Record an epoch. One that is there already (trained again after a kill) replaces itself."""
         trial.curve = [row for row in trial.curve if row.epoch < epoch.epoch] + [epoch]
-        self._set(trial, "curve", [dataclasses.asdict(row) for row in trial.curve])
+        self._attribute(trial.number, "curve", [dataclasses.asdict(row) for row in trial.curve])
 
     def end(self, trial: Trial, outcome: Outcome, message: str = "") -> None:
         """Record how a trial ended. Only a trial that is done gets objective values."""
         trial.outcome, trial.message = outcome, message
-        self._set(trial, "message", message)
-        self._set(trial, "outcome", str(outcome))
+        self._attribute(trial.number, "message", message)
+        self._attribute(trial.number, "outcome", str(outcome))
         values = [trial.accuracy, getattr(trial.cost, self.objective)] if outcome is Outcome.DONE else None
         self._study.tell(trial.number, values, state=_STATES.get(outcome, TrialState.FAIL))
 
-    def _set(self, trial: Trial, key: str, value: Any) -> None:
+    def _attribute(self, number: int, key: str, value: Any) -> None:
         storage, study_id = self._study._storage, self._study._study_id
-        storage.set_trial_user_attr(storage.get_trial_id_from_study_id_trial_number(study_id, trial.number), key, value)
+        storage.set_trial_user_attr(storage.get_trial_id_from_study_id_trial_number(study_id, number), key, value)
 
 
 def read_trials(path: Path, space: Space) -> list[Trial]:
@@ -114,7 +116,7 @@ def read_trials(path: Path, space: Space) -> list[Trial]:
 
 
 def _trials(study: optuna.Study, space: Space) -> list[Trial]:
-    return [_trial(row, space) for row in study.get_trials(deepcopy=False) if "arch" in row.user_attrs]
+    return [_trial(row, space) for row in study.get_trials(deepcopy=False) if _DESCRIPTION in row.user_attrs]
 
 
 def _trial(row: FrozenTrial, space: Space) -> Trial:
@@ -123,7 +125,7 @@ def _trial(row: FrozenTrial, space: Space) -> Trial:
     return Trial(
         number=row.number,
         point=tuple(row.params[name] for name in space.axis_names),
-        spec=ArchSpec.from_dict(attrs["arch"]),
+        spec=ArchSpec.from_dict(attrs[_DESCRIPTION]),
         cost=Cost(**{field.name: attrs[field.name] for field in dataclasses.fields(Cost)}),
         role=attrs.get("role", ""),
         curve=[Epoch(**epoch) for epoch in attrs.get("curve", [])],

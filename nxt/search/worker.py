@@ -33,6 +33,7 @@ class TrialTask:
     seed: int
     device: str
     threads: int
+    gpu_share: float  # of the device's memory that this trial may take; 0 on a CPU
     checkpoint: str
 
     @property
@@ -81,6 +82,8 @@ class TrialRun:
         task = self.task
         device = choose(task.device)
         torch.set_num_threads(task.threads)
+        if 0 < task.gpu_share < 1:
+            torch.cuda.set_per_process_memory_fraction(task.gpu_share)
         torch.manual_seed(task.seed)
         recipe = from_mapping(Recipe, task.recipe, "recipe")
         network = build(ArchSpec.from_dict(task.arch), len(self.data.classes))

@@ -37,6 +37,9 @@ class Recipe:
     milestones: tuple[float, ...] = ()  # of "step": shares of the training after which the rate falls to a tenth
     label_smoothing: float = 0.0
     zero_last_gamma: bool = False
+    calibrate: int = (
+        0  # training images from which the BN statistics are averaged anew after every epoch; 0: as they run
+    )
     eval_crop: float = 1.0  # share of the side that the centre crop of an evaluation keeps
     augment: Augment = field(default_factory=Augment)
 
@@ -48,6 +51,7 @@ class Recipe:
         require(0 <= self.momentum < 1, where, f"momentum is {self.momentum}; it lies in [0, 1)")
         require(0 <= self.weight_decay < 1, where, f"weight_decay is {self.weight_decay}; it lies in [0, 1)")
         require(0 <= self.warmup <= self.epochs, where, f"warmup is {self.warmup} epochs of {self.epochs}")
+        require(self.calibrate >= 0, where, f"calibrate is {self.calibrate} images; it is 0 or more")
         require(0 <= self.label_smoothing < 1, where, f"label_smoothing is {self.label_smoothing}; it lies in [0, 1)")
         require(0 < self.eval_crop <= 1, where, f"eval_crop is {self.eval_crop}; it lies in (0, 1]")
         near = suggestion(self.schedule, SCHEDULES) or f"; known are {', '.join(SCHEDULES)}"
