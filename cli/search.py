@@ -12,6 +12,7 @@ from . import options, render
 if TYPE_CHECKING:
     from nxt.search.run import Search, SearchRequest
 
+TRIALS = 20
 EXAMPLE = "give a budget, such as --flops 4.1G or --like resnext50_32x4d"
 
 
@@ -24,7 +25,7 @@ def search(
     acts: options.Acts = None,
     like: options.Like = None,
     data: options.Data = "digits",
-    trials: Annotated[int | None, typer.Option(help="How many trials in all.", show_default="16")] = None,
+    trials: Annotated[int | None, typer.Option(help="How many trials in all.", show_default=str(TRIALS))] = None,
     seed: options.Seed = 0,
     out: Annotated[
         Path | None, typer.Option(help="Run directory to create; default: a new one under results/.")
@@ -54,7 +55,14 @@ def search(
         if not any((flops, params, acts, like)):
             raise typer.BadParameter(EXAMPLE)
         job = _fresh(
-            space, (flops, params, acts, like), data, 16 if trials is None else trials, seed, out, download, settings
+            space,
+            (flops, params, acts, like),
+            data,
+            TRIALS if trials is None else trials,
+            seed,
+            out,
+            download,
+            settings,
         )
     _check_placement(workers, gpus_per_trial)
     interrupted = _run(job, workers, gpus_per_trial, fresh=resume is None)
@@ -90,11 +98,14 @@ def _fresh(
 
 
 def _continued(run: Path, trials: int | None, download: bool) -> Search:
-    from nxt.search.run import Search, extend, load_request
+    import dataclasses
 
+    from nxt.search.run import Search, load_request
+
+    request = load_request(run)
     if trials is not None:
-        extend(run, trials)
-    return Search(load_request(run), run, download)
+        request = dataclasses.replace(request, trials=trials)
+    return Search(request, run, download)
 
 
 def _default_out(request: SearchRequest) -> Path:
@@ -133,5 +144,11 @@ def _run(job: Search, workers: int | None, gpus_per_trial: float | None, fresh: 
         with job.opened() as strategy:
             progress.begin(strategy, placement.workers)
             with progress.shown():
-                ray_runner.run(strategy, job.task(placement.device, placement.cpus, placement.gpus), data, placement, progress.update)
+                ray_runner.run(
+                    strategy,
+                    job.task(placement.device, placement.cpus, placement.gpus),
+                    data,
+                    placement,
+                    progress.update,
+                )
     return not strategy.complete

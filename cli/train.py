@@ -109,7 +109,7 @@ def _continued(run: Path, network: str | None, download: bool) -> TrainRequest:
     from nxt.names import resolve
     from nxt.train.run import load_request
 
-    request, _ = load_request(run)
+    request = load_request(run)
     changes = {"spec": resolve(network)} if network is not None else {}
     return dataclasses.replace(request, download=download, **changes)  # type: ignore[arg-type]
 

@@ -183,6 +183,8 @@ class ArchSpec:
             ConfigError: for unknown keys and values of a wrong type.
             ArchError: if the values do not make a network.
         """
+        if not isinstance(data, Mapping):
+            raise ConfigError(f"{where}: a mapping was expected, not {data!r}")
         lists = ("depths", "widths", "cardinality", "base_width")
         values = {k: [v] if k in lists[2:] and type(v) is int else v for k, v in data.items()}
         try:

@@ -94,7 +94,9 @@ def _plain_loader() -> type[yaml.SafeLoader]:
 
 
 def check_keys(data: Mapping[str, Any], known: Iterable[str], where: str) -> None:
-    """Raise ConfigError for the first key that is not known, naming the nearest one that is."""
+    """Raise ConfigError for the first key that is not known, naming the nearest one that is; or if there are none."""
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{where}: a mapping was expected, not {data!r}")
     names = list(known)
     for key in data:
         if key not in names:

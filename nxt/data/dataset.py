@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from nxt.errors import DataError, suggestion
 
 VAL_SHARE, VAL_MOST = 0.2, 10_000  # share of the training images held out for selection, and the most of them
+KINDS = ("digits", "cifar10", "folder")
 SPLIT_SEED = 0  # one split for all runs: an image that selected a network never trains it
 
 
@@ -73,16 +74,26 @@ def open_source(text: str, download: bool = False) -> Source:
     """
     from nxt.data import sources
 
-    kind, _, path = text.partition(":")
+    kind, path = kind_of(text), text.partition(":")[2]
     known: dict[str, Callable[[], Source]] = {
         "digits": sources.digits,
         "cifar10": partial(sources.cifar10, path, download),
         "folder": partial(sources.folder, path),
     }
-    if kind not in known or (kind == "digits" and path):
-        near = suggestion(kind, known) or "; known are digits, cifar10, cifar10:PATH and folder:PATH"
-        raise DataError(f"no data set is called {text!r}{near}")
     return known[kind]()
+
+
+def kind_of(text: str) -> str:
+    """Return the kind of data set that a `--data` argument names: the part before the colon.
+
+    Raises:
+        DataError: if there is no such kind.
+    """
+    kind, colon, _ = text.partition(":")
+    if kind not in KINDS or (kind == "digits" and colon):
+        near = suggestion(kind, KINDS) or "; known are digits, cifar10, cifar10:PATH and folder:PATH"
+        raise DataError(f"no data set is called {text!r}{near}")
+    return kind
 
 
 def load_train(source: Source, side: int, share: float = 1.0) -> Dataset:

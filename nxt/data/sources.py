@@ -180,5 +180,5 @@ def _open(file: Path):  # type: ignore[no-untyped-def]  # PIL.Image.Image, impor
         return Image.open(file)
     except UnidentifiedImageError:
         raise DataError(f"{file}: not readable as an image; repair or remove it") from None
-    except (OSError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{file}: not readable as an image ({error}); repair or remove it") from None

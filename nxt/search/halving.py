@@ -48,4 +48,4 @@ def rungs(epochs: int, eta: float, grace: float) -> tuple[int, ...]:
     while round(epoch) < epochs:
         found.append(round(epoch))
         epoch *= eta
-    return tuple(found)
+    return tuple(sorted(set(found)))

@@ -15,6 +15,7 @@ from typing import Any
 
 from nxt.arch import EXPANSION, STEMS, ArchSpec
 from nxt.config import from_mapping, merged, read_yaml, require
+from nxt.data.dataset import kind_of
 from nxt.errors import ArchError
 
 FOLDER = Path(__file__).with_name("proxies")
@@ -88,10 +89,11 @@ def load_proxy(source: str, overrides: Mapping[str, Any]) -> Proxy:
     """Load the default proxy of a data source (by the part before the colon), with single values replaced.
 
     Raises:
+        DataError: if there is no such data source.
         ConfigError: for unknown keys and values out of range.
     """
-    kind = source.partition(":")[0]
-    return from_mapping(Proxy, merged(read_yaml(FOLDER / f"{kind}.yaml"), overrides), "proxy")
+    default = read_yaml(FOLDER / f"{kind_of(source)}.yaml")
+    return from_mapping(Proxy, merged(default, overrides), "proxy")
 
 
 def _step(radix: int, ratio: int, first: int) -> int:

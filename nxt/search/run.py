@@ -145,6 +145,7 @@ class Search:
         request = self.request
         with _locked(self.out):
             (self.out / "trials").mkdir(exist_ok=True)
+            _extend(self.out, request.trials)
             study = StudyRecord(self.out / "study.db", request.space, request.objective)
             settings = request.settings
             self.strategy = Strategy(
@@ -177,6 +178,7 @@ class Search:
                 device=device,
                 threads=threads,
                 gpu_share=gpu_share,
+                reported=len(trial.curve),
                 checkpoint=str(self.out / "trials" / f"{trial.number}.pt"),
             )
 
@@ -219,10 +221,11 @@ def load_request(run: Path) -> SearchRequest:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def extend(run: Path, trials: int) -> None:
-    """Record that a search is to have that many trials in all."""
+def _extend(run: Path, trials: int) -> None:
+    """Record how many trials there are to be in all, if that has changed."""
     record = read_yaml(run / "run.yaml")
-    write_text(run / "run.yaml", dump_yaml({**record, "trials": trials}))
+    if record.get("trials") != trials:
+        write_text(run / "run.yaml", dump_yaml({**record, "trials": trials}))
 
 
 def _example(space: Space) -> ArchSpec:

@@ -48,11 +48,11 @@ class Strategy:
         limit = budget.limit("macs")
         self._one_band = limit is not None and limit.is_window
         self.exhausted = False
-        running = [trial for trial in study.trials.values() if trial.outcome is Outcome.RUNNING]
-        self._resumed = deque(running)
         for trial in study.trials.values():
             for row in trial.curve:
                 self.halving.record(trial.number, row.epoch, row.accuracy, self._band(trial))
+        running = [trial for trial in study.trials.values() if trial.outcome is Outcome.RUNNING]
+        self._resumed = deque(trial for trial in running if self._goes_on(trial))
 
     def suggest(self) -> Trial | None:
         """Return the next trial to run: first those that were cut off, then new ones. None: there are no more."""
@@ -71,15 +71,22 @@ class Strategy:
         trial = self.study.trials[number]
         if trial.outcome is not Outcome.RUNNING:
             return False
+        if trial.curve and epoch.epoch <= trial.curve[-1].epoch:
+            return True  # trained again after a kill; it was decided then
         self.study.add_epoch(trial, epoch)
-        if epoch.epoch >= self.epochs:
+        self.halving.record(number, epoch.epoch, epoch.accuracy, self._band(trial))
+        return self._goes_on(trial)
+
+    def _goes_on(self, trial: Trial) -> bool:
+        """Decide on a running trial after its last epoch, and record the end of one that does not go on."""
+        epoch = trial.curve[-1].epoch if trial.curve else 0
+        if epoch >= self.epochs:
             self.study.end(trial, Outcome.DONE)
             return False
-        self.halving.record(number, epoch.epoch, epoch.accuracy, self._band(trial))
         if trial.role:
             return True  # the references are the yardstick: always run to the end
-        if not self.halving.goes_on(number, epoch.epoch, self._band(trial)):
-            self.study.end(trial, Outcome.STOPPED, f"at the rung of epoch {epoch.epoch}")
+        if not self.halving.goes_on(trial.number, epoch, self._band(trial)):
+            self.study.end(trial, Outcome.STOPPED, f"at the rung of epoch {epoch}")
             return False
         return True
 

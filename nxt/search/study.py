@@ -84,8 +84,8 @@ class StudyRecord:
         return trial
 
     def add_epoch(self, trial: Trial, epoch: Epoch) -> None:
-        """Record an epoch. One that is there already (trained again after a kill) replaces itself."""
-        trial.curve = [row for row in trial.curve if row.epoch < epoch.epoch] + [epoch]
+        """Record an epoch."""
+        trial.curve.append(epoch)
         self._attribute(trial.number, "curve", [dataclasses.asdict(row) for row in trial.curve])
 
     def end(self, trial: Trial, outcome: Outcome, message: str = "") -> None:

@@ -34,6 +34,7 @@ class TrialTask:
     device: str
     threads: int
     gpu_share: float  # of the device's memory that this trial may take; 0 on a CPU
+    reported: int  # epochs that the study has already
     checkpoint: str
 
     @property
@@ -48,9 +49,11 @@ class TrialRun:
     def __init__(self, task: TrialTask, data: Dataset) -> None:
         self.task, self.data = task, data
         self._trainer: Trainer | None = None
+        self._reports: list[dict[str, Any]] = []  # of all epochs trained
+        self._given = 0  # epochs that step has answered for
 
     def step(self) -> dict[str, Any]:
-        """Train one epoch.
+        """Train one epoch; or report one that was trained before a kill, but never reported.
 
         Returns:
             `epoch, accuracy, loss, seconds`; or `outcome` and `message` where the trial failed.
@@ -68,15 +71,15 @@ class TrialRun:
 
     def _epoch(self) -> dict[str, Any]:
         trainer = self._trainer = self._trainer or self._start()
+        self._given = max(self._given, self.task.reported) + 1
+        if self._given <= len(self._reports):
+            return self._reports[self._given - 1]
         report = trainer.run_epoch()
+        values = {key: getattr(report, key) for key in ("epoch", "accuracy", "loss", "seconds")}
+        self._reports.append(values)
         with replacing(Path(self.task.checkpoint)) as file:
-            torch.save(trainer.state(), file)
-        return {
-            "epoch": report.epoch,
-            "accuracy": report.accuracy,
-            "loss": report.loss,
-            "seconds": report.seconds,
-        }
+            torch.save({"state": trainer.state(), "reports": self._reports}, file)
+        return values
 
     def _start(self) -> Trainer:
         task = self.task
@@ -93,7 +96,9 @@ class TrialRun:
         path = Path(task.checkpoint)
         if path.exists():
             try:
-                trainer.restore(read_tensors(path))
-            except CheckpointError:
+                saved = read_tensors(path)
+                trainer.restore(saved["state"])
+                self._reports = saved["reports"]
+            except (CheckpointError, KeyError):
                 path.unlink()  # of no use to anyone: the trial starts over
         return trainer

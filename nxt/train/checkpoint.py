@@ -53,7 +53,7 @@ class Checkpoint:
         network = build(self.spec, len(self.classes))
         try:
             network.load_state_dict(self.state["network"])
-        except (RuntimeError, KeyError) as error:
+        except (RuntimeError, KeyError, TypeError, AttributeError) as error:
             problem = str(error).splitlines()[0]
             raise CheckpointError(f"the weights do not fit the checkpoint's architecture ({problem})") from None
         return network.eval()
@@ -132,7 +132,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: holds more than tensors and plain data, or is no checkpoint; not loaded"
         ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, OSError):
+    except (RuntimeError, EOFError, ValueError, LookupError, zipfile.BadZipFile, OSError):
         raise CheckpointError(
             f"{path}: truncated or damaged; use another checkpoint of the run, or train again"
         ) from None

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from nxt.arch import ArchSpec
-from nxt.config import dump_yaml, read_yaml, to_mapping
+from nxt.config import dump_yaml, from_mapping, read_yaml, require, to_mapping
 from nxt.data.batches import Batches
 from nxt.data.dataset import Dataset, load_split, load_train, open_source
 from nxt.errors import CheckpointError, DataError, RunError
@@ -76,7 +76,7 @@ def train(
     metrics: list[dict[str, Any]] = []
     if previous is not None:
         _restore(trainer, previous)
-        metrics = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()][: previous.epoch]
+        metrics = _read_metrics(out / "metrics.jsonl", previous.epoch)
     else:
         (out / "checkpoints").mkdir()
         write_text(out / "run.yaml", dump_yaml(_record(request, size, device)))
@@ -122,8 +122,8 @@ def accuracy_on_test(
     return evaluate(network, batches, checkpoint.recipe), len(split)
 
 
-def load_request(run: Path) -> tuple[TrainRequest, str]:
-    """Read what a training run was asked to do, and on which device.
+def load_request(run: Path) -> TrainRequest:
+    """Read what a training run was asked to do.
 
     Raises:
         RunError: if the directory is no training run.
@@ -134,18 +134,17 @@ def load_request(run: Path) -> tuple[TrainRequest, str]:
     record = read_yaml(run / "run.yaml")
     if record.get("command") != "train":
         raise RunError(f"{run}: a {record.get('command')} run, where a training was expected")
-    from nxt.config import from_mapping
-
     where = str(run / "run.yaml")
-    request = TrainRequest(
+    missing = [key for key in ("arch", "data", "size", "recipe", "seed") if key not in record]
+    require(not missing, where, f"damaged record of a training (no {', '.join(missing)})")
+    return TrainRequest(
         spec=ArchSpec.from_dict(record["arch"], where),
-        data=record["data"],
+        data=str(record["data"]),
         size=record["size"],
         recipe=from_mapping(Recipe, record["recipe"], where),
         seed=record["seed"],
         out=run,
     )
-    return request, record["device"]
 
 
 def _record(request: TrainRequest, size: int, device: torch.device) -> dict[str, Any]:
@@ -173,6 +172,16 @@ def _previous(request: TrainRequest) -> Checkpoint:
             f"{path}: holds {previous.spec.name}, not {request.spec.name}; train that one, or choose another --out"
         )
     return previous
+
+
+def _read_metrics(path: Path, epochs: int) -> list[dict[str, Any]]:
+    try:
+        rows = [json.loads(line) for line in path.read_text().splitlines()][:epochs]
+    except (OSError, ValueError):
+        rows = []
+    if len(rows) < epochs:
+        raise RunError(f"{path}: missing or damaged, so the run cannot go on; train into a new --out")
+    return rows
 
 
 def _restore(trainer: Trainer, previous: Checkpoint) -> None:

@@ -137,7 +137,9 @@ def test_a_rotation_by_little_keeps_the_middle_and_changes_the_corners():
     assert not close(images, normalised(batches), 0.5)
     # a rotation keeps distances: the arms of the cross stay as bright in sum (within the circle that stays inside)
     inside = (torch.arange(33) - 16).square()[:, None] + (torch.arange(33) - 16).square() <= 14**2
-    brightness = (images * torch.tensor(STD).view(1, 3, 1, 1) + torch.tensor(MEAN).view(1, 3, 1, 1))[..., inside].mean(2)
+    brightness = (images * torch.tensor(STD).view(1, 3, 1, 1) + torch.tensor(MEAN).view(1, 3, 1, 1))[..., inside].mean(
+        2
+    )
     assert (brightness / brightness.mean()).std() < 0.05
 
 

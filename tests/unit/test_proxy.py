@@ -1,4 +1,4 @@
-"""The proxy's transform: whatever a space holds shrinks to a network of the same shape; the original stays as it was."""
+"""The proxy's transform: whatever a space holds shrinks to a network of its shape; the original stays as it was."""
 
 import itertools
 

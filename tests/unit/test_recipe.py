@@ -1,5 +1,6 @@
 """Recipes: the learning rate as a function of the step alone, and what a recipe file may say."""
 
+import itertools
 import math
 
 import pytest
@@ -38,7 +39,7 @@ def test_a_warmup_rises_evenly_to_the_highest_rate(schedule):
     recipe = make(schedule=schedule, warmup=2, milestones=(0.5,))
     rates = [recipe.rate(step, 10) for step in range(21)]
     assert rates[0] == pytest.approx(0.1 / 21)
-    assert [b - a for a, b in zip(rates, rates[1:], strict=False)] == pytest.approx([0.1 / 21] * 20)
+    assert [b - a for a, b in itertools.pairwise(rates)] == pytest.approx([0.1 / 21] * 20)
     assert rates[20] == pytest.approx(0.1)
 
 

@@ -1,0 +1,290 @@
+"""Real searches through the command line and Ray, also when they are killed, interrupted, or lose a worker.
+
+Every process of a search carries a mark in its environment, by which what is left of it is found.
+"""
+
+import contextlib
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from nxt.config import to_mapping
+from nxt.data.dataset import load_train, open_source
+from nxt.errors import ConfigError, NxtError
+from nxt.search.results import load_run
+from nxt.search.trial import Outcome
+
+COMMAND = [sys.executable, "-c", "from nxt.cli.main import main; main()"]
+MARK = "NXT_TEST_MARK"
+LOW, HIGH = 1_000_000, 20_000_000
+TRIALS, EPOCHS = 10, 4
+SETTINGS = [f"proxy.epochs={EPOCHS}", "search.grace=0.5", "proxy.share=0.3"]
+
+
+def marked(mark):
+    """Return the processes that carry a mark: command line by process id."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                if f"{MARK}={mark}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+    return found
+
+
+class Job:
+    """A search in a process group of its own; on leaving, whatever is left of it is ended."""
+
+    def __init__(self, out, *arguments):
+        self.mark, self.out, self.log = uuid.uuid4().hex, out, out.with_name(f"{out.name}.{uuid.uuid4().hex}.log")
+        environment = {**os.environ, MARK: self.mark, "CUDA_VISIBLE_DEVICES": ""}
+        with self.log.open("wb") as file:
+            self.process = subprocess.Popen(
+                [*COMMAND, "search", *map(str, arguments)],
+                env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=file,
+            )  # fmt: skip
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        with contextlib.suppress(ProcessLookupError):
+            if self.process.poll() is None:
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(30)
+        left = self.left(30)
+        for number in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+        assert not left
+
+    def left(self, seconds):
+        """Wait for the processes of the search to go, and return those that do not."""
+        deadline = time.monotonic() + seconds
+        while (left := marked(self.mark)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return left
+
+    def text(self):
+        return self.log.read_text()
+
+    def until(self, condition, seconds=120):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert self.process.poll() is None, self.text()
+            assert time.monotonic() < deadline, self.text()
+            time.sleep(0.01)
+
+    def ended(self, seconds=200):
+        output, _ = self.process.communicate(timeout=seconds)
+        return self.process.returncode, output.decode()
+
+
+def start(out, *extra, settings=SETTINGS, trials=TRIALS):
+    given = [part for setting in settings for part in ("--set", setting)]
+    budget = ["--flops", f"{LOW}:{HIGH}", "--trials", trials]
+    return Job(out, "smoke", *budget, "--out", out, *given, *extra)
+
+
+def facts(run):
+    return {t.number: (t.spec.fingerprint, t.role, t.outcome, [r.accuracy for r in t.curve]) for t in run.trials}
+
+
+def over(run):
+    return {number: fact for number, fact in facts(run).items() if fact[2] is not Outcome.RUNNING}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A search that nothing disturbed, one trial at a time: its run and what it printed."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    with start(out, "--workers", 1, "--json") as job:
+        code, text = job.ended()
+        assert code == 0, job.text()
+        return load_run(out), json.loads(text)
+
+
+@pytest.fixture(scope="module")
+def journey(tmp_path_factory):
+    """The same search, killed, resumed, interrupted, and resumed to its end: what was there after each."""
+    out = tmp_path_factory.mktemp("journey") / "run"
+    seen = {}
+    with start(out, "--workers", 1) as job:
+        job.until(lambda: f"[4/{TRIALS}]" in job.text())
+        os.killpg(job.process.pid, signal.SIGKILL)
+        assert job.ended()[0] == -signal.SIGKILL
+    seen["killed"] = load_run(out)
+    with Job(out, "--resume", out, "--workers", 2) as job:
+        job.until(lambda: f"[7/{TRIALS}]" in job.text())
+        os.killpg(job.process.pid, signal.SIGINT)
+        seen["code"], _ = job.ended()
+        seen["log"] = job.text()
+    seen["interrupted"], seen["front"] = load_run(out), json.loads((out / "front.json").read_text())
+    with Job(out, "--resume", out) as job:
+        assert job.ended()[0] == 0, job.text()
+    return {**seen, "end": load_run(out)}
+
+
+def test_a_search_runs_the_trials_asked_for_and_its_counts_add_up(whole):
+    run, told = whole
+    assert len(run.trials) == TRIALS == sum(told["trials"].values())
+    assert told["trials"] == {str(o): run.count(o) for o in Outcome}
+    assert run.count(Outcome.DONE) + run.count(Outcome.STOPPED) == TRIALS
+    assert run.count(Outcome.STOPPED) >= 1
+    with (run.path / "trials.csv").open(newline="") as file:
+        assert [row["state"] for row in csv.DictReader(file)] == [str(t.outcome) for t in run.trials]
+
+
+def test_the_front_holds_distinct_networks_that_reached_the_last_epoch(whole):
+    run, told = whole
+    assert run.front and told["front"] == json.loads((run.path / "front.json").read_text())
+    assert all(t.outcome is Outcome.DONE and [r.epoch for r in t.curve] == [1, 2, 3, 4] for t in run.front)
+    assert len({t.spec.fingerprint for t in run.trials}) == TRIALS
+    assert {t.role for t in run.trials if t.role} == {"ResNet-like", "ResNeXt-like"}
+
+
+def test_every_trial_is_inside_the_budget_by_a_recount_through_the_built_network(whole):
+    import torch
+    from torch import nn
+
+    from nxt.models.network import build
+
+    for trial in whole[0].trials:
+        network, macs = build(trial.spec).eval(), []
+
+        def count(module, _inputs, output, macs=macs):
+            macs.append(output[0].numel() * module.weight[0].numel())
+
+        for module in network.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                module.register_forward_hook(count)
+        with torch.inference_mode():
+            network(torch.zeros(1, 3, 32, 32))
+        assert LOW <= sum(macs) <= HIGH and sum(macs) == trial.cost.macs
+        assert sum(p.numel() for p in network.parameters()) == trial.cost.params
+
+
+def test_the_files_are_there_and_the_checkpoints_are_gone(whole):
+    run, _ = whole
+    names = {p.name for p in run.path.iterdir()} - {".lock"}
+    expected = {"run.yaml", "study.db", "trials.csv", "front.json", "front.csv", "front.png", "pareto", "best.yaml"}
+    assert names == expected
+    assert (run.path / "front.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert {p.stem for p in (run.path / "pareto").iterdir()} == {t.spec.name for t in run.front}
+
+
+def test_after_a_kill_the_study_has_what_had_ended_and_the_same_as_an_undisturbed_search(whole, journey):
+    ended = over(journey["killed"])
+    assert 4 <= len(ended) < TRIALS
+    assert ended == {number: facts(whole[0])[number] for number in ended}
+
+
+def test_a_killed_search_that_is_resumed_keeps_what_had_ended(journey):
+    killed, interrupted, end = over(journey["killed"]), over(journey["interrupted"]), over(journey["end"])
+    assert {n: interrupted[n] for n in killed} == killed
+    assert {n: end[n] for n in interrupted} == interrupted
+
+
+def test_an_interrupted_search_leaves_a_valid_front_and_says_how_to_go_on(journey):
+    assert journey["code"] == 130
+    assert "Interrupted. Go on with: nxt search --resume" in journey["log"]
+    assert "Traceback" not in journey["log"]
+    interrupted = journey["interrupted"]
+    assert [row["fingerprint"] for row in journey["front"]] == [t.spec.fingerprint for t in interrupted.front]
+    assert len(over(interrupted)) < TRIALS
+
+
+def test_a_resumed_search_ends_with_the_number_asked_for_and_nothing_twice(journey):
+    end = journey["end"]
+    assert len(end.trials) == TRIALS == len(over(end))
+    assert len({t.spec.fingerprint for t in end.trials}) == TRIALS
+    assert end.count(Outcome.DONE) + end.count(Outcome.STOPPED) == TRIALS
+    assert not (end.path / "trials").exists()
+
+
+def test_a_trial_whose_worker_is_killed_goes_on_in_another(tmp_path):
+    out, epochs = tmp_path / "run", 20
+    settings = [f"proxy.epochs={epochs}", "search.grace=1.0", "proxy.share=0.3"]
+    with start(out, "--workers", 1, settings=settings, trials=1) as job:
+        job.until(lambda: (out / "trials" / "0.pt").exists())
+        victims = [n for n, line in marked(job.mark).items() if line.startswith("ray::_Trainable")]
+        for number in victims:
+            os.kill(number, signal.SIGKILL)
+        assert victims and "[1/1]" not in job.text()
+        assert job.ended()[0] == 0, job.text()
+    run = load_run(out)
+    assert [t.outcome for t in run.trials] == [Outcome.DONE]
+    assert all(t.curve[-1].epoch == epochs for t in run.trials)
+
+
+# What a kill at the wrong moment leaves, step by step and without Ray
+
+
+def trial_run(path, epochs):
+    from nxt.arch import ArchSpec
+    from nxt.search.worker import TrialRun, TrialTask
+    from nxt.train.recipe import load_recipe
+
+    spec = ArchSpec.from_dict(
+        {"stem": "cifar", "stem_width": 4, "depths": [1], "widths": [16], "cardinality": 1, "base_width": 4}
+    )
+    recipe = to_mapping(load_recipe("proxy", {"epochs": epochs, "batch": 64}))
+    task = TrialTask(
+        number=0, arch=spec.to_dict(), recipe=recipe, size=8, seed=1, device="cpu", threads=1, gpu_share=0.0,
+        checkpoint=str(path),
+    )  # fmt: skip
+    return TrialRun(task, load_train(open_source("digits"), 8, 0.1))
+
+
+def test_a_trial_killed_before_its_last_epoch_was_recorded_trains_no_epoch_too_many(tmp_path):
+    whole = trial_run(tmp_path / "0.pt", 2)
+    told = [whole.step(), whole.step()]
+    again = trial_run(tmp_path / "0.pt", 2).step()  # its checkpoint is of the last epoch, of which no one heard
+    assert again["epoch"] == 2
+    assert again["accuracy"] == told[-1]["accuracy"]
+
+
+def test_a_trial_that_starts_again_from_its_checkpoint_goes_on_in_the_same_bits(tmp_path):
+    whole = trial_run(tmp_path / "a.pt", 3)
+    told = [whole.step() for _ in range(3)]
+    trial_run(tmp_path / "b.pt", 3).step()
+    second = trial_run(tmp_path / "b.pt", 3)
+    again = [second.step(), second.step()]
+    assert [(r["epoch"], r["accuracy"], r["loss"]) for r in again] == [
+        (r["epoch"], r["accuracy"], r["loss"]) for r in told[1:]
+    ]
+
+
+def test_a_trial_with_a_damaged_checkpoint_starts_over(tmp_path):
+    (tmp_path / "0.pt").write_bytes(b"PK\x03\x04 and no more")
+    assert trial_run(tmp_path / "0.pt", 2).step()["epoch"] == 1
+
+
+def test_a_wrong_number_of_trials_on_resume_leaves_the_record_as_it_was(whole):
+    from nxt.cli.search import search
+
+    path = whole[0].path / "run.yaml"
+    before = path.read_bytes()
+    try:
+        with pytest.raises(ConfigError, match="--trials: 0 is not between"):
+            search(resume=whole[0].path, trials=0)
+        assert path.read_bytes() == before
+    finally:
+        path.write_bytes(before)
+
+
+def test_a_training_run_cannot_be_resumed_as_a_search_and_stays_as_it_was(tmp_path):
+    from nxt.cli.search import search
+
+    (tmp_path / "run.yaml").write_text("command: train\n")
+    with pytest.raises(NxtError, match="a train run, where a search was expected"):
+        search(resume=tmp_path, trials=5)
+    assert (tmp_path / "run.yaml").read_text() == "command: train\n"
