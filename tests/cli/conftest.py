@@ -1,0 +1,97 @@
+"""Two ways to run `nxt`, fast in this process and truly in another one, and runs to run it on."""
+
+import contextlib
+import functools
+import io
+import os
+import subprocess
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import pytest
+from nxt.cli.main import main
+
+from nxt.budget import parse_budget
+from nxt.search.run import Search, make_request
+from nxt.search.trial import Epoch
+from nxt.space import load_space
+
+TINY = "resnext_1-1-1_w8_1x8d_cifar"
+COMMAND = [sys.executable, "-c", "from nxt.cli.main import main; main()"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left: its exit code and its output."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run(*arguments, width=200):
+    """Run `nxt` in this process. Warnings that a user would see are part of stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    code = 0
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(sys, "argv", ["nxt", *map(str, arguments)]))
+        stack.enter_context(mock.patch.dict(os.environ, {"COLUMNS": str(width), "NO_COLOR": "1"}))
+        stack.enter_context(contextlib.redirect_stdout(out))
+        stack.enter_context(contextlib.redirect_stderr(err))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.resetwarnings()
+        for hidden in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
+            warnings.simplefilter("ignore", hidden)
+        try:
+            main()
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    return Result(code, out.getvalue(), err.getvalue())
+
+
+def run_process(*arguments, timeout=60, **options):
+    """Run `nxt` in a process of its own. `options` are those of subprocess.run."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **options}
+    done = subprocess.run([*COMMAND, *map(str, arguments)], text=True, timeout=timeout, check=False, **options)
+    return Result(done.returncode, done.stdout or "", done.stderr or "")
+
+
+@pytest.fixture
+def nxt(tmp_path, monkeypatch):
+    """Return `run`, for commands that work in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return run
+
+
+@pytest.fixture
+def nxt_process(tmp_path):
+    """Return `run_process`, for commands that work in an empty folder."""
+    return functools.partial(run_process, cwd=tmp_path)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """Return the directory of a finished training run of one epoch on few pixels."""
+    out = tmp_path_factory.mktemp("training") / "run"
+    result = run(
+        "train", TINY, "--size", 8, "--epochs", 1, "--set", "warmup=0", "--device", "cpu", "--out", out, "--json"
+    )
+    assert result.code == 0, result.err
+    return out
+
+
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory):
+    """Return the directory of a finished search whose accuracies were made up instead of trained."""
+    out = tmp_path_factory.mktemp("search") / "run"
+    space = load_space("smoke")
+    request = make_request(space, parse_budget({"flops": ":1G"}), "digits", 5, 0, ["proxy.epochs=1"])
+    job = Search(request, Path(out))
+    job.create(job.load_data())
+    with job.opened() as strategy:
+        while (trial := strategy.suggest()) is not None:
+            strategy.observe(trial.number, Epoch(1, 0.5 + 0.01 * trial.number, 1.0, 0.1))
+    return out

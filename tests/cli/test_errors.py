@@ -1,0 +1,453 @@
+"""What users do wrong: each mistake is answered by one line that says what is wrong, and leaves nothing behind.
+
+In the tables, {name} stands for something that the fixture `places` made.
+"""
+
+import contextlib
+import os
+import pickle
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from nxt.search import ray_runner
+
+TINY = "resnext_1-1-1_w8_1x8d_cifar"
+SEARCH = ["search", "smoke", "--flops", ":1G", "--trials", "2"]
+TRAIN = ["train", TINY, "--epochs", "1", "--set", "warmup=0", "--size", "8"]
+ARCH = "stem: cifar\nstem_width: 8\ndepths: [1, 1]\nwidths: [32, 64]\nbase_width: 8\n"
+SPACE = """\
+about: a test
+network: {stem: cifar, stem_width: width, radix: 0}
+axes:
+  depths: [[1, 2], [1, 2]]
+  width: [4, 8]
+  cardinality: [1, 2]
+  base_width: [4, 8]
+"""
+BOMB = "\n".join(["a0: &a0 [x, x]"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)])
+FILES = {
+    "empty.yaml": b"",
+    "binary.yaml": bytes(range(256)) * 4,
+    "nul.yaml": b"\0\0",
+    "cut.yaml": ARCH[: ARCH.index(", 1]")].encode(),
+    "latin.yaml": "about: caf\xe9\n".encode("latin1"),
+    "tag.yaml": b"stem: !!python/object/apply:os.system ['true']\n",
+    "bomb.yaml": BOMB.encode(),
+    "nested.yaml": b"a: " + b"[" * 50_000,
+    "large.yaml": b"a: " + b"x" * (2 << 20),
+    "list.yaml": b"- 1\n",
+    "typo.yaml": ARCH.replace("depths", "dephts").encode(),
+    "deep.yaml": ARCH.replace("[1, 1]", "[1000000000, 1]").encode(),
+    "digits.yaml": ARCH.replace("stem_width: 8", "stem_width: " + "9" * 5000).encode(),
+    "hexadecimal.yaml": ARCH.replace("stem_width: 8", "stem_width: 0x" + "f" * 5000).encode(),
+    "sexagesimal.yaml": ARCH.replace("stem_width: 8", "stem_width: " + ":".join(["59"] * 4000)).encode(),
+    "space-typo.yaml": SPACE.replace("cardinality", "cardinalty").encode(),
+    "space-deep.yaml": SPACE.replace("[1, 2]", "[1000000000]").encode(),
+    "space-none.yaml": SPACE.replace("cardinality: [1, 2]", "cardinality: [65537]").encode(),
+    "space-many.yaml": SPACE.replace("width: [4, 8]", f"width: {list(range(1, 9999))}").encode(),
+    "space-markup.yaml": SPACE.replace("a test", '"[/red]"').encode(),
+}
+
+
+def images(folder, splits=("train", "test"), classes=2, number=4):
+    rng = np.random.default_rng(0)
+    for split in splits:
+        for label in range(classes):
+            (folder / split / f"class{label}").mkdir(parents=True)
+            for index in range(number):
+                pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / split / f"class{label}" / f"{index}.png")
+
+
+class Foreign:
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+def checkpoints(folder, good):
+    data = good.read_bytes()
+    (folder / "none.pt").write_bytes(b"")
+    (folder / "text.pt").write_bytes(b"hello")
+    (folder / "cut.pt").write_bytes(data[: len(data) // 2])
+    (folder / "pickle.pt").write_bytes(pickle.dumps(Foreign(), protocol=4))
+    torch.save({"x": Foreign()}, folder / "hostile.pt")
+    torch.save({"state_dict": {}}, folder / "foreign.pt")
+    torch.save(torch.zeros(3), folder / "tensor.pt")
+    content = torch.load(good, weights_only=True)
+    for key in ("arch", "classes", "data", "size", "mean", "recipe", "state"):
+        torch.save({**content, key: None}, folder / f"null-{key}.pt")
+        torch.save({k: v for k, v in content.items() if k != key}, folder / f"no-{key}.pt")
+
+
+def damaged(folder, good, name, **changes):
+    """Copy a run and change its record; None takes a key away."""
+    shutil.copytree(good, folder / name)
+    record = yaml.safe_load((good / "run.yaml").read_text(encoding="utf-8"))
+    record = {key: value for key, value in {**record, **changes}.items() if value is not None}
+    (folder / name / "run.yaml").write_text(yaml.safe_dump(record), encoding="utf-8")
+    return folder / name
+
+
+@pytest.fixture(scope="session")
+def places(tmp_path_factory, trained, searched):
+    root = tmp_path_factory.mktemp("places")
+    for name, content in FILES.items():
+        (root / name).write_bytes(content)
+    (root / "file").write_text("x", encoding="utf-8")
+    (root / "folder").mkdir()
+    images(root / "one-class", classes=1)
+    images(root / "no-images", number=0)
+    images(root / "no-test", splits=("train",))
+    images(root / "unreadable", number=8)
+    (root / "unreadable" / "train" / "class0" / "5.png").write_bytes(b"x")
+    images(root / "too-few", number=1)
+    (root / "checkpoints").mkdir()
+    checkpoints(root / "checkpoints", trained / "checkpoints" / "last.pt")
+    for key in ("arch", "data", "size", "recipe", "seed"):
+        damaged(root, trained, f"train-no-{key}", **{key: None})
+    for key, value in {"arch": 7, "data": 7, "size": "x", "recipe": 7, "seed": "x"}.items():
+        damaged(root, trained, f"train-bad-{key}", **{key: value})
+    for key in ("budget_rule", "convention", "objective", "trials", "val_images", "space"):
+        damaged(root, searched, f"search-no-{key}", **{key: None})
+    for key, value in {"data": 7, "objective": "x", "trials": "x", "space": 7, "budget": 7}.items():
+        damaged(root, searched, f"search-bad-{key}", **{key: value})
+    for name, content in {"empty": b"", "text": b"x" * 5000}.items():
+        damaged(root, searched, f"study-{name}")
+        (root / f"study-{name}" / "study.db").write_bytes(content)
+    for name, content in {"cut": b"{", "binary": b"\xff", "foreign": b"{}\n", "none": None}.items():
+        folder = damaged(root, trained, f"metrics-{name}")
+        if content is None:
+            (folder / "metrics.jsonl").unlink()
+        else:
+            (folder / "metrics.jsonl").write_bytes(content)
+    folder = damaged(root, trained, "no-checkpoint")
+    (folder / "checkpoints" / "last.pt").unlink()
+    return {"root": root, "trained": trained, "searched": searched, "last": trained / "checkpoints" / "last.pt"}
+
+
+def everything(folder):
+    """Return all paths below a folder, with size and time of the files."""
+    return {(p, p.stat().st_size, p.stat().st_mtime_ns) if p.is_file() else p for p in folder.rglob("*")}
+
+
+BUDGETS = {
+    "4.1X": ["--flops", "'4.1X' is not a count", "such as 4.1G"],
+    "-1G": ["'-1G' is not a count"],
+    "nan": ["'nan' is not a count"],
+    "": ["'' is not a count"],
+    "1e9": ["'1e9' is not a count"],
+    "0": ["out of range"],
+    "9" * 400: ["out of range"],
+    "2000T": ["out of range", "1000T"],
+    "5G:4G": ["'5G:4G' is empty", "5G is more than 4G"],
+    ":": ["sets no limit", "LOW:HIGH"],
+    "1G:2G:3G": ["is not a count"],
+    "4.1G+-200%": ["narrower than +-100%"],
+    "1K": ["nothing in the space 'smoke'", "the nearest is resnext_1-1-1_w4_1x4d_cifar with 1.356M"],
+    "1G": ["the nearest is resnext_2-2-2_w8_4x8d_cifar with 29.58M"],
+}
+NAMES = [
+    (["profile", "resnext50_32x4"], ["did you mean 'resnext50_32x4d'?"]),
+    (["profile", "resnet50", "foo"], ["no network is called 'foo'", "nxt zoo"]),
+    (["profile", "[/red]"], ["'[/red]'"]),
+    (["profile", "a\nb"], ["'a\\nb'"]),
+    (["profile", "-"], ["'-'"]),
+    (["profile", "/"], ["'/'"]),
+    (["profile", ""], ["''"]),
+    (["profile", "é漢字"], ["'é漢字'"]),
+    (["profile", "x" * 5000], ["no network is called"]),
+    (["profile", "{root}/folder"], ["folder"]),
+    (["profile", "resnet51"], ["no network of depth 51"]),
+    (["profile", "resnet50", "--size", "0"], ["size 0"]),
+    (["profile", "resnet50", "--size", "100000"], ["size 100000"]),
+    (["profile", "resnet50", "--classes", "0"], ["0 classes"]),
+    (["zoo", "resnxt"], ["did you mean"]),
+    (["zoo", "["], ["'['"]),
+    (["space", "show", "imagnet"], ["did you mean 'imagenet'?"]),
+    (["space", "show", "smoke", "--like", "resnext50_32x4e"], ["did you mean 'resnext50_32x4d'?"]),
+    (["space", "show", ""], ["known are"]),
+    (["search", "smok", "--flops", ":1G"], ["did you mean 'smoke'?"]),
+    (["train", "resnet51"], ["no network of depth 51"]),
+    (["train", TINY, "--recipe", "quik"], ["did you mean 'quick'?"]),
+    (["train", TINY, "--recipe", "{root}/empty.yaml"], ["empty.yaml: empty"]),
+    ([*SEARCH, "--set", "proxy.recipe=quik"], ["did you mean 'quick'?"]),
+    ([*SEARCH, "--data", "digit"], ["no data set is called 'digit'", "did you mean 'digits'?"]),
+    ([*SEARCH, "--data", "imagenet"], ["no data set is called 'imagenet'"]),
+    ([*SEARCH, "--data", ""], ["no data set is called ''"]),
+    ([*SEARCH, "--set", "search.sampler=tpee"], ["sampler is 'tpee', not one of tpe"]),
+    (["show", "{root}/nowhere"], ["not a run directory"]),
+    (["pick", "{root}/nowhere"], ["not a run directory"]),
+    (["eval", "{root}/nowhere.pt"], ["nowhere.pt: no such checkpoint"]),
+]
+ARCH_FILES = {
+    "nowhere.yaml": ["no such file"],
+    "empty.yaml": ["empty; a YAML mapping was expected"],
+    "binary.yaml": ["not a text file"],
+    "nul.yaml": ["not readable as plain YAML"],
+    "cut.yaml": ["line "],
+    "latin.yaml": ["not a text file"],
+    "tag.yaml": ["line 1", "is not allowed"],
+    "bomb.yaml": ["aliases are not allowed"],
+    "nested.yaml": ["nested too deeply"],
+    "large.yaml": ["larger than 1 MiB"],
+    "list.yaml": ["a mapping of names to values"],
+    "typo.yaml": ["'dephts'; did you mean 'depths'?"],
+    "deep.yaml": ["1000000000 is not a whole number between 1 and 1000"],
+    "digits.yaml": ["digits.yaml: "],
+    "hexadecimal.yaml": ["hexadecimal.yaml: "],
+    "sexagesimal.yaml": ["sexagesimal.yaml: "],
+}
+SPACE_FILES = {
+    **{name: ARCH_FILES[name] for name in ("empty.yaml", "binary.yaml", "tag.yaml", "bomb.yaml", "nested.yaml")},
+    "space-typo.yaml": ["'cardinalty'; did you mean 'cardinality'?"],
+    "space-deep.yaml": ["1000000000 is not a whole number"],
+    "space-none.yaml": ["no combination of the axes makes a network"],
+    "space-many.yaml": ["space-many.yaml: "],
+}
+SETTINGS = {
+    "proxy.epoch=2": ["unknown key 'epoch'; did you mean 'epochs'?"],
+    "proxy.epochs": ["write key=value"],
+    "proxy.epochs=x": ["a whole number was expected, not 'x'"],
+    "proxy.epochs=-1": ["epochs is -1"],
+    "proxy.epochs=[1": ["not readable"],
+    "proxy.size=3": ["size is 3"],
+    "proxy.stem=cifr": ["not one of auto, imagenet, cifar, deep"],
+    "proxy=1": ["write section.key=value"],
+    "recipe.lr=nan": ["lr is nan"],
+    "recipe.batch=1": ["batch is 1"],
+    "recipe.epochs=3": ["proxy.epochs"],
+    "search.eta=1": ["eta is 1"],
+    "foo=1": ["the sections are proxy, recipe and search"],
+    "=": ["write key=value"],
+    "": ["write key=value"],
+    "a..b=1": ["write key=value"],
+    "search.sampler=!!python/object:os.system": ["is not allowed"],
+}
+SEARCHES = [
+    (["--trials", "0"], ["--trials", "0 is not between 1 and"]),
+    (["--trials", "-1"], ["--trials", "-1 is not between"]),
+    (["--seed", "-1"], ["--seed", "-1 is not between"]),
+    (["--data", "cifar10:{root}"], ["--download"]),
+    (["--data", "folder:{root}/nowhere"], ["no such folder"]),
+    (["--data", "folder:{root}/one-class"], ["one-class", "at least two"]),
+    (["--data", "folder:{root}/no-images"], ["no-images", "no images"]),
+    (["--data", "folder:{root}/no-test"], ["no folder 'test'"]),
+    (["--data", "folder:{root}/unreadable"], ["5.png: not readable as an image"]),
+    (["--out", "{searched}"], ["exists already", "--resume"]),
+    (["--out", "{root}/folder"], ["exists already"]),
+    (["--out", "{root}/file/run"], ["cannot be created"]),
+    (["--out", "/proc/run"], ["cannot be created"]),
+    (["--out", ""], ["--out"]),
+]
+TRAININGS = [
+    (["--epochs", "-3"], ["epochs is -3"]),
+    (["--epochs", "0"], ["epochs is 0"]),
+    (["--epochs", "1" + "0" * 30], ["epochs"]),
+    (["--size", "0"], ["--size", "0 is not between"]),
+    (["--size", "3"], ["3 is not between"]),
+    (["--size", "100000"], ["100000 is not between"]),
+    (["--seed", "-1"], ["--seed", "-1 is not between"]),
+    (["--device", "cuda:99"], ["--device cuda:99", "use --device cpu"]),
+    (["--device", "foo"], ["--device foo", "auto, cpu, cuda or cuda:N"]),
+    (["--device", "mps"], ["only cpu and cuda"]),
+    (["--set", "lrr=1"], ["unknown key 'lrr'; did you mean 'lr'?"]),
+    (["--set", "schedule=cosin"], ["did you mean 'cosine'?"]),
+    (["--set", "augment=3"], ["a mapping was expected"]),
+    (["--data", "digit"], ["did you mean 'digits'?"]),
+    (["--data", "cifar10:{root}"], ["--download"]),
+    (["--data", "folder:{root}/nowhere"], ["no such folder"]),
+    (["--data", "folder:{root}/one-class"], ["at least two"]),
+    (["--data", "folder:{root}/no-images"], ["no images"]),
+    (["--data", "folder:{root}/unreadable"], ["5.png: not readable as an image"]),
+    (["--data", "folder:{root}/too-few"], ["too-few"]),
+    (["--out", "{trained}"], ["exists already", "--resume"]),
+    (["--out", "{root}/file/run"], ["cannot be created"]),
+    (["--out", "/proc/run"], ["cannot be created"]),
+    (["--out", ""], ["--out"]),
+]
+RUNS = [
+    (["search", "--resume", "{root}/nowhere"], ["not a run directory"]),
+    (["search", "--resume", "{root}/folder"], ["not a run directory"]),
+    (["search", "--resume", "{trained}"], ["a train run, where a search was expected"]),
+    (["search", "--resume", "{searched}", "--trials", "0"], ["--trials", "0 is not between"]),
+    (["search", "--resume", "{searched}", "--trials", "-1"], ["--trials", "-1 is not between"]),
+    (["search", "--resume", "{root}/search-no-space"], ["run.yaml", "damaged"]),
+    (["search", "--resume", "{root}/search-bad-space"], ["run.yaml"]),
+    (["search", "--resume", "{root}/search-bad-data"], ["run.yaml"]),
+    (["search", "--resume", "{root}/search-bad-budget"], ["run.yaml"]),
+    (["search", "--resume", "{root}/search-bad-trials"], ["run.yaml"]),
+    (["show", "{trained}"], ["a train run, where a search was expected"]),
+    (["show", "{root}/search-no-space"], ["run.yaml", "damaged"]),
+    (["show", "{root}/search-no-budget_rule"], ["run.yaml", "damaged"]),
+    (["show", "{root}/search-no-convention"], ["run.yaml", "damaged"]),
+    (["show", "{root}/search-no-objective"], ["run.yaml", "damaged"]),
+    (["show", "{root}/search-no-trials"], ["run.yaml", "damaged"]),
+    (["show", "{root}/search-no-val_images"], ["run.yaml", "damaged"]),
+    (["show", "{root}/search-bad-objective"], ["run.yaml"]),
+    (["show", "{root}/study-empty"], ["study.db"]),
+    (["show", "{root}/study-text"], ["study.db", "cannot be read"]),
+    (["pick", "{root}/study-text"], ["study.db", "cannot be read"]),
+    (["pick", "{searched}", "--flops", "1K"], ["none of the 5 finished trials has macs"]),
+    (["pick", "{searched}", "--flops", "1X"], ["'1X' is not a count"]),
+    (["pick", "{searched}", "--out", "{root}/file/x"], ["cannot be written"]),
+    (["pick", "{searched}", "--out", "{root}/folder"], ["cannot be written"]),
+    (["pick", "{searched}", "--out", ""], ["--out"]),
+    (["train", "--resume", "{root}/nowhere"], ["not a run directory"]),
+    (["train", "--resume", "{searched}"], ["a search run, where a training was expected"]),
+    (["train", "resnext_1-1-1_w8_2x8d_cifar", "--resume", "{trained}"], ["holds resnext_1-1-1_w8_1x8d_cifar"]),
+    (["train", "--resume", "{root}/no-checkpoint"], ["no such checkpoint"]),
+    *((["train", "--resume", f"{{root}}/train-no-{key}"], ["run.yaml"]) for key in ("arch", "data", "size", "seed")),
+    *((["train", "--resume", f"{{root}}/train-bad-{key}"], ["run.yaml"]) for key in ("arch", "data", "size", "seed")),
+    (["train", "--resume", "{root}/train-no-recipe"], ["run.yaml"]),
+    (["train", "--resume", "{root}/train-bad-recipe"], ["run.yaml"]),
+    *((["train", "--resume", f"{{root}}/metrics-{k}"], ["metrics"]) for k in ("cut", "binary", "foreign", "none")),
+]
+EVALS = {
+    **dict.fromkeys(("none", "text", "cut"), ["truncated or damaged"]),
+    **dict.fromkeys(("pickle", "hostile"), ["not loaded"]),
+    **dict.fromkeys(("foreign", "tensor"), ["not a checkpoint of nxt"]),
+    **{f"no-{key}": [f"'{key}'"] for key in ("arch", "classes", "data", "size", "mean", "recipe", "state")},
+    **{
+        f"null-{key}": [f"null-{key}.pt: not a"]
+        for key in ("arch", "classes", "data", "size", "mean", "recipe", "state")
+    },
+}
+ONE_LINE = [
+    *((["space", "show", "smoke", f"--flops={text}"], parts) for text, parts in BUDGETS.items()),
+    *NAMES,
+    *((["profile", f"{{root}}/{name}"], [name, *parts]) for name, parts in ARCH_FILES.items()),
+    *((["space", "show", f"{{root}}/{name}"], [name, *parts]) for name, parts in SPACE_FILES.items()),
+    *(([*SEARCH, "--set", text], parts) for text, parts in SETTINGS.items()),
+    *(([*SEARCH, *more], parts) for more, parts in SEARCHES),
+    *(([*TRAIN, *more], parts) for more, parts in TRAININGS),
+    *RUNS,
+    *((["eval", f"{{root}}/checkpoints/{name}.pt"], parts) for name, parts in EVALS.items()),
+    (["eval", "{last}", "--size", "3"], ["--size", "3 is not between"]),
+    (["eval", "{last}", "--device", "cuda:99"], ["use --device cpu"]),
+    (["eval", "{last}", "--data", "digit"], ["did you mean 'digits'?"]),
+    (["eval", "{last}", "--data", "folder:{root}/unreadable"], ["classes"]),
+]
+USAGE = [
+    ([], ["Usage: nxt"]),
+    (["trian"], ["No such command 'trian'"]),
+    (["search"], ["give a budget, such as --flops 4.1G"]),
+    (["search", "smoke"], ["give a budget"]),
+    ([*SEARCH, "--workers", "0"], ["--workers 0"]),
+    ([*SEARCH, "--gpus-per-trial", "-1"], ["--gpus-per-trial -1"]),
+    ([*SEARCH, "--gpus-per-trial", "nan"], ["--gpus-per-trial nan"]),
+    ([*SEARCH, "--trials", "x"], ["--trials", "'x' is not a valid int"]),
+    (["search", "smoke", "--resume", "{searched}"], ["SPACE cannot be given with --resume"]),
+    (["search", "--resume", "{searched}", "--flops", "1G"], ["--flops cannot be given with --resume"]),
+    (["search", "--resume", "{searched}", "--seed", "5"], ["--seed cannot be given with --resume"]),
+    (["search", "--resume", "{searched}", "--data", "cifar10"], ["--data cannot be given with --resume"]),
+    (["train"], ["give the network to train"]),
+    (["train", "--resume", "{trained}", "--epochs", "3"], ["--epochs cannot be given with --resume"]),
+    (["train", "--resume", "{trained}", "--out", "x"], ["--out cannot be given with --resume"]),
+    (["train", "--resume", "{trained}", "--set", "lr=1"], ["--set cannot be given with --resume"]),
+    (["profile"], ["Missing argument"]),
+    (["profile", "resnet50", "--by", "stag"], ["'stag' is not"]),
+    (["eval"], ["Missing argument"]),
+    (["show"], ["Missing argument"]),
+    (["pick"], ["Missing argument"]),
+    (["space", "sho"], ["No such command 'sho'"]),
+]
+
+
+def plain(text):
+    """Return a text of typer's without its box and line breaks."""
+    return " ".join(re.sub(r"[│╭╮╰╯─]", " ", text).split())
+
+
+def label(value):
+    return " ".join(value).replace("\n", " ")[:80].replace("{root}/", "") if value and isinstance(value, list) else ""
+
+
+def refused(arguments, places, nxt, monkeypatch):
+    """Run a command that must be refused, before it starts workers and without a trace on disk."""
+
+    def started(*_):
+        raise AssertionError("workers were started for a request that is to be refused")
+
+    monkeypatch.setattr(ray_runner, "cluster", started)
+    before = everything(places["root"]), everything(places["trained"]), everything(places["searched"])
+    result = nxt(*(text.format(**places) if "{root}" in text or text[1:-1] in places else text for text in arguments))
+    assert (everything(places["root"]), everything(places["trained"]), everything(places["searched"])) == before
+    assert result.out == ""
+    return result
+
+
+@pytest.mark.parametrize(("arguments", "parts"), ONE_LINE, ids=label)
+def test_a_mistake_is_answered_by_one_line(arguments, parts, places, nxt, tmp_path, monkeypatch):
+    result = refused(arguments, places, nxt, monkeypatch)
+    lines = result.err.splitlines()
+    assert result.code == 1
+    assert len(lines) == 1
+    assert lines[0].startswith("nxt: ")
+    assert not [part for part in parts if part not in lines[0]], lines[0][:500]
+    assert len(lines[0]) < 1000 or max(map(len, arguments)) > 300  # no flood: values are quoted, not poured out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("arguments", "parts"), USAGE, ids=label)
+def test_a_wrong_call_is_answered_by_usage(arguments, parts, places, nxt, tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_runner, "cluster", pytest.fail)
+    before = everything(places["trained"]), everything(places["searched"])
+    result = nxt(*(text.format(**places) if text[1:-1] in places else text for text in arguments))
+    said = plain(result.out if not arguments else result.err)
+    assert result.code == 2
+    assert not [part for part in parts if part not in said], said
+    assert "Traceback" not in result.err
+    assert (everything(places["trained"]), everything(places["searched"])) == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_debug_shows_the_traceback(nxt):
+    with pytest.raises(Exception, match="no network is called 'foo'"):
+        nxt("--debug", "profile", "foo")
+    assert nxt("profile", "foo").code == 1
+
+
+def test_markup_in_a_file_is_text(places, nxt):
+    result = nxt("space", "show", places["root"] / "space-markup.yaml")
+    assert result.code == 0
+    assert "[/red]" in result.out
+
+
+def test_more_than_the_machine_has_is_refused(nxt, tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_runner, "cluster", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(ray_runner.ray, "cluster_resources", lambda: {"CPU": 2.0})
+    for option, value in (("--gpus-per-trial", "1"), ("--gpus-per-trial", "0.3"), ("--workers", "99")):
+        result = nxt(*SEARCH, option, value)
+        assert result.code == 1
+        assert [line.startswith("nxt: ") for line in result.err.splitlines()].count(True) == 1
+        assert result.err.splitlines()[-1].startswith(f"nxt: {option} {value}: ")
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refusal_in_a_process_of_its_own(places, nxt_process):
+    result = nxt_process("eval", places["root"] / "checkpoints" / "pickle.pt")
+    assert result.code == 1
+    assert result.out == ""
+    assert len(result.err.splitlines()) == 1
+    assert result.err.startswith("nxt: ")
+
+
+@pytest.mark.parametrize("arguments", [["zoo"], ["zoo", "--json"], ["profile", "resnet50"]], ids=label)
+def test_a_closed_stdout_is_no_defect(arguments, nxt_process):
+    result = nxt_process(*arguments, stdout=None, preexec_fn=lambda: os.close(1))
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("arguments", [["zoo"], ["zoo", "--json"]], ids=label)
+def test_a_reader_that_leaves_is_no_defect(arguments, nxt_process):
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = nxt_process(*arguments, stdout=writer)
+    os.close(writer)
+    assert result.err == ""
