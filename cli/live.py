@@ -13,6 +13,7 @@ from . import render
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.status import Status
 
     from nxt.search.run import Search
     from nxt.search.strategy import Strategy
@@ -28,18 +29,36 @@ class Progress:
         self._started = time.monotonic()
         self._told: set[int] = set()
         self._strategy: Strategy | None = None
+        self._status: Status | None = None
 
     def say(self, text: str) -> None:
         """Print a line."""
-        self.console.print(text, markup=False)
+        self.console.print(text)
 
     def begin(self, strategy: Strategy, workers: int) -> None:
         """Note what is about to run; trials that had ended before are not told again."""
         self._strategy, self._workers = strategy, workers
         self._told = {t.number for t in strategy.study.trials.values() if t.outcome != "running"}
         self._before = len(self._told)
-        epochs = self.job.request.proxy.epochs
+        if self._status is not None:
+            self._status.stop()
+        request = self.job.request
+        fit = f"{len(self.job.feasible):,} of {request.space.size:,} architectures fit"
+        self.say(f"space {request.space.name}: {fit}, {request.budget} (conv + linear MACs)")
+        epochs = request.proxy.epochs
         self.say(f"{strategy.trials} trials of up to {epochs} epochs, {workers} at a time, into {self.job.out}")
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Show on a terminal that something is being prepared, until `begin`."""
+        if self.console.is_terminal:
+            self._status = self.console.status("reading the data and starting Ray")
+            self._status.start()
+        try:
+            yield
+        finally:
+            if self._status is not None:
+                self._status.stop()
 
     @contextmanager
     def shown(self) -> Iterator[None]:

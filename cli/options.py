@@ -23,10 +23,16 @@ Like = Annotated[
     str | None, typer.Option("--like", help="Take the multiply-adds of this network as the window.", metavar="NAME")
 ]
 Data = Annotated[
-    str, typer.Option("--data", help="digits (bundled), cifar10, cifar10:PATH or folder:PATH.", metavar="DATA")
+    str | None,
+    typer.Option(
+        "--data",
+        help="digits (bundled), cifar10, cifar10:PATH or folder:PATH.",
+        metavar="DATA",
+        show_default="digits",
+    ),
 ]
 Download = Annotated[bool, typer.Option("--download", help="Let data be downloaded if it is not there.")]
-Seed = Annotated[int, typer.Option("--seed", help="Same seed, same command: same run.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same command: same run.", show_default="0")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="Change one setting; may be repeated.", metavar="KEY=VALUE")
@@ -40,3 +46,10 @@ def budget_of(flops: str | None, params: str | None, acts: str | None, like: str
 
     texts = {"flops": flops, "params": params, "acts": acts}
     return parse_budget(texts, resolve(like) if like is not None else None)
+
+
+def refuse_with_resume(given: dict[str, object]) -> None:
+    """Raise a usage error for the first option that has a value: run.yaml has what was asked."""
+    for name, value in given.items():
+        if value is not None and value != []:
+            raise typer.BadParameter(f"{name} cannot be given with --resume: run.yaml has what was asked")

@@ -45,4 +45,4 @@ def pick(
 
         write_text(out, text)
     accuracy = render.percent(chosen.accuracy)
-    render.err().print(f"{chosen.spec.name} ({accuracy} in the proxy): {why}.", soft_wrap=True, markup=False)
+    render.err().print(f"{chosen.spec.name} ({accuracy} in the proxy): {why}.", soft_wrap=True)

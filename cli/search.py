@@ -24,9 +24,9 @@ def search(
     params: options.Params = None,
     acts: options.Acts = None,
     like: options.Like = None,
-    data: options.Data = "digits",
+    data: options.Data = None,
     trials: Annotated[int | None, typer.Option(help="How many trials in all.", show_default=str(TRIALS))] = None,
-    seed: options.Seed = 0,
+    seed: options.Seed = None,
     out: Annotated[
         Path | None, typer.Option(help="Run directory to create; default: a new one under results/.")
     ] = None,
@@ -47,9 +47,7 @@ def search(
     """
     if resume is not None:
         given = {"SPACE": space, "--flops": flops, "--params": params, "--acts": acts, "--like": like, "--out": out}
-        clash = [name for name, value in {**given, "--set": settings}.items() if value]
-        if clash:
-            raise typer.BadParameter(f"{clash[0]} cannot be given with --resume: run.yaml has what was asked")
+        options.refuse_with_resume(given | {"--data": data, "--seed": seed, "--set": settings})
         job = _continued(resume, trials, download)
     else:
         if not any((flops, params, acts, like)):
@@ -57,12 +55,12 @@ def search(
         job = _fresh(
             space,
             (flops, params, acts, like),
-            data,
+            "digits" if data is None else data,
             TRIALS if trials is None else trials,
-            seed,
+            seed or 0,
             out,
             download,
-            settings,
+            settings or [],
         )
     _check_placement(workers, gpus_per_trial)
     interrupted = _run(job, workers, gpus_per_trial, fresh=resume is None)
@@ -130,25 +128,17 @@ def _run(job: Search, workers: int | None, gpus_per_trial: float | None, fresh: 
     from .live import Progress
 
     progress = Progress(job)
-    progress.say(
-        f"space {job.request.space.name}: {len(job.feasible):,} of {job.request.space.size:,} architectures fit"
-    )
-    progress.say(f"budget: {job.request.budget} (conv + linear MACs)")
-    data = job.load_data()
-    from nxt.search import ray_runner
+    with job.directory(new=fresh), progress.waiting():
+        data = job.load_data()
+        from nxt.search import ray_runner
 
-    with ray_runner.cluster(data.train.images.nbytes + data.val.images.nbytes):
-        placement = ray_runner.place(workers, gpus_per_trial)
-        if fresh:
-            job.create(data)
-        with job.opened() as strategy:
-            progress.begin(strategy, placement.workers)
-            with progress.shown():
-                ray_runner.run(
-                    strategy,
-                    job.task(placement.device, placement.cpus, placement.gpus),
-                    data,
-                    placement,
-                    progress.update,
-                )
+        with ray_runner.cluster(data.train.images.nbytes + data.val.images.nbytes):
+            placement = ray_runner.place(workers, gpus_per_trial)
+            if fresh:
+                job.write_record(data)
+            with job.opened() as strategy:
+                progress.begin(strategy, placement.workers)
+                task = job.task(placement.device, placement.cpus, placement.gpus)
+                with progress.shown():
+                    ray_runner.run(strategy, task, data, placement, progress.update)
     return not strategy.complete

@@ -57,7 +57,7 @@ def show(
 
 def _print(answer: dict[str, object]) -> None:
     console = render.out()
-    console.print(f"[bold]{answer['name']}[/]: {answer['about']}\n")
+    console.print(f"{answer['name']}: {answer['about']}\n")
     axes, fixed = answer["axes"], answer["fixed"]
     assert isinstance(axes, dict) and isinstance(fixed, dict)
     spread = answer.get("spread")

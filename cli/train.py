@@ -18,13 +18,16 @@ def train(
     network: Annotated[
         str | None, typer.Argument(help="A name or an architecture file.", metavar="NAME_OR_YAML")
     ] = None,
-    data: options.Data = "digits",
+    data: options.Data = None,
     size: Annotated[
         int | None, typer.Option(help="Image side in pixels; default: the data's or the network's.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs, instead of the recipe's.")] = None,
-    recipe: Annotated[str, typer.Option(help="quick, resnext-cifar, resnext-imagenet, or a YAML file.")] = "quick",
-    seed: options.Seed = 0,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="quick, resnext-cifar, resnext-imagenet, or a YAML file.", show_default="quick"),
+    ] = None,
+    seed: options.Seed = None,
     out: Annotated[
         Path | None, typer.Option(help="Run directory to create; default: a new one under results/.")
     ] = None,
@@ -35,24 +38,35 @@ def train(
     as_json: options.Json = False,
 ) -> None:
     """Train a network fully, with a checkpoint after every epoch."""
-    if network is None and resume is None:
-        raise typer.BadParameter("give the network to train, such as resnext50_32x4d or best.yaml")
     if resume is not None:
+        options.refuse_with_resume(
+            {"--data": data, "--size": size, "--epochs": epochs, "--recipe": recipe, "--seed": seed, "--out": out}
+            | {"--set": settings}
+        )
         request = _continued(resume, network, download)
+    elif network is not None:
+        request = _fresh(
+            network,
+            "digits" if data is None else data,
+            size,
+            epochs,
+            "quick" if recipe is None else recipe,
+            seed or 0,
+            out,
+            download,
+            settings or [],
+        )
     else:
-        request = _fresh(str(network), data, size, epochs, recipe, seed, out, download, settings or [])
+        raise typer.BadParameter("give the network to train, such as resnext50_32x4d or best.yaml")
     from nxt.train.devices import choose
-    from nxt.train.run import train as run_training
+    from nxt.train.run import prepared
 
     chosen = choose(device)
-    console = render.err()
-    setting = (
-        f"{request.data}, {request.recipe.epochs} epochs of batch {request.recipe.batch} at lr {request.recipe.lr:g}"
-    )
-    console.print(
-        f"training {request.spec.name} on {setting}, {chosen}, into {request.out}", soft_wrap=True, markup=False
-    )
-    result = run_training(request, chosen, _reporter(request), resume=resume is not None)
+    with prepared(request, chosen, resume=resume is not None) as training:
+        length = f"{request.recipe.epochs} epochs of batch {request.recipe.batch} at lr {request.recipe.lr:g}"
+        head = f"training {request.spec.name} on {request.data} at {training.size} px, {length}, {chosen}"
+        render.err().print(f"{head}, into {training.out}", soft_wrap=True)
+        result = training.run(_reporter(request))
     if as_json:
         render.print_json(
             {
@@ -90,13 +104,13 @@ def _fresh(
 
     require(size is None or 4 <= size <= 4096, "--size", f"{size} is not between 4 and 4096 pixels")
     require(0 <= seed < 2**31, "--seed", f"{seed} is not between 0 and 2147483647")
-    changes = parse_settings(settings) | ({} if epochs is None else {"epochs": epochs})
+    chosen = load_recipe(recipe, parse_settings(settings))
     spec = resolve(network)
     return TrainRequest(
         spec=spec,
         data=data,
         size=size,
-        recipe=load_recipe(recipe, changes),
+        recipe=chosen if epochs is None else chosen.with_epochs(epochs),
         seed=seed,
         out=out or _default_out(spec.name, data),
         download=download,

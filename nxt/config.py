@@ -19,6 +19,7 @@ if typing.TYPE_CHECKING:
     import yaml
 
 _MAX_BYTES = 1 << 20
+_MAX_INT = 10**18
 T = TypeVar("T")
 
 
@@ -90,6 +91,13 @@ def _plain_loader() -> type[yaml.SafeLoader]:
                     seen.add(key.value)
             return super().construct_mapping(node, deep)
 
+        def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+            value = int(super().construct_yaml_int(node))
+            if abs(value) > _MAX_INT:
+                raise yaml.constructor.ConstructorError(None, None, "the number is too large", node.start_mark)
+            return value
+
+    PlainLoader.add_constructor("tag:yaml.org,2002:int", PlainLoader.construct_yaml_int)
     return PlainLoader
 
 
@@ -148,6 +156,14 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         noun = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}[hint]
         raise ConfigError(f"{where}: {noun} was expected, not {value!r}")
     return value
+
+
+def check_record(data: Mapping[str, Any], kinds: Mapping[str, type | tuple[type, ...]], where: str) -> None:
+    """Check what nxt itself once wrote: raise ConfigError for the first key that is missing or of another type."""
+    for key, kind in kinds.items():
+        if not isinstance(data.get(key), kind) or (isinstance(data[key], bool) and kind is not bool):
+            problem = "is of a wrong kind" if key in data else "is missing"
+            raise ConfigError(f"{where}: damaged; {key!r} {problem}")
 
 
 def require(condition: bool, where: str, problem: str) -> None:

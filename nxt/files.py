@@ -28,6 +28,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         RunError: if the file cannot be written (no space, no permission).
     """
+    if not path.name:
+        raise RunError(f"'{path}': not the name of a file; give another --out")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -48,12 +50,16 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode("utf-8"))
 
 
-def create_run_directory(path: Path) -> Path:
-    """Create a run directory and return its absolute path.
+@contextmanager
+def new_run_directory(path: Path) -> Iterator[Path]:
+    """Create a run directory and give its absolute path; if the block fails and left it empty, remove it again.
+
+    The same goes for folders above it that had to be created.
 
     Raises:
         RunError: if it exists already, or cannot be created.
     """
+    created = [path, *(parent for parent in path.parents if not parent.exists())]
     try:
         path.mkdir(parents=True)
     except FileExistsError:
@@ -61,5 +67,11 @@ def create_run_directory(path: Path) -> Path:
             f"{path}: exists already; choose another --out, or continue that run with --resume {path}"
         ) from None
     except OSError as error:
-        raise RunError(f"{path}: cannot be created ({error.strerror})") from None
-    return path.resolve()
+        raise RunError(f"{path}: cannot be created ({error.strerror}); choose another --out") from None
+    try:
+        yield path.resolve()
+    except BaseException:
+        with suppress(OSError):
+            for folder in created:
+                folder.rmdir()
+        raise

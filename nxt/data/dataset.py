@@ -123,6 +123,8 @@ def load_train(source: Source, side: int, share: float = 1.0) -> Dataset:
         elif not source.has_val and missing > 0 and len(unused):
             extra, _ = _divide(unused, labels, missing / len(unused))
             held = np.union1d(held, extra)
+    if len(kept) < 2 or (not len(held) and not source.has_val):
+        raise DataError(f"{source.name}: {len(labels)} training images are too few to hold some out for validation")
     train = Split(source.images("train", kept, side), labels[kept])
     val = load_split(source, "val", side) if source.has_val else Split(source.images("train", held, side), labels[held])
     return Dataset(source.name, source.classes, source.mean, source.std, source.mirror, train, val)

@@ -15,14 +15,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nxt.config import read_yaml
+from nxt.budget import COSTS
+from nxt.config import check_record, read_yaml, require
 from nxt.errors import RunError
-from nxt.files import write_text
+from nxt.files import is_file, write_text
 from nxt.pareto import front
 from nxt.search.study import read_trials
 from nxt.search.trial import Outcome, Trial
 from nxt.space import Space
 
+_RECORD = {
+    **dict.fromkeys(("space_name", "budget_rule", "convention", "objective", "data"), str),
+    **dict.fromkeys(("trials", "seed", "train_images", "val_images"), int),
+    **dict.fromkeys(("proxy", "recipe", "search", "space"), dict),
+    "budget": list,
+}
 _TRIAL_COLUMNS = (
     "number", "state", "name", "fingerprint", "role", "params", "macs", "acts", "epochs", "accuracy", "seconds",
     "message",
@@ -97,16 +104,22 @@ def load_run(path: Path | str) -> Run:
         ConfigError: if run.yaml is damaged.
     """
     path = Path(path)
-    if not (path / "run.yaml").is_file():
-        raise RunError(f"{path}: not a run directory (no run.yaml in it)")
-    record = read_yaml(path / "run.yaml")
+    record = read_record(path)
+    space = Space.from_dict(record["space"], record["space_name"], str(path / "run.yaml"))
+    return Run(path, record, read_trials(path / "study.db", space))
+
+
+def read_record(run: Path) -> dict[str, Any]:
+    """Read run.yaml of a search. Errors as for `load_run`."""
+    path = run / "run.yaml"
+    if not is_file(path):
+        raise RunError(f"{run}: not a run directory (no run.yaml in it)")
+    record = read_yaml(path)
     if record.get("command") != "search":
-        raise RunError(f"{path}: a {record.get('command')} run, where a search was expected")
-    try:
-        space = Space.from_dict(record["space"], record["space_name"], str(path / "run.yaml"))
-        return Run(path, record, read_trials(path / "study.db", space))
-    except KeyError as error:
-        raise RunError(f"{path / 'run.yaml'}: damaged record of a search ({error} is missing)") from None
+        raise RunError(f"{run}: a {record.get('command')} run, where a search was expected")
+    check_record(record, _RECORD, str(path))
+    require(record["objective"] in COSTS.values(), str(path), f"damaged; objective is {record['objective']!r}")
+    return record
 
 
 def ranked(trials: Sequence[Trial]) -> list[Trial]:

@@ -8,18 +8,18 @@ from __future__ import annotations
 import fcntl
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nxt.arch import ArchSpec
 from nxt.budget import Budget, Limit
-from nxt.config import dump_yaml, from_mapping, merged, parse_settings, read_yaml, require, to_mapping
+from nxt.config import dump_yaml, from_mapping, parse_settings, read_yaml, require, to_mapping
 from nxt.data.dataset import Dataset, Source, load_train, open_source
 from nxt.errors import ArchError, ConfigError, RunError, SpaceError
 from nxt.feasible import FeasibleSet
-from nxt.files import create_run_directory, write_text
+from nxt.files import new_run_directory, write_text
 from nxt.provenance import versions
 from nxt.references import references
 from nxt.search import results
@@ -83,8 +83,9 @@ def make_request(space: Space, budget: Budget, data: str, trials: int, seed: int
         raise ConfigError(f"--set {unknown.pop()}...: the sections are proxy, recipe and search")
     for section, values in given.items():
         require(isinstance(values, dict), f"--set {section}", "write section.key=value, such as proxy.epochs=3")
+    require("epochs" not in given.get("recipe", {}), "--set recipe.epochs", "a trial's length is proxy.epochs")
     proxy = load_proxy(data, given.get("proxy", {}))
-    recipe = load_recipe(proxy.recipe, merged(given.get("recipe", {}), {"epochs": proxy.epochs}))
+    recipe = load_recipe(proxy.recipe, given.get("recipe", {})).with_epochs(proxy.epochs)
     limit = budget.limit("macs")
     return SearchRequest(
         space=space,
@@ -124,13 +125,18 @@ class Search:
         """Load what the trials train and are judged on."""
         return load_train(self.source, round(self.size / self.request.recipe.eval_crop), self.request.proxy.share)
 
-    def create(self, data: Dataset) -> None:
-        """Create the run directory and write run.yaml.
+    @contextmanager
+    def directory(self, new: bool) -> Iterator[None]:
+        """Make the run directory, if it is to be a new one; it goes again if nothing comes of it.
 
         Raises:
             RunError: if it exists already, or cannot be created.
         """
-        self.out = create_run_directory(self.out)
+        with new_run_directory(self.out) if new else nullcontext(self.out.resolve()) as self.out:
+            yield
+
+    def write_record(self, data: Dataset) -> None:
+        """Write run.yaml."""
         write_text(self.out / "run.yaml", dump_yaml(_record(self.request, data)))
 
     @contextmanager
@@ -145,8 +151,8 @@ class Search:
         request = self.request
         with _locked(self.out):
             (self.out / "trials").mkdir(exist_ok=True)
-            _extend(self.out, request.trials)
             study = StudyRecord(self.out / "study.db", request.space, request.objective)
+            _extend(self.out, request.trials, len(study.trials))
             settings = request.settings
             self.strategy = Strategy(
                 study,
@@ -197,11 +203,7 @@ def load_request(run: Path) -> SearchRequest:
         ConfigError: if its record is damaged.
     """
     path = run / "run.yaml"
-    if not path.is_file():
-        raise RunError(f"{run}: not a run directory (no run.yaml in it)")
-    record = read_yaml(path)
-    if record.get("command") != "search":
-        raise RunError(f"{run}: a {record.get('command')} run, where a search was expected")
+    record = results.read_record(run)
     where = str(path)
     try:
         return SearchRequest(
@@ -215,14 +217,13 @@ def load_request(run: Path) -> SearchRequest:
             objective=record["objective"],
             settings=from_mapping(Settings, record["search"], where),
         )
-    except (KeyError, TypeError) as error:
-        raise ConfigError(f"{path}: damaged record of a search ({error})") from None
     except (SpaceError, ArchError) as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def _extend(run: Path, trials: int) -> None:
+def _extend(run: Path, trials: int, begun: int) -> None:
     """Record how many trials there are to be in all, if that has changed."""
+    require(trials >= begun, "--trials", f"{trials}, but {begun} have begun already; give the number of trials in all")
     record = read_yaml(run / "run.yaml")
     if record.get("trials") != trials:
         write_text(run / "run.yaml", dump_yaml({**record, "trials": trials}))

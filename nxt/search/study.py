@@ -23,6 +23,7 @@ from nxt.search.trial import Epoch, Outcome, Trial
 from nxt.space import Space
 
 _NAME = "nxt"
+_MAGIC = b"SQLite format 3\0"
 _DESCRIPTION = "arch"  # user attribute of a trial, written last: its presence says that the trial is fully described
 _STATES = {Outcome.DONE: TrialState.COMPLETE, Outcome.STOPPED: TrialState.PRUNED}
 
@@ -41,6 +42,8 @@ class StudyRecord:
 
     def __init__(self, path: Path, space: Space, objective: str) -> None:
         self.space, self.objective = space, objective
+        if path.exists():
+            _check_file(path)
         try:
             storage = optuna.storages.RDBStorage(f"sqlite:///{path.resolve()}")
             self._study = optuna.create_study(
@@ -57,7 +60,7 @@ class StudyRecord:
                     self._attribute(row.number, ABANDONED, True)
                     self._study.tell(row.number, state=TrialState.FAIL)
             self.trials = {trial.number: trial for trial in _trials(self._study, space)}
-        except (sqlalchemy.exc.DatabaseError, optuna.exceptions.StorageInternalError) as error:
+        except (sqlalchemy.exc.DatabaseError, optuna.exceptions.StorageInternalError, KeyError, ValueError) as error:
             raise RunError(f"{path}: the study cannot be opened ({_first_line(error)})") from None
 
     def begin(self, sampler: FeasibleSampler, roles: dict[tuple[int, ...], str]) -> Trial:
@@ -107,12 +110,22 @@ def read_trials(path: Path, space: Space) -> list[Trial]:
     Raises:
         RunError: if there is none, or it is damaged.
     """
-    if not path.is_file():
-        raise RunError(f"{path}: no such study; has the search begun?")
+    _check_file(path)
     try:
         return _trials(optuna.load_study(study_name=_NAME, storage=f"sqlite:///{path.resolve()}"), space)
-    except (sqlalchemy.exc.DatabaseError, optuna.exceptions.StorageInternalError, KeyError) as error:
+    except (sqlalchemy.exc.DatabaseError, optuna.exceptions.StorageInternalError, KeyError, ValueError) as error:
         raise RunError(f"{path}: the study cannot be read ({_first_line(error)})") from None
+
+
+def _check_file(path: Path) -> None:
+    """Raise RunError unless the file is an SQLite database. (Optuna would make an empty file one.)"""
+    try:
+        with path.open("rb") as file:
+            whole = file.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        raise RunError(f"{path}: no such study; has the search begun?") from None
+    if not whole:
+        raise RunError(f"{path}: the study is damaged (not an SQLite file); restore it from a copy")
 
 
 def _trials(study: optuna.Study, space: Space) -> list[Trial]:

@@ -7,6 +7,7 @@ recipe, and the state of the training. It is a file of torch's own format with t
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,20 @@ from typing import Any
 import torch
 
 from nxt.arch import ArchSpec
-from nxt.config import from_mapping, to_mapping
+from nxt.config import check_record, from_mapping, to_mapping
 from nxt.errors import CheckpointError, NxtError
 from nxt.files import replacing
 from nxt.models.network import Network, build
 from nxt.train.recipe import Recipe
 
 FORMAT = 1
+_RECORD = {
+    **dict.fromkeys(("format", "size", "seed"), int),
+    **dict.fromkeys(("classes", "mean", "std"), list),
+    **dict.fromkeys(("arch", "recipe", "state"), dict),
+    "data": str,
+    "accuracy": float,
+}
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,7 @@ def read(path: Path | str) -> Checkpoint:
         path = path / "checkpoints" / "last.pt"
     content = read_tensors(path)
     try:
+        check_record(content, _RECORD, str(path))
         if content["format"] != FORMAT:
             raise CheckpointError(f"{path}: format {content['format']!r} is not known to this version of nxt")
         return Checkpoint(
@@ -110,12 +119,10 @@ def read(path: Path | str) -> Checkpoint:
             accuracy=content["accuracy"],
             state=content["state"],
         )
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: not a checkpoint of nxt ({error} is missing or of a wrong kind)") from None
     except CheckpointError:
         raise
     except NxtError as error:
-        raise CheckpointError(f"{path}: not a usable checkpoint ({error})") from None
+        raise CheckpointError(f"{path}: not a checkpoint of nxt, or damaged ({error})") from None
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
@@ -125,7 +132,9 @@ def read_tensors(path: Path) -> dict[str, Any]:
         CheckpointError: if it is missing, damaged, or holds more than that.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about unusual pickles: those are refused, or are of plain data
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except (pickle.UnpicklingError, AttributeError):

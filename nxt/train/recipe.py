@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -45,7 +46,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         where = "recipe"
-        require(self.epochs >= 1, where, f"epochs is {self.epochs}; at least 1 is needed")
+        require(1 <= self.epochs <= 100_000, where, f"epochs is {self.epochs}; it lies in 1..100000")
         require(self.batch >= 2, where, f"batch is {self.batch}; batch norm needs at least 2")
         require(0 < self.lr < math.inf, where, f"lr is {self.lr}; a positive number is needed")
         require(0 <= self.momentum < 1, where, f"momentum is {self.momentum}; it lies in [0, 1)")
@@ -57,6 +58,10 @@ class Recipe:
         near = suggestion(self.schedule, SCHEDULES) or f"; known are {', '.join(SCHEDULES)}"
         require(self.schedule in SCHEDULES, where, f"no schedule is called {self.schedule!r}{near}")
         require(not self.nesterov or self.momentum > 0, where, "nesterov needs a momentum above 0")
+
+    def with_epochs(self, epochs: int) -> Recipe:
+        """Return the same recipe in another length; the warm-up keeps its share."""
+        return dataclasses.replace(self, epochs=epochs, warmup=self.warmup * epochs / self.epochs)
 
     def rate(self, step: int, steps_per_epoch: int) -> float:
         """Return the learning rate of a step, counted from 0 over the whole training."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,11 @@ from typing import Any
 import torch
 
 from nxt.arch import ArchSpec
-from nxt.config import dump_yaml, from_mapping, read_yaml, require, to_mapping
+from nxt.config import check_record, dump_yaml, from_mapping, read_yaml, to_mapping
 from nxt.data.batches import Batches
 from nxt.data.dataset import Dataset, load_split, load_train, open_source
-from nxt.errors import CheckpointError, DataError, RunError
-from nxt.files import create_run_directory, write_text
+from nxt.errors import CheckpointError, ConfigError, DataError, RunError
+from nxt.files import is_file, new_run_directory, write_text
 from nxt.models.network import build
 from nxt.train import checkpoint as checkpoints
 from nxt.train.checkpoint import Checkpoint
@@ -47,47 +49,86 @@ class TrainResult:
     best_epoch: int
 
 
-def train(
-    request: TrainRequest, device: torch.device, on_epoch: Callable[[EpochReport], None], resume: bool = False
-) -> TrainResult:
-    """Train to the end of the recipe, with a checkpoint after every epoch.
+@contextmanager
+def prepared(request: TrainRequest, device: torch.device, resume: bool = False) -> Iterator[Training]:
+    """Check a request, load the data, and make or reopen the run directory; then give the training, ready to run.
 
     Args:
         request: What was asked.
         device: Where to compute.
-        on_epoch: Called after every epoch.
         resume: Go on from `checkpoints/last.pt` of an existing run.
 
     Raises:
         RunError: if the run directory exists (or, to resume, does not) or cannot be written.
-        DataError, DivergedError: as the data and the training do.
+        DataError: as the data does.
         CheckpointError: if the checkpoint is damaged or of another architecture.
     """
     source = open_source(request.data, request.download)
     size = request.size or source.size or request.spec.size
     previous = _previous(request) if resume else None
-    out = request.out.resolve() if resume else create_run_directory(request.out)
-    data = load_train(source, round(size / request.recipe.eval_crop))
-    torch.manual_seed(request.seed)
-    network = build(request.spec, len(data.classes))
-    if request.recipe.zero_last_gamma:
-        network.zero_last_gamma()
-    trainer = Trainer(network, data, request.recipe, size, device, request.seed)
-    metrics: list[dict[str, Any]] = []
-    if previous is not None:
-        _restore(trainer, previous)
-        metrics = _read_metrics(out / "metrics.jsonl", previous.epoch)
-    else:
-        (out / "checkpoints").mkdir()
-        write_text(out / "run.yaml", dump_yaml(_record(request, size, device)))
-    while trainer.epoch < request.recipe.epochs:
-        report = trainer.run_epoch()
-        metrics.append({**to_mapping(report), "time": round(time.time(), 3)})
-        _store(out, request, data, size, trainer, metrics)
-        on_epoch(report)
-    best = max(metrics, key=lambda row: float(row["accuracy"]))
-    last = EpochReport(**{key: metrics[-1][key] for key in EpochReport.__dataclass_fields__})
-    return TrainResult(out, last, best["accuracy"], best["epoch"])
+    metrics = _read_metrics(request.out / "metrics.jsonl", previous.epoch) if previous else []
+    with nullcontext(request.out.resolve()) if resume else new_run_directory(request.out) as out:
+        data = load_train(source, round(size / request.recipe.eval_crop))
+        torch.manual_seed(request.seed)
+        network = build(request.spec, len(data.classes))
+        if request.recipe.zero_last_gamma:
+            network.zero_last_gamma()
+        trainer = Trainer(network, data, request.recipe, size, device, request.seed)
+        if previous is not None:
+            _restore(trainer, previous)
+        else:
+            (out / "checkpoints").mkdir()
+            write_text(out / "run.yaml", dump_yaml(_record(request, size, device)))
+        yield Training(request, out, data, size, trainer, metrics)
+
+
+@dataclass
+class Training:
+    """A training in its run directory. `metrics` has one row for each epoch trained."""
+
+    request: TrainRequest
+    out: Path
+    data: Dataset
+    size: int
+    trainer: Trainer
+    metrics: list[dict[str, Any]]
+
+    def run(self, on_epoch: Callable[[EpochReport], None]) -> TrainResult:
+        """Train to the end of the recipe, with a checkpoint after every epoch.
+
+        Raises:
+            DivergedError: if the loss is no longer finite.
+            RunError: if the run directory cannot be written.
+        """
+        while self.trainer.epoch < self.request.recipe.epochs:
+            report = self.trainer.run_epoch()
+            self.metrics.append({**to_mapping(report), "time": round(time.time(), 3)})
+            self._store()
+            on_epoch(report)
+        best = max(self.metrics, key=lambda row: float(row["accuracy"]))
+        last = EpochReport(**{key: self.metrics[-1][key] for key in EpochReport.__dataclass_fields__})
+        return TrainResult(self.out, last, best["accuracy"], best["epoch"])
+
+    def _store(self) -> None:
+        """Write metrics first, then the checkpoint: a run killed in between trains that epoch again, and alike."""
+        rows = self.metrics
+        write_text(self.out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        accuracy = rows[-1]["accuracy"]
+        checkpoint = Checkpoint(
+            spec=self.request.spec,
+            classes=self.data.classes,
+            data=self.request.data,
+            size=self.size,
+            mean=self.data.mean,
+            std=self.data.std,
+            recipe=self.request.recipe,
+            seed=self.request.seed,
+            accuracy=accuracy,
+            state=self.trainer.state(),
+        )
+        if accuracy >= max(row["accuracy"] for row in rows):
+            checkpoints.save(self.out / "checkpoints" / "best.pt", checkpoint)
+        checkpoints.save(self.out / "checkpoints" / "last.pt", checkpoint)
 
 
 def accuracy_on_test(
@@ -129,17 +170,17 @@ def load_request(run: Path) -> TrainRequest:
         RunError: if the directory is no training run.
         ConfigError: if its record is damaged.
     """
-    if not (run / "run.yaml").is_file():
+    if not is_file(run / "run.yaml"):
         raise RunError(f"{run}: not a run directory (no run.yaml in it)")
     record = read_yaml(run / "run.yaml")
     if record.get("command") != "train":
         raise RunError(f"{run}: a {record.get('command')} run, where a training was expected")
     where = str(run / "run.yaml")
-    missing = [key for key in ("arch", "data", "size", "recipe", "seed") if key not in record]
-    require(not missing, where, f"damaged record of a training (no {', '.join(missing)})")
+    kinds = {"arch": dict, "data": str, "size": int, "recipe": dict, "seed": int}
+    check_record(record, kinds, where)
     return TrainRequest(
         spec=ArchSpec.from_dict(record["arch"], where),
-        data=str(record["data"]),
+        data=record["data"],
         size=record["size"],
         recipe=from_mapping(Recipe, record["recipe"], where),
         seed=record["seed"],
@@ -176,8 +217,10 @@ def _previous(request: TrainRequest) -> Checkpoint:
 
 def _read_metrics(path: Path, epochs: int) -> list[dict[str, Any]]:
     try:
-        rows = [json.loads(line) for line in path.read_text().splitlines()][:epochs]
-    except (OSError, ValueError):
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()][:epochs]
+        for row in rows:
+            check_record(row, {field.name: (int, float) for field in dataclasses.fields(EpochReport)}, str(path))
+    except (OSError, ValueError, AttributeError, ConfigError):
         rows = []
     if len(rows) < epochs:
         raise RunError(f"{path}: missing or damaged, so the run cannot go on; train into a new --out")
@@ -190,26 +233,3 @@ def _restore(trainer: Trainer, previous: Checkpoint) -> None:
     except (RuntimeError, KeyError, ValueError) as error:
         problem = str(error).splitlines()[0]
         raise CheckpointError(f"the checkpoint does not fit this training ({problem}); was the data changed?") from None
-
-
-def _store(
-    out: Path, request: TrainRequest, data: Dataset, size: int, trainer: Trainer, metrics: list[dict[str, Any]]
-) -> None:
-    """Write metrics first, then the checkpoint: a run killed in between trains that epoch again, and alike."""
-    write_text(out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in metrics))
-    accuracy = metrics[-1]["accuracy"]
-    checkpoint = Checkpoint(
-        spec=request.spec,
-        classes=data.classes,
-        data=request.data,
-        size=size,
-        mean=data.mean,
-        std=data.std,
-        recipe=request.recipe,
-        seed=request.seed,
-        accuracy=accuracy,
-        state=trainer.state(),
-    )
-    if accuracy >= max(row["accuracy"] for row in metrics):
-        checkpoints.save(out / "checkpoints" / "best.pt", checkpoint)
-    checkpoints.save(out / "checkpoints" / "last.pt", checkpoint)

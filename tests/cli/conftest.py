@@ -38,6 +38,7 @@ def run(*arguments, width=200):
     code = 0
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(sys, "argv", ["nxt", *map(str, arguments)]))
+        stack.enter_context(mock.patch.object(sys.modules["__main__"], "__package__", None))  # so usage says "nxt"
         stack.enter_context(mock.patch.dict(os.environ, {"COLUMNS": str(width), "NO_COLOR": "1"}))
         stack.enter_context(contextlib.redirect_stdout(out))
         stack.enter_context(contextlib.redirect_stderr(err))
@@ -52,10 +53,10 @@ def run(*arguments, width=200):
     return Result(code, out.getvalue(), err.getvalue())
 
 
-def run_process(*arguments, timeout=60, **options):
-    """Run `nxt` in a process of its own. `options` are those of subprocess.run."""
+def run_process(*arguments, command=COMMAND, timeout=60, **options):
+    """Run `nxt`, or another command, in a process of its own. `options` are those of subprocess.run."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **options}
-    done = subprocess.run([*COMMAND, *map(str, arguments)], text=True, timeout=timeout, check=False, **options)
+    done = subprocess.run([*command, *map(str, arguments)], text=True, timeout=timeout, check=False, **options)
     return Result(done.returncode, done.stdout or "", done.stderr or "")
 
 
@@ -70,6 +71,12 @@ def nxt(tmp_path, monkeypatch):
 def nxt_process(tmp_path):
     """Return `run_process`, for commands that work in an empty folder."""
     return functools.partial(run_process, cwd=tmp_path)
+
+
+@pytest.fixture
+def python_process(tmp_path):
+    """Return `run_process` for Python itself."""
+    return functools.partial(run_process, command=[sys.executable], cwd=tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -90,7 +97,8 @@ def searched(tmp_path_factory):
     space = load_space("smoke")
     request = make_request(space, parse_budget({"flops": ":1G"}), "digits", 5, 0, ["proxy.epochs=1"])
     job = Search(request, Path(out))
-    job.create(job.load_data())
+    with job.directory(new=True):
+        job.write_record(job.load_data())
     with job.opened() as strategy:
         while (trial := strategy.suggest()) is not None:
             strategy.observe(trial.number, Epoch(1, 0.5 + 0.01 * trial.number, 1.0, 0.1))

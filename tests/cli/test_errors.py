@@ -16,6 +16,7 @@ import yaml
 from PIL import Image
 
 from nxt.search import ray_runner
+from nxt.train.loop import Trainer
 
 TINY = "resnext_1-1-1_w8_1x8d_cifar"
 SEARCH = ["search", "smoke", "--flops", ":1G", "--trials", "2"]
@@ -309,9 +310,9 @@ RUNS = [
     *((["train", "--resume", f"{{root}}/metrics-{k}"], ["metrics"]) for k in ("cut", "binary", "foreign", "none")),
 ]
 EVALS = {
-    **dict.fromkeys(("none", "text", "cut"), ["truncated or damaged"]),
-    **dict.fromkeys(("pickle", "hostile"), ["not loaded"]),
-    **dict.fromkeys(("foreign", "tensor"), ["not a checkpoint of nxt"]),
+    **{key: ["truncated or damaged"] for key in ("none", "text", "cut")},
+    **{key: ["not loaded"] for key in ("pickle", "hostile")},
+    **{key: ["not a checkpoint of nxt"] for key in ("foreign", "tensor")},
     **{f"no-{key}": [f"'{key}'"] for key in ("arch", "classes", "data", "size", "mean", "recipe", "state")},
     **{
         f"null-{key}": [f"null-{key}.pt: not a"]
@@ -341,7 +342,7 @@ USAGE = [
     ([*SEARCH, "--workers", "0"], ["--workers 0"]),
     ([*SEARCH, "--gpus-per-trial", "-1"], ["--gpus-per-trial -1"]),
     ([*SEARCH, "--gpus-per-trial", "nan"], ["--gpus-per-trial nan"]),
-    ([*SEARCH, "--trials", "x"], ["--trials", "'x' is not a valid int"]),
+    ([*SEARCH, "--trials", "x"], ["--trials", "valid integer"]),
     (["search", "smoke", "--resume", "{searched}"], ["SPACE cannot be given with --resume"]),
     (["search", "--resume", "{searched}", "--flops", "1G"], ["--flops cannot be given with --resume"]),
     (["search", "--resume", "{searched}", "--seed", "5"], ["--seed cannot be given with --resume"]),
@@ -369,12 +370,13 @@ def label(value):
 
 
 def refused(arguments, places, nxt, monkeypatch):
-    """Run a command that must be refused, before it starts workers and without a trace on disk."""
+    """Run a command that must be refused, before any work begins and without a trace on disk."""
 
     def started(*_):
-        raise AssertionError("workers were started for a request that is to be refused")
+        raise AssertionError("work began on a request that is to be refused")
 
     monkeypatch.setattr(ray_runner, "cluster", started)
+    monkeypatch.setattr(Trainer, "run_epoch", started)
     before = everything(places["root"]), everything(places["trained"]), everything(places["searched"])
     result = nxt(*(text.format(**places) if "{root}" in text or text[1:-1] in places else text for text in arguments))
     assert (everything(places["root"]), everything(places["trained"]), everything(places["searched"])) == before
@@ -396,7 +398,7 @@ def test_a_mistake_is_answered_by_one_line(arguments, parts, places, nxt, tmp_pa
 
 @pytest.mark.parametrize(("arguments", "parts"), USAGE, ids=label)
 def test_a_wrong_call_is_answered_by_usage(arguments, parts, places, nxt, tmp_path, monkeypatch):
-    monkeypatch.setattr(ray_runner, "cluster", pytest.fail)
+    monkeypatch.setattr(ray_runner, "cluster", lambda *_: pytest.fail("workers were started"))
     before = everything(places["trained"]), everything(places["searched"])
     result = nxt(*(text.format(**places) if text[1:-1] in places else text for text in arguments))
     said = plain(result.out if not arguments else result.err)

@@ -21,7 +21,7 @@ from nxt.train import checkpoint as checkpoints
 from nxt.train.devices import choose
 from nxt.train.loop import evaluate
 from nxt.train.recipe import load_recipe
-from nxt.train.run import TrainRequest, accuracy_on_test, load_request, train
+from nxt.train.run import TrainRequest, accuracy_on_test, load_request, prepared
 
 SPEC = ArchSpec.from_dict(
     {"stem": "cifar", "stem_width": 8, "depths": [1, 1], "widths": [32, 64], "cardinality": 2, "base_width": 4}
@@ -55,7 +55,8 @@ def run(request, until=None, resume=False):
         if report.epoch == until:
             raise CutOffError
 
-    return train(request, CPU, on_epoch, resume)
+    with prepared(request, CPU, resume) as training:
+        return training.run(on_epoch)
 
 
 def metrics(out):

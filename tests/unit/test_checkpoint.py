@@ -168,7 +168,9 @@ def test_a_whole_pickled_module_is_refused(path):
 @pytest.mark.parametrize("version", [0, FORMAT + 1, "1", None])
 def test_another_format_is_refused(path, version):
     torch.save({**content_of(path), "format": version}, path)
-    with pytest.raises(CheckpointError, match=r"format .* is not known to this version of nxt"):
+    with pytest.raises(
+        CheckpointError, match=r"format .* is not known to this version of nxt|'format' is of a wrong kind"
+    ):
         read(path)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nxt.errors import RunError
-from nxt.files import create_run_directory, replacing, write_text
+from nxt.files import new_run_directory, replacing, write_text
 
 
 def names(folder):
@@ -103,9 +103,21 @@ def test_a_full_disk_is_a_run_error(tmp_path, monkeypatch):
 
 def test_a_run_directory_is_created_with_its_parents_and_returned_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    path = create_run_directory(Path("runs/first"))
-    assert path == (tmp_path / "runs" / "first").resolve()
-    assert path.is_dir() and path.is_absolute()
+    with new_run_directory(Path("runs/first")) as path:
+        assert path == (tmp_path / "runs" / "first").resolve()
+        assert path.is_dir() and path.is_absolute()
+    assert path.is_dir()
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_run_directory_goes_again_only_if_nothing_came_of_it(tmp_path, begun):
+    directory = new_run_directory(tmp_path / "results" / "run")
+    path = directory.__enter__()
+    if begun:
+        (path / "run.yaml").touch()
+    error = KeyError()
+    assert not directory.__exit__(KeyError, error, None)
+    assert (tmp_path / "results").exists() == path.exists() == begun
 
 
 @pytest.mark.parametrize("kind", ["empty folder", "file"])
@@ -113,10 +125,10 @@ def test_an_existing_run_directory_is_refused_with_both_ways_out(tmp_path, kind)
     path = tmp_path / "run"
     path.touch() if kind == "file" else path.mkdir()
     with pytest.raises(RunError, match=r"exists already.*--out.*--resume"):
-        create_run_directory(path)
+        new_run_directory(path).__enter__()
 
 
 def test_a_run_directory_below_a_file_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="cannot be created"):
-        create_run_directory(tmp_path / "file" / "run")
+        new_run_directory(tmp_path / "file" / "run").__enter__()

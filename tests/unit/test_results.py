@@ -217,8 +217,9 @@ def test_a_folder_that_is_no_search_is_refused(tmp_path, text, message):
 def test_a_search_without_a_study_is_refused(tmp_path):
     from nxt.config import dump_yaml
 
-    (tmp_path / "run.yaml").write_text(
-        dump_yaml({"command": "search", "space_name": "smoke", "space": SPACE.to_dict()})
-    )
+    words = dict.fromkeys(("budget_rule", "convention", "data"), "x") | {"objective": "macs", "space_name": "smoke"}
+    numbers = dict.fromkeys(("trials", "seed", "train_images", "val_images"), 1)
+    parts = {"proxy": {}, "recipe": {}, "search": {}, "budget": [], "space": SPACE.to_dict()}
+    (tmp_path / "run.yaml").write_text(dump_yaml({"command": "search", **words, **numbers, **parts}))
     with pytest.raises(RunError, match="no such study; has the search begun"):
         load_run(tmp_path)

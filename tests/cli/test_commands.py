@@ -1,0 +1,264 @@
+"""What the commands answer when they are used as intended."""
+
+import csv
+import dataclasses
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from nxt.cli.main import app
+
+import nxt as package
+from nxt.names import parse_name
+from nxt.space import load_space
+from nxt.train.checkpoint import read
+from nxt.zoo import ZOO
+
+TINY = "resnext_1-1-1_w8_1x8d_cifar"
+COMMANDS = ["search", "show", "pick", "train", "eval", "profile", "zoo", "space", "space show"]
+COSTS = ("params", "macs", "acts")
+# He et al. 2016, Xie et al. 2017 and Zhang et al. 2020, counted on the released code.
+KNOWN = {
+    "resnet50": (25_557_032, 4_089_184_256),
+    "resnext101_32x4d": (44_177_704, 7_969_996_800),
+    "resnest50": (27_483_240, 5_371_160_576),
+}
+LIGHT = """
+import sys
+from nxt.cli.main import main
+sys.argv = ["nxt", *sys.argv[1:]]
+try:
+    main()
+finally:
+    heavy = {"torch", "torchvision", "ray", "optuna", "matplotlib", "fvcore", "sqlalchemy"}
+    print("loaded:", *sorted(heavy & set(sys.modules)), file=sys.stderr)
+"""
+
+
+def answer(result):
+    """Return the one JSON document on stdout."""
+    assert result.code == 0, result.err
+    return json.loads(result.out)
+
+
+# Help
+
+
+def test_the_commands_are_these(nxt):
+    result = nxt("--help")
+    assert result.code == 0
+    assert [command.name for command in app.registered_commands] == COMMANDS[:7]
+    assert all(f" {command} " in result.out for command in COMMANDS[:8])
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_and_option_has_help(command, flag, nxt):
+    result = nxt(*command.split(), flag)
+    assert result.code == 0
+    assert result.err == ""
+    usage, _, said = result.out.partition(f"Usage: nxt {command}")
+    assert not usage.strip()
+    assert len(said.splitlines()[2].strip()) > 20  # the sentence below the usage
+    for line in said.splitlines():
+        words = line.strip("│ ").split()
+        if words and words[0].startswith("--"):
+            assert len([word for word in words if not word.startswith(("-", "<", "["))]) >= 2, line
+
+
+def test_help_fits_a_narrow_terminal(nxt):
+    assert max(map(len, nxt("search", "--help", width=40).out.splitlines())) <= 40
+
+
+def test_the_version_is_shown(nxt):
+    assert nxt("--version").out == f"nxt {package.__version__}\n"
+
+
+# Profile
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_one_name_gives_one_object_with_the_exact_cost(name, nxt):
+    found = answer(nxt("profile", name, "--json"))
+    assert (found["name"], found["params"], found["macs"]) == (name, *KNOWN[name])
+    assert (found["size"], found["classes"]) == (224, 1000)
+    assert found["fingerprint"] == parse_name(name).fingerprint
+
+
+def test_several_names_give_a_list_in_their_order(nxt):
+    found = answer(nxt("profile", *reversed(KNOWN), "--json"))
+    assert [row["name"] for row in found] == list(reversed(KNOWN))
+
+
+def test_spellings_of_the_papers_are_understood(nxt):
+    assert answer(nxt("profile", "ResNeXt-101 (32x4d)", "--json"))["name"] == "resnext101_32x4d"
+
+
+@pytest.mark.parametrize("name", [*KNOWN, TINY])
+@pytest.mark.parametrize("more", [(), ("--size", 97, "--classes", 7)])
+def test_the_stages_add_up_to_the_whole(name, more, nxt):
+    found = answer(nxt("profile", name, "--by", "stage", *more, "--json"))
+    assert {key: sum(part[key] for part in found["stages"]) for key in COSTS} == {key: found[key] for key in COSTS}
+
+
+def test_the_figures_are_those_of_the_built_network(nxt):
+    found = answer(nxt("profile", TINY, "--check", "--json"))
+    assert found["check"] == dict.fromkeys(COSTS, 0)
+
+
+def test_a_profile_for_people_has_the_same_figures(nxt):
+    result = nxt("profile", "resnest50", "--by", "stage")
+    assert "27.48M" in result.out
+    assert "5.371G" in result.out
+    assert result.err == ""
+
+
+# Zoo and spaces
+
+
+def test_the_zoo_as_json_has_every_network_with_its_cost(nxt):
+    rows = answer(nxt("zoo", "--json"))
+    assert [row["name"] for row in rows] == list(ZOO)
+    for row in rows:
+        spent = dataclasses.asdict(package.cost(row["name"]))
+        assert {key: row[key] for key in COSTS} == {key: spent[key] for key in COSTS}
+        assert all(0 < figure["top1"] < 100 and figure["source"] for figure in row["published"])
+
+
+def test_the_zoo_is_filtered_by_part_of_a_name_and_by_pattern(nxt):
+    assert {row["name"] for row in answer(nxt("zoo", "resnest", "--json"))} == {n for n in ZOO if "resnest" in n}
+    assert {row["name"] for row in answer(nxt("zoo", "*_32x4d", "--json"))} == {n for n in ZOO if n.endswith("_32x4d")}
+
+
+@pytest.mark.parametrize("name", ["imagenet", "resnest", "cifar", "smoke"])
+def test_a_space_is_shown_with_its_exact_size(name, nxt):
+    found = answer(nxt("space", "show", name, "--json"))
+    assert found["size"] == load_space(name).size
+    assert found["about"]
+    assert all(found["axes"].values())
+    assert nxt("space", "show", name).code == 0
+
+
+def test_a_budget_divides_a_space(nxt):
+    below, above = (answer(nxt("space", "show", "smoke", "--flops", text, "--json")) for text in (":10M", "10000001:"))
+    assert below["feasible"] + above["feasible"] == below["size"] == 96
+    assert all(sum(by.values()) == below["feasible"] for by in below["spread"].values())
+    assert below["references"]
+
+
+# Training
+
+
+def test_a_network_is_trained_tested_and_loaded(trained, nxt):
+    last = trained / "checkpoints" / "last.pt"
+    tested = answer(nxt("eval", last, "--json", "--device", "cpu"))
+    assert (tested["name"], tested["split"], tested["images"]) == (TINY, "test", 359)
+    assert (tested["size"], tested["epoch"], tested["data"]) == (8, 1, "digits")
+    assert tested["accuracy"] == answer(nxt("eval", trained, "--json", "--device", "cpu"))["accuracy"]
+    shown = nxt("eval", last, "--device", "cpu")
+    assert f"{tested['accuracy']:.2%} of 359 test images" in shown.out
+
+    network = package.load(last)
+    assert not network.training
+    grey = np.zeros((2, 3, 8, 8), dtype=np.float32)
+    with torch.no_grad():
+        logits = network(torch.from_numpy(grey))
+    assert logits.shape == (2, 10)
+    assert torch.equal(logits[0], logits[1])
+
+
+def test_a_finished_training_is_not_trained_again(trained, nxt):
+    before = (trained / "metrics.jsonl").read_bytes()
+    found = answer(nxt("train", "--resume", trained, "--json"))
+    assert (found["name"], found["epochs"], found["best_epoch"], found["split"]) == (TINY, 1, 1, "val")
+    assert found["best_accuracy"] == found["accuracy"] == json.loads(before)["accuracy"]
+    assert (trained / "metrics.jsonl").read_bytes() == before
+
+
+def test_an_odd_name_of_a_run_is_shown_as_it_is(nxt, tmp_path):
+    out = tmp_path / "a [bold]b[/] é"
+    result = nxt("train", TINY, "--size", 8, "--epochs", 1, "--set", "warmup=0", "--out", out, "--device", "cpu")
+    assert result.code == 0
+    assert str(out / "checkpoints" / "last.pt") in result.out
+    assert str(out) in result.err
+
+
+# Runs of searches
+
+
+def test_a_search_is_shown(searched, nxt):
+    found = answer(nxt("show", searched, "--json"))
+    assert found["asked"] == found["trials"]["done"] == 5
+    assert found["best"]["accuracy"] == max(row["accuracy"] for row in found["front"])
+    shown = nxt("show", searched)
+    assert (shown.code, shown.err) == (0, "")
+    assert found["best"]["name"] in shown.out
+    assert f"nxt train {searched / 'best.yaml'}" in shown.out.replace("\n", "")
+
+
+def test_a_run_with_an_odd_name_is_shown_as_it_is(searched, nxt, tmp_path):
+    odd = tmp_path / "x[red]y"
+    odd.symlink_to(searched)
+    result = nxt("show", odd)
+    assert result.code == 0
+    assert result.out.count(str(odd)) == 2
+
+
+@pytest.mark.parametrize("more", [(), ("--flops", ":1G"), ("--params", ":1G", "--acts", ":1G")])
+def test_a_picked_architecture_loads(more, searched, nxt, tmp_path):
+    written = nxt("pick", searched, *more, "--out", tmp_path / "chosen.yaml")
+    assert (written.code, written.out) == (0, "")
+    printed = nxt("pick", searched, *more)
+    assert printed.out == (tmp_path / "chosen.yaml").read_text(encoding="utf-8")
+    assert len(printed.err.splitlines()) == 1
+    spec = package.load_arch(tmp_path / "chosen.yaml")
+    assert spec.fingerprint in {trial.spec.fingerprint for trial in package.load_run(searched).done}
+    assert answer(nxt("profile", tmp_path / "chosen.yaml", "--json"))["fingerprint"] == spec.fingerprint
+
+
+def test_limits_pick_the_most_accurate_inside_them(searched, nxt, tmp_path):
+    done = package.load_run(searched).done
+    cheapest = min(trial.cost.macs for trial in done)
+    nxt("pick", searched, "--flops", f":{cheapest}", "--out", tmp_path / "chosen.yaml")
+    assert package.cost(str(tmp_path / "chosen.yaml")).macs == cheapest
+    nxt("pick", searched, "--flops", ":1G", "--out", tmp_path / "chosen.yaml")
+    best = max(done, key=lambda trial: trial.accuracy)
+    assert package.load_arch(tmp_path / "chosen.yaml").fingerprint == best.spec.fingerprint
+
+
+def test_the_files_of_a_run_agree(searched, nxt):
+    found = answer(nxt("show", searched, "--json"))
+    assert package.load_arch(searched / "best.yaml").name == found["best"]["name"]
+    rows = list(csv.DictReader(io.StringIO((searched / "trials.csv").read_text(encoding="utf-8"))))
+    assert len(rows) == 5
+    assert len(list((searched / "pareto").glob("*.yaml"))) == len(found["front"])
+
+
+# Weight
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("search", "--help"), ("profile", "resnet50", "--json"), ("zoo",), ("profile", "foo")]
+)
+def test_light_commands_load_nothing_heavy(arguments, python_process):
+    result = python_process("-c", LIGHT, *arguments)
+    assert result.err.splitlines()[-1].strip() == "loaded:"
+
+
+def test_the_command_works_in_a_process_of_its_own(nxt_process):
+    found = answer(nxt_process("profile", "resnest50", "--json"))
+    assert (found["params"], found["macs"]) == KNOWN["resnest50"]
+
+
+def test_nothing_is_coloured_or_cut_off_in_a_pipe(nxt_process):
+    result = nxt_process("zoo")
+    assert result.code == 0
+    assert "\x1b" not in result.out
+    assert all(name in result.out for name in ZOO)
+
+
+def test_a_checkpoint_tells_what_it_holds(trained):
+    content = read(trained / "checkpoints" / "last.pt")
+    assert (content.spec.name, content.size, len(content.classes)) == (TINY, 8, 10)
