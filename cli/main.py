@@ -68,9 +68,6 @@ def main() -> None:
             raise
         typer.echo(f"nxt: {' '.join(str(error).split())}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("nxt: interrupted", err=True)
-        sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has left; nothing to say to anyone
         sys.exit(1)

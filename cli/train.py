@@ -66,7 +66,11 @@ def train(
         length = f"{request.recipe.epochs} epochs of batch {request.recipe.batch} at lr {request.recipe.lr:g}"
         head = f"training {request.spec.name} on {request.data} at {training.size} px, {length}, {chosen}"
         render.err().print(f"{head}, into {training.out}", soft_wrap=True)
-        result = training.run(_reporter(request))
+        try:
+            result = training.run(_reporter(request))
+        except KeyboardInterrupt:
+            render.err().print(f"Interrupted. Go on with: nxt train --resume {training.out}", soft_wrap=True)
+            raise typer.Exit(130) from None
     if as_json:
         render.print_json(
             {

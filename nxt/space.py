@@ -26,7 +26,7 @@ DEFAULT = "imagenet"
 _NETWORK = ("stem", "stem_width", "avd", "avd_first", "avg_down", "shortcut")
 _AXES = ("width", "cardinality", "base_width", "radix", *_NETWORK[1:])
 _FLAGS = ("avd", "avd_first", "avg_down", "shortcut")
-_MAX_POINTS = 10**8
+_MAX_POINTS, _MAX_CHOICES = 10**8, 200_000  # all combinations; those of the axes other than the depths
 _MAX_VALUES = 10_000
 
 
@@ -144,6 +144,9 @@ class Space:
         combinations = math.prod(len(values) for values in space.axis_values)
         if combinations > _MAX_POINTS:
             raise SpaceError(f"{where}: {combinations:.2g} combinations; at most 1e8 can be counted, shorten an axis")
+        choices = math.prod(len(values) for values in space.axes.values())
+        if choices > _MAX_CHOICES:
+            raise SpaceError(f"{where}: {choices} combinations of the axes other than depths; at most {_MAX_CHOICES}")
         _check_networks(space, where)
         return space
 

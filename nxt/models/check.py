@@ -10,16 +10,27 @@ from torch import Tensor, nn
 
 from nxt.arch import ArchSpec
 from nxt.costs import Cost
+from nxt.errors import ArchError
 from nxt.models.network import build
 
 
 def counted(spec: ArchSpec, size: int, classes: int) -> Cost:
     """Build the network and count its cost: MACs by fvcore (its conv and linear operators), parameters by
-    numel, activations by hooks on the convolutions."""
+    numel, activations by hooks on the convolutions.
+
+    Raises:
+        ArchError: if the network is too large for this machine.
+    """
+    try:
+        return _counted(spec, size, classes)
+    except (RuntimeError, MemoryError) as error:  # torch's word for no memory on a CPU is RuntimeError
+        raise ArchError(f"{spec.name} cannot be built here at {size} px ({str(error).splitlines()[0]})") from None
+
+
+def _counted(spec: ArchSpec, size: int, classes: int) -> Cost:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's notices about what fvcore imports from it
         from fvcore.nn import FlopCountAnalysis
-
     network = build(spec, classes).eval()
     elements: list[int] = []
 

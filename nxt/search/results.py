@@ -116,7 +116,7 @@ def read_record(run: Path) -> dict[str, Any]:
         raise RunError(f"{run}: not a run directory (no run.yaml in it)")
     record = read_yaml(path)
     if record.get("command") != "search":
-        raise RunError(f"{run}: a {record.get('command')} run, where a search was expected")
+        raise RunError(f"{run}: a run of {record.get('command')!r}, where a search was expected")
     check_record(record, _RECORD, str(path))
     require(record["objective"] in COSTS.values(), str(path), f"damaged; objective is {record['objective']!r}")
     return record

@@ -65,7 +65,7 @@ def prepared(request: TrainRequest, device: torch.device, resume: bool = False) 
     """
     source = open_source(request.data, request.download)
     size = request.size or source.size or request.spec.size
-    previous = _previous(request) if resume else None
+    previous = _previous(request) if resume and _begun(request.out) else None
     metrics = _read_metrics(request.out / "metrics.jsonl", previous.epoch) if previous else []
     with nullcontext(request.out.resolve()) if resume else new_run_directory(request.out) as out:
         data = load_train(source, round(size / request.recipe.eval_crop))
@@ -76,7 +76,7 @@ def prepared(request: TrainRequest, device: torch.device, resume: bool = False) 
         trainer = Trainer(network, data, request.recipe, size, device, request.seed)
         if previous is not None:
             _restore(trainer, previous)
-        else:
+        elif not resume:
             (out / "checkpoints").mkdir()
             write_text(out / "run.yaml", dump_yaml(_record(request, size, device)))
         yield Training(request, out, data, size, trainer, metrics)
@@ -174,7 +174,7 @@ def load_request(run: Path) -> TrainRequest:
         raise RunError(f"{run}: not a run directory (no run.yaml in it)")
     record = read_yaml(run / "run.yaml")
     if record.get("command") != "train":
-        raise RunError(f"{run}: a {record.get('command')} run, where a training was expected")
+        raise RunError(f"{run}: a run of {record.get('command')!r}, where a training was expected")
     where = str(run / "run.yaml")
     kinds = {"arch": dict, "data": str, "size": int, "recipe": dict, "seed": int}
     check_record(record, kinds, where)
@@ -203,6 +203,11 @@ def _record(request: TrainRequest, size: int, device: torch.device) -> dict[str,
         "device": str(device),
         "versions": versions(),
     }
+
+
+def _begun(run: Path) -> bool:
+    """Tell whether a run got past its first epoch: one that was cut off before that begins anew when resumed."""
+    return is_file(run / "metrics.jsonl") or is_file(run / "checkpoints" / "last.pt")
 
 
 def _previous(request: TrainRequest) -> Checkpoint:

@@ -287,6 +287,6 @@ def test_a_training_run_cannot_be_resumed_as_a_search_and_stays_as_it_was(tmp_pa
     from nxt.cli.search import search
 
     (tmp_path / "run.yaml").write_text("command: train\n")
-    with pytest.raises(NxtError, match="a train run, where a search was expected"):
+    with pytest.raises(NxtError, match="a run of 'train', where a search was expected"):
         search(resume=tmp_path, trials=5)
     assert (tmp_path / "run.yaml").read_text() == "command: train\n"

@@ -199,7 +199,7 @@ def test_the_figure_is_drawn_whatever_there_is(tmp_path, trials, objective):
     ("text", "message"),
     [
         (None, r"not a run directory \(no run.yaml in it\)"),
-        ("command: train\n", "a train run, where a search was expected"),
+        ("command: train\n", "a run of 'train', where a search was expected"),
         ("command: search\n", "damaged record of a search|is missing"),
         ("command: search\nspace_name: smoke\nspace: 3\n", None),
         ("command: search\nspace_name: smoke\nspace: {axes: {}}\n", None),
