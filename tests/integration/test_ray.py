@@ -1,0 +1,28 @@
+"""The Ray instance that a search starts: what it exposes, and what it refuses to promise."""
+
+from pathlib import Path
+
+import pytest
+
+from nxt.errors import DeviceError
+from nxt.search import ray_runner
+
+LISTEN = "0A"
+LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
+
+
+def exposed():
+    """Return the sockets on this machine that listen on more than the loopback address, as the kernel lists them."""
+    rows = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]]
+    return {row[1] for row in rows if row[3] == LISTEN and row[1].split(":")[0] not in LOOPBACK}
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="the kernel's list of sockets is read from /proc")
+def test_ray_listens_on_the_loopback_address_alone_and_has_no_more_than_the_machine():
+    before = exposed()
+    with ray_runner.cluster(0):
+        assert exposed() <= before
+        assert ray_runner.place(1, 0).device == "cpu"
+        for workers, gpus, message in [(10_000, 0, "--workers 10000: only"), (None, 1e3, "--gpus-per-trial 1000: ")]:
+            with pytest.raises(DeviceError, match=message):
+                ray_runner.place(workers, gpus)
