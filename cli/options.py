@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -46,6 +47,15 @@ def budget_of(flops: str | None, params: str | None, acts: str | None, like: str
 
     texts = {"flops": flops, "params": params, "acts": acts}
     return parse_budget(texts, resolve(like) if like is not None else None)
+
+
+def free_run(*parts: str) -> Path:
+    """Return a run directory under results/ that does not exist yet, named by the parts and a number."""
+    stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in "_".join(parts))
+    number = 1
+    while Path("results", f"{stem}_{number}").exists():
+        number += 1
+    return Path("results", f"{stem}_{number}")
 
 
 def refuse_with_resume(given: dict[str, object]) -> None:

@@ -109,11 +109,7 @@ def _continued(run: Path, trials: int | None, download: bool) -> Search:
 def _default_out(request: SearchRequest) -> Path:
     texts = [limit.text.replace(" ", "-") for limit in request.budget.limits]
     kind = request.data.partition(":")[0]
-    stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in "_".join([request.space.name, *texts, kind]))
-    number = 1
-    while Path("results", f"{stem}_{number}").exists():
-        number += 1
-    return Path("results", f"{stem}_{number}")
+    return options.free_run(request.space.name, *texts, kind)
 
 
 def _check_placement(workers: int | None, gpus_per_trial: float | None) -> None:

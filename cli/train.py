@@ -116,7 +116,7 @@ def _fresh(
         size=size,
         recipe=chosen if epochs is None else chosen.with_epochs(epochs),
         seed=seed,
-        out=out or _default_out(spec.name, data),
+        out=out or options.free_run("train", spec.name, data.partition(":")[0]),
         download=download,
     )
 
@@ -130,13 +130,6 @@ def _continued(run: Path, network: str | None, download: bool) -> TrainRequest:
     request = load_request(run)
     changes = {"spec": resolve(network)} if network is not None else {}
     return dataclasses.replace(request, download=download, **changes)  # type: ignore[arg-type]
-
-
-def _default_out(name: str, data: str) -> Path:
-    number, stem = 1, f"train_{name.replace('~', '_')}_{data.partition(':')[0]}"
-    while Path("results", f"{stem}_{number}").exists():
-        number += 1
-    return Path("results", f"{stem}_{number}")
 
 
 def _reporter(request: TrainRequest):  # type: ignore[no-untyped-def]  # a closure over the console
