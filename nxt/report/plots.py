@@ -49,6 +49,10 @@ def plot_front(run: Run, path: Path) -> None:
             "color": "0.55",
         }
         axes.scatter(stopped, [0.0] * len(stopped), label="stopped early", zorder=6, **rug)
+    if run.trials:
+        costs = [_cost(run, t) for t in run.trials]
+        edge = 0.05 * (max(costs) - min(costs)) or 1
+        axes.set_xlim(min(costs) - edge, max(costs) + edge)
     if run.best:
         place = (_cost(run, run.best), run.best.accuracy or 0)
         left, right = axes.get_xlim()
