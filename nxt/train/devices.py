@@ -18,9 +18,6 @@ def choose(name: str = "auto") -> torch.device:
     """
     import torch
 
-    # Gradients of blocks that start as their shortcut pass through denormal numbers, on which CPUs are up to a hundred
-    # times slower. Threads inherit the setting, so it is made before any of them computes.
-    torch.set_flush_denormal(True)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

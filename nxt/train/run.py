@@ -207,6 +207,8 @@ def _record(request: TrainRequest, size: int, device: torch.device) -> dict[str,
 
 def _begun(run: Path) -> bool:
     """Tell whether a run got past its first epoch: one that was cut off before that begins anew when resumed."""
+    if not is_file(run / "run.yaml"):
+        raise RunError(f"{run}: not a run directory (no run.yaml in it)")
     return is_file(run / "metrics.jsonl") or is_file(run / "checkpoints" / "last.pt")
 
 

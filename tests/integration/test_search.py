@@ -24,9 +24,9 @@ from nxt.search.trial import Outcome
 
 COMMAND = [sys.executable, "-c", "from nxt.cli.main import main; main()"]
 MARK = "NXT_TEST_MARK"
-LOW, HIGH = 1_000_000, 20_000_000
+LOW, HIGH = 5_000_000, 9_000_000
 TRIALS, EPOCHS = 10, 4
-SETTINGS = [f"proxy.epochs={EPOCHS}", "search.grace=0.5", "proxy.share=0.3"]
+SETTINGS = [f"proxy.epochs={EPOCHS}", "search.grace=0.5", "proxy.share=0.3", "search.eta=2"]
 
 
 def marked(mark):
@@ -212,7 +212,7 @@ def test_a_resumed_search_ends_with_the_number_asked_for_and_nothing_twice(journ
 
 def test_a_trial_whose_worker_is_killed_goes_on_in_another(tmp_path):
     out, epochs = tmp_path / "run", 20
-    settings = [f"proxy.epochs={epochs}", "search.grace=1.0", "proxy.share=0.3"]
+    settings = [f"proxy.epochs={epochs}", "search.grace=1.0", "proxy.share=0.3", "search.eta=2"]
     with start(out, "--workers", 1, settings=settings, trials=1) as job:
         job.until(lambda: (out / "trials" / "0.pt").exists())
         victims = [n for n, line in marked(job.mark).items() if line.startswith("ray::") and "Trainable" in line]
