@@ -210,6 +210,7 @@ def test_a_resumed_search_ends_with_the_number_asked_for_and_nothing_twice(journ
     assert not (end.path / "trials").exists()
 
 
+@pytest.mark.slow
 def test_a_trial_whose_worker_is_killed_goes_on_in_another(tmp_path):
     out, epochs = tmp_path / "run", 20
     settings = [f"proxy.epochs={epochs}", "search.grace=1.0", "proxy.share=0.3", "search.eta=2"]
