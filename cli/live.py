@@ -37,7 +37,7 @@ class Progress:
 
     def begin(self, strategy: Strategy, workers: int) -> None:
         """Note what is about to run; trials that had ended before are not told again."""
-        self._strategy, self._workers = strategy, workers
+        self._strategy = strategy
         self._told = {t.number for t in strategy.study.trials.values() if t.outcome != "running"}
         self._before = len(self._told)
         if self._status is not None:
