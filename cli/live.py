@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from nxt.search.request import UNLIMITED
 from nxt.units import format_count, format_seconds
 
 from . import render
@@ -15,38 +16,47 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.status import Status
 
+    from nxt.search.entries import Entry
     from nxt.search.run import Search
-    from nxt.search.strategy import Strategy
     from nxt.search.trial import Trial
 
 
 class Progress:
-    """Follows a search. `update` is called on every change, and is cheap."""
+    """Follows a search."""
 
-    def __init__(self, job: Search) -> None:
-        self.job = job
+    def __init__(self) -> None:
         self.console = render.err()
         self._started = time.monotonic()
-        self._told: set[int] = set()
-        self._strategy: Strategy | None = None
+        self._search: Search
+        self._told = 0
         self._status: Status | None = None
 
-    def say(self, text: str) -> None:
-        """Print a line."""
-        self.console.print(text)
-
-    def begin(self, strategy: Strategy, workers: int) -> None:
-        """Note what is about to run; trials that had ended before are not told again."""
-        self._strategy = strategy
-        self._told = {t.number for t in strategy.study.trials.values() if t.outcome != "running"}
-        self._before = len(self._told)
+    def begin(self, search: Search, workers: int) -> None:
+        """Say what is about to run."""
+        self._search = search
+        self._told = sum(trial.outcome != "running" for trial in search.strategy.study.trials.values())
         if self._status is not None:
             self._status.stop()
-        request = self.job.request
-        fit = f"{len(self.job.feasible):,} of {request.space.size:,} architectures fit"
-        self.say(f"space {request.space.name}: {fit}, {request.budget} (conv + linear MACs)")
-        epochs = request.proxy.epochs
-        self.say(f"{strategy.trials} trials of up to {epochs} epochs, {workers} at a time, into {self.job.out}")
+        request = search.request
+        fit = f"{request.space.size:,} architectures"
+        if search.feasible is not None:
+            fit = f"{len(search.feasible):,} of {fit} fit, {request.budget} (conv + linear MACs)"
+        self.console.print(f"space {request.space.name}: {fit}")
+        many = "as many trials as the hours allow" if request.trials == UNLIMITED else f"{request.trials} trials"
+        epochs = f" of up to {request.proxy.epochs} epochs, {workers} at a time, into {search.out}"
+        self.console.print(f"{many}{epochs}", soft_wrap=True)
+
+    def ended(self, trial: Trial) -> None:
+        """Tell about a trial that has ended."""
+        reached = render.percent(trial.accuracy) if trial.curve else ""
+        role = f" ({trial.role} reference)" if trial.role else ""
+        again = f" with fresh seed {trial.repeat}" if trial.repeat else ""
+        notes = [trial.message, trial.remark, trial.replayed and f"taken from {trial.replayed}"]
+        message = "".join(f" {note}" for note in notes if note)
+        line = (
+            f"{self._ended()} trial {trial.number} {trial.outcome}{again} {reached}{message}: {trial.spec.name}{role}"
+        )
+        self.console.print(line, soft_wrap=True)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -72,60 +82,41 @@ class Progress:
         with Live(get_renderable=self._panel, console=self.console, refresh_per_second=2, transient=True):
             yield
 
-    def update(self) -> None:
-        """Tell about trials that have ended since the last call, and drop their checkpoints."""
-        assert self._strategy is not None
-        for trial in list(self._strategy.study.trials.values()):
-            if trial.outcome != "running" and trial.number not in self._told:
-                self._told.add(trial.number)
-                self.say(self._line(trial))
-                self.job.clean(trial)
-
-    def _line(self, trial: Trial) -> str:
-        reached = render.percent(trial.accuracy) if trial.curve else ""
-        role = f" ({trial.role} reference)" if trial.role else ""
-        message = f" {trial.message}" if trial.message else ""
-        return f"{self._ended()} trial {trial.number} {trial.outcome} {reached}{message}: {trial.spec.name}{role}"
-
     def _ended(self) -> str:
-        assert self._strategy is not None
-        return f"[{len(self._told)}/{self._strategy.trials}]"
+        trials = self._search.strategy.study.trials.values()
+        left = sum(self._search.strategy.agenda.left(trials))
+        unlimited = self._search.request.trials == UNLIMITED
+        return f"[{self._told}]" if unlimited else f"[{self._told}/{len(trials) + left}]"
 
     def _panel(self) -> RenderableType:
         from rich.console import Group
         from rich.text import Text
 
-        from nxt.search.results import ranked
+        from nxt.search.entries import best_of, ranked
 
-        strategy = self._strategy
-        assert strategy is not None
-        trials = list(strategy.study.trials.values())
+        trials = list(self._search.strategy.study.trials.values())
         counts = {state: sum(t.outcome == state for t in trials) for state in ("done", "running", "stopped")}
         counts["failed"] = sum(t.outcome.failed for t in trials)
         head = ", ".join(f"{number} {state}" for state, number in counts.items())
-        lines = [f"{self._ended()} {head}; {format_seconds(time.monotonic() - self._started)} gone{self._eta(trials)}"]
-        best = ranked(trials)
-        reference = next((t for t in best if t.role), None)
+        lines = [f"{self._ended()} {head}; {format_seconds(time.monotonic() - self._started)} gone{self._eta()}"]
+        entries = ranked(trials)
+        best, reference = best_of(entries), best_of([entry for entry in entries if entry.role])
         if best:
-            lines.append(f"best       {self._summary(best[0])}")
+            lines.append(f"best       {_summary(best)}")
         if reference:
-            lines.append(f"reference  {self._summary(reference)}")
+            lines.append(f"reference  {_summary(reference)}")
         for trial in trials:
             if trial.outcome == "running":
                 reached = f", {render.percent(trial.accuracy)}" if trial.curve else ""
-                epochs = f"epoch {len(trial.curve)}/{strategy.epochs}{reached}"
+                epochs = f"epoch {len(trial.curve)}/{self._search.request.proxy.epochs}{reached}"
                 lines.append(f"running    {trial.spec.name}  {epochs}")
         return Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in lines))
 
-    def _summary(self, trial: Trial) -> str:
-        macs, params = format_count(trial.cost.macs), format_count(trial.cost.params)
-        return f"{render.percent(trial.accuracy)}  {trial.spec.name}  {macs} MACs, {params} params"
+    def _eta(self) -> str:
+        left = self._search.pace.left(self._search.strategy.agenda)
+        return "" if left is None else f", about {format_seconds(left)} left"
 
-    def _eta(self, trials: list[Trial]) -> str:
-        """Estimate the time left from the mean length of the trials that ended here."""
-        assert self._strategy is not None
-        fresh = len(self._told) - self._before
-        if fresh < 2:
-            return ""
-        left = self._strategy.trials - len(self._told)
-        return f", about {format_seconds((time.monotonic() - self._started) / fresh * left)} left"
+
+def _summary(entry: Entry) -> str:
+    macs, params = format_count(entry.cost.macs), format_count(entry.cost.params)
+    return f"{render.percent(entry.accuracy)}  {entry.spec.name}  {macs} MACs, {params} params"

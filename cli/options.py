@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,14 @@ Params = Annotated[str | None, typer.Option("--params", help="Parameters, in the
 Acts = Annotated[
     str | None,
     typer.Option("--acts", help="Output elements of all convolutions, in the same grammar.", metavar="BUDGET"),
+]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        help="Predicted bytes of a training step (batch 32, float32), in the same grammar.",
+        metavar="BUDGET",
+    ),
 ]
 Like = Annotated[
     str | None, typer.Option("--like", help="Take the multiply-adds of this network as the window.", metavar="NAME")
@@ -40,13 +49,12 @@ Set = Annotated[
 ]
 
 
-def budget_of(flops: str | None, params: str | None, acts: str | None, like: str | None = None) -> Budget:
-    """Read the budget options. Raises BudgetError, ArchError or ConfigError."""
+def budget_of(costs: Mapping[str, str | None], like: str | None = None) -> Budget:
+    """Read the budget options, by name. Raises BudgetError, ArchError or ConfigError."""
     from nxt.budget import parse_budget
     from nxt.names import resolve
 
-    texts = {"flops": flops, "params": params, "acts": acts}
-    return parse_budget(texts, resolve(like) if like is not None else None)
+    return parse_budget(costs, resolve(like) if like is not None else None)
 
 
 def free_run(*parts: str) -> Path:
@@ -58,7 +66,7 @@ def free_run(*parts: str) -> Path:
     return Path("results", f"{stem}_{number}")
 
 
-def refuse_with_resume(given: dict[str, object]) -> None:
+def refuse_with_resume(given: Mapping[str, object]) -> None:
     """Raise a usage error for the first option that has a value: run.yaml has what was asked."""
     for name, value in given.items():
         if value is not None and value != []:

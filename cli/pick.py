@@ -15,24 +15,27 @@ def pick(
     flops: options.Flops = None,
     params: options.Params = None,
     acts: options.Acts = None,
+    memory: options.Memory = None,
     out: Annotated[Path | None, typer.Option(help="Write the architecture here instead of to stdout.")] = None,
 ) -> None:
     """Pick one architecture as YAML: the front's knee, or with limits the most accurate network inside them."""
     from nxt.errors import RunError
     from nxt.pareto import knee
+    from nxt.search.entries import best_of
     from nxt.search.results import arch_file, load_run
 
     found = load_run(run)
-    budget = options.budget_of(flops, params, acts)
-    if not found.done:
+    budget = options.budget_of({"flops": flops, "params": params, "acts": acts, "memory": memory})
+    if not found.entries:
         raise RunError(f"{run}: no trial has reached the last epoch, so there is nothing to pick from")
     if budget.limits:
-        inside = [trial for trial in found.done if budget.allows(trial.cost)]
-        if not inside:
-            raise RunError(f"{run}: none of the {len(found.done)} finished trials has {budget}")
-        chosen, why = inside[0], f"the most accurate of {len(inside)} finished trials with {budget}"
+        inside = [entry for entry in found.entries if budget.allows(entry.cost)]
+        chosen = best_of(inside)
+        if chosen is None:
+            raise RunError(f"{run}: none of the {len(found.entries)} architectures trained to the end has {budget}")
+        why = f"the most accurate of {len(inside)} architectures trained to the end with {budget}"
     else:
-        points = [(getattr(trial.cost, found.objective), trial.accuracy or 0.0) for trial in found.front]
+        points = [(getattr(entry.cost, found.objective), entry.accuracy) for entry in found.front]
         chosen = found.front[knee(points)]
         why = f"the knee of a front of {len(points)}: beyond it, accuracy costs more {found.objective} than before"
         if len(points) < 3:

@@ -10,7 +10,8 @@ import typer
 from . import options, render
 
 if TYPE_CHECKING:
-    from nxt.search.run import Search, SearchRequest
+    from nxt.search.request import SearchRequest
+    from nxt.search.run import Search
 
 TRIALS = 20
 EXAMPLE = "give a budget, such as --flops 4.1G or --like resnext50_32x4d"
@@ -23,9 +24,28 @@ def search(
     flops: options.Flops = None,
     params: options.Params = None,
     acts: options.Acts = None,
+    memory: options.Memory = None,
     like: options.Like = None,
+    archs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--arch",
+            help="Train this instead of searching: a name, a YAML file, or a run (its front); may be repeated.",
+            metavar="NAME_OR_YAML_OR_RUN",
+        ),
+    ] = None,
+    repeats: Annotated[
+        int | None, typer.Option(help="With --arch: how often each, with seeds of their own.", show_default="1")
+    ] = None,
     data: options.Data = None,
-    trials: Annotated[int | None, typer.Option(help="How many trials in all.", show_default=str(TRIALS))] = None,
+    trials: Annotated[int | None, typer.Option(help="How many trials to explore.", show_default=str(TRIALS))] = None,
+    hours: Annotated[
+        float | None, typer.Option(help="Stop in time to have an answer after so many hours.", min=0)
+    ] = None,
+    confirm: Annotated[
+        int | None,
+        typer.Option(help="How many of the best to train again with fresh seeds.", metavar="K", show_default="3"),
+    ] = None,
     seed: options.Seed = None,
     out: Annotated[
         Path | None, typer.Option(help="Run directory to create; default: a new one under results/.")
@@ -33,9 +53,20 @@ def search(
     resume: Annotated[
         Path | None, typer.Option(help="Go on with the search in this run directory.", metavar="RUN")
     ] = None,
+    replay: Annotated[
+        Path | None, typer.Option(help="Take over finished trials of this run, where they are the same.", metavar="RUN")
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what it would cost, and stop.")] = False,
     workers: Annotated[int | None, typer.Option(help="Trials at a time; default: as many as fit.")] = None,
     gpus_per_trial: Annotated[
         float | None, typer.Option(help="GPUs per trial; a fraction shares one; default: 1 where there are any.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Join the Ray cluster there instead of this machine alone.", metavar="HOST:PORT")
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="Keep trial checkpoints here: a path or URI that every machine reaches.", metavar="PLACE"),
     ] = None,
     download: options.Download = False,
     settings: options.Set = None,
@@ -43,67 +74,90 @@ def search(
 ) -> None:
     """Search a design space inside a budget and write the Pareto front of architectures.
 
-    Settings for --set: proxy.(size stem width share epochs recipe), recipe.(lr batch ...), search.(sampler eta grace).
+    Settings for --set: proxy.(size stem width share epochs recipe), recipe.(lr batch ...),
+    search.(sampler eta grace control confirm_seeds retries keep).
     """
+    _check(workers, gpus_per_trial, hours)
+    costs = {"flops": flops, "params": params, "acts": acts, "memory": memory}
     if resume is not None:
-        given = {"SPACE": space, "--flops": flops, "--params": params, "--acts": acts, "--like": like, "--out": out}
-        options.refuse_with_resume(given | {"--data": data, "--seed": seed, "--set": settings})
-        job = _continued(resume, trials, download)
+        given = {"SPACE": space, "--like": like, "--arch": archs, "--out": out, "--data": data, "--seed": seed}
+        given |= {f"--{key}": value for key, value in costs.items()} | {"--set": settings, "--storage": storage}
+        options.refuse_with_resume(given | {"--repeats": repeats, "--plan": plan or None})
+        request, out = _continued(resume, trials, confirm), resume
     else:
-        if not any((flops, params, acts, like)):
-            raise typer.BadParameter(EXAMPLE)
-        job = _fresh(
-            space,
-            (flops, params, acts, like),
-            "digits" if data is None else data,
-            TRIALS if trials is None else trials,
-            seed or 0,
-            out,
-            download,
-            settings or [],
+        request = _fresh(
+            space, archs, costs, like, data or "digits", (trials, hours, repeats, confirm), seed or 0, storage, settings
         )
-    _check_placement(workers, gpus_per_trial)
-    interrupted = _run(job, workers, gpus_per_trial, fresh=resume is None)
-    from nxt.report.plots import plot_front
+        out = out or _default_out(request)
     from nxt.search.results import load_run
+    from nxt.search.run import Search
+
+    job = Search(request, out, download, None if replay is None else load_run(replay))
+    if plan:
+        from .plan import print_plan
+
+        print_plan(job, workers, as_json)
+        return
+    complete = _run(job, workers, gpus_per_trial, address, hours, new=resume is None)
+    from nxt.report.plots import plot_front
 
     from .show import print_run
 
     run = load_run(job.out)
     plot_front(run, job.out / "front.png")
     print_run(run, as_json)
-    if interrupted:
-        render.err().print(f"Interrupted. Go on with: nxt search --resume {job.out}", soft_wrap=True)
-        raise typer.Exit(130)
+    if not complete:
+        why = "The hours are over" if job.pace.time_is_up else "Interrupted"
+        render.err().print(f"{why}. Go on with: nxt search --resume {job.out}", soft_wrap=True)
+        if not job.pace.time_is_up:
+            raise typer.Exit(130)
 
 
 def _fresh(
     space: str | None,
-    budget: tuple[str | None, str | None, str | None, str | None],
+    archs: list[str] | None,
+    costs: dict[str, str | None],
+    like: str | None,
     data: str,
-    trials: int,
+    counts: tuple[int | None, float | None, int | None, int | None],
     seed: int,
-    out: Path | None,
-    download: bool,
+    storage: str | None,
     settings: list[str] | None,
-) -> Search:
-    from nxt.search.run import Search, make_request
+) -> SearchRequest:
+    from nxt.archlist import load_list
+    from nxt.search.request import UNLIMITED, make_request
     from nxt.space import DEFAULT, load_space
 
-    loaded = load_space(space or DEFAULT)
-    request = make_request(loaded, options.budget_of(*budget), data, trials, seed, settings or [])
-    return Search(request, out or _default_out(request), download)
+    trials, hours, repeats, confirm = counts
+    if archs:
+        for name, value in {"SPACE": space, "--like": like, "--trials": trials, "--confirm": confirm, **costs}.items():
+            if value is not None:
+                raise typer.BadParameter(f"{name} cannot be given with --arch: nothing is searched")
+    elif repeats is not None:
+        raise typer.BadParameter("--repeats needs --arch: the trainings of a search differ in their architectures")
+    elif not like and not any(costs.values()):
+        raise typer.BadParameter(EXAMPLE)
+    return make_request(
+        load_list(archs) if archs else load_space(space or DEFAULT),
+        options.budget_of(costs, like),
+        data,
+        trials if trials is not None else TRIALS if hours is None else UNLIMITED,
+        seed,
+        [*(settings or []), *([] if confirm is None else [f"search.confirm={confirm}"])],
+        1 if repeats is None else repeats,
+        _absolute(storage),
+    )
 
 
-def _continued(run: Path, trials: int | None, download: bool) -> Search:
+def _continued(run: Path, trials: int | None, confirm: int | None) -> SearchRequest:
     import dataclasses
 
-    from nxt.search.run import Search, load_request
+    from nxt.search.request import load_request
 
     request = load_request(run)
-    if trials is not None:
-        request = dataclasses.replace(request, trials=trials)
-    return Search(request, run, download)
+    if confirm is not None:
+        request = dataclasses.replace(request, settings=dataclasses.replace(request.settings, confirm=confirm))
+    return request if trials is None else dataclasses.replace(request, trials=trials)
 
 
 def _default_out(request: SearchRequest) -> Path:
@@ -112,29 +166,29 @@ def _default_out(request: SearchRequest) -> Path:
     return options.free_run(request.space.name, *texts, kind)
 
 
-def _check_placement(workers: int | None, gpus_per_trial: float | None) -> None:
+def _absolute(storage: str | None) -> str:
+    """Make a path mean the same for every worker; a URI does already."""
+    return "" if storage is None else storage if "://" in storage else str(Path(storage).resolve())
+
+
+def _check(workers: int | None, gpus_per_trial: float | None, hours: float | None) -> None:
     if workers is not None and workers < 1:
         raise typer.BadParameter(f"--workers {workers}: at least one is needed")
     if gpus_per_trial is not None and not 0 <= gpus_per_trial <= 1024:
         raise typer.BadParameter(f"--gpus-per-trial {gpus_per_trial:g}: not a number of GPUs")
+    if hours is not None and not 0 < hours <= 24 * 366:
+        raise typer.BadParameter(f"--hours {hours:g}: give a time from seconds (0.01) to a year")
 
 
-def _run(job: Search, workers: int | None, gpus_per_trial: float | None, fresh: bool) -> bool:
-    """Run the trials and return whether that was interrupted."""
+def _run(
+    job: Search, workers: int | None, gpus_per_trial: float | None, address: str | None, hours: float | None, new: bool
+) -> bool:
+    """Run the trials and return whether all of them have ended."""
+    from nxt.search.execute import Where, execute
+
     from .live import Progress
 
-    progress = Progress(job)
-    with job.directory(new=fresh), progress.waiting():
-        data = job.load_data()
-        from nxt.search import ray_runner
-
-        with ray_runner.cluster(data.train.images.nbytes + data.val.images.nbytes):
-            placement = ray_runner.place(workers, gpus_per_trial)
-            if fresh:
-                job.write_record(data)
-            with job.opened() as strategy:
-                progress.begin(strategy, placement.workers)
-                task = job.task(placement.device, placement.cpus, placement.gpus)
-                with progress.shown():
-                    ray_runner.run(strategy, task, data, placement, progress.update)
-    return not strategy.complete
+    where = Where(workers=workers, gpus_per_trial=gpus_per_trial, address=address, hours=hours)
+    progress = Progress()
+    with progress.waiting():
+        return execute(job, where, progress, new)

@@ -25,47 +25,80 @@ def show(
 
 def print_run(run: Run, as_json: bool) -> None:
     """Print a search's state and front to stdout."""
-    from nxt.search.results import front_row
     from nxt.search.trial import Outcome
 
     counts = {str(outcome): run.count(outcome) for outcome in Outcome}
     if as_json:
-        best = run.best
+        best, reference = run.best, run.best_reference
         render.print_json(
             {
                 "run": str(run.path),
                 "budget": run.record["budget_rule"],
                 "asked": run.record["trials"],
+                "explored": sum(not trial.repeat for trial in run.trials),
                 "trials": counts,
-                "best": front_row(best) | {"yaml": "best.yaml"} if best else None,
-                "reference": front_row(run.best_reference) | {"yaml": None} if run.best_reference else None,
+                "best": run.row(best) | {"yaml": "best.yaml"} if best else None,
+                "reference": run.row(reference) if reference else None,
+                "seed_noise": run.noise.seeds,
                 "verdict": run.verdict(),
-                "front": [front_row(trial) for trial in run.front],
+                "stopping": run.stopping(),
+                "front": [run.row(entry) for entry in run.front],
             }
         )
         return
     console = render.out()
     tally = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
-    console.print(f"{run.path}: {run.record['trials']} trials asked; {tally or 'none begun'}", soft_wrap=True)
+    console.print(f"{run.path}: {_asked(run)}; {tally or 'none begun'}", soft_wrap=True)
     console.print(f"{run.record['budget_rule']} ({run.record['convention']})", soft_wrap=True)
     if run.front:
         console.print(_front(run))
-    console.print(run.verdict(), soft_wrap=True)
+    for line in _failures(run):
+        console.print(line, soft_wrap=True)
+    console.print(" ".join(text for text in (run.verdict(), run.stopping()) if text), soft_wrap=True)
     if run.best:
         console.print(f"Train it: nxt train {run.path / 'best.yaml'}", soft_wrap=True)
+
+
+def _asked(run: Run) -> str:
+    explored = sum(not trial.repeat for trial in run.trials)
+    again = len(run.trials) - explored
+    if not explored and again:
+        return f"{run.record['trials']} trainings asked"
+    asked = (
+        f"{run.record['trials']} trials asked, {explored} begun"
+        if explored < run.record["trials"]
+        else f"{explored} trials"
+    )
+    return asked + (f" and {again} more to confirm" if again else "")
 
 
 def _front(run: Run) -> object:
     from nxt.units import format_count
 
-    rows = [
-        [
-            trial.spec.name + (" *" if trial is run.best else ""),
-            *(format_count(getattr(trial.cost, key), 4) for key in ("macs", "params", "acts")),
-            render.percent(trial.accuracy),
-            trial.role or "",
-        ]
-        for trial in run.front
-    ]
-    title = f"Front of proxy accuracy against {run.objective} (* best.yaml)"
-    return render.table(["architecture", "MACs", "params", "acts", "accuracy", "reference"], rows, title=title)
+    rows = []
+    for entry in run.front:
+        row = run.row(entry)
+        rows.append(
+            [
+                entry.spec.name + (" *" if entry is run.best else ""),
+                *(format_count(getattr(entry.cost, key), 4) for key in ("macs", "params", "acts")),
+                f"{entry.accuracy:.1%} \u00b1 {100 * row['accuracy_error']:.1f}",
+                entry.seeds,
+                row["ties"],
+                f"{row['front_probability']:.0%}",
+                entry.role,
+            ]
+        )
+    title = f"Front of proxy accuracy against {run.objective} (* best.yaml; the same letter: no clear difference)"
+    columns = ["architecture", "MACs", "params", "acts", "accuracy", "seeds", "tie", "P(front)", "reference"]
+    return render.table(columns, rows, title=title)
+
+
+def _failures(run: Run) -> list[str]:
+    """Say which trials failed and why: the first of each kind in full."""
+    lines = []
+    for outcome in dict.fromkeys(trial.outcome for trial in run.trials if trial.outcome.failed):
+        failed = [trial for trial in run.trials if trial.outcome is outcome]
+        others = f" (and {len(failed) - 1} more, in trials.csv)" if len(failed) > 1 else ""
+        lines.append(f"{outcome}: trial {failed[0].number}, {failed[0].spec.name}: {failed[0].message}{others}")
+    return lines

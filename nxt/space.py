@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import nxt
 from nxt.arch import EXPANSION, SCHEMA, ArchSpec
@@ -28,6 +28,21 @@ _AXES = ("width", "cardinality", "base_width", "radix", *_NETWORK[1:])
 _FLAGS = ("avd", "avd_first", "avg_down", "shortcut")
 _MAX_POINTS, _MAX_CHOICES = 10**8, 200_000  # all combinations; those of the axes other than the depths
 _MAX_VALUES = 10_000
+
+
+class Architectures(Protocol):
+    """What points mean: a design space, or a plain list."""
+
+    @property
+    def axis_names(self) -> list[str]:
+        """Names of all axes, in the order of a Point."""
+
+    @property
+    def axis_values(self) -> list[tuple[Any, ...]]:
+        """Values of all axes, in the order of a Point."""
+
+    def spec(self, point: Point) -> ArchSpec:
+        """Return the architecture at a point."""
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ from nxt.search.trial import Outcome, Trial
 from nxt.units import format_count
 
 if TYPE_CHECKING:
+    from nxt.search.entries import Entry
     from nxt.search.results import Run
 
 _LABELS = {"macs": "multiply-adds of conv and linear layers", "acts": "activations", "params": "parameters"}
 
 
 def plot_front(run: Run, path: Path) -> None:
-    """Draw proxy accuracy against the cost objective as PNG: the front, the other trials, and the references.
+    """Draw proxy accuracy against the cost objective as PNG: the front with standard errors, and all others.
 
     Trials that were stopped have accuracies of fewer epochs, so only their costs are shown, along the lower edge.
 
@@ -29,17 +30,19 @@ def plot_front(run: Run, path: Path) -> None:
     figure = Figure(figsize=(7.5, 4.8), dpi=140, layout="constrained")
     axes = figure.add_subplot()
 
-    def draw(trials: list[Trial], **style: Any) -> None:
-        if trials:
-            axes.scatter([_cost(run, t) for t in trials], [t.accuracy or 0 for t in trials], **style)
+    def draw(entries: list[Entry], **style: Any) -> None:
+        if entries:
+            axes.scatter([_cost(run, e) for e in entries], [e.accuracy for e in entries], **style)
 
-    draw([t for t in run.done if t not in run.front], color="#8fb3d9", label="dominated", zorder=2)
+    draw([e for e in run.entries if e not in run.front], color="#8fb3d9", label="dominated", zorder=2)
     draw(run.front, color="#1f4e8c", label="front", zorder=4, s=55)
-    references = [trial for trial in run.done if trial.role]
-    draw(references, marker="s", facecolors="none", edgecolors="#c2410c", s=120, label="reference", zorder=5)
+    draw([e for e in run.entries if e.role], marker="s", facecolors="none", edgecolors="#c2410c", s=120,
+         label="reference", zorder=5)  # fmt: skip
     if run.front:
-        steps = [_cost(run, t) for t in run.front], [t.accuracy or 0 for t in run.front]
+        steps = [_cost(run, e) for e in run.front], [e.accuracy for e in run.front]
         axes.step(*steps, where="post", color="#1f4e8c", zorder=3)
+        bars = [run.error(e) for e in run.front]
+        axes.errorbar(*steps, yerr=bars, fmt="none", ecolor="#1f4e8c", elinewidth=1, capsize=3, zorder=3)
     stopped = [_cost(run, t) for t in run.trials if t.outcome is Outcome.STOPPED]
     if stopped:
         rug: dict[str, Any] = {
@@ -54,7 +57,7 @@ def plot_front(run: Run, path: Path) -> None:
         edge = 0.05 * (max(costs) - min(costs)) or 1
         axes.set_xlim(min(costs) - edge, max(costs) + edge)
     if run.best:
-        place = (_cost(run, run.best), run.best.accuracy or 0)
+        place = (_cost(run, run.best), run.best.accuracy)
         left, right = axes.get_xlim()
         side = "right" if place[0] > (left + right) / 2 else "left"
         axes.annotate(run.best.spec.name, place, (0, 9), textcoords="offset points", ha=side, fontsize=8)
@@ -65,11 +68,11 @@ def plot_front(run: Run, path: Path) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     axes.grid(alpha=0.25)
     axes.margins(y=0.15)
-    if run.done or stopped:
+    if run.entries or stopped:
         axes.legend(fontsize=8, loc="best")
     with replacing(path) as file:
         figure.savefig(file, format="png")
 
 
-def _cost(run: Run, trial: Trial) -> int:
-    return int(getattr(trial.cost, run.objective))
+def _cost(run: Run, entry: Entry | Trial) -> int:
+    return int(getattr(entry.cost, run.objective))

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,17 +22,17 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # so that Ray listens on the loopback address alone
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 
 import ray
 from ray import tune
+from ray._private import ray_constants
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from nxt.data.dataset import Dataset
-from nxt.errors import DeviceError
+from nxt.errors import DeviceError, NxtError
 from nxt.search.strategy import Strategy
 from nxt.search.trial import Epoch, Outcome, Trial
 from nxt.search.worker import TrialRun, TrialTask
@@ -64,34 +65,60 @@ def place(workers: int | None, gpus: float | None) -> Placement:
     Raises:
         DeviceError: if the cluster has not got that much. (Ray itself would wait for ever.)
     """
-    resources = ray.cluster_resources()
-    have_cpus, have_gpus = int(resources.get("CPU", 1)), float(resources.get("GPU", 0))
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    have_cpus = sum(int(node.get("CPU", 0)) for node in nodes)
+    have_gpus = sum(float(node.get("GPU", 0)) for node in nodes)
     if gpus is None:
         gpus = 1.0 if have_gpus else 0.0
     if gpus > have_gpus:
         raise DeviceError(f"--gpus-per-trial {gpus:g}: there are {have_gpus:g} GPUs here; use 0 to train on the CPU")
     if gpus > 1 and gpus != int(gpus):
         raise DeviceError(f"--gpus-per-trial {gpus:g}: more than one GPU must be a whole number of them")
-    most = min(have_cpus, int(have_gpus / gpus + 1e-9)) if gpus else have_cpus
+    most = sum(_fit(node, 1, gpus) for node in nodes)  # a trial does not span nodes
     if workers is not None and workers > most:
         raise DeviceError(f"--workers {workers}: only {most} trial(s) fit here at a time")
+    if not most:
+        raise DeviceError(f"no machine has {gpus:g} GPU(s) and a CPU for a trial")
     workers = workers or most
-    return Placement(workers, max(1, have_cpus // workers), gpus)
+    cpus = max(1, have_cpus // workers)
+    while sum(_fit(node, cpus, gpus) for node in nodes) < workers:
+        cpus -= 1
+    return Placement(workers, cpus, gpus)
+
+
+def _fit(node: dict[str, float], cpus: int, gpus: float) -> int:
+    """Return how many trials fit on a node."""
+    by_cpu = int(node.get("CPU", 0)) // cpus
+    return min(by_cpu, int(node.get("GPU", 0) / gpus + 1e-9)) if gpus else by_cpu
 
 
 @contextmanager
-def cluster(data_bytes: int) -> Iterator[None]:
-    """Run a Ray instance of our own, on local addresses, quietly, for the time of the block."""
+def cluster(data_bytes: int, address: str | None = None) -> Iterator[None]:
+    """Run a Ray instance of our own, on local addresses, quietly, for the time of the block; or join a cluster.
+
+    Raises:
+        DeviceError: if there is no cluster at that address.
+    """
     for name in ("ray", "ray.tune", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    ray.init(
-        address="local",
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.CRITICAL,
-        object_store_memory=_OBJECT_STORE + 2 * data_bytes,
-        _node_ip_address=_ADDRESS,
-    )
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    if address is not None:
+        try:
+            ray.init(address=address, **quiet)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            problem = (str(error) or type(error).__name__).splitlines()[0]
+            raise DeviceError(f"--address {address}: no Ray cluster can be joined there ({problem})") from None
+    else:
+        # Else Ray listens on all interfaces. The variable is for the processes it starts, the constant for this one.
+        os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
+        ray_constants.ENABLE_RAY_CLUSTER = False
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            object_store_memory=_OBJECT_STORE + 2 * data_bytes,
+            _node_ip_address=_ADDRESS,
+            **quiet,
+        )
     try:
         yield
     finally:
@@ -104,6 +131,8 @@ def run(
     data: Dataset,
     placement: Placement,
     on_change: Callable[[], None],
+    is_over: Callable[[], bool] = lambda: False,
+    retries: int = 1,
 ) -> None:
     """Run trials until the strategy has no more, or until SIGINT or SIGTERM.
 
@@ -115,7 +144,13 @@ def run(
         data: Training and validation splits, shared with all workers.
         placement: As `place` gives it.
         on_change: Called whenever a trial changed.
+        is_over: Asked time and again: whether all trials are to stop where they are.
+        retries: How often a trial is started again when its worker process died.
+
+    Raises:
+        NxtError: what the strategy raised, such as RunError when the study cannot be written any more.
     """
+    driver = _Driver(strategy, task, on_change, is_over)
     resources = {"cpu": placement.cpus, "gpu": placement.gpus}
     trainable = tune.with_resources(tune.with_parameters(_Trainable, data=data), resources)
     previous = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
@@ -124,8 +159,8 @@ def run(
             tune.Tuner(
                 trainable,
                 tune_config=tune.TuneConfig(
-                    search_alg=_Searcher(strategy, task, on_change),
-                    scheduler=_Scheduler(strategy, on_change),
+                    search_alg=_Searcher(driver),
+                    scheduler=_Scheduler(driver),
                     num_samples=-1,
                     max_concurrent_trials=placement.workers,
                     reuse_actors=True,
@@ -133,11 +168,85 @@ def run(
                 run_config=tune.RunConfig(
                     storage_path=scratch,
                     verbose=0,
-                    failure_config=tune.FailureConfig(max_failures=1),
+                    failure_config=tune.FailureConfig(max_failures=retries),
+                    stop=_Stopper(driver),
                 ),
             ).fit()
     finally:
         signal.signal(signal.SIGTERM, previous)
+    if driver.error is not None:
+        raise driver.error
+
+
+class _Driver:
+    """What Ray's searcher, scheduler and stopper share. The first error ends the search, and is kept for the end."""
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        task: Callable[[Trial], TrialTask],
+        on_change: Callable[[], None],
+        is_over: Callable[[], bool],
+    ) -> None:
+        self._strategy, self._task, self._on_change, self._is_over = strategy, task, on_change, is_over
+        self._heard: dict[int, float] = {}  # when each running trial last gave a sign of life
+        self._limits: dict[int, float] = {}
+        self.error: NxtError | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray pickles what it is given; all this stays here
+
+    def suggest(self) -> dict[str, Any] | str | None:
+        """Return the next trial's configuration; None: there may be one later."""
+        with self._guarded():
+            trial = self._strategy.suggest()
+            self._on_change()
+            if trial is not None:
+                task = self._task(trial)
+                self._heard[trial.number], self._limits[trial.number] = time.monotonic(), task.limit
+                return {"task": dataclasses.asdict(task)}
+            if not self._strategy.over:
+                return None
+        return str(Searcher.FINISHED)
+
+    def report(self, result: dict[str, Any]) -> bool:
+        """Pass a worker's result on to the strategy and return whether the trial goes on."""
+        with self._guarded():
+            number, strategy = result["number"], self._strategy
+            self._heard[number] = time.monotonic()
+            if "outcome" in result:
+                strategy.fail(number, Outcome(result["outcome"]), result["message"])
+                goes_on = False
+            else:
+                strategy.remark(number, result["remark"])
+                epoch = Epoch(result["epoch"], result["accuracy"], result["loss"], result["seconds"])
+                goes_on = strategy.observe(number, epoch)
+            self._on_change()
+            return goes_on
+        return False
+
+    def died(self, number: int, error: Exception | None) -> None:
+        """Record a trial whose worker process died more often than is retried."""
+        silent, limit = time.monotonic() - self._heard[number], self._limits[number]
+        with self._guarded():
+            if isinstance(error, ray.exceptions.OutOfMemoryError):
+                self._strategy.fail(number, Outcome.OOM, "the machine ran out of memory")
+            elif silent > limit:
+                self._strategy.fail(number, Outcome.TIMEOUT, f"no sign of life for {silent:.0f} s")
+            else:
+                self._strategy.fail(number, Outcome.KILLED, "the worker process died again and again")
+            self._on_change()
+
+    def over(self) -> bool:
+        """Tell whether everything is to stop."""
+        return self.error is not None or self._is_over()
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except NxtError as error:
+            self.error = self.error or error
 
 
 class _Trainable(tune.Trainable):  # type: ignore[misc]
@@ -174,36 +283,19 @@ class _Trainable(tune.Trainable):  # type: ignore[misc]
         """Do nothing: a trial that starts again finds its own checkpoint."""
 
 
-class _Adapter:
-    """Part of Ray's machinery that Ray pickles; what it refers to stays with the driver."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-
-class _Searcher(_Adapter, Searcher):  # type: ignore[misc]
+class _Searcher(Searcher):  # type: ignore[misc]
     """Suggests what the strategy suggests, and tells it how trials end."""
 
-    def __init__(self, strategy: Strategy, task: Callable[[Trial], TrialTask], on_change: Callable[[], None]) -> None:
+    def __init__(self, driver: _Driver) -> None:
         super().__init__()
-        self._strategy, self._task, self._on_change = strategy, task, on_change
-        self._numbers: dict[str, int] = {}
+        self._driver = driver
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        trial = self._strategy.suggest()
-        if trial is None:
-            return str(Searcher.FINISHED)
-        self._numbers[trial_id] = trial.number
-        self._on_change()
-        return {"task": dataclasses.asdict(self._task(trial))}
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        return self._driver.suggest()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        number = self._numbers[trial_id]
-        if error or result is None:
-            self._strategy.fail(number, Outcome.CRASHED, "the worker process died twice")
-        else:
-            _report(self._strategy, result)
-        self._on_change()
+        if result is not None and "number" in result:  # else it was stopped before its first epoch, or its worker died
+            self._driver.report(result)
 
     def save(self, checkpoint_path: str) -> None:
         """Do nothing: the study is the record."""
@@ -212,23 +304,28 @@ class _Searcher(_Adapter, Searcher):  # type: ignore[misc]
         """Do nothing: never restored from."""
 
 
-class _Scheduler(_Adapter, FIFOScheduler):  # type: ignore[misc]
-    """Stops the trials that the strategy stops."""
+class _Scheduler(FIFOScheduler):  # type: ignore[misc]
+    """Stops the trials that the strategy stops, and tells it which workers died."""
 
-    def __init__(self, strategy: Strategy, on_change: Callable[[], None]) -> None:
+    def __init__(self, driver: _Driver) -> None:
         super().__init__()
-        self._strategy, self._on_change = strategy, on_change
+        self._driver = driver
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        goes_on = _report(self._strategy, result)
-        self._on_change()
-        return str(self.CONTINUE if goes_on else self.STOP)
+        return str(self.CONTINUE if self._driver.report(result) else self.STOP)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        self._driver.died(trial.config["task"]["number"], trial.get_pickled_error())
 
 
-def _report(strategy: Strategy, result: dict[str, Any]) -> bool:
-    """Pass a worker's result on to the strategy and return whether the trial goes on."""
-    if "outcome" in result:
-        strategy.fail(result["number"], Outcome(result["outcome"]), result["message"])
+class _Stopper(tune.Stopper):  # type: ignore[misc]
+    """Stops everything when the search is over."""
+
+    def __init__(self, driver: _Driver) -> None:
+        self._driver = driver
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
-    epoch = Epoch(result["epoch"], result["accuracy"], result["loss"], result["seconds"])
-    return strategy.observe(result["number"], epoch)
+
+    def stop_all(self) -> bool:
+        return self._driver.over()

@@ -15,24 +15,29 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nxt.budget import COSTS
+from nxt.archlist import ArchList
 from nxt.config import check_record, read_yaml, require
 from nxt.errors import RunError
 from nxt.files import is_file, write_text
-from nxt.pareto import front
+from nxt.search.entries import Entry, best_of, noise_of, pareto, ranked
+from nxt.search.noise import CLEAR, Noise, front_probability, ties
 from nxt.search.study import read_trials
 from nxt.search.trial import Outcome, Trial
 from nxt.space import Space
 
 _RECORD = {
-    **dict.fromkeys(("space_name", "budget_rule", "convention", "objective", "data"), str),
-    **dict.fromkeys(("trials", "seed", "train_images", "val_images"), int),
+    **dict.fromkeys(("space_name", "budget_rule", "convention", "objective", "data", "storage"), str),
+    **dict.fromkeys(("trials", "repeats", "seed", "train_images", "val_images"), int),
     **dict.fromkeys(("proxy", "recipe", "search", "space"), dict),
     "budget": list,
 }
 _TRIAL_COLUMNS = (
-    "number", "state", "name", "fingerprint", "role", "params", "macs", "acts", "epochs", "accuracy", "seconds",
-    "message",
+    "number", "state", "name", "fingerprint", "role", "repeat", "control", "replayed", "params", "macs", "acts",
+    "epochs", "accuracy", "seconds", "message",
+)  # fmt: skip
+FRONT_COLUMNS = (
+    "name", "fingerprint", "params", "macs", "acts", "accuracy", "accuracy_std", "accuracy_error", "epochs", "seeds",
+    "front_probability", "ties", "yaml",
 )  # fmt: skip
 
 
@@ -50,50 +55,116 @@ class Run:
         return str(self.record["objective"])
 
     @cached_property
-    def done(self) -> list[Trial]:
-        """Trials that reached the last epoch, the most accurate first."""
+    def entries(self) -> list[Entry]:
+        """Architectures with finished trainings, the most accurate first."""
         return ranked(self.trials)
 
     @cached_property
-    def front(self) -> list[Trial]:
-        """The non-dominated trials among those that are done, by rising cost."""
-        return pareto(self.trials, self.objective)
+    def noise(self) -> Noise:
+        """What blurs the accuracies."""
+        return noise_of(self.entries, self.record["val_images"])
+
+    @cached_property
+    def front(self) -> list[Entry]:
+        """The non-dominated entries, by rising cost."""
+        return pareto(self.entries, self.objective)
 
     @property
-    def best(self) -> Trial | None:
-        """The most accurate trial."""
-        return self.done[0] if self.done else None
+    def best(self) -> Entry | None:
+        """The most accurate entry: of the confirmed ones, where there are any."""
+        return best_of(self.entries)
 
     @property
-    def best_reference(self) -> Trial | None:
+    def best_reference(self) -> Entry | None:
         """The most accurate of the papers' templates that reached the last epoch."""
-        return next((trial for trial in self.done if trial.role), None)
+        return best_of([entry for entry in self.entries if entry.role])
 
     def count(self, *outcomes: Outcome) -> int:
         """Return how many trials ended (or stand) so."""
         return sum(trial.outcome in outcomes for trial in self.trials)
 
+    def error(self, entry: Entry) -> float:
+        """Return the standard error of an entry's accuracy."""
+        return self.noise.error(entry.accuracy, entry.seeds)
+
+    @cached_property
+    def probabilities(self) -> dict[str, float]:
+        """Probability of each entry to be on the front, by fingerprint."""
+        costs = [getattr(entry.cost, self.objective) for entry in self.entries]
+        errors = [self.error(entry) for entry in self.entries]
+        found = front_probability(costs, [entry.accuracy for entry in self.entries], errors)
+        return {entry.spec.fingerprint: float(p) for entry, p in zip(self.entries, found, strict=True)}
+
+    @cached_property
+    def ties(self) -> dict[str, str]:
+        """Letters of each front member, by fingerprint: members that share one cannot be told apart."""
+        letters = ties([entry.accuracy for entry in self.front], [self.error(entry) for entry in self.front])
+        return {entry.spec.fingerprint: text for entry, text in zip(self.front, letters, strict=True)}
+
+    def row(self, entry: Entry) -> dict[str, Any]:
+        """Return an entry as plain data. Costs are the architecture's own; accuracies are the proxy's, in 0..1."""
+        fingerprint = entry.spec.fingerprint
+        return {
+            "name": entry.spec.name,
+            "fingerprint": fingerprint,
+            "params": entry.cost.params,
+            "macs": entry.cost.macs,
+            "acts": entry.cost.acts,
+            "accuracy": entry.accuracy,
+            "accuracy_std": entry.deviation,
+            "accuracy_error": self.error(entry),
+            "epochs": entry.trials[0].curve[-1].epoch,
+            "seeds": entry.seeds,
+            "front_probability": self.probabilities[fingerprint],
+            "ties": self.ties.get(fingerprint, ""),
+            "yaml": f"pareto/{entry.spec.name}.yaml" if fingerprint in self.ties else None,
+        }
+
     def verdict(self) -> str:
         """Say in one sentence what the best found gains over the best reference, and how sure that is."""
         best, reference = self.best, self.best_reference
-        if best is None or best.accuracy is None:
+        if best is None:
             return "No trial has reached the last epoch yet."
-        if reference is None or reference.accuracy is None:
-            return (
-                f"Best: {best.spec.name} at {best.accuracy:.1%}. No reference reached the last epoch to compare with."
+        found = f"Best: {best.spec.name} at {best.accuracy:.1%}"
+        if reference is None:
+            none = (
+                ""
+                if "architectures" in self.record["space"]
+                else " No reference reached the last epoch to compare with."
             )
+            return f"{found}{_seeds(best)}.{none}"
         if best is reference:
             return (
-                f"Nothing found beats the {reference.role} reference {reference.spec.name} ({reference.accuracy:.1%})."
+                f"Nothing found beats the {reference.role} reference {reference.spec.name} "
+                f"({reference.accuracy:.1%}{_seeds(reference)})."
             )
-        gain, noise = best.accuracy - reference.accuracy, sampling_noise(best, reference, self.record["val_images"])
-        found = f"Best: {best.spec.name} at {best.accuracy:.1%}, {100 * gain:+.1f} points over the best reference"
-        against = f"{reference.spec.name} ({reference.accuracy:.1%})"
-        sure = "more than" if gain > 2 * noise else "within"
+        gain, error = best.accuracy - reference.accuracy, math.hypot(self.error(best), self.error(reference))
+        sure = "more than" if gain > CLEAR * error else "within"
         return (
-            f"{found}, {against}; {sure} twice the sampling noise of {100 * noise:.1f} points "
-            f"({self.record['val_images']} validation images, one seed each)."
+            f"{found}{_seeds(best)}, {100 * gain:+.1f} points over the best reference {reference.spec.name} "
+            f"({reference.accuracy:.1%}{_seeds(reference)}); {sure} twice the noise of {100 * error:.1f} points "
+            f"({self.noise_sources()})."
         )
+
+    def noise_sources(self) -> str:
+        """Say what the noise is made of."""
+        images = f"{self.noise.images} validation images"
+        if self.noise.seeds is None:
+            return f"{images}; the noise of seeds was not measured"
+        return f"{images}, and {100 * self.noise.seeds:.1f} points between seeds"
+
+    def stopping(self) -> str:
+        """Say what stopping trials early spared, and what the control group tells of its price; empty if none was."""
+        control = [trial for trial in self.trials if trial.control]
+        stopped = self.count(Outcome.STOPPED)
+        if not stopped and not control:
+            return ""
+        members = {entry.spec.fingerprint for entry in self.front}
+        reached = sum(trial.spec.fingerprint in members for trial in control if trial.outcome is Outcome.DONE)
+        told = f"{stopped} trial(s) were stopped at a rung; of those due to stop, "
+        if not control:
+            return told + "none ran on as a control."
+        return f"{told}{len(control)} ran on as a control, and {reached} of them reached the front."
 
 
 def load_run(path: Path | str) -> Run:
@@ -105,8 +176,14 @@ def load_run(path: Path | str) -> Run:
     """
     path = Path(path)
     record = read_record(path)
-    space = Space.from_dict(record["space"], record["space_name"], str(path / "run.yaml"))
-    return Run(path, record, read_trials(path / "study.db", space))
+    return Run(path, record, read_trials(path / "study.db", architectures(record, str(path / "run.yaml"))))
+
+
+def architectures(record: dict[str, Any], where: str) -> Space | ArchList:
+    """Return what a run chose from: a design space, or a plain list. Errors as `from_dict` of either."""
+    if "architectures" in record["space"]:
+        return ArchList.from_dict(record["space"], where)
+    return Space.from_dict(record["space"], record["space_name"], where)
 
 
 def read_record(run: Path) -> dict[str, Any]:
@@ -118,93 +195,64 @@ def read_record(run: Path) -> dict[str, Any]:
     if record.get("command") != "search":
         raise RunError(f"{run}: a run of {record.get('command')!r}, where a search was expected")
     check_record(record, _RECORD, str(path))
-    require(record["objective"] in COSTS.values(), str(path), f"damaged; objective is {record['objective']!r}")
+    require(record["objective"] in ("macs", "acts"), str(path), f"damaged; objective is {record['objective']!r}")
     return record
 
 
-def ranked(trials: Sequence[Trial]) -> list[Trial]:
-    """Return the trials that are done, the most accurate first; of equals the cheaper, then the earlier one."""
-    done = [trial for trial in trials if trial.outcome is Outcome.DONE]
-    return sorted(done, key=lambda trial: (-(trial.accuracy or 0), trial.cost.macs, trial.number))
-
-
-def pareto(trials: Sequence[Trial], objective: str) -> list[Trial]:
-    """Return the non-dominated trials among those that are done, by rising cost."""
-    done = ranked(trials)
-    return [done[i] for i in front([(getattr(t.cost, objective), t.accuracy or 0.0) for t in done])]
-
-
-def sampling_noise(first: Trial, second: Trial, images: int) -> float:
-    """Return the standard deviation of a difference of two accuracies that comes from the finite number of images."""
-    variances = [(t.accuracy or 0) * (1 - (t.accuracy or 0)) / images for t in (first, second)]
-    return math.sqrt(sum(variances))
-
-
-def write(out: Path, trials: Sequence[Trial], objective: str) -> None:
+def write(run: Run) -> None:
     """Bring trials.csv, front.json, front.csv, pareto/ and best.yaml up to date, each whole or not at all.
 
     Raises:
         RunError: if they cannot be written.
     """
-    members = pareto(trials, objective)
-    rows = [front_row(trial) for trial in members]
-    folder = out / "pareto"
-    folder.mkdir(exist_ok=True)
-    for trial, row in zip(members, rows, strict=True):
-        write_text(out / row["yaml"], arch_file(trial, out.name))
-    write_text(out / "front.json", json.dumps(rows, indent=1) + "\n")
-    write_text(out / "front.csv", _csv(rows, tuple(front_columns())))
-    write_text(out / "trials.csv", _csv([_trial_row(trial) for trial in trials], _TRIAL_COLUMNS))
-    if best := ranked(trials):
-        write_text(out / "best.yaml", arch_file(best[0], out.name))
+    rows = [run.row(entry) for entry in run.front]
+    folder = run.path / "pareto"
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be created ({error.strerror})") from None
+    for entry, row in zip(run.front, rows, strict=True):
+        write_text(run.path / row["yaml"], arch_file(entry, run.path.name))
+    write_text(run.path / "front.json", json.dumps(rows, indent=1) + "\n")
+    write_text(run.path / "front.csv", _csv(rows, FRONT_COLUMNS))
+    write_text(run.path / "trials.csv", _csv([_trial_row(trial) for trial in run.trials], _TRIAL_COLUMNS))
+    if run.best:
+        write_text(run.path / "best.yaml", arch_file(run.best, run.path.name))
     current = {row["yaml"] for row in rows}
     for stale in folder.glob("*.yaml"):
         if f"pareto/{stale.name}" not in current:
             stale.unlink()
 
 
-def front_row(trial: Trial) -> dict[str, Any]:
-    """Return a front member as plain data. Costs are the architecture's own; accuracy is the proxy's, in 0..1."""
-    return {
-        "name": trial.spec.name,
-        "fingerprint": trial.spec.fingerprint,
-        "params": trial.cost.params,
-        "macs": trial.cost.macs,
-        "acts": trial.cost.acts,
-        "accuracy": trial.accuracy,
-        "accuracy_std": None,  # one seed
-        "epochs": trial.curve[-1].epoch,
-        "seeds": 1,
-        "yaml": f"pareto/{trial.spec.name}.yaml",
-    }
-
-
-def front_columns() -> list[str]:
-    """Return the keys of a front member, in order."""
-    return ["name", "fingerprint", "params", "macs", "acts", "accuracy", "accuracy_std", "epochs", "seeds", "yaml"]
-
-
-def arch_file(trial: Trial, run: str) -> str:
-    """Return a trial's architecture as a YAML file, with where it comes from."""
+def arch_file(entry: Entry, run: str) -> str:
+    """Return an entry's architecture as a YAML file, with where it comes from."""
     provenance = {
         "run": run,
-        "trial": trial.number,
-        "reference": trial.role or None,
-        "proxy_accuracy": trial.accuracy,
-        "proxy_epochs": len(trial.curve),
-        "macs": trial.cost.macs,
-        "params": trial.cost.params,
-        "acts": trial.cost.acts,
-        "size": trial.spec.size,
+        "trials": [trial.number for trial in entry.trials],
+        "reference": entry.role or None,
+        "proxy_accuracy": entry.accuracy,
+        "proxy_accuracy_std": entry.deviation,
+        "proxy_epochs": len(entry.trials[0].curve),
+        "macs": entry.cost.macs,
+        "params": entry.cost.params,
+        "acts": entry.cost.acts,
+        "size": entry.spec.size,
     }
-    return trial.spec.to_yaml(provenance=provenance)
+    return entry.spec.to_yaml(provenance=provenance)
+
+
+def _seeds(entry: Entry) -> str:
+    if not entry.confirmed:
+        return ""
+    return ", one fresh seed" if entry.seeds == 1 else f", mean of {entry.seeds} fresh seeds"
 
 
 def _trial_row(trial: Trial) -> dict[str, Any]:
+    message = "; ".join(text for text in (trial.message, trial.remark) if text)
     values = (
-        trial.number, trial.outcome, trial.spec.name, trial.spec.fingerprint, trial.role,
-        trial.cost.params, trial.cost.macs, trial.cost.acts, len(trial.curve), trial.accuracy,
-        round(trial.seconds, 2), trial.message,
+        trial.number, trial.outcome, trial.spec.name, trial.spec.fingerprint, trial.role, trial.repeat,
+        trial.control or None, trial.replayed, trial.cost.params, trial.cost.macs, trial.cost.acts, len(trial.curve),
+        trial.accuracy, round(trial.seconds, 2), message,
     )  # fmt: skip
     return dict(zip(_TRIAL_COLUMNS, values, strict=True))
 

@@ -1,103 +1,40 @@
-"""A search as a run directory: what was asked, the durable study, and the front with its files.
+"""A search in its run directory: the durable study, the trials' checkpoints, and the files that it hands out.
 
-run.yaml  study.db  trials/N.pt (of running trials)  trials.csv  front.json  front.csv  pareto/*.yaml  best.yaml
+run.yaml  study.db  study.db.bak  trials/N.pt (of running trials)  trials.csv  front.json  front.csv  pareto/*.yaml
+best.yaml
 """
 
 from __future__ import annotations
 
 import fcntl
-import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from nxt.arch import ArchSpec
-from nxt.budget import Budget, Limit
-from nxt.config import dump_yaml, from_mapping, parse_settings, read_yaml, require, to_mapping
+from nxt.archlist import ArchList
+from nxt.config import dump_yaml, read_yaml, require, to_mapping
 from nxt.data.dataset import Dataset, Source, load_train, open_source
-from nxt.errors import ArchError, ConfigError, RunError, SpaceError
+from nxt.errors import RunError
 from nxt.feasible import FeasibleSet
 from nxt.files import new_run_directory, write_text
-from nxt.provenance import versions
 from nxt.references import references
 from nxt.search import results
+from nxt.search.agenda import Agenda, ListAgenda, SearchAgenda
+from nxt.search.entries import pareto, ranked
 from nxt.search.halving import SuccessiveHalving, rungs
-from nxt.search.proxy import Proxy, load_proxy
-from nxt.search.sampler import SAMPLERS, FeasibleSampler
-from nxt.search.strategy import Strategy, trial_seed
+from nxt.search.pace import Pace
+from nxt.search.request import SearchRequest, example_of, same_conditions
+from nxt.search.sampler import FeasibleSampler
+from nxt.search.storage import Storage
+from nxt.search.strategy import Strategy
 from nxt.search.study import StudyRecord
-from nxt.search.trial import Trial
+from nxt.search.trial import Outcome, Trial, trial_seed
 from nxt.search.worker import TrialTask
-from nxt.space import Space
-from nxt.train.recipe import Recipe, load_recipe
+from nxt.space import Point
 
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How to search: the values that `--set search.key=value` changes.
-
-    Raises:
-        ConfigError: for values out of range.
-    """
-
-    sampler: str = "tpe"
-    eta: float = 3.0  # one in eta trials goes on at a rung
-    grace: float = 0.5  # share of a trial's epochs before the first rung
-
-    def __post_init__(self) -> None:
-        require(self.sampler in SAMPLERS, "search", f"sampler is {self.sampler!r}, not one of {', '.join(SAMPLERS)}")
-        require(1 < self.eta <= 100, "search", f"eta is {self.eta}; it lies in (1, 100]")
-        require(0 < self.grace <= 1, "search", f"grace is {self.grace}; it lies in (0, 1]")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchRequest:
-    """What was asked of a search: everything that decides its result, as recorded in run.yaml."""
-
-    space: Space
-    budget: Budget
-    data: str
-    proxy: Proxy
-    recipe: Recipe
-    trials: int
-    seed: int
-    objective: str  # the cost that is kept low while accuracy gets high
-    settings: Settings = field(default_factory=Settings)
-
-    def __post_init__(self) -> None:
-        require(1 <= self.trials <= 10**6, "--trials", f"{self.trials} is not between 1 and 1000000")
-        require(0 <= self.seed < 2**31, "--seed", f"{self.seed} is not between 0 and 2147483647")
-
-
-def make_request(space: Space, budget: Budget, data: str, trials: int, seed: int, settings: list[str]) -> SearchRequest:
-    """Put a request together from what the command line gave; `settings` are `section.key=value`.
-
-    Raises:
-        ConfigError: for unknown or unusable settings.
-    """
-    given = parse_settings(settings)
-    unknown = set(given) - {"proxy", "recipe", "search"}
-    if unknown:
-        raise ConfigError(f"--set {unknown.pop()}...: the sections are proxy, recipe and search")
-    for section, values in given.items():
-        require(isinstance(values, dict), f"--set {section}", "write section.key=value, such as proxy.epochs=3")
-    require("epochs" not in given.get("recipe", {}), "--set recipe.epochs", "a trial's length is proxy.epochs")
-    proxy = load_proxy(data, given.get("proxy", {}))
-    recipe = load_recipe(proxy.recipe, given.get("recipe", {})).with_epochs(proxy.epochs)
-    limit = budget.limit("macs")
-    return SearchRequest(
-        space=space,
-        budget=budget,
-        data=data,
-        proxy=proxy,
-        recipe=recipe,
-        trials=trials,
-        seed=seed,
-        objective="acts" if limit is not None and limit.is_window else "macs",
-        settings=from_mapping(Settings, given.get("search", {}), "--set search"),
-    )
+_REFRESH = 600.0  # seconds between two copies of the study, and two updates of the result files
 
 
 class Search:
@@ -107,19 +44,34 @@ class Search:
         request: What was asked.
         out: The run directory.
         download: Whether data may be downloaded.
+        replay: A run whose finished trials are taken over where architecture, conditions and seed are the same.
 
     Raises:
-        SpaceError: if nothing in the space fits the budget.
-        DataError: as the data set does.
+        SpaceError: if nothing fits the budget.
+        DataError: if the data is not there.
     """
 
-    def __init__(self, request: SearchRequest, out: Path, download: bool = False) -> None:
-        self.request, self.out = request, out
+    def __init__(
+        self, request: SearchRequest, out: Path, download: bool = False, replay: results.Run | None = None
+    ) -> None:
+        self.request, self.out, self.replay = request, out, replay
         self.source: Source = open_source(request.data, download)
-        self.feasible = FeasibleSet(request.space, request.budget)
-        self.roles = {point: family for family, point in references(self.feasible).items()}
-        self.size = request.proxy.image_size(self.source.size, _example(request.space))
+        self.feasible = None if isinstance(request.space, ArchList) else FeasibleSet(request.space, request.budget)
+        self.roles: dict[Point, str] = {}
+        if self.feasible is not None:
+            self.roles = {point: family for family, point in references(self.feasible).items()}
+        self.size = request.proxy.image_size(self.source.size, example_of(request.space))
         self.strategy: Strategy
+        self.pace = Pace({}, request.proxy.epochs, 1)
+        self._tended: set[int] = set()
+        self._kept: set[int] = set()
+        self._refreshed = time.monotonic()
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """The epochs at which trials are compared."""
+        settings = self.request.settings
+        return rungs(self.request.proxy.epochs, settings.eta, settings.grace) if self.feasible is not None else ()
 
     def load_data(self) -> Dataset:
         """Load what the trials train and are judged on."""
@@ -136,39 +88,58 @@ class Search:
             yield
 
     def write_record(self, data: Dataset) -> None:
-        """Write run.yaml."""
-        write_text(self.out / "run.yaml", dump_yaml(_record(self.request, data)))
+        """Write run.yaml.
+
+        Raises:
+            RunError: if the run to replay was made under other conditions.
+        """
+        record = {**self.request.record(), "train_images": len(data.train), "val_images": len(data.val)}
+        if self.replay is not None and (key := same_conditions(record, self.replay.record)):
+            raise RunError(f"--replay {self.replay.path}: its {key} differs, so its accuracies do not compare")
+        write_text(self.out / "run.yaml", dump_yaml(record))
 
     @contextmanager
-    def opened(self) -> Iterator[Strategy]:
+    def opened(self, workers: int = 1, hours: float | None = None) -> Iterator[Strategy]:
         """Open the study for writing, alone, and give the strategy that continues it.
 
         On leaving, however that happens, the result files are brought up to date.
+
+        Args:
+            workers: Trials at a time, for predictions.
+            hours: How long it may take; None: as long as it likes.
 
         Raises:
             RunError: if another process is writing here, or the study is damaged.
         """
         request = self.request
         with _locked(self.out):
-            (self.out / "trials").mkdir(exist_ok=True)
+            self._storage().prepare()
             study = StudyRecord(self.out / "study.db", request.space, request.objective)
-            _extend(self.out, request.trials, len(study.trials))
-            settings = request.settings
+            _amend(self.out, request, sum(not trial.repeat for trial in study.trials.values()))
+            study.back_up()
+            self.pace = Pace(study.trials, request.proxy.epochs, workers, hours)
+            agenda = self.agenda()
+            finished = {} if self.replay is None else _finished(self.replay)
             self.strategy = Strategy(
                 study,
-                FeasibleSampler(self.feasible, list(self.roles), settings.sampler, request.seed),
-                SuccessiveHalving(rungs(request.proxy.epochs, settings.eta, settings.grace), settings.eta),
-                self.roles,
+                agenda,
+                SuccessiveHalving(self.rungs, request.settings.eta),
                 request.budget,
-                request.trials,
                 request.proxy.epochs,
+                request.seed,
+                request.settings.control,
+                finished,
+                "" if self.replay is None else self.replay.path.resolve().name,
             )
+            self.tend()  # to what ended when nobody was there to see
             try:
                 yield self.strategy
             finally:
-                results.write(self.out, list(study.trials.values()), request.objective)
+                self.tend()
+                self._refresh()
                 if self.strategy.complete:
-                    shutil.rmtree(self.out / "trials", ignore_errors=True)
+                    with suppress(OSError):
+                        (self.out / "trials").rmdir()  # unless checkpoints of the front are kept in it
 
     def task(self, device: str, threads: int, gpu_share: float = 0.0) -> Callable[[Trial], TrialTask]:
         """Return the function that turns a trial into work for a worker."""
@@ -180,79 +151,76 @@ class Search:
                 arch=self.request.proxy.apply(trial.spec, self.size).to_dict(),
                 recipe=recipe,
                 size=self.size,
-                seed=trial_seed(self.request.seed, trial.spec.fingerprint),
+                seed=trial_seed(self.request.seed, trial.spec.fingerprint, trial.repeat),
                 device=device,
                 threads=threads,
                 gpu_share=gpu_share,
                 reported=len(trial.curve),
-                checkpoint=str(self.out / "trials" / f"{trial.number}.pt"),
+                storage=self._storage().place,
+                limit=self.pace.limit(trial.cost.macs),
             )
 
         return make
 
-    def clean(self, trial: Trial) -> None:
-        """Remove the checkpoint of a trial that has ended."""
-        (self.out / "trials" / f"{trial.number}.pt").unlink(missing_ok=True)
+    def tend(self) -> list[Trial]:
+        """Do what is due when trials changed: drop checkpoints, copy the study. Return the trials that have ended."""
+        trials = self.strategy.study.trials
+        ended = [t for t in trials.values() if t.outcome is not Outcome.RUNNING and t.number not in self._tended]
+        keep: set[int] = set()
+        if ended and self.request.settings.keep == "front":
+            front = pareto(ranked(trials.values()), self.request.objective)
+            keep = {trial.number for entry in front for trial in entry.trials}
+        if ended:
+            for number in ({trial.number for trial in ended} | self._kept) - keep:
+                self._forget(number)
+            self._kept = keep
+            self._tended |= {trial.number for trial in ended}
+        if time.monotonic() - self._refreshed > _REFRESH:
+            self._refresh()
+        return ended
+
+    def agenda(self) -> Agenda:
+        """Return what is to be trained, in order."""
+        request, settings = self.request, self.request.settings
+        enough = self.pace.leaves_only
+        if self.feasible is None:
+            return ListAgenda(request.space, request.repeats, enough)
+        sampler = FeasibleSampler(self.feasible, list(self.roles), settings.sampler, request.seed)
+        return SearchAgenda(sampler, self.roles, request.trials, settings.confirm, settings.confirm_seeds, enough)
+
+    def _storage(self) -> Storage:
+        return Storage(self.request.storage or str(self.out / "trials"))
+
+    def _forget(self, number: int) -> None:
+        storage = self._storage()
+        with suppress(OSError):
+            storage.remove(f"{number}.pt")
+            storage.local(f"{number}.hung").unlink(missing_ok=True)
+
+    def _refresh(self) -> None:
+        """Copy the study, and bring the result files up to date."""
+        study = self.strategy.study
+        study.back_up()
+        results.write(results.Run(self.out, read_yaml(self.out / "run.yaml"), list(study.trials.values())))
+        self._refreshed = time.monotonic()
 
 
-def load_request(run: Path) -> SearchRequest:
-    """Read what a search in a run directory was asked.
-
-    Raises:
-        RunError: if it is no run directory of a search.
-        ConfigError: if its record is damaged.
-    """
-    path = run / "run.yaml"
-    record = results.read_record(run)
-    where = str(path)
-    try:
-        return SearchRequest(
-            space=Space.from_dict(record["space"], record["space_name"], where),
-            budget=Budget(tuple(from_mapping(Limit, limit, where) for limit in record["budget"])),
-            data=record["data"],
-            proxy=from_mapping(Proxy, record["proxy"], where),
-            recipe=from_mapping(Recipe, record["recipe"], where),
-            trials=record["trials"],
-            seed=record["seed"],
-            objective=record["objective"],
-            settings=from_mapping(Settings, record["search"], where),
-        )
-    except (SpaceError, ArchError) as error:
-        raise ConfigError(f"{path}: {error}") from None
+def _finished(run: results.Run) -> dict[tuple[str, int], Trial]:
+    """Return a run's finished trials by fingerprint and seed."""
+    seed = run.record["seed"]
+    done = [trial for trial in run.trials if trial.outcome is Outcome.DONE]
+    return {(t.spec.fingerprint, trial_seed(seed, t.spec.fingerprint, t.repeat)): t for t in done}
 
 
-def _extend(run: Path, trials: int, begun: int) -> None:
-    """Record how many trials there are to be in all, if that has changed."""
-    require(trials >= begun, "--trials", f"{trials}, but {begun} have begun already; give the number of trials in all")
+def _amend(run: Path, request: SearchRequest, begun: int) -> None:
+    """Record the number of trials, and of those to confirm, if they have changed."""
+    if not isinstance(request.space, ArchList):
+        least = f"{request.trials}, but {begun} have begun already; give the number of trials in all"
+        require(request.trials >= begun, "--trials", least)
     record = read_yaml(run / "run.yaml")
-    if record.get("trials") != trials:
-        write_text(run / "run.yaml", dump_yaml({**record, "trials": trials}))
-
-
-def _example(space: Space) -> ArchSpec:
-    return next(iter(space.configs.values()))
-
-
-def _record(request: SearchRequest, data: Dataset) -> Mapping[str, Any]:
-    example = _example(request.space)
-    return {
-        "command": "search",
-        "space_name": request.space.name,
-        "budget_rule": str(request.budget),
-        "convention": f"MACs of convolution and linear layers, no bias, {example.size} px, {example.classes} classes",
-        "objective": request.objective,
-        "trials": request.trials,
-        "seed": request.seed,
-        "data": request.data,
-        "train_images": len(data.train),
-        "val_images": len(data.val),
-        "proxy": to_mapping(request.proxy),
-        "recipe": to_mapping(request.recipe),
-        "search": to_mapping(request.settings),
-        "budget": [to_mapping(limit) for limit in request.budget.limits],
-        "space": request.space.to_dict(),
-        "versions": versions(),
-    }
+    changed: Mapping[str, Any] = {"trials": request.trials, "search": to_mapping(request.settings)}
+    if any(record.get(key) != value for key, value in changed.items()):
+        write_text(run / "run.yaml", dump_yaml({**record, **changed}))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nxt.errors import ConfigError, suggestion
 from nxt.feasible import FeasibleSet
-from nxt.space import Point, Space
+from nxt.space import Architectures, Point
 
 # What proposes, by name: seed -> sampler. "random" has none: every proposal is a uniform feasible draw.
 SAMPLERS: dict[str, Callable[[int], BaseSampler] | None] = {
@@ -100,7 +100,30 @@ class FeasibleSampler(BaseSampler):
         raise NotImplementedError(param_name)
 
 
-def distributions(space: Space) -> dict[str, BaseDistribution]:
+class PointSampler(BaseSampler):
+    """Proposes one given point, whatever the study says."""
+
+    def __init__(self, names: Sequence[str], point: Point) -> None:
+        self.params = dict(zip(names, point, strict=True))
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return nothing: there is nothing to model."""
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return nothing: every axis is answered on its own."""
+        return {}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Return the point's value on that axis."""
+        return self.params[param_name]
+
+
+def distributions(space: Architectures) -> dict[str, BaseDistribution]:
     """Return one integer distribution per axis: the position in its list of values."""
     return {
         name: IntDistribution(0, len(values) - 1)
@@ -108,7 +131,7 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
     }
 
 
-def tried(study: Study, space: Space) -> set[Point]:
+def tried(study: Study, space: Architectures) -> set[Point]:
     """Return the points of all trials of a study, however they ended.
 
     One that is marked as abandoned was cut off while it was being asked for: nothing has been tried by it.

@@ -1,4 +1,4 @@
-"""What a search decides, without Ray: which architecture comes next, and which trial goes on.
+"""What a search decides, without Ray: which trial comes next, and which one goes on.
 
 The same object serves the real search and simulations: `suggest` a trial, `observe` its epochs, `fail` it. The study
 it is given is the truth; a strategy made from a study that was cut off begins with the trials that were running.
@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import deque
+from collections.abc import Mapping
 
 from nxt.budget import Budget
+from nxt.search.agenda import Agenda, Pause
 from nxt.search.halving import SuccessiveHalving
-from nxt.search.sampler import ExhaustedError, FeasibleSampler
+from nxt.search.sampler import ExhaustedError
 from nxt.search.study import StudyRecord
-from nxt.search.trial import Epoch, Outcome, Trial
-from nxt.space import Point
+from nxt.search.trial import Epoch, Outcome, Trial, trial_seed
 
 _BAND = 1.25  # trials whose MACs differ by no more than this factor are compared with each other
 
@@ -25,46 +26,49 @@ class Strategy:
 
     Args:
         study: The record; it may have trials already.
-        sampler: What proposes architectures.
-        halving: What compares them at rungs.
-        roles: Reference family by point.
+        agenda: What is trained.
+        halving: What compares trials at rungs.
         budget: Decides which trials cost alike: all inside a window, those of one band otherwise.
-        trials: How many trials to run in all, whatever their outcome.
         epochs: Length of a trial that is not stopped.
+        seed: The study's seed.
+        control: Share of the trials to be stopped that run on to the end, as a control group.
+        finished: Trials of another run, by fingerprint and seed, whose epochs are taken instead of training.
+        source: Name of that run.
     """
 
     def __init__(
         self,
         study: StudyRecord,
-        sampler: FeasibleSampler,
+        agenda: Agenda,
         halving: SuccessiveHalving,
-        roles: dict[Point, str],
         budget: Budget,
-        trials: int,
         epochs: int,
+        seed: int = 0,
+        control: float = 0.0,
+        finished: Mapping[tuple[str, int], Trial] | None = None,
+        source: str = "",
     ) -> None:
-        self.study, self.sampler, self.halving, self.roles = study, sampler, halving, roles
-        self.trials, self.epochs = trials, epochs
+        self.study, self.agenda, self.halving = study, agenda, halving
+        self.epochs, self.seed, self.control = epochs, seed, control
+        self._finished, self._source = finished or {}, source
         limit = budget.limit("macs")
         self._one_band = limit is not None and limit.is_window
-        self.exhausted = False
+        self.over = False
         for trial in study.trials.values():
             for row in trial.curve:
-                self.halving.record(trial.number, row.epoch, row.accuracy, self._band(trial))
+                self._compare(trial, row)
         running = [trial for trial in study.trials.values() if trial.outcome is Outcome.RUNNING]
         self._resumed = deque(trial for trial in running if self._goes_on(trial))
 
     def suggest(self) -> Trial | None:
-        """Return the next trial to run: first those that were cut off, then new ones. None: there are no more."""
-        if self._resumed:
-            return self._resumed.popleft()
-        if self.exhausted or len(self.study.trials) >= self.trials:
-            return None
-        try:
-            return self.study.begin(self.sampler, self.roles)
-        except ExhaustedError:
-            self.exhausted = True
-            return None
+        """Return the next trial to run: first those that were cut off, then new ones.
+
+        None: there is nothing to run now; `over` tells whether there will be anything later.
+        """
+        while True:
+            trial = self._resumed.popleft() if self._resumed else self._begin()
+            if trial is None or not self._replay(trial):
+                return trial
 
     def observe(self, number: int, epoch: Epoch) -> bool:
         """Record an epoch of a trial and tell whether it goes on."""
@@ -74,21 +78,8 @@ class Strategy:
         if trial.curve and epoch.epoch <= trial.curve[-1].epoch:
             return True  # trained again after a kill; it was decided then
         self.study.add_epoch(trial, epoch)
-        self.halving.record(number, epoch.epoch, epoch.accuracy, self._band(trial))
+        self._compare(trial, epoch)
         return self._goes_on(trial)
-
-    def _goes_on(self, trial: Trial) -> bool:
-        """Decide on a running trial after its last epoch, and record the end of one that does not go on."""
-        epoch = trial.curve[-1].epoch if trial.curve else 0
-        if epoch >= self.epochs:
-            self.study.end(trial, Outcome.DONE)
-            return False
-        if trial.role:
-            return True  # the references are the yardstick: always run to the end
-        if not self.halving.goes_on(trial.number, epoch, self._band(trial)):
-            self.study.end(trial, Outcome.STOPPED, f"at the rung of epoch {epoch}")
-            return False
-        return True
 
     def fail(self, number: int, outcome: Outcome, message: str) -> None:
         """Record that a trial ended without a verdict. A trial that has ended already stays as it is."""
@@ -96,17 +87,62 @@ class Strategy:
         if trial.outcome is Outcome.RUNNING:
             self.study.end(trial, outcome, message)
 
+    def remark(self, number: int, text: str) -> None:
+        """Record what was out of the ordinary about a trial, once."""
+        trial = self.study.trials[number]
+        if text and trial.remark != text:
+            self.study.note(trial, remark=text)
+
     @property
     def complete(self) -> bool:
         """Whether all trials that were asked for (or all that are possible) have ended."""
-        ended = [trial for trial in self.study.trials.values() if trial.outcome is not Outcome.RUNNING]
-        wanted = len(self.study.trials) if self.exhausted else max(self.trials, len(self.study.trials))
-        return len(ended) >= wanted
+        return self.over and all(trial.outcome is not Outcome.RUNNING for trial in self.study.trials.values())
+
+    def _begin(self) -> Trial | None:
+        while True:
+            wanted = self.agenda.next(self.study.trials.values())
+            if isinstance(wanted, Pause):
+                self.over = wanted is Pause.END
+                return None
+            try:
+                return self.study.begin(wanted.sampler, self.agenda.roles, wanted.repeat)
+            except ExhaustedError:
+                self.agenda.exhausted()
+
+    def _replay(self, trial: Trial) -> bool:
+        """Take the epochs of a trial from the other run, if it has them, and tell whether that ended the trial."""
+        key = (trial.spec.fingerprint, trial_seed(self.seed, trial.spec.fingerprint, trial.repeat))
+        if key not in self._finished or (trial.curve and not trial.replayed):
+            return False
+        self.study.note(trial, replayed=self._source)
+        return not all(self.observe(trial.number, row) for row in self._finished[key].curve[len(trial.curve) :])
+
+    def _goes_on(self, trial: Trial) -> bool:
+        """Decide on a running trial after its last epoch, and record the end of one that does not go on."""
+        epoch = trial.curve[-1].epoch if trial.curve else 0
+        if epoch >= self.epochs:
+            self.study.end(trial, Outcome.DONE)
+            return False
+        # The references are the yardstick, repeats measure, and the control group tells what stopping costs.
+        if trial.role or trial.repeat or trial.control:
+            return True
+        if self.halving.goes_on(trial.number, epoch, self._band(trial)):
+            return True
+        if self._in_control_group(trial):
+            self.study.note(trial, control=epoch)
+            return True
+        self.study.end(trial, Outcome.STOPPED, f"at the rung of epoch {epoch}")
+        return False
+
+    def _compare(self, trial: Trial, row: Epoch) -> None:
+        """Enter an epoch into the comparison at its rung, unless the trial runs outside the competition by then."""
+        if not trial.repeat and (not trial.control or row.epoch <= trial.control):
+            self.halving.record(trial.number, row.epoch, row.accuracy, self._band(trial))
+
+    def _in_control_group(self, trial: Trial) -> bool:
+        """Draw by seed and architecture, so that it does not matter when the question comes up."""
+        digest = hashlib.sha256(f"control:{self.seed}:{trial.spec.fingerprint}".encode()).digest()
+        return int.from_bytes(digest[:4]) < self.control * 2**32
 
     def _band(self, trial: Trial) -> int:
         return 0 if self._one_band else math.floor(math.log(trial.cost.macs, _BAND))
-
-
-def trial_seed(study_seed: int, fingerprint: str) -> int:
-    """Return the seed of a trial: a function of the study's seed and the architecture alone."""
-    return int.from_bytes(hashlib.sha256(f"{study_seed}:{fingerprint}".encode()).digest()[:4])

@@ -6,26 +6,31 @@ study from which the search goes on. optuna-dashboard opens the file while the s
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import sqlite3
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
 import sqlalchemy.exc
+from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from nxt.arch import ArchSpec
-from nxt.costs import Cost, cost
+from nxt.costs import cost
 from nxt.errors import RunError
-from nxt.search.sampler import ABANDONED, FeasibleSampler, distributions
+from nxt.search.sampler import ABANDONED, distributions
 from nxt.search.trial import Epoch, Outcome, Trial
-from nxt.space import Space
+from nxt.space import Architectures, Point
 
 _NAME = "nxt"
 _MAGIC = b"SQLite format 3\0"
 _DESCRIPTION = "arch"  # user attribute of a trial, written last: its presence says that the trial is fully described
 _STATES = {Outcome.DONE: TrialState.COMPLETE, Outcome.STOPPED: TrialState.PRUNED}
+_FAILURES = (sqlalchemy.exc.DatabaseError, optuna.exceptions.StorageInternalError, sqlite3.DatabaseError, OSError)
 
 
 class StudyRecord:
@@ -37,17 +42,17 @@ class StudyRecord:
         objective: The cost (a field of `Cost`) that is minimised while accuracy is maximised.
 
     Raises:
-        RunError: if the database is damaged or cannot be written.
+        RunError: if the database is damaged or cannot be written; so do all methods that write.
     """
 
-    def __init__(self, path: Path, space: Space, objective: str) -> None:
-        self.space, self.objective = space, objective
+    def __init__(self, path: Path, space: Architectures, objective: str) -> None:
+        self.path, self.space, self.objective = path, space, objective
         if path.exists():
             _check_file(path)
-        try:
-            storage = optuna.storages.RDBStorage(f"sqlite:///{path.resolve()}")
+            _check_integrity(path)
+        with self._writing("opened"):
             self._study = optuna.create_study(
-                storage=storage,
+                storage=optuna.storages.RDBStorage(f"sqlite:///{path.resolve()}"),
                 study_name=_NAME,
                 directions=["maximize", "minimize"],
                 load_if_exists=True,
@@ -60,51 +65,78 @@ class StudyRecord:
                     self._attribute(row.number, ABANDONED, True)
                     self._study.tell(row.number, state=TrialState.FAIL)
             self.trials = {trial.number: trial for trial in _trials(self._study, space)}
-        except (sqlalchemy.exc.DatabaseError, optuna.exceptions.StorageInternalError, KeyError, ValueError) as error:
-            raise RunError(f"{path}: the study cannot be opened ({_first_line(error)})") from None
 
-    def begin(self, sampler: FeasibleSampler, roles: dict[tuple[int, ...], str]) -> Trial:
-        """Ask the sampler for a point and record the trial that it becomes.
+    def begin(self, sampler: BaseSampler, roles: dict[Point, str], repeat: int = 0) -> Trial:
+        """Ask a sampler for a point and record the trial that it becomes.
 
         Raises:
-            ExhaustedError: if no untried architecture is left.
+            ExhaustedError: if the sampler has no untried architecture left.
         """
         self._study.sampler = sampler
-        asked = self._study.ask(distributions(self.space))
-        point = tuple(asked.params[name] for name in self.space.axis_names)
-        spec = self.space.spec(point)
-        trial = Trial(number=asked.number, point=point, spec=spec, cost=cost(spec), role=roles.get(point, ""))
-        for key, value in {
-            "name": spec.name,
-            "fingerprint": spec.fingerprint,
-            "role": trial.role,
-            **dataclasses.asdict(trial.cost),
-            "outcome": str(Outcome.RUNNING),
-            _DESCRIPTION: spec.to_dict(),
-        }.items():
-            asked.set_user_attr(key, value)
+        with self._writing():
+            asked = self._study.ask(distributions(self.space))
+            point = tuple(asked.params[name] for name in self.space.axis_names)
+            spec = self.space.spec(point)
+            trial = Trial(asked.number, point, spec, cost(spec), roles.get(point, ""), repeat)
+            facts = {"name": spec.name, "role": trial.role, "repeat": repeat}
+            for key, value in {**facts, _DESCRIPTION: spec.to_dict()}.items():
+                if value:
+                    self._attribute(trial.number, key, value)
         self.trials[trial.number] = trial
         return trial
 
-    def add_epoch(self, trial: Trial, epoch: Epoch) -> None:
-        """Record an epoch."""
-        trial.curve.append(epoch)
-        self._attribute(trial.number, "curve", [dataclasses.asdict(row) for row in trial.curve])
+    def note(self, trial: Trial, **facts: Any) -> None:
+        """Set attributes of a trial (`control`, `remark`, `replayed`) and record them."""
+        with self._writing():
+            for key, value in facts.items():
+                setattr(trial, key, value)
+                self._attribute(trial.number, key, value)
+
+    def add_epoch(self, trial: Trial, *epochs: Epoch) -> None:
+        """Record epochs."""
+        trial.curve.extend(epochs)
+        with self._writing():
+            self._attribute(trial.number, "curve", [dataclasses.asdict(row) for row in trial.curve])
 
     def end(self, trial: Trial, outcome: Outcome, message: str = "") -> None:
         """Record how a trial ended. Only a trial that is done gets objective values."""
         trial.outcome, trial.message = outcome, message
-        self._attribute(trial.number, "message", message)
-        self._attribute(trial.number, "outcome", str(outcome))
-        values = [trial.accuracy, getattr(trial.cost, self.objective)] if outcome is Outcome.DONE else None
-        self._study.tell(trial.number, values, state=_STATES.get(outcome, TrialState.FAIL))
+        with self._writing():
+            if message:
+                self._attribute(trial.number, "message", message)
+            self._attribute(trial.number, "outcome", str(outcome))
+            values = [trial.accuracy, getattr(trial.cost, self.objective)] if outcome is Outcome.DONE else None
+            self._study.tell(trial.number, values, state=_STATES.get(outcome, TrialState.FAIL))
+
+    def back_up(self) -> None:
+        """Copy the database, in a state between two commits, to `study.db.bak`."""
+        copy = backup_of(self.path)
+        unfinished = copy.with_suffix(".tmp")
+        with self._writing("copied"):
+            unfinished.unlink(missing_ok=True)
+            with (
+                contextlib.closing(sqlite3.connect(self.path)) as source,
+                contextlib.closing(sqlite3.connect(unfinished)) as target,
+            ):
+                source.backup(target)
+            unfinished.replace(copy)
 
     def _attribute(self, number: int, key: str, value: Any) -> None:
         storage, study_id = self._study._storage, self._study._study_id
         storage.set_trial_user_attr(storage.get_trial_id_from_study_id_trial_number(study_id, number), key, value)
 
+    @contextlib.contextmanager
+    def _writing(self, what: str = "written") -> Iterator[None]:
+        try:
+            yield
+        except (*_FAILURES, KeyError, ValueError) as error:
+            raise RunError(
+                f"{self.path}: the study cannot be {what} ({_first_line(error)}); what was recorded before is safe, "
+                f"go on with --resume when that is mended"
+            ) from None
 
-def read_trials(path: Path, space: Space) -> list[Trial]:
+
+def read_trials(path: Path, space: Architectures) -> list[Trial]:
     """Read the trials of a study without changing it, also while a search is writing it.
 
     Raises:
@@ -113,8 +145,13 @@ def read_trials(path: Path, space: Space) -> list[Trial]:
     _check_file(path)
     try:
         return _trials(optuna.load_study(study_name=_NAME, storage=f"sqlite:///{path.resolve()}"), space)
-    except (sqlalchemy.exc.DatabaseError, optuna.exceptions.StorageInternalError, KeyError, ValueError) as error:
-        raise RunError(f"{path}: the study cannot be read ({_first_line(error)})") from None
+    except (*_FAILURES, KeyError, ValueError) as error:
+        raise RunError(f"{path}: the study cannot be read ({_first_line(error)}){_way_back(path)}") from None
+
+
+def backup_of(path: Path) -> Path:
+    """Return where the copy of a study is kept."""
+    return path.with_name(f"{path.name}.bak")
 
 
 def _check_file(path: Path) -> None:
@@ -125,27 +162,59 @@ def _check_file(path: Path) -> None:
     except OSError:
         raise RunError(f"{path}: no such study; has the search begun?") from None
     if not whole:
-        raise RunError(f"{path}: the study is damaged (not an SQLite file); restore it from a copy")
+        raise RunError(f"{path}: the study is damaged (not an SQLite file){_way_back(path)}")
 
 
-def _trials(study: optuna.Study, space: Space) -> list[Trial]:
+def _check_integrity(path: Path) -> None:
+    """Raise RunError if SQLite finds the file damaged; nothing is written then."""
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            found = [str(row[0]) for row in connection.execute("pragma integrity_check(1)")]
+    except sqlite3.DatabaseError as error:
+        if "malformed" not in str(error) and "not a database" not in str(error):
+            raise RunError(f"{path}: the study cannot be opened ({error})") from None
+        found = [str(error)]
+    if found != ["ok"]:
+        raise RunError(f"{path}: the study is damaged ({found[0].splitlines()[-1]}){_way_back(path)}")
+
+
+def _way_back(path: Path) -> str:
+    """Say how to go on after damage: from the copy, if there is one that is whole. Nothing is changed."""
+    copy = backup_of(path)
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{copy}?mode=ro", uri=True)) as connection:
+            (state,) = connection.execute("pragma integrity_check(1)").fetchone()
+            (ended,) = connection.execute("select count(*) from trials where state <> 'RUNNING'").fetchone()
+    except sqlite3.DatabaseError:
+        return "; it was left as it is, and there is no copy of it: restore it from one of your own"
+    if state != "ok":
+        return f"; it was left as it is, and its copy {copy.name} is damaged too"
+    return (
+        f"; it was left as it is. {copy.name} is whole and has {ended} ended trial(s): keep the damaged file aside, "
+        f"copy {copy.name} to {path.name}, and go on with --resume"
+    )
+
+
+def _trials(study: optuna.Study, space: Architectures) -> list[Trial]:
     return [_trial(row, space) for row in study.get_trials(deepcopy=False) if _DESCRIPTION in row.user_attrs]
 
 
-def _trial(row: FrozenTrial, space: Space) -> Trial:
+def _trial(row: FrozenTrial, space: Architectures) -> Trial:
     attrs = row.user_attrs
-    state = Outcome(attrs["outcome"])
+    spec = ArchSpec.from_dict(attrs[_DESCRIPTION])
+    ended = row.state is not TrialState.RUNNING
     return Trial(
         number=row.number,
         point=tuple(row.params[name] for name in space.axis_names),
-        spec=ArchSpec.from_dict(attrs[_DESCRIPTION]),
-        cost=Cost(**{field.name: attrs[field.name] for field in dataclasses.fields(Cost)}),
-        role=attrs.get("role", ""),
+        spec=spec,
+        cost=cost(spec),
         curve=[Epoch(**epoch) for epoch in attrs.get("curve", [])],
-        outcome=state if row.state is not TrialState.RUNNING else Outcome.RUNNING,
-        message=attrs.get("message", ""),
+        outcome=Outcome(attrs["outcome"]) if ended else Outcome.RUNNING,
+        message=attrs.get("message", "") if ended else "",
+        **{key: attrs[key] for key in ("role", "repeat", "control", "remark", "replayed") if key in attrs},
     )
 
 
 def _first_line(error: Exception) -> str:
-    return str(error.__cause__ or error).splitlines()[0]
+    cause: BaseException = error.__cause__ or error
+    return str(getattr(cause, "orig", None) or cause).splitlines()[0]

@@ -1,7 +1,8 @@
-"""A trial of a search: one architecture, what happened to it, and what it reached."""
+"""A trial of a search: one training of one architecture, what happened to it, and what it reached."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -16,14 +17,16 @@ class Outcome(StrEnum):
     RUNNING = "running"
     DONE = "done"  # reached the last epoch
     STOPPED = "stopped"  # by the scheduler, at a rung
-    OOM = "oom"
-    DIVERGED = "diverged"
-    CRASHED = "crashed"
+    OOM = "oom"  # out of memory, with half the batch as well
+    DIVERGED = "diverged"  # the loss was no longer finite
+    CRASHED = "crashed"  # the training raised an error
+    KILLED = "killed"  # the worker process died, more often than is retried
+    TIMEOUT = "timeout"  # an epoch took many times longer than any measured so far
 
     @property
     def failed(self) -> bool:
         """Whether the trial ended without a verdict on its architecture."""
-        return self in (Outcome.OOM, Outcome.DIVERGED, Outcome.CRASHED)
+        return self not in (Outcome.RUNNING, Outcome.DONE, Outcome.STOPPED)
 
 
 @dataclass(frozen=True)
@@ -38,16 +41,24 @@ class Epoch:
 
 @dataclass
 class Trial:
-    """One architecture under evaluation. `role` names the reference family it stands for, if any."""
+    """One training of an architecture. `role` names the reference family it stands for, if any.
+
+    `repeat` is 0 for the training that a search decides by. Repeats from 1 on have seeds of their own and are trained
+    only to measure: their accuracies have not been selected for.
+    """
 
     number: int
     point: Point
     spec: ArchSpec
     cost: Cost
     role: str = ""
+    repeat: int = 0
     curve: list[Epoch] = field(default_factory=list)
     outcome: Outcome = Outcome.RUNNING
     message: str = ""
+    control: int = 0  # the rung that would have stopped it, where it runs on to tell what stopping costs
+    remark: str = ""  # what was out of the ordinary, but did not end it
+    replayed: str = ""  # the run that its epochs were taken from, instead of training
 
     @property
     def accuracy(self) -> float | None:
@@ -58,3 +69,9 @@ class Trial:
     def seconds(self) -> float:
         """Time spent training and evaluating."""
         return sum(row.seconds for row in self.curve)
+
+
+def trial_seed(study_seed: int, fingerprint: str, repeat: int = 0) -> int:
+    """Return the seed of a trial: a function of the study's seed, the architecture and the repeat alone."""
+    text = f"{study_seed}:{fingerprint}:{repeat}" if repeat else f"{study_seed}:{fingerprint}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import faulthandler
+import io
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +17,9 @@ import torch
 from nxt.arch import ArchSpec
 from nxt.config import from_mapping
 from nxt.data.dataset import Dataset
-from nxt.errors import CheckpointError, DivergedError
-from nxt.files import replacing
+from nxt.errors import CheckpointError, DivergedError, RunError
 from nxt.models.network import build
+from nxt.search.storage import Storage
 from nxt.search.trial import Outcome
 from nxt.train.checkpoint import read_tensors
 from nxt.train.devices import choose
@@ -35,7 +40,8 @@ class TrialTask:
     threads: int
     gpu_share: float  # of the device's memory that this trial may take; 0 on a CPU
     reported: int  # epochs that the study has already
-    checkpoint: str
+    storage: str  # where its checkpoint is kept, as for `Storage`
+    limit: float  # seconds after which an epoch is taken to hang
 
     @property
     def epochs(self) -> int:
@@ -48,38 +54,64 @@ class TrialRun:
 
     def __init__(self, task: TrialTask, data: Dataset) -> None:
         self.task, self.data = task, data
+        self._storage = Storage(task.storage)
         self._trainer: Trainer | None = None
         self._reports: list[dict[str, Any]] = []  # of all epochs trained
-        self._given = 0  # epochs that step has answered for
+        self._given = task.reported  # epochs that step has answered for
+        self._batch = int(task.recipe["batch"])
+        self._remark = ""
 
     def step(self) -> dict[str, Any]:
         """Train one epoch; or report one that was trained before a kill, but never reported.
 
+        An epoch that runs out of memory is tried once more with half the batch, and half the learning rate.
+
         Returns:
-            `epoch, accuracy, loss, seconds`; or `outcome` and `message` where the trial failed.
+            `epoch, accuracy, loss, seconds, remark`; or `outcome` and `message` where the trial failed.
         """
+        hung = self._storage.local(f"{self.task.number}.hung")
+        if place := _place_of(hung):
+            return _failure(Outcome.TIMEOUT, f"an epoch took more than {self.task.limit:.0f} s, {place}")
         try:
-            return self._epoch()
+            with _watched(self.task.limit, hung):
+                try:
+                    return self._epoch()
+                except Exception as error:
+                    if not _out_of_memory(error) or self._batch < self.task.recipe["batch"] or self._batch < 4:
+                        raise
+                self._halve()
+                return self._epoch()
         except DivergedError as error:
-            return {"outcome": str(Outcome.DIVERGED), "message": str(error)}
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            return {"outcome": str(Outcome.OOM), "message": str(error).splitlines()[0] if str(error) else "no memory"}
+            return _failure(Outcome.DIVERGED, str(error))
         except Exception as error:
+            if _out_of_memory(error):
+                return _failure(Outcome.OOM, f"with a batch of {self._batch}: {_first_line(error)}")
             where = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{Path(where.filename).name}:{where.lineno}"
-            return {"outcome": str(Outcome.CRASHED), "message": f"{type(error).__name__}: {error} ({place})"}
+            return _failure(Outcome.CRASHED, f"{type(error).__name__}: {_first_line(error)} ({place})")
 
     def _epoch(self) -> dict[str, Any]:
         trainer = self._trainer = self._trainer or self._start()
-        self._given = max(self._given, self.task.reported) + 1
-        if self._given <= len(self._reports):
+        if self._given < len(self._reports):
+            self._given += 1
             return self._reports[self._given - 1]
         report = trainer.run_epoch()
         values = {key: getattr(report, key) for key in ("epoch", "accuracy", "loss", "seconds")}
-        self._reports.append(values)
-        with replacing(Path(self.task.checkpoint)) as file:
-            torch.save({"state": trainer.state(), "reports": self._reports}, file)
-        return values
+        self._reports.append({**values, "remark": self._remark})
+        content = io.BytesIO()
+        torch.save({"state": trainer.state(), "reports": self._reports, "batch": self._batch}, content)
+        # The trial can do without its checkpoint: a full disk stops the driver, which knows what to say.
+        with suppress(RunError, OSError):
+            self._storage.write(f"{self.task.number}.pt", content.getvalue())
+        self._given = len(self._reports)
+        return self._reports[-1]
+
+    def _halve(self) -> None:
+        self._trainer = None
+        if self.task.device != "cpu":
+            torch.cuda.empty_cache()
+        self._remark = f"batch halved to {self._batch // 2}: out of memory with {self._batch}"
+        self._batch //= 2
 
     def _start(self) -> Trainer:
         task = self.task
@@ -87,18 +119,73 @@ class TrialRun:
         torch.set_num_threads(task.threads)
         if 0 < task.gpu_share < 1:
             torch.cuda.set_per_process_memory_fraction(task.gpu_share)
+        saved = self._saved()
         torch.manual_seed(task.seed)
         recipe = from_mapping(Recipe, task.recipe, "recipe")
+        recipe = dataclasses.replace(recipe, batch=self._batch, lr=recipe.lr * self._batch / recipe.batch)
         network = build(ArchSpec.from_dict(task.arch), len(self.data.classes))
         if recipe.zero_last_gamma:
             network.zero_last_gamma()
         trainer = Trainer(network, self.data, recipe, task.size, device, task.seed)
-        path = Path(task.checkpoint)
-        if path.exists():
-            try:
-                saved = read_tensors(path)
-                trainer.restore(saved["state"])
-                self._reports = saved["reports"]
-            except (CheckpointError, KeyError):
-                path.unlink()  # of no use to anyone: the trial starts over
+        if saved is not None:
+            trainer.restore(saved["state"])
+            self._reports = saved["reports"]
         return trainer
+
+    def _saved(self) -> dict[str, Any] | None:
+        """Return the trial's checkpoint; None if there is none, or one of no use: then the trial starts over."""
+        content = self._storage.read(f"{self.task.number}.pt")
+        if content is None:
+            return None
+        try:
+            saved = read_tensors(io.BytesIO(content), "the trial's checkpoint")
+            batch = int(saved["batch"])
+            saved["state"], saved["reports"]
+        except (CheckpointError, KeyError):
+            return None
+        if batch < self._batch:
+            self._batch, self._remark = batch, saved["reports"][-1]["remark"]
+        return saved
+
+
+@contextmanager
+def _watched(seconds: float, hung: Path) -> Iterator[None]:
+    """End this process, leaving the stacks of its threads in a file, if the block takes longer than so many seconds.
+
+    The watch is a thread in C: it also ends what never comes back to Python.
+    """
+    try:
+        opened = hung.open("w")
+    except OSError:  # a full disk: the driver will stop over that soon
+        yield
+        return
+    with opened as file:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=file)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+    hung.unlink(missing_ok=True)
+
+
+def _place_of(hung: Path) -> str:
+    """Return where the trial hung before, as far as the stacks tell; empty if it did not."""
+    try:
+        lines = hung.read_text().splitlines()
+    except OSError:
+        return ""
+    places = [line.strip() for line in lines if line.strip().startswith("File ")]
+    return f"in {places[0].removeprefix('File ')}" if places else "in no Python code" if lines else ""
+
+
+def _failure(outcome: Outcome, message: str) -> dict[str, Any]:
+    return {"outcome": str(outcome), "message": message}
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Tell whether memory ran out, on a GPU or (where torch has no class for it) on the CPU."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -11,7 +11,7 @@ import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -125,16 +125,19 @@ def read(path: Path | str) -> Checkpoint:
         raise CheckpointError(f"{path}: not a checkpoint of nxt, or damaged ({error})") from None
 
 
-def read_tensors(path: Path) -> dict[str, Any]:
+def read_tensors(source: Path | BinaryIO, name: str = "") -> dict[str, Any]:
     """Read a file of tensors and plain data, refusing anything that would run code.
+
+    `name` is what messages call it; by default its path.
 
     Raises:
         CheckpointError: if it is missing, damaged, or holds more than that.
     """
+    path = name or source
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about unusual pickles: those are refused, or are of plain data
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(source, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except (pickle.UnpicklingError, AttributeError):

@@ -23,6 +23,8 @@ from nxt.data.dataset import Dataset
 from nxt.errors import DivergedError
 from nxt.train.recipe import Recipe
 
+_CHECK = 50  # steps between two looks at the loss: each look waits for the device
+
 
 @dataclass(frozen=True)
 class EpochReport:
@@ -79,9 +81,9 @@ class Trainer:
         for images, labels in self.train_batches.train(self.recipe.batch, self.augment, generator):
             losses.append(self._step(images, labels, self.epoch * self.steps_per_epoch + len(losses)))
             seen += len(labels)
-        loss = float(torch.stack(losses).mean())
-        if not math.isfinite(loss):
-            raise DivergedError(f"the loss became {loss} in epoch {self.epoch + 1}; lower the recipe's lr")
+            if len(losses) % _CHECK == 0:
+                self._check(losses[-1])
+        loss = self._check(torch.stack(losses).mean())
         trained = time.perf_counter() - start
         if self.recipe.calibrate:
             self._calibrate(generator)
@@ -95,6 +97,13 @@ class Trainer:
             seconds=time.perf_counter() - start,
             images_per_second=seen / trained,
         )
+
+    def _check(self, loss: Tensor) -> float:
+        """Return the loss, or raise DivergedError if it is not finite: from NaN no training comes back."""
+        value = float(loss)
+        if not math.isfinite(value):
+            raise DivergedError(f"the loss became {value} in epoch {self.epoch + 1}; lower the recipe's lr")
+        return value
 
     def _step(self, images: Tensor, labels: Tensor, step: int) -> Tensor:
         for group in self.optimizer.param_groups:

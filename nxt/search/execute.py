@@ -1,0 +1,67 @@
+"""A whole search, from data to front: in its run directory, on Ray, watched by an observer."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from nxt.search.run import Search
+from nxt.search.trial import Trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """Where trials run, and for how long. Nothing of it decides what comes out of a trial."""
+
+    workers: int | None = None  # trials at a time; None: as many as fit
+    gpus_per_trial: float | None = None  # None: one where there are any
+    address: str | None = None  # of a Ray cluster; None: a Ray instance of our own on this machine
+    hours: float | None = None  # None: as long as it takes
+
+
+class Observer(Protocol):
+    """Follows a search."""
+
+    def begin(self, search: Search, workers: int) -> None:
+        """Note that trials are about to run, so many at a time; `search` has its strategy now."""
+
+    def ended(self, trial: Trial) -> None:
+        """Note that a trial has ended."""
+
+    def shown(self) -> AbstractContextManager[None]:
+        """Follow the trials for the time of a block."""
+
+
+def execute(search: Search, where: Where, observer: Observer, new: bool) -> bool:
+    """Run a search, or go on with one, and return whether all that was asked for has been done.
+
+    Raises:
+        NxtError: what `Search`, `ray_runner.place` and the study raise.
+    """
+    with search.directory(new):
+        data = search.load_data()
+        from nxt.search import ray_runner
+
+        with ray_runner.cluster(data.train.images.nbytes + data.val.images.nbytes, where.address):
+            placement = ray_runner.place(where.workers, where.gpus_per_trial)
+            if new:
+                search.write_record(data)
+            with search.opened(placement.workers, where.hours) as strategy:
+                observer.begin(search, placement.workers)
+
+                def on_change() -> None:
+                    for trial in search.tend():
+                        observer.ended(trial)
+
+                with observer.shown():
+                    ray_runner.run(
+                        strategy,
+                        search.task(placement.device, placement.cpus, placement.gpus),
+                        data,
+                        placement,
+                        on_change,
+                        lambda: search.pace.time_is_up,
+                        search.request.settings.retries,
+                    )
+    return strategy.complete

@@ -1,0 +1,102 @@
+"""How sure accuracies are: the noise of seeds and of a finite validation split, and what it leaves of a front.
+
+Accuracies lie in 0..1. Pure: numpy only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from string import ascii_lowercase
+
+import numpy as np
+from numpy.typing import NDArray
+
+_DRAWS = 2000
+CLEAR = 2.0  # a difference of this many standard errors counts as more than noise
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What blurs an accuracy measured once.
+
+    `seeds` is the standard deviation between trainings of one architecture that differ in their seed alone, pooled
+    over all architectures trained several times; None where there are none. `images` is the size of the validation
+    split, whose sampling noise is binomial: sqrt(p (1 - p) / images).
+    """
+
+    seeds: float | None
+    images: int
+
+    def error(self, accuracy: float, trainings: int) -> float:
+        """Return the standard error of a mean accuracy over so many trainings, all judged on the same images.
+
+        Between two networks judged on the same images the binomial part partly cancels, so that differences come out
+        a little less certain than they are.
+        """
+        between = (self.seeds or 0.0) ** 2 / trainings
+        return math.sqrt(between + accuracy * (1 - accuracy) / self.images)
+
+
+def pooled_deviation(groups: Iterable[Sequence[float]]) -> float | None:
+    """Return the standard deviation within groups, pooled; None if no group has two values."""
+    squares, freedom = 0.0, 0
+    for group in groups:
+        mean = sum(group) / len(group) if group else 0.0
+        squares += sum((value - mean) ** 2 for value in group)
+        freedom += max(0, len(group) - 1)
+    return math.sqrt(squares / freedom) if freedom else None
+
+
+def deviation(values: Sequence[float]) -> float | None:
+    """Return the sample standard deviation, or None of fewer than two values."""
+    return pooled_deviation([values])
+
+
+def front_probability(
+    costs: Sequence[float], accuracies: Sequence[float], errors: Sequence[float], seed: int = 0
+) -> NDArray[np.float64]:
+    """Return the probability of each point to be on the front, by parametric bootstrap.
+
+    Accuracies are drawn anew from normal distributions with the given standard errors; counted is how often nothing
+    that costs as much or less is more accurate.
+    """
+    if not len(costs):
+        return np.zeros(0)
+    cost = np.asarray(costs, dtype=np.float64)
+    order = np.argsort(cost, kind="stable")
+    last_of_cost = np.searchsorted(cost[order], cost[order], side="right") - 1
+    rng = np.random.default_rng(seed)
+    on_front = np.zeros(len(cost))
+    for _ in range(_DRAWS):
+        drawn = rng.normal(np.asarray(accuracies), np.asarray(errors))[order]
+        on_front += drawn >= np.maximum.accumulate(drawn)[last_of_cost]
+    result = np.empty(len(cost))
+    result[order] = on_front / _DRAWS
+    return result
+
+
+def ties(accuracies: Sequence[float], errors: Sequence[float]) -> list[str]:
+    """Return letters for each value: values that share one are closer to each other than the noise tells apart.
+
+    (A compact letter display, as of multiple comparisons in statistics.) A value that stands clear has no letter.
+    """
+    order = sorted(range(len(accuracies)), key=lambda i: -accuracies[i])
+    groups: list[tuple[int, int]] = []
+    for start in range(len(order)):
+        end = start
+        while end + 1 < len(order) and not clear(order[start], order[end + 1], accuracies, errors):
+            end += 1
+        if end > start and (not groups or end > groups[-1][1]):
+            groups.append((start, end))
+    letters = [""] * len(order)
+    for k, (start, end) in enumerate(groups):
+        for position in range(start, end + 1):
+            letters[order[position]] += ascii_lowercase[k % len(ascii_lowercase)]
+    return letters
+
+
+def clear(i: int, j: int, accuracies: Sequence[float], errors: Sequence[float]) -> bool:
+    """Tell whether two values differ by more than the noise of their difference explains."""
+    return abs(accuracies[i] - accuracies[j]) > CLEAR * math.hypot(errors[i], errors[j])

@@ -1,0 +1,66 @@
+"""How fast a study goes, from its own trials: for the time left, the time limit of a search, and hanging trials."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+
+from nxt.search.agenda import Agenda
+from nxt.search.trial import Outcome, Trial
+
+_PATIENCE = 10.0  # an epoch that takes this many times longer than the slowest measured has come to a halt
+_LEAST, _UNKNOWN = 60.0, 3600.0  # seconds granted to any epoch; and as long as nothing was measured
+
+
+class Pace:
+    """Predicts durations.
+
+    Args:
+        trials: The study's trials, by number; followed as they grow.
+        epochs: Of a trial that is not stopped.
+        workers: Trials at a time.
+        hours: How long the search may take from now; None: as long as it likes.
+    """
+
+    def __init__(self, trials: Mapping[int, Trial], epochs: int, workers: int, hours: float | None = None) -> None:
+        self.trials, self.epochs, self.workers = trials, epochs, workers
+        self.started = time.monotonic()
+        self._deadline = math.inf if hours is None else self.started + 3600 * hours
+
+    @property
+    def time_is_up(self) -> bool:
+        """Whether the hours are over: all trials are to stop where they are."""
+        return time.monotonic() >= self._deadline
+
+    def leaves_only(self, agenda: Agenda) -> bool:
+        """Tell whether what is left of the hours is needed for the trials that run and those that confirm."""
+        if self._deadline == math.inf:
+            return False
+        needed = self._seconds(0, agenda.left(self.trials.values())[1])
+        return time.monotonic() + (needed or 0.0) >= self._deadline
+
+    def left(self, agenda: Agenda) -> float | None:
+        """Predict the seconds until the study is complete, or its hours are over; None: nothing is measured yet."""
+        predicted = self._seconds(*agenda.left(self.trials.values()))
+        return None if predicted is None else min(predicted, max(0.0, self._deadline - time.monotonic()))
+
+    def limit(self, macs: int) -> float:
+        """Return the seconds after which one epoch of a network of that cost is taken to hang."""
+        rates = [row.seconds / trial.cost.macs for trial in self._measured() for row in trial.curve]
+        return max(_LEAST, _PATIENCE * max(rates) * macs) if rates else _UNKNOWN
+
+    def _seconds(self, stoppable: int, whole: int) -> float | None:
+        """Predict how long the running trials, and so many more of both kinds, take on all workers."""
+        measured = self._measured()
+        if not measured:
+            return None
+        epoch = sum(trial.seconds for trial in measured) / sum(len(trial.curve) for trial in measured)
+        explored = [len(t.curve) for t in measured if not t.repeat and t.outcome in (Outcome.DONE, Outcome.STOPPED)]
+        length = sum(explored) / len(explored) if explored else self.epochs
+        running = [self.epochs - len(t.curve) for t in self.trials.values() if t.outcome is Outcome.RUNNING]
+        total = sum(running) + stoppable * length + whole * self.epochs
+        return epoch * max(total / self.workers, max(running, default=0))
+
+    def _measured(self) -> list[Trial]:
+        return [trial for trial in self.trials.values() if trial.curve and not trial.replayed]
