@@ -53,6 +53,7 @@ class Progress:
         again = f" with fresh seed {trial.repeat}" if trial.repeat else ""
         notes = [trial.message, trial.remark, trial.replayed and f"taken from {trial.replayed}"]
         message = "".join(f" {note}" for note in notes if note)
+        self._told += 1
         line = (
             f"{self._ended()} trial {trial.number} {trial.outcome}{again} {reached}{message}: {trial.spec.name}{role}"
         )

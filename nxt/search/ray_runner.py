@@ -12,6 +12,7 @@ import os
 import signal
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 import ray
 from ray import tune
 from ray._private import ray_constants
+from ray._private import worker as ray_worker
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
@@ -101,6 +103,7 @@ def cluster(data_bytes: int, address: str | None = None) -> Iterator[None]:
     """
     for name in ("ray", "ray.tune", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    ray_worker._worker_logs_enabled = False  # log_to_driver leaves Ray's own messages on stdout, where results go
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address is not None:
         try:
@@ -132,7 +135,7 @@ def run(
     placement: Placement,
     on_change: Callable[[], None],
     is_over: Callable[[], bool] = lambda: False,
-    retries: int = 1,
+    retries: int = 2,
 ) -> None:
     """Run trials until the strategy has no more, or until SIGINT or SIGTERM.
 
@@ -145,12 +148,12 @@ def run(
         placement: As `place` gives it.
         on_change: Called whenever a trial changed.
         is_over: Asked time and again: whether all trials are to stop where they are.
-        retries: How often a trial is started again when its worker process died.
+        retries: How often in a row, without an epoch in between, a trial is started again when its worker died.
 
     Raises:
         NxtError: what the strategy raised, such as RunError when the study cannot be written any more.
     """
-    driver = _Driver(strategy, task, on_change, is_over)
+    driver = _Driver(strategy, task, on_change, is_over, retries)
     resources = {"cpu": placement.cpus, "gpu": placement.gpus}
     trainable = tune.with_resources(tune.with_parameters(_Trainable, data=data), resources)
     previous = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
@@ -168,7 +171,7 @@ def run(
                 run_config=tune.RunConfig(
                     storage_path=scratch,
                     verbose=0,
-                    failure_config=tune.FailureConfig(max_failures=retries),
+                    failure_config=tune.FailureConfig(max_failures=0),  # the strategy has them run again,
                     stop=_Stopper(driver),
                 ),
             ).fit()
@@ -187,10 +190,14 @@ class _Driver:
         task: Callable[[Trial], TrialTask],
         on_change: Callable[[], None],
         is_over: Callable[[], bool],
+        retries: int,
     ) -> None:
         self._strategy, self._task, self._on_change, self._is_over = strategy, task, on_change, is_over
+        self._retries = retries
+        self._tasks: dict[int, TrialTask] = {}
         self._heard: dict[int, float] = {}  # when each running trial last gave a sign of life
-        self._limits: dict[int, float] = {}
+        self._deaths: Counter[int] = Counter()  # of each trial's workers since then
+        self._waiting: dict[int, float] = {}  # trials to be started again, and when
         self.error: NxtError | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -199,13 +206,14 @@ class _Driver:
     def suggest(self) -> dict[str, Any] | str | None:
         """Return the next trial's configuration; None: there may be one later."""
         with self._guarded():
+            self._start_again()
             trial = self._strategy.suggest()
-            self._on_change()
             if trial is not None:
-                task = self._task(trial)
-                self._heard[trial.number], self._limits[trial.number] = time.monotonic(), task.limit
+                self._on_change()
+                task = self._tasks[trial.number] = self._task(trial)
+                self._heard[trial.number] = time.monotonic()
                 return {"task": dataclasses.asdict(task)}
-            if not self._strategy.over:
+            if not self._strategy.complete:
                 return None
         return str(Searcher.FINISHED)
 
@@ -214,6 +222,7 @@ class _Driver:
         with self._guarded():
             number, strategy = result["number"], self._strategy
             self._heard[number] = time.monotonic()
+            del self._deaths[number]
             if "outcome" in result:
                 strategy.fail(number, Outcome(result["outcome"]), result["message"])
                 goes_on = False
@@ -226,16 +235,27 @@ class _Driver:
         return False
 
     def died(self, number: int, error: Exception | None) -> None:
-        """Record a trial whose worker process died more often than is retried."""
-        silent, limit = time.monotonic() - self._heard[number], self._limits[number]
+        """Have a trial whose worker process died run again, or record that this does not help."""
+        self._deaths[number] += 1
+        if self._deaths[number] <= self._retries:
+            # Not at once: Ray may need a moment to see that a whole machine is gone.
+            self._waiting[number] = time.monotonic() + 2 ** (self._deaths[number] - 1)
+            return
+        silent, times = time.monotonic() - self._heard[number], self._deaths[number]
         with self._guarded():
-            if isinstance(error, ray.exceptions.OutOfMemoryError):
+            if "low on memory" in str(error) or isinstance(error, ray.exceptions.OutOfMemoryError):
                 self._strategy.fail(number, Outcome.OOM, "the machine ran out of memory")
-            elif silent > limit:
+            elif silent > self._tasks[number].limit:
                 self._strategy.fail(number, Outcome.TIMEOUT, f"no sign of life for {silent:.0f} s")
             else:
-                self._strategy.fail(number, Outcome.KILLED, "the worker process died again and again")
+                self._strategy.fail(number, Outcome.KILLED, f"the worker process died {times} times in a row")
             self._on_change()
+
+    def _start_again(self) -> None:
+        for number, due in list(self._waiting.items()):
+            if time.monotonic() >= due:
+                del self._waiting[number]
+                self._strategy.again(number)
 
     def over(self) -> bool:
         """Tell whether everything is to stop."""

@@ -54,6 +54,7 @@ class Strategy:
         limit = budget.limit("macs")
         self._one_band = limit is not None and limit.is_window
         self.over = False
+        self._paused = False  # the agenda has nothing, and is not asked again before another trial has ended
         for trial in study.trials.values():
             for row in trial.curve:
                 self._compare(trial, row)
@@ -85,7 +86,7 @@ class Strategy:
         """Record that a trial ended without a verdict. A trial that has ended already stays as it is."""
         trial = self.study.trials[number]
         if trial.outcome is Outcome.RUNNING:
-            self.study.end(trial, outcome, message)
+            self._end(trial, outcome, message)
 
     def remark(self, number: int, text: str) -> None:
         """Record what was out of the ordinary about a trial, once."""
@@ -98,16 +99,22 @@ class Strategy:
         """Whether all trials that were asked for (or all that are possible) have ended."""
         return self.over and all(trial.outcome is not Outcome.RUNNING for trial in self.study.trials.values())
 
+    def again(self, number: int) -> None:
+        """Have a running trial suggested once more, because its worker is gone."""
+        self._resumed.append(self.study.trials[number])
+
     def _begin(self) -> Trial | None:
-        while True:
+        while not self._paused:
             wanted = self.agenda.next(self.study.trials.values())
             if isinstance(wanted, Pause):
                 self.over = wanted is Pause.END
-                return None
+                self._paused = True
+                break
             try:
                 return self.study.begin(wanted.sampler, self.agenda.roles, wanted.repeat)
             except ExhaustedError:
                 self.agenda.exhausted()
+        return None
 
     def _replay(self, trial: Trial) -> bool:
         """Take the epochs of a trial from the other run, if it has them, and tell whether that ended the trial."""
@@ -121,7 +128,7 @@ class Strategy:
         """Decide on a running trial after its last epoch, and record the end of one that does not go on."""
         epoch = trial.curve[-1].epoch if trial.curve else 0
         if epoch >= self.epochs:
-            self.study.end(trial, Outcome.DONE)
+            self._end(trial, Outcome.DONE)
             return False
         # The references are the yardstick, repeats measure, and the control group tells what stopping costs.
         if trial.role or trial.repeat or trial.control:
@@ -131,8 +138,12 @@ class Strategy:
         if self._in_control_group(trial):
             self.study.note(trial, control=epoch)
             return True
-        self.study.end(trial, Outcome.STOPPED, f"at the rung of epoch {epoch}")
+        self._end(trial, Outcome.STOPPED, f"at the rung of epoch {epoch}")
         return False
+
+    def _end(self, trial: Trial, outcome: Outcome, message: str = "") -> None:
+        self.study.end(trial, outcome, message)
+        self._paused = False
 
     def _compare(self, trial: Trial, row: Epoch) -> None:
         """Enter an epoch into the comparison at its rung, unless the trial runs outside the competition by then."""

@@ -1,0 +1,109 @@
+"""Searches whose driver or workers are killed with SIGKILL at random moments, and gone on with each time.
+
+In the end there are exactly the trials that were asked for, none lost, none twice, no process left behind; and every
+training gave the same figures, epoch by epoch, as in a search that nothing disturbed.
+"""
+
+import random
+import signal
+import time
+from collections import Counter
+from os import kill
+
+import pytest
+from jobs import Job, facts
+
+from nxt.errors import NxtError
+from nxt.search.results import load_run
+from nxt.search.trial import Outcome
+
+TRIALS, CONFIRM, SEEDS, EPOCHS = 16, 1, 2, 5
+LONGEST = 14.0  # seconds from the start of a search to a kill, at most: some fall into the start of Ray
+
+
+def search(out, seed):
+    settings = {
+        "proxy.epochs": EPOCHS, "proxy.share": 0.5, "search.grace": 0.4, "search.eta": 2, "search.control": 0.3,
+        "search.retries": 50, "search.confirm_seeds": SEEDS,
+    }  # fmt: skip
+    given = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    return ["smoke", "--flops", "5M:9M", "--trials", TRIALS, "--confirm", CONFIRM, "--seed", seed, "--workers", 2,
+            "--out", out, *given]  # fmt: skip
+
+
+def killed_again_and_again(out, kills, seed):
+    """Run a search to its end through so many kills; return what was killed, and the run after each kill."""
+    rng, done, seen = random.Random(seed), Counter(), []
+    while True:
+        command = ["--resume", out, "--workers", 2] if (out / "run.yaml").exists() else search(out, seed)
+        with Job(out, *command) as job:
+            while sum(done.values()) < kills and job.process.poll() is None:
+                moment = time.monotonic() + rng.uniform(0, LONGEST)
+                while time.monotonic() < moment and job.process.poll() is None:
+                    time.sleep(0.02)
+                workers = job.workers()
+                if workers and rng.random() < 0.5:
+                    kill(rng.choice(workers), signal.SIGKILL)
+                    done["worker"] += 1
+                elif job.process.poll() is None:
+                    kill(job.process.pid, signal.SIGKILL)  # the driver alone: the others have to see for themselves
+                    done["driver"] += 1
+                    assert job.ended()[0] == -signal.SIGKILL
+                    assert not job.left(40)
+                    break
+            else:
+                code, _ = job.ended(400)
+                assert code == 0, job.text()
+                return done, [*seen, facts(load_run(out))]
+        try:
+            seen.append(facts(load_run(out)))
+        except NxtError:
+            assert not seen  # killed before it had begun
+
+
+def check(out, seen):
+    run = load_run(out)
+    explored, again = [t for t in run.trials if not t.repeat], [t for t in run.trials if t.repeat]
+    assert len(explored) == TRIALS == len({t.spec.fingerprint for t in explored})
+    assert len({(t.spec.fingerprint, t.repeat) for t in again}) == len(again) >= SEEDS
+    assert run.count(Outcome.DONE) + run.count(Outcome.STOPPED) == len(run.trials)
+    assert all([r.epoch for r in t.curve] == list(range(1, len(t.curve) + 1)) for t in run.trials)
+    assert all(len(t.curve) == EPOCHS for t in run.trials if t.outcome is Outcome.DONE)
+    final = facts(run)
+    for earlier in seen:
+        for number, fact in earlier.items():
+            assert fact[:3] == final[number][:3] and fact[-1] == final[number][-1][: len(fact[-1])]
+            assert fact[3] is Outcome.RUNNING or fact == final[number]
+    return run
+
+
+def undisturbed(out, run):
+    """Return the curves of the same trainings in one go: by network and repeat."""
+    archs = [part for t in run.trials for part in ("--arch", run.path / "archs" / f"{t.spec.fingerprint}.yaml")]
+    (run.path / "archs").mkdir()
+    for t in run.trials:
+        (run.path / "archs" / f"{t.spec.fingerprint}.yaml").write_text(t.spec.to_yaml())
+    settings = ["--set", f"proxy.epochs={EPOCHS}", "--set", "proxy.share=0.5"]
+    with Job(
+        out, *archs, "--repeats", SEEDS, "--seed", run.record["seed"], "--workers", 2, "--out", out, *settings
+    ) as job:
+        assert job.ended(600)[0] == 0, job.text()
+    return {(t.spec.fingerprint, t.repeat): [r.accuracy for r in t.curve] for t in load_run(out).trials}
+
+
+def test_a_search_killed_three_times_ends_as_if_nothing_had_happened(tmp_path):
+    killed, seen = killed_again_and_again(tmp_path / "run", 3, seed=2)
+    assert sum(killed.values()) == 3
+    check(tmp_path / "run", seen)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seed", [1])
+def test_a_search_killed_twenty_times_ends_as_if_nothing_had_happened(tmp_path, seed):
+    killed, seen = killed_again_and_again(tmp_path / "run", 20, seed)
+    run = check(tmp_path / "run", seen)
+    assert sum(killed.values()) == 20 and min(killed.values()) >= 5
+    alone = undisturbed(tmp_path / "list", run)
+    again = {(t.spec.fingerprint, t.repeat): [r.accuracy for r in t.curve] for t in run.trials if t.repeat}
+    assert again and all(alone[key] == curve for key, curve in again.items())
