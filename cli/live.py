@@ -87,7 +87,9 @@ class Progress:
         trials = self._search.strategy.study.trials.values()
         left = sum(self._search.strategy.agenda.left(trials))
         unlimited = self._search.request.trials == UNLIMITED
-        return f"[{self._told}]" if unlimited else f"[{self._told}/{len(trials) + left}]"
+        count = f"{self._told}" if unlimited else f"{self._told}/{len(trials) + left}"
+        seconds = self._search.pace.left(self._search.strategy.agenda)
+        return f"[{count}]" if not seconds else f"[{count}, about {format_seconds(seconds)} left]"
 
     def _panel(self) -> RenderableType:
         from rich.console import Group
@@ -99,7 +101,7 @@ class Progress:
         counts = {state: sum(t.outcome == state for t in trials) for state in ("done", "running", "stopped")}
         counts["failed"] = sum(t.outcome.failed for t in trials)
         head = ", ".join(f"{number} {state}" for state, number in counts.items())
-        lines = [f"{self._ended()} {head}; {format_seconds(time.monotonic() - self._started)} gone{self._eta()}"]
+        lines = [f"{self._ended()} {head}; {format_seconds(time.monotonic() - self._started)} gone"]
         entries = ranked(trials)
         best, reference = best_of(entries), best_of([entry for entry in entries if entry.role])
         if best:
@@ -112,10 +114,6 @@ class Progress:
                 epochs = f"epoch {len(trial.curve)}/{self._search.request.proxy.epochs}{reached}"
                 lines.append(f"running    {trial.spec.name}  {epochs}")
         return Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in lines))
-
-    def _eta(self) -> str:
-        left = self._search.pace.left(self._search.strategy.agenda)
-        return "" if left is None else f", about {format_seconds(left)} left"
 
 
 def _summary(entry: Entry) -> str:

@@ -86,7 +86,7 @@ def search(
         request, out = _continued(resume, trials, confirm), resume
     else:
         request = _fresh(
-            space, archs, costs, like, data or "digits", (trials, hours, repeats, confirm), seed or 0, storage, settings
+            space, archs, costs, like, data, (trials, hours, repeats, confirm), seed or 0, storage, settings
         )
         out = out or _default_out(request)
     from nxt.search.results import load_run
@@ -118,7 +118,7 @@ def _fresh(
     archs: list[str] | None,
     costs: dict[str, str | None],
     like: str | None,
-    data: str,
+    data: str | None,
     counts: tuple[int | None, float | None, int | None, int | None],
     seed: int,
     storage: str | None,
@@ -130,7 +130,8 @@ def _fresh(
 
     trials, hours, repeats, confirm = counts
     if archs:
-        for name, value in {"SPACE": space, "--like": like, "--trials": trials, "--confirm": confirm, **costs}.items():
+        given = {"SPACE": space, "--like": like, "--trials": trials, "--confirm": confirm}
+        for name, value in (given | {f"--{key}": text for key, text in costs.items()}).items():
             if value is not None:
                 raise typer.BadParameter(f"{name} cannot be given with --arch: nothing is searched")
     elif repeats is not None:
@@ -140,7 +141,7 @@ def _fresh(
     return make_request(
         load_list(archs) if archs else load_space(space or DEFAULT),
         options.budget_of(costs, like),
-        data,
+        "digits" if data is None else data,
         trials if trials is not None else TRIALS if hours is None else UNLIMITED,
         seed,
         [*(settings or []), *([] if confirm is None else [f"search.confirm={confirm}"])],

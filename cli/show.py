@@ -25,6 +25,7 @@ def show(
 
 def print_run(run: Run, as_json: bool) -> None:
     """Print a search's state and front to stdout."""
+    from nxt.search.request import UNLIMITED
     from nxt.search.trial import Outcome
 
     counts = {str(outcome): run.count(outcome) for outcome in Outcome}
@@ -34,7 +35,7 @@ def print_run(run: Run, as_json: bool) -> None:
             {
                 "run": str(run.path),
                 "budget": run.record["budget_rule"],
-                "asked": run.record["trials"],
+                "asked": None if run.record["trials"] == UNLIMITED else run.record["trials"],
                 "explored": sum(not trial.repeat for trial in run.trials),
                 "trials": counts,
                 "best": run.row(best) | {"yaml": "best.yaml"} if best else None,
@@ -60,15 +61,15 @@ def print_run(run: Run, as_json: bool) -> None:
 
 
 def _asked(run: Run) -> str:
+    from nxt.search.request import UNLIMITED
+
     explored = sum(not trial.repeat for trial in run.trials)
     again = len(run.trials) - explored
     if not explored and again:
         return f"{run.record['trials']} trainings asked"
-    asked = (
-        f"{run.record['trials']} trials asked, {explored} begun"
-        if explored < run.record["trials"]
-        else f"{explored} trials"
-    )
+    wanted = run.record["trials"]
+    open_ended = wanted == UNLIMITED or explored >= wanted
+    asked = f"{explored} trials" if open_ended else f"{wanted} trials asked, {explored} begun"
     return asked + (f" and {again} more to confirm" if again else "")
 
 

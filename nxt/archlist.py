@@ -10,6 +10,7 @@ from typing import Any
 from nxt.arch import ArchSpec
 from nxt.config import require
 from nxt.errors import ArchError
+from nxt.files import is_folder
 from nxt.names import resolve
 from nxt.space import Point
 
@@ -68,7 +69,7 @@ def load_list(sources: Iterable[str]) -> ArchList:
     """
     found: dict[str, ArchSpec] = {}
     for source in sources:
-        for spec in _front(Path(source)) if Path(source).is_dir() else [resolve(source)]:
+        for spec in _front(Path(source)) if is_folder(Path(source)) else [resolve(source)]:
             found.setdefault(spec.fingerprint, spec)
     if not found:
         raise ArchError("the list of architectures is empty")

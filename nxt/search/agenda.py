@@ -46,7 +46,7 @@ class Agenda(Protocol):
         """Note that the sampler has nothing left."""
 
     def left(self, trials: Collection[Trial]) -> tuple[int, int]:
-        """Return how many trials are yet to begin: those that may be stopped early, and those that run to the end."""
+        """Return how many trials are yet to begin: those that a lack of time may spare, and those that it may not."""
 
 
 @dataclass
@@ -146,5 +146,5 @@ class ListAgenda:
         """Do nothing: a list has no sampler."""
 
     def left(self, trials: Collection[Trial]) -> tuple[int, int]:
-        """Return how many trials are yet to begin; none of them is ever stopped early."""
-        return 0, len(self.space.axis_values[0]) * self.repeats - len(trials)
+        """Return how many trials are yet to begin; hours may end the list before its end."""
+        return len(self.space.axis_values[0]) * self.repeats - len(trials), 0

@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from string import ascii_lowercase
+from string import ascii_letters
 
 import numpy as np
 from numpy.typing import NDArray
 
 _DRAWS = 2000
+_LETTERS = ascii_letters + "".join(chr(code) for code in range(0x100, 0x180))  # the Latin ones first
 CLEAR = 2.0  # a difference of this many standard errors counts as more than noise
 
 
@@ -59,26 +60,28 @@ def front_probability(
 ) -> NDArray[np.float64]:
     """Return the probability of each point to be on the front, by parametric bootstrap.
 
-    Accuracies are drawn anew from normal distributions with the given standard errors; counted is how often nothing
-    that costs as much or less is more accurate.
+    Accuracies are drawn anew from normal distributions with the given standard errors; counted is how often no
+    other point dominates it.
     """
     if not len(costs):
         return np.zeros(0)
     cost = np.asarray(costs, dtype=np.float64)
     order = np.argsort(cost, kind="stable")
-    last_of_cost = np.searchsorted(cost[order], cost[order], side="right") - 1
+    first = np.searchsorted(cost[order], cost[order])  # where the points that cost as much begin,
+    behind = np.searchsorted(cost[order], cost[order], side="right")  # and where the costlier ones do
     rng = np.random.default_rng(seed)
     on_front = np.zeros(len(cost))
     for _ in range(_DRAWS):
         drawn = rng.normal(np.asarray(accuracies), np.asarray(errors))[order]
-        on_front += drawn >= np.maximum.accumulate(drawn)[last_of_cost]
+        best = np.maximum.accumulate(np.append(-np.inf, drawn))  # of the points before
+        on_front += (drawn >= best[behind]) & (drawn > best[first])
     result = np.empty(len(cost))
     result[order] = on_front / _DRAWS
     return result
 
 
 def ties(accuracies: Sequence[float], errors: Sequence[float]) -> list[str]:
-    """Return letters for each value: values that share one are closer to each other than the noise tells apart.
+    """Return letters for each value: the noise does not tell a value from the highest one that has its letter.
 
     (A compact letter display, as of multiple comparisons in statistics.) A value that stands clear has no letter.
     """
@@ -93,7 +96,7 @@ def ties(accuracies: Sequence[float], errors: Sequence[float]) -> list[str]:
     letters = [""] * len(order)
     for k, (start, end) in enumerate(groups):
         for position in range(start, end + 1):
-            letters[order[position]] += ascii_lowercase[k % len(ascii_lowercase)]
+            letters[order[position]] += _LETTERS[k % len(_LETTERS)]
     return letters
 
 

@@ -27,6 +27,8 @@ class Pace:
         self.trials, self.epochs, self.workers = trials, epochs, workers
         self.started = time.monotonic()
         self._deadline = math.inf if hours is None else self.started + 3600 * hours
+        self._before = self._trained()
+        self._first: tuple[float, float] | None = None  # when the first epochs of this session were seen; trained then
 
     @property
     def time_is_up(self) -> bool:
@@ -50,7 +52,7 @@ class Pace:
         rates = [row.seconds / trial.cost.macs for trial in self._measured() for row in trial.curve]
         return max(_LEAST, _PATIENCE * max(rates) * macs) if rates else _UNKNOWN
 
-    def _seconds(self, stoppable: int, whole: int) -> float | None:
+    def _seconds(self, spared: int, whole: int) -> float | None:
         """Predict how long the running trials, and so many more of both kinds, take on all workers."""
         measured = self._measured()
         if not measured:
@@ -59,8 +61,20 @@ class Pace:
         explored = [len(t.curve) for t in measured if not t.repeat and t.outcome in (Outcome.DONE, Outcome.STOPPED)]
         length = sum(explored) / len(explored) if explored else self.epochs
         running = [self.epochs - len(t.curve) for t in self.trials.values() if t.outcome is Outcome.RUNNING]
-        total = sum(running) + stoppable * length + whole * self.epochs
-        return epoch * max(total / self.workers, max(running, default=0))
+        total = sum(running) + spared * length + whole * self.epochs
+        return self._slowdown() * epoch * max(total / self.workers, max(running, default=0))
+
+    def _slowdown(self) -> float:
+        """Return how much longer the workers take than they train: between trials they wait, start and load."""
+        now, trained = time.monotonic(), self._trained()
+        if self._first is None:
+            self._first = (now, trained) if trained > self._before else None
+            return 1.0
+        since, already = self._first
+        return max(1.0, (now - since) * self.workers / (trained - already)) if trained > already else 1.0
+
+    def _trained(self) -> float:
+        return sum(trial.seconds for trial in self._measured())
 
     def _measured(self) -> list[Trial]:
         return [trial for trial in self.trials.values() if trial.curve and not trial.replayed]

@@ -67,9 +67,9 @@ class SearchRequest:
     storage: str = ""  # where trials keep their checkpoints, if not in the run directory
 
     def __post_init__(self) -> None:
+        require(1 <= self.repeats <= 1000, "--repeats", f"{self.repeats} is not between 1 and 1000")
         require(1 <= self.trials <= UNLIMITED, "--trials", f"{self.trials} is not between 1 and {UNLIMITED}")
         require(0 <= self.seed < 2**31, "--seed", f"{self.seed} is not between 0 and 2147483647")
-        require(1 <= self.repeats <= 1000, "--repeats", f"{self.repeats} is not between 1 and 1000")
 
     def record(self) -> dict[str, Any]:
         """Return the request as plain data, for run.yaml."""

@@ -6,8 +6,10 @@ best.yaml
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any
 from nxt.archlist import ArchList
 from nxt.config import dump_yaml, read_yaml, require, to_mapping
 from nxt.data.dataset import Dataset, Source, load_train, open_source
-from nxt.errors import RunError
+from nxt.errors import NxtError, RunError
 from nxt.feasible import FeasibleSet
 from nxt.files import new_run_directory, write_text
 from nxt.references import references
@@ -93,6 +95,9 @@ class Search:
         Raises:
             RunError: if the run to replay was made under other conditions.
         """
+        if self.request.storage:  # a place that other searches may use too
+            own = f"{self.request.storage.rstrip('/')}/{self.out.name}-{uuid.uuid4().hex[:8]}"
+            self.request = dataclasses.replace(self.request, storage=own)
         record = {**self.request.record(), "train_images": len(data.train), "val_images": len(data.val)}
         if self.replay is not None and (key := same_conditions(record, self.replay.record)):
             raise RunError(f"--replay {self.replay.path}: its {key} differs, so its accuracies do not compare")
@@ -134,12 +139,14 @@ class Search:
             self.tend()  # to what ended when nobody was there to see
             try:
                 yield self.strategy
-            finally:
-                self.tend()
-                self._refresh()
-                if self.strategy.complete:
-                    with suppress(OSError):
-                        (self.out / "trials").rmdir()  # unless checkpoints of the front are kept in it
+            except NxtError:
+                with suppress(NxtError):  # a full disk, say: the first error is the one to tell
+                    self._close()
+                raise
+            except BaseException:
+                self._close()
+                raise
+            self._close()
 
     def task(self, device: str, threads: int, gpu_share: float = 0.0) -> Callable[[Trial], TrialTask]:
         """Return the function that turns a trial into work for a worker."""
@@ -196,6 +203,13 @@ class Search:
         with suppress(OSError):
             storage.remove(f"{number}.pt")
             storage.local(f"{number}.hung").unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        self.tend()
+        self._refresh()
+        if self.strategy.complete:
+            with suppress(OSError):
+                (self.out / "trials").rmdir()  # unless checkpoints of the front are kept in it
 
     def _refresh(self) -> None:
         """Copy the study, and bring the result files up to date."""

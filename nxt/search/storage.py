@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from nxt.errors import ConfigError
+from nxt.errors import ConfigError, RunError
 from nxt.files import replacing
 
 
@@ -68,9 +68,9 @@ class Storage:
             else:
                 filesystem, root = self._remote
                 filesystem.create_dir(root, recursive=True)
-                self.write(".probe", b"nxt")
-                self.remove(".probe")
-        except (OSError, ValueError, NotImplementedError) as error:  # pyarrow's errors are of these kinds
+            self.write(".probe", b"nxt")
+            self.remove(".probe")
+        except (OSError, ValueError, NotImplementedError, RunError) as error:  # pyarrow's errors are of these kinds
             raise ConfigError(f"{self.place}: checkpoints cannot be stored there ({_first_line(error)})") from None
 
     def local(self, name: str) -> Path:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import sqlalchemy
 import sqlalchemy.exc
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
@@ -22,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nxt.arch import ArchSpec
 from nxt.costs import cost
 from nxt.errors import RunError
+from nxt.files import is_file
 from nxt.search.sampler import ABANDONED, distributions
 from nxt.search.trial import Epoch, Outcome, Trial
 from nxt.space import Architectures, Point
@@ -30,7 +32,12 @@ _NAME = "nxt"
 _MAGIC = b"SQLite format 3\0"
 _DESCRIPTION = "arch"  # user attribute of a trial, written last: its presence says that the trial is fully described
 _STATES = {Outcome.DONE: TrialState.COMPLETE, Outcome.STOPPED: TrialState.PRUNED}
-_FAILURES = (sqlalchemy.exc.DatabaseError, optuna.exceptions.StorageInternalError, sqlite3.DatabaseError, OSError)
+# What SQLAlchemy, Optuna and our own reading raise on a database that cannot be read or written, or whose rows make
+# no sense.
+_FAILURES = (
+    sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, sqlite3.Error, OSError,
+    LookupError, TypeError, ValueError, AttributeError, RuntimeError,
+)  # fmt: skip
 
 
 class StudyRecord:
@@ -52,7 +59,7 @@ class StudyRecord:
             _check_integrity(path)
         with self._writing("opened"):
             self._study = optuna.create_study(
-                storage=optuna.storages.RDBStorage(f"sqlite:///{path.resolve()}"),
+                storage=optuna.storages.RDBStorage(_url(path)),
                 study_name=_NAME,
                 directions=["maximize", "minimize"],
                 load_if_exists=True,
@@ -113,13 +120,16 @@ class StudyRecord:
         copy = backup_of(self.path)
         unfinished = copy.with_suffix(".tmp")
         with self._writing("copied"):
-            unfinished.unlink(missing_ok=True)
-            with (
-                contextlib.closing(sqlite3.connect(self.path)) as source,
-                contextlib.closing(sqlite3.connect(unfinished)) as target,
-            ):
-                source.backup(target)
-            unfinished.replace(copy)
+            try:
+                unfinished.unlink(missing_ok=True)
+                with (
+                    contextlib.closing(sqlite3.connect(self.path)) as source,
+                    contextlib.closing(sqlite3.connect(unfinished)) as target,
+                ):
+                    source.backup(target)
+                unfinished.replace(copy)
+            finally:
+                unfinished.unlink(missing_ok=True)
 
     def _attribute(self, number: int, key: str, value: Any) -> None:
         storage, study_id = self._study._storage, self._study._study_id
@@ -129,11 +139,11 @@ class StudyRecord:
     def _writing(self, what: str = "written") -> Iterator[None]:
         try:
             yield
-        except (*_FAILURES, KeyError, ValueError) as error:
-            raise RunError(
-                f"{self.path}: the study cannot be {what} ({_first_line(error)}); what was recorded before is safe, "
-                f"go on with --resume when that is mended"
-            ) from None
+        except _FAILURES as error:
+            after = "; what was recorded before is safe, go on with --resume when that is mended"
+            if what == "opened" and not _operational(error):
+                after = _way_back(self.path)
+            raise RunError(f"{self.path}: the study cannot be {what} ({_first_line(error)}){after}") from None
 
 
 def read_trials(path: Path, space: Architectures) -> list[Trial]:
@@ -144,8 +154,8 @@ def read_trials(path: Path, space: Architectures) -> list[Trial]:
     """
     _check_file(path)
     try:
-        return _trials(optuna.load_study(study_name=_NAME, storage=f"sqlite:///{path.resolve()}"), space)
-    except (*_FAILURES, KeyError, ValueError) as error:
+        return _trials(optuna.load_study(study_name=_NAME, storage=_url(path)), space)
+    except _FAILURES as error:
         raise RunError(f"{path}: the study cannot be read ({_first_line(error)}){_way_back(path)}") from None
 
 
@@ -170,9 +180,9 @@ def _check_integrity(path: Path) -> None:
     try:
         with contextlib.closing(sqlite3.connect(path)) as connection:
             found = [str(row[0]) for row in connection.execute("pragma integrity_check(1)")]
-    except sqlite3.DatabaseError as error:
-        if "malformed" not in str(error) and "not a database" not in str(error):
-            raise RunError(f"{path}: the study cannot be opened ({error})") from None
+    except sqlite3.OperationalError as error:  # locked, read-only: not damage
+        raise RunError(f"{path}: the study cannot be opened ({error})") from None
+    except (sqlite3.DatabaseError, ValueError) as error:
         found = [str(error)]
     if found != ["ok"]:
         raise RunError(f"{path}: the study is damaged ({found[0].splitlines()[-1]}){_way_back(path)}")
@@ -181,18 +191,25 @@ def _check_integrity(path: Path) -> None:
 def _way_back(path: Path) -> str:
     """Say how to go on after damage: from the copy, if there is one that is whole. Nothing is changed."""
     copy = backup_of(path)
-    try:
-        with contextlib.closing(sqlite3.connect(f"file:{copy}?mode=ro", uri=True)) as connection:
-            (state,) = connection.execute("pragma integrity_check(1)").fetchone()
-            (ended,) = connection.execute("select count(*) from trials where state <> 'RUNNING'").fetchone()
-    except sqlite3.DatabaseError:
+    if not is_file(copy):
         return "; it was left as it is, and there is no copy of it: restore it from one of your own"
+    try:
+        with contextlib.closing(sqlite3.connect(f"{copy.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            (state,) = connection.execute("pragma integrity_check(1)").fetchone()
+            (ended,) = connection.execute("select count(*) from trial_user_attributes where key = 'outcome'").fetchone()
+    except (sqlite3.Error, ValueError) as error:
+        state = str(error)
     if state != "ok":
         return f"; it was left as it is, and its copy {copy.name} is damaged too"
     return (
         f"; it was left as it is. {copy.name} is whole and has {ended} ended trial(s): keep the damaged file aside, "
         f"copy {copy.name} to {path.name}, and go on with --resume"
     )
+
+
+def _url(path: Path) -> str:
+    """Return the database's address, whatever characters its path has."""
+    return sqlalchemy.URL.create("sqlite", database=str(path.resolve())).render_as_string()
 
 
 def _trials(study: optuna.Study, space: Architectures) -> list[Trial]:
@@ -215,6 +232,13 @@ def _trial(row: FrozenTrial, space: Architectures) -> Trial:
     )
 
 
+def _operational(error: BaseException | None) -> bool:
+    """Tell whether an error, or what caused it, is of the disk or a lock and not of the content."""
+    operational = (sqlalchemy.exc.OperationalError, sqlite3.OperationalError, OSError)
+    return error is not None and (isinstance(error, operational) or _operational(error.__cause__))
+
+
 def _first_line(error: Exception) -> str:
     cause: BaseException = error.__cause__ or error
-    return str(getattr(cause, "orig", None) or cause).splitlines()[0]
+    text = str(getattr(cause, "orig", None) or cause)
+    return text.splitlines()[0] if text else type(error).__name__

@@ -99,7 +99,9 @@ class TrialRun:
         values = {key: getattr(report, key) for key in ("epoch", "accuracy", "loss", "seconds")}
         self._reports.append({**values, "remark": self._remark})
         content = io.BytesIO()
-        torch.save({"state": trainer.state(), "reports": self._reports, "batch": self._batch}, content)
+        torch.save(
+            {**self._identity(), "state": trainer.state(), "reports": self._reports, "batch": self._batch}, content
+        )
         # The trial can do without its checkpoint: a full disk stops the driver, which knows what to say.
         with suppress(RunError, OSError):
             self._storage.write(f"{self.task.number}.pt", content.getvalue())
@@ -134,18 +136,24 @@ class TrialRun:
 
     def _saved(self) -> dict[str, Any] | None:
         """Return the trial's checkpoint; None if there is none, or one of no use: then the trial starts over."""
-        content = self._storage.read(f"{self.task.number}.pt")
-        if content is None:
-            return None
         try:
-            saved = read_tensors(io.BytesIO(content), "the trial's checkpoint")
-            batch = int(saved["batch"])
-            saved["state"], saved["reports"]
-        except (CheckpointError, KeyError):
+            content = self._storage.read(f"{self.task.number}.pt")
+            saved = read_tensors(io.BytesIO(content), "the trial's checkpoint") if content is not None else {}
+            identity = self._identity()
+            if any(saved[key] != value for key, value in identity.items()):
+                return None  # of a trial of another search
+            batch, remark = int(saved["batch"]), str(saved["reports"][-1]["remark"])
+            saved["state"]
+        except (CheckpointError, OSError, LookupError, TypeError, ValueError):
             return None
         if batch < self._batch:
-            self._batch, self._remark = batch, saved["reports"][-1]["remark"]
+            self._batch, self._remark = batch, remark
         return saved
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what a checkpoint must have been made with to be this trial's."""
+        task = self.task
+        return {"arch": task.arch, "recipe": task.recipe, "size": task.size, "seed": task.seed}
 
 
 @contextmanager
@@ -165,7 +173,7 @@ def _watched(seconds: float, hung: Path) -> Iterator[None]:
             yield
         finally:
             faulthandler.cancel_dump_traceback_later()
-    hung.unlink(missing_ok=True)
+            hung.unlink(missing_ok=True)
 
 
 def _place_of(hung: Path) -> str:
