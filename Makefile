@@ -14,10 +14,10 @@ demo: .venv/installed
 	$(BIN)/nxt search --flops 4.1G
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-all: .venv/installed
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or not slow"
 
 lint: .venv/installed
 	$(BIN)/ruff check .

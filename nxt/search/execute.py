@@ -63,5 +63,6 @@ def execute(search: Search, where: Where, observer: Observer, new: bool) -> bool
                         on_change,
                         lambda: search.pace.time_is_up,
                         search.request.settings.retries,
+                        search.scratch,
                     )
     return strategy.complete

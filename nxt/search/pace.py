@@ -27,6 +27,9 @@ class Pace:
         self.trials, self.epochs, self.workers = trials, epochs, workers
         self.started = time.monotonic()
         self._deadline = math.inf if hours is None else self.started + 3600 * hours
+        self._folded: set[int] = set()
+        self._rate, self._seconds_trained, self._epochs = 0.0, 0.0, 0
+        self._explored = (0, 0)  # trials that ended as they should, and their epochs
         self._before = self._trained()
         self._first: tuple[float, float] | None = None  # when the first epochs of this session were seen; trained then
 
@@ -49,20 +52,38 @@ class Pace:
 
     def limit(self, macs: int) -> float:
         """Return the seconds after which one epoch of a network of that cost is taken to hang."""
-        rates = [row.seconds / trial.cost.macs for trial in self._measured() for row in trial.curve]
-        return max(_LEAST, _PATIENCE * max(rates) * macs) if rates else _UNKNOWN
+        self._fold()
+        rates = [self._rate, *(_rate(trial) for trial in self._live())]
+        return max(_LEAST, _PATIENCE * max(rates) * macs) if max(rates) else _UNKNOWN
 
     def _seconds(self, spared: int, whole: int) -> float | None:
         """Predict how long the running trials, and so many more of both kinds, take on all workers."""
-        measured = self._measured()
-        if not measured:
+        self._fold()
+        live = self._live()
+        epochs = self._epochs + sum(len(trial.curve) for trial in live)
+        if not epochs:
             return None
-        epoch = sum(trial.seconds for trial in measured) / sum(len(trial.curve) for trial in measured)
-        explored = [len(t.curve) for t in measured if not t.repeat and t.outcome in (Outcome.DONE, Outcome.STOPPED)]
-        length = sum(explored) / len(explored) if explored else self.epochs
+        epoch = self._trained() / epochs
+        length = self._explored[1] / self._explored[0] if self._explored[0] else self.epochs
         running = [self.epochs - len(t.curve) for t in self.trials.values() if t.outcome is Outcome.RUNNING]
         total = sum(running) + spared * length + whole * self.epochs
         return self._slowdown() * epoch * max(total / self.workers, max(running, default=0))
+
+    def _fold(self) -> None:
+        """Add up the trials that have ended since the last time: there may be thousands."""
+        for number, trial in self.trials.items():
+            if trial.outcome is not Outcome.RUNNING and number not in self._folded:
+                self._folded.add(number)
+                if trial.replayed:
+                    continue
+                self._rate = max(self._rate, _rate(trial))
+                self._seconds_trained += trial.seconds
+                self._epochs += len(trial.curve)
+                if not trial.repeat and not trial.outcome.failed:
+                    self._explored = (self._explored[0] + 1, self._explored[1] + len(trial.curve))
+
+    def _live(self) -> list[Trial]:
+        return [t for t in self.trials.values() if t.outcome is Outcome.RUNNING and t.curve and not t.replayed]
 
     def _slowdown(self) -> float:
         """Return how much longer the workers take than they train: between trials they wait, start and load."""
@@ -74,7 +95,10 @@ class Pace:
         return max(1.0, (now - since) * self.workers / (trained - already)) if trained > already else 1.0
 
     def _trained(self) -> float:
-        return sum(trial.seconds for trial in self._measured())
+        self._fold()
+        return self._seconds_trained + sum(trial.seconds for trial in self._live())
 
-    def _measured(self) -> list[Trial]:
-        return [trial for trial in self.trials.values() if trial.curve and not trial.replayed]
+
+def _rate(trial: Trial) -> float:
+    """Return the seconds of its slowest epoch by the architecture's multiply-adds."""
+    return max((row.seconds for row in trial.curve), default=0.0) / trial.cost.macs

@@ -55,6 +55,8 @@ def plan(search: Search, data: Dataset, workers: int) -> Plan:
     request = search.request
     agenda = search.agenda()
     explored, confirming = agenda.left(())
+    if not isinstance(agenda, SearchAgenda):
+        explored, confirming = 0, explored + confirming
     reaching = _reaching(search) if isinstance(agenda, SearchAgenda) else ()
     length = _expected_length(request.proxy.epochs, search.rungs, reaching)
     total = explored * length + confirming * request.proxy.epochs

@@ -7,15 +7,17 @@ repeats trials. Every start is a fresh Tuner over what the study says is left to
 from __future__ import annotations
 
 import dataclasses
+import gc
 import logging
 import os
 import signal
-import tempfile
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 # Ray reads these when it is imported.
@@ -24,6 +26,7 @@ os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")  # of its own state, which nobody reads
 os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 
 import ray
@@ -106,6 +109,7 @@ def cluster(data_bytes: int, address: str | None = None) -> Iterator[None]:
     ray_worker._worker_logs_enabled = False  # log_to_driver leaves Ray's own messages on stdout, where results go
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if address is not None:
+        _probe(address)
         try:
             ray.init(address=address, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -128,14 +132,27 @@ def cluster(data_bytes: int, address: str | None = None) -> Iterator[None]:
         ray.shutdown()
 
 
+def _probe(address: str) -> None:
+    """Raise DeviceError unless something listens at HOST:PORT. (Ray itself would try for minutes.)"""
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise DeviceError(f"--address {address}: write HOST:PORT of the cluster's head, such as 10.0.0.1:6379")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        problem = error.strerror or str(error)
+        raise DeviceError(f"--address {address}: no Ray cluster can be joined there ({problem})") from None
+
+
 def run(
     strategy: Strategy,
     task: Callable[[Trial], TrialTask],
     data: Dataset,
     placement: Placement,
     on_change: Callable[[], None],
-    is_over: Callable[[], bool] = lambda: False,
-    retries: int = 2,
+    is_over: Callable[[], bool],
+    retries: int,
+    scratch: Path,
 ) -> None:
     """Run trials until the strategy has no more, or until SIGINT or SIGTERM.
 
@@ -149,6 +166,7 @@ def run(
         on_change: Called whenever a trial changed.
         is_over: Asked time and again: whether all trials are to stop where they are.
         retries: How often in a row, without an epoch in between, a trial is started again when its worker died.
+        scratch: A folder for Ray's own state, of which nothing is read again.
 
     Raises:
         NxtError: what the strategy raised, such as RunError when the study cannot be written any more.
@@ -158,23 +176,22 @@ def run(
     trainable = tune.with_resources(tune.with_parameters(_Trainable, data=data), resources)
     previous = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        with tempfile.TemporaryDirectory(prefix="nxt-ray-") as scratch:
-            tune.Tuner(
-                trainable,
-                tune_config=tune.TuneConfig(
-                    search_alg=_Searcher(driver),
-                    scheduler=_Scheduler(driver),
-                    num_samples=-1,
-                    max_concurrent_trials=placement.workers,
-                    reuse_actors=True,
-                ),
-                run_config=tune.RunConfig(
-                    storage_path=scratch,
-                    verbose=0,
-                    failure_config=tune.FailureConfig(max_failures=0),  # the strategy has them run again,
-                    stop=_Stopper(driver),
-                ),
-            ).fit()
+        tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=_Searcher(driver),
+                scheduler=_Scheduler(driver),
+                num_samples=-1,
+                max_concurrent_trials=placement.workers,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                storage_path=str(scratch),
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=0),  # the strategy has them run again
+                stop=_Stopper(driver),
+            ),
+        ).fit()
     finally:
         signal.signal(signal.SIGTERM, previous)
     if driver.error is not None:
@@ -277,11 +294,11 @@ class _Trainable(tune.Trainable):  # type: ignore[misc]
     def setup(self, config: dict[str, Any], data: Dataset | None = None) -> None:
         if data is not None:  # not so when the actor is given another trial
             self._data = data
+            gc.collect()
+            gc.freeze()  # libraries and data: else each collection between two trials takes a third of a second
         self._run = TrialRun(TrialTask(**config["task"]), self._data)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        import gc
-
         import torch
 
         del self._run

@@ -164,8 +164,6 @@ def example_of(space: Space | ArchList) -> Any:
 
 
 def same_conditions(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
-    """Return which condition of training differs between two records (empty: none), so that accuracies compare."""
-    for key in ("data", "train_images", "val_images", "proxy", "recipe"):
-        if first[key] != second[key]:
-            return key
-    return ""
+    """Return which condition of training differs between two records (empty: none), as far as both have it."""
+    keys = ("data", "train_images", "val_images", "proxy", "recipe")
+    return next((key for key in keys if key in first and key in second and first[key] != second[key]), "")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -51,12 +52,14 @@ class Search:
     Raises:
         SpaceError: if nothing fits the budget.
         DataError: if the data is not there.
+        RunError: if the run to replay was made under other conditions.
     """
 
     def __init__(
         self, request: SearchRequest, out: Path, download: bool = False, replay: results.Run | None = None
     ) -> None:
         self.request, self.out, self.replay = request, out, replay
+        self._check_replay(request.record())
         self.source: Source = open_source(request.data, download)
         self.feasible = None if isinstance(request.space, ArchList) else FeasibleSet(request.space, request.budget)
         self.roles: dict[Point, str] = {}
@@ -65,7 +68,6 @@ class Search:
         self.size = request.proxy.image_size(self.source.size, example_of(request.space))
         self.strategy: Strategy
         self.pace = Pace({}, request.proxy.epochs, 1)
-        self._tended: set[int] = set()
         self._kept: set[int] = set()
         self._refreshed = time.monotonic()
 
@@ -90,18 +92,23 @@ class Search:
             yield
 
     def write_record(self, data: Dataset) -> None:
-        """Write run.yaml.
-
-        Raises:
-            RunError: if the run to replay was made under other conditions.
-        """
+        """Write run.yaml."""
         if self.request.storage:  # a place that other searches may use too
             own = f"{self.request.storage.rstrip('/')}/{self.out.name}-{uuid.uuid4().hex[:8]}"
             self.request = dataclasses.replace(self.request, storage=own)
         record = {**self.request.record(), "train_images": len(data.train), "val_images": len(data.val)}
+        self._check_replay(record)
+        write_text(self.out / "run.yaml", dump_yaml(record))
+
+    def _check_replay(self, record: Mapping[str, Any]) -> None:
+        """Raise RunError if the run to replay was made under other conditions."""
         if self.replay is not None and (key := same_conditions(record, self.replay.record)):
             raise RunError(f"--replay {self.replay.path}: its {key} differs, so its accuracies do not compare")
-        write_text(self.out / "run.yaml", dump_yaml(record))
+
+    @property
+    def scratch(self) -> Path:
+        """A folder for what nobody needs after the search."""
+        return self.out / ".ray"
 
     @contextmanager
     def opened(self, workers: int = 1, hours: float | None = None) -> Iterator[Strategy]:
@@ -114,10 +121,11 @@ class Search:
             hours: How long it may take; None: as long as it likes.
 
         Raises:
-            RunError: if another process is writing here, or the study is damaged.
+            RunError: if another process is writing here, the study is damaged, or the run to replay does not compare.
         """
         request = self.request
         with _locked(self.out):
+            self._check_replay(read_yaml(self.out / "run.yaml"))
             self._storage().prepare()
             study = StudyRecord(self.out / "study.db", request.space, request.objective)
             _amend(self.out, request, sum(not trial.repeat for trial in study.trials.values()))
@@ -136,7 +144,7 @@ class Search:
                 finished,
                 "" if self.replay is None else self.replay.path.resolve().name,
             )
-            self.tend()  # to what ended when nobody was there to see
+            self._sweep()
             try:
                 yield self.strategy
             except NxtError:
@@ -171,20 +179,31 @@ class Search:
 
     def tend(self) -> list[Trial]:
         """Do what is due when trials changed: drop checkpoints, copy the study. Return the trials that have ended."""
-        trials = self.strategy.study.trials
-        ended = [t for t in trials.values() if t.outcome is not Outcome.RUNNING and t.number not in self._tended]
-        keep: set[int] = set()
-        if ended and self.request.settings.keep == "front":
-            front = pareto(ranked(trials.values()), self.request.objective)
-            keep = {trial.number for entry in front for trial in entry.trials}
+        ended, self.strategy.ended = self.strategy.ended, []
         if ended:
+            keep = self._keepers()
             for number in ({trial.number for trial in ended} | self._kept) - keep:
                 self._forget(number)
             self._kept = keep
-            self._tended |= {trial.number for trial in ended}
         if time.monotonic() - self._refreshed > _REFRESH:
             self._refresh()
         return ended
+
+    def _keepers(self) -> set[int]:
+        """Return the trials that have ended, but whose checkpoints are kept."""
+        if self.request.settings.keep != "front":
+            return set()
+        front = pareto(ranked(self.strategy.study.trials.values()), self.request.objective)
+        return {trial.number for entry in front for trial in entry.trials}
+
+    def _sweep(self) -> None:
+        """Drop the checkpoints that a killed driver left of trials that had ended."""
+        self._kept = self._keepers()
+        running = {trial.number for trial in self.strategy.study.trials.values() if trial.outcome is Outcome.RUNNING}
+        for name in self._storage().names():
+            number = name.partition(".")[0]
+            if number.isdecimal() and int(number) not in running | self._kept:
+                self._forget(int(number))
 
     def agenda(self) -> Agenda:
         """Return what is to be trained, in order."""
@@ -207,9 +226,9 @@ class Search:
     def _close(self) -> None:
         self.tend()
         self._refresh()
+        shutil.rmtree(self.scratch, ignore_errors=True)
         if self.strategy.complete:
-            with suppress(OSError):
-                (self.out / "trials").rmdir()  # unless checkpoints of the front are kept in it
+            self._storage().tidy()  # unless checkpoints of the front are kept in it
 
     def _refresh(self) -> None:
         """Copy the study, and bring the result files up to date."""

@@ -10,7 +10,7 @@ import optuna
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from nxt.errors import ConfigError, suggestion
 from nxt.feasible import FeasibleSet
@@ -22,9 +22,6 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler] | None] = {
     "nsga2": lambda seed: NSGAIISampler(seed=seed, population_size=20),
     "random": None,
 }
-
-
-ABANDONED = "abandoned"  # user attribute of a trial that was never begun
 
 
 class ExhaustedError(Exception):
@@ -54,6 +51,8 @@ class FeasibleSampler(BaseSampler):
         self.feasible, self.first, self.seed = feasible, first, seed
         self._make = SAMPLERS[name]
         self.distributions = distributions(feasible.space)
+        self._points: set[Point] = set()
+        self._seen = 0  # trials that they are of
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return all axes: points are proposed whole."""
@@ -72,7 +71,7 @@ class FeasibleSampler(BaseSampler):
         return dict(zip(names, point, strict=True))
 
     def _propose(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> Point:
-        taken = tried(study, self.feasible.space)
+        taken = self._tried(study)
         for point in self.first:
             if point not in taken:
                 return point
@@ -92,6 +91,16 @@ class FeasibleSampler(BaseSampler):
         if nearest is None:
             raise ExhaustedError
         return nearest
+
+    def _tried(self, study: Study) -> set[Point]:
+        """Return the points of all trials of the study, however they ended. They only become more."""
+        names = self.feasible.space.axis_names
+        for trial in study.get_trials(deepcopy=False)[self._seen :]:
+            if len(trial.params) < len(names):
+                break  # the one that is being proposed
+            self._points.add(tuple(trial.params[name] for name in names))
+            self._seen += 1
+        return self._points
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -128,20 +137,6 @@ def distributions(space: Architectures) -> dict[str, BaseDistribution]:
     return {
         name: IntDistribution(0, len(values) - 1)
         for name, values in zip(space.axis_names, space.axis_values, strict=True)
-    }
-
-
-def tried(study: Study, space: Architectures) -> set[Point]:
-    """Return the points of all trials of a study, however they ended.
-
-    One that is marked as abandoned was cut off while it was being asked for: nothing has been tried by it.
-    """
-    names = space.axis_names
-    states = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-    return {
-        tuple(trial.params[name] for name in names)
-        for trial in study.get_trials(deepcopy=False, states=states)
-        if all(name in trial.params for name in names) and ABANDONED not in trial.user_attrs
     }
 
 

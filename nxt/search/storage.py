@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,24 @@ class Storage:
             filesystem.delete_file(f"{root}/{name}")
         except FileNotFoundError:
             pass
+
+    def names(self) -> list[str]:
+        """Return the names of all files."""
+        if self.folder is not None:
+            return [path.name for path in self.folder.iterdir()]
+        from pyarrow.fs import FileSelector
+
+        filesystem, root = self._remote
+        return [info.base_name for info in filesystem.get_file_info(FileSelector(root))]
+
+    def tidy(self) -> None:
+        """Remove the folder, if nothing is in it."""
+        with suppress(OSError):
+            if self.folder is not None:
+                self.folder.rmdir()
+            elif not self.names():
+                filesystem, root = self._remote
+                filesystem.delete_dir(root)
 
     def prepare(self) -> None:
         """Create the folder, and see that it can be written.

@@ -54,6 +54,7 @@ class Strategy:
         limit = budget.limit("macs")
         self._one_band = limit is not None and limit.is_window
         self.over = False
+        self.ended: list[Trial] = []  # since somebody last emptied this list
         self._paused = False  # the agenda has nothing, and is not asked again before another trial has ended
         for trial in study.trials.values():
             for row in trial.curve:
@@ -143,6 +144,7 @@ class Strategy:
 
     def _end(self, trial: Trial, outcome: Outcome, message: str = "") -> None:
         self.study.end(trial, outcome, message)
+        self.ended.append(trial)
         self._paused = False
 
     def _compare(self, trial: Trial, row: Epoch) -> None:

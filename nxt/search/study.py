@@ -18,19 +18,20 @@ import optuna
 import sqlalchemy
 import sqlalchemy.exc
 from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from nxt.arch import ArchSpec
 from nxt.costs import cost
 from nxt.errors import RunError
 from nxt.files import is_file
-from nxt.search.sampler import ABANDONED, distributions
+from nxt.search.sampler import ExhaustedError, distributions
 from nxt.search.trial import Epoch, Outcome, Trial
 from nxt.space import Architectures, Point
 
 _NAME = "nxt"
 _MAGIC = b"SQLite format 3\0"
-_DESCRIPTION = "arch"  # user attribute of a trial, written last: its presence says that the trial is fully described
+_DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)  # of accuracy and cost
 _STATES = {Outcome.DONE: TrialState.COMPLETE, Outcome.STOPPED: TrialState.PRUNED}
 # What SQLAlchemy, Optuna and our own reading raise on a database that cannot be read or written, or whose rows make
 # no sense.
@@ -61,34 +62,43 @@ class StudyRecord:
             self._study = optuna.create_study(
                 storage=optuna.storages.RDBStorage(_url(path)),
                 study_name=_NAME,
-                directions=["maximize", "minimize"],
+                directions=_DIRECTIONS,
                 load_if_exists=True,
             )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 self._study.set_metric_names(["accuracy", objective])  # what optuna-dashboard shows
-            for row in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                if _DESCRIPTION not in row.user_attrs:  # killed between being asked for and being described
-                    self._attribute(row.number, ABANDONED, True)
-                    self._study.tell(row.number, state=TrialState.FAIL)
-            self.trials = {trial.number: trial for trial in _trials(self._study, space)}
+            rows = self._study.get_trials(deepcopy=False)
+            self.trials = {row.number: _trial(row, space) for row in rows}
+            # Samplers ask for all trials time and again; from the database that takes 8 times as long.
+            self._mirror = _in_memory(rows)
+            self._row_ids = {row.number: row._trial_id for row in rows}
 
     def begin(self, sampler: BaseSampler, roles: dict[Point, str], repeat: int = 0) -> Trial:
-        """Ask a sampler for a point and record the trial that it becomes.
+        """Ask a sampler for a point and record the trial that it becomes, in one transaction.
 
         Raises:
             ExhaustedError: if the sampler has no untried architecture left.
         """
-        self._study.sampler = sampler
+        self._mirror.sampler = sampler
+        try:
+            asked = self._mirror.ask(distributions(self.space))
+        except ExhaustedError:
+            self._mirror = _in_memory(self._mirror.get_trials(deepcopy=False)[: len(self.trials)])
+            raise
+        point = tuple(asked.params[name] for name in self.space.axis_names)
+        spec = self.space.spec(point)
+        trial = Trial(asked.number, point, spec, cost(spec), roles.get(point, ""), repeat)
+        facts = {"name": spec.name, "role": trial.role, "repeat": repeat, "arch": spec.to_dict()}
         with self._writing():
-            asked = self._study.ask(distributions(self.space))
-            point = tuple(asked.params[name] for name in self.space.axis_names)
-            spec = self.space.spec(point)
-            trial = Trial(asked.number, point, spec, cost(spec), roles.get(point, ""), repeat)
-            facts = {"name": spec.name, "role": trial.role, "repeat": repeat}
-            for key, value in {**facts, _DESCRIPTION: spec.to_dict()}.items():
-                if value:
-                    self._attribute(trial.number, key, value)
+            row = optuna.trial.create_trial(
+                state=TrialState.RUNNING,
+                params=asked.params,
+                distributions=asked.distributions,
+                user_attrs={key: value for key, value in facts.items() if value},
+                system_attrs=self._mirror._storage.get_trial(asked._trial_id).system_attrs,
+            )
+            self._row_ids[trial.number] = self._study._storage.create_new_trial(self._study._study_id, row)
         self.trials[trial.number] = trial
         return trial
 
@@ -111,9 +121,11 @@ class StudyRecord:
         with self._writing():
             if message:
                 self._attribute(trial.number, "message", message)
-            self._attribute(trial.number, "outcome", str(outcome))
+            if outcome not in _STATES:
+                self._attribute(trial.number, "outcome", str(outcome))
             values = [trial.accuracy, getattr(trial.cost, self.objective)] if outcome is Outcome.DONE else None
-            self._study.tell(trial.number, values, state=_STATES.get(outcome, TrialState.FAIL))
+            for study in (self._study, self._mirror):
+                study.tell(trial.number, values, state=_STATES.get(outcome, TrialState.FAIL))
 
     def back_up(self) -> None:
         """Copy the database, in a state between two commits, to `study.db.bak`."""
@@ -132,8 +144,7 @@ class StudyRecord:
                 unfinished.unlink(missing_ok=True)
 
     def _attribute(self, number: int, key: str, value: Any) -> None:
-        storage, study_id = self._study._storage, self._study._study_id
-        storage.set_trial_user_attr(storage.get_trial_id_from_study_id_trial_number(study_id, number), key, value)
+        self._study._storage.set_trial_user_attr(self._row_ids[number], key, value)
 
     @contextlib.contextmanager
     def _writing(self, what: str = "written") -> Iterator[None]:
@@ -154,7 +165,8 @@ def read_trials(path: Path, space: Architectures) -> list[Trial]:
     """
     _check_file(path)
     try:
-        return _trials(optuna.load_study(study_name=_NAME, storage=_url(path)), space)
+        study = optuna.load_study(study_name=_NAME, storage=_url(path))
+        return [_trial(row, space) for row in study.get_trials(deepcopy=False)]
     except _FAILURES as error:
         raise RunError(f"{path}: the study cannot be read ({_first_line(error)}){_way_back(path)}") from None
 
@@ -196,7 +208,7 @@ def _way_back(path: Path) -> str:
     try:
         with contextlib.closing(sqlite3.connect(f"{copy.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             (state,) = connection.execute("pragma integrity_check(1)").fetchone()
-            (ended,) = connection.execute("select count(*) from trial_user_attributes where key = 'outcome'").fetchone()
+            (ended,) = connection.execute("select count(*) from trials where state <> 'RUNNING'").fetchone()
     except (sqlite3.Error, ValueError) as error:
         state = str(error)
     if state != "ok":
@@ -212,24 +224,33 @@ def _url(path: Path) -> str:
     return sqlalchemy.URL.create("sqlite", database=str(path.resolve())).render_as_string()
 
 
-def _trials(study: optuna.Study, space: Architectures) -> list[Trial]:
-    return [_trial(row, space) for row in study.get_trials(deepcopy=False) if _DESCRIPTION in row.user_attrs]
+def _in_memory(rows: list[FrozenTrial]) -> optuna.Study:
+    study = optuna.create_study(directions=_DIRECTIONS)
+    study.add_trials(rows)
+    return study
 
 
 def _trial(row: FrozenTrial, space: Architectures) -> Trial:
     attrs = row.user_attrs
-    spec = ArchSpec.from_dict(attrs[_DESCRIPTION])
-    ended = row.state is not TrialState.RUNNING
+    spec = ArchSpec.from_dict(attrs["arch"])
     return Trial(
         number=row.number,
         point=tuple(row.params[name] for name in space.axis_names),
         spec=spec,
         cost=cost(spec),
         curve=[Epoch(**epoch) for epoch in attrs.get("curve", [])],
-        outcome=Outcome(attrs["outcome"]) if ended else Outcome.RUNNING,
-        message=attrs.get("message", "") if ended else "",
+        outcome=_outcome(row),
+        message=attrs.get("message", "") if row.state.is_finished() else "",
         **{key: attrs[key] for key in ("role", "repeat", "control", "remark", "replayed") if key in attrs},
     )
+
+
+def _outcome(row: FrozenTrial) -> Outcome:
+    """Return how a trial stands: what its state says, and for one that failed, what was noted."""
+    if row.state is TrialState.RUNNING:
+        return Outcome.RUNNING
+    by_state = {state: outcome for outcome, state in _STATES.items()}
+    return by_state.get(row.state) or Outcome(row.user_attrs["outcome"])
 
 
 def _operational(error: BaseException | None) -> bool:

@@ -15,7 +15,8 @@ import pytest
 from nxt.cli.main import main
 
 from nxt.budget import parse_budget
-from nxt.search.run import Search, make_request
+from nxt.search.request import make_request
+from nxt.search.run import Search
 from nxt.search.trial import Epoch
 from nxt.space import load_space
 
@@ -90,16 +91,27 @@ def trained(tmp_path_factory):
     return out
 
 
-@pytest.fixture(scope="session")
-def searched(tmp_path_factory):
-    """Return the directory of a finished search whose accuracies were made up instead of trained."""
-    out = tmp_path_factory.mktemp("search") / "run"
+def made_up(out, *settings):
+    """Make a search whose accuracies are made up instead of trained: fresh seeds reach less than the first."""
     space = load_space("smoke")
-    request = make_request(space, parse_budget({"flops": ":1G"}), "digits", 5, 0, ["proxy.epochs=1"])
+    request = make_request(space, parse_budget({"flops": ":1G"}), "digits", 5, 0, ["proxy.epochs=1", *settings])
     job = Search(request, Path(out))
     with job.directory(new=True):
         job.write_record(job.load_data())
     with job.opened() as strategy:
         while (trial := strategy.suggest()) is not None:
-            strategy.observe(trial.number, Epoch(1, 0.5 + 0.01 * trial.number, 1.0, 0.1))
+            accuracy = 0.5 + 0.01 * trial.number if not trial.repeat else 0.4 + 0.02 * trial.repeat
+            strategy.observe(trial.number, Epoch(1, accuracy, 1.0, 0.1))
     return out
+
+
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory):
+    """Return the directory of a finished search that confirmed nothing."""
+    return made_up(tmp_path_factory.mktemp("search") / "run", "search.confirm=0")
+
+
+@pytest.fixture(scope="session")
+def confirmed(tmp_path_factory):
+    """Return the directory of a finished search whose best was trained again with fresh seeds."""
+    return made_up(tmp_path_factory.mktemp("confirmed") / "run", "search.confirm=1", "search.confirm_seeds=2")

@@ -190,7 +190,7 @@ def test_an_odd_name_of_a_run_is_shown_as_it_is(nxt, tmp_path):
 
 def test_a_search_is_shown(searched, nxt):
     found = answer(nxt("show", searched, "--json"))
-    assert found["asked"] == found["trials"]["done"] == 5
+    assert found["asked"] == found["explored"] == found["trials"]["done"] == sum(found["trials"].values()) == 5
     assert found["best"]["accuracy"] == max(row["accuracy"] for row in found["front"])
     shown = nxt("show", searched)
     assert (shown.code, shown.err) == (0, "")
@@ -214,17 +214,17 @@ def test_a_picked_architecture_loads(more, searched, nxt, tmp_path):
     assert printed.out == (tmp_path / "chosen.yaml").read_text(encoding="utf-8")
     assert len(printed.err.splitlines()) == 1
     spec = package.load_arch(tmp_path / "chosen.yaml")
-    assert spec.fingerprint in {trial.spec.fingerprint for trial in package.load_run(searched).done}
+    assert spec.fingerprint in {entry.spec.fingerprint for entry in package.load_run(searched).entries}
     assert answer(nxt("profile", tmp_path / "chosen.yaml", "--json"))["fingerprint"] == spec.fingerprint
 
 
 def test_limits_pick_the_most_accurate_inside_them(searched, nxt, tmp_path):
-    done = package.load_run(searched).done
-    cheapest = min(trial.cost.macs for trial in done)
+    entries = package.load_run(searched).entries
+    cheapest = min(entry.cost.macs for entry in entries)
     nxt("pick", searched, "--flops", f":{cheapest}", "--out", tmp_path / "chosen.yaml")
     assert package.cost(str(tmp_path / "chosen.yaml")).macs == cheapest
     nxt("pick", searched, "--flops", ":1G", "--out", tmp_path / "chosen.yaml")
-    best = max(done, key=lambda trial: trial.accuracy)
+    best = max(entries, key=lambda entry: entry.accuracy)
     assert package.load_arch(tmp_path / "chosen.yaml").fingerprint == best.spec.fingerprint
 
 
@@ -234,6 +234,43 @@ def test_the_files_of_a_run_agree(searched, nxt):
     rows = list(csv.DictReader(io.StringIO((searched / "trials.csv").read_text(encoding="utf-8"))))
     assert len(rows) == 5
     assert len(list((searched / "pareto").glob("*.yaml"))) == len(found["front"])
+
+
+def test_a_limit_on_memory_picks_inside_it(searched, nxt, tmp_path):
+    least = min(entry.cost.memory for entry in package.load_run(searched).entries)
+    assert nxt("pick", searched, "--memory", f":{least}", "--out", tmp_path / "chosen.yaml").code == 0
+    assert package.cost(str(tmp_path / "chosen.yaml")).memory == least
+    assert nxt("pick", searched, "--memory", f":{least - 1}").code == 1
+
+
+def test_a_confirmed_search_is_shown_and_picked_by_its_fresh_seeds(confirmed, nxt, tmp_path):
+    run = package.load_run(confirmed)
+    found = answer(nxt("show", confirmed, "--json"))
+    again = sum(trial.repeat > 0 for trial in run.trials)
+    assert again and (found["asked"], found["explored"], found["trials"]["done"]) == (5, 5, 5 + again)
+    assert found["best"]["seeds"] == 2 and found["best"]["accuracy"] == pytest.approx(0.43)
+    assert found["seed_noise"] == pytest.approx(0.02 / 2**0.5)
+    shown = nxt("show", confirmed)
+    assert f"5 trials and {again} more to confirm" in shown.out and "mean of 2 fresh seeds" in shown.out
+    nxt("pick", confirmed, "--flops", ":1G", "--out", tmp_path / "chosen.yaml")
+    assert package.load_arch(tmp_path / "chosen.yaml").name == found["best"]["name"]
+
+
+# Plans
+
+
+def test_a_plan_measures_and_leaves_nothing_behind(nxt, tmp_path):
+    few = ["--set", "proxy.epochs=4", "--set", "proxy.share=0.3", "--set", "search.eta=2"]
+    few += ["--set", "search.control=0.5", "--workers", "3"]
+    found = answer(nxt("search", "smoke", "--flops", ":6M", "--trials", 20, "--plan", *few, "--json"))
+    assert (found["architectures"], found["explored"], found["confirming"], found["epochs"]) == (96, 20, 8, 4)
+    assert 0 < found["feasible"] < 96 and found["rungs"] == [2] and found["reaching"] == [0.75]
+    assert found["total_epochs"] == pytest.approx(20 * (2 + 2 * 0.75) + 8 * 4)
+    assert found["device_hours"] == pytest.approx(found["total_epochs"] * found["epoch_seconds"] / 3600)
+    assert found["workers"] == 3 and found["epoch_seconds"] > 0 and found["memory"] > 0 and found["disk"] > 0
+    listed = answer(nxt("search", "--arch", TINY, "--arch", TINY, "--repeats", 3, "--plan", "--json"))
+    assert (listed["architectures"], listed["explored"], listed["confirming"]) == (1, 0, 3)
+    assert list(tmp_path.iterdir()) == []
 
 
 # Weight

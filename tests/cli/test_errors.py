@@ -114,9 +114,10 @@ def places(tmp_path_factory, trained, searched):
         damaged(root, trained, f"train-no-{key}", **{key: None})
     for key, value in {"arch": 7, "data": 7, "size": "x", "recipe": 7, "seed": "x"}.items():
         damaged(root, trained, f"train-bad-{key}", **{key: value})
-    for key in ("budget_rule", "convention", "objective", "trials", "val_images", "space"):
+    for key in ("budget_rule", "convention", "objective", "trials", "repeats", "storage", "val_images", "space"):
         damaged(root, searched, f"search-no-{key}", **{key: None})
-    for key, value in {"data": 7, "objective": "x", "trials": "x", "space": 7, "budget": 7}.items():
+    bad = {"data": 7, "objective": "x", "trials": "x", "space": 7, "budget": 7, "repeats": "x", "storage": 7}
+    for key, value in {**bad, "search": {"control": 2}}.items():
         damaged(root, searched, f"search-bad-{key}", **{key: value})
     for name, content in {"empty": b"", "text": b"x" * 5000}.items():
         damaged(root, searched, f"study-{name}")
@@ -224,6 +225,12 @@ SETTINGS = {
     "recipe.batch=1": ["batch is 1"],
     "recipe.epochs=3": ["proxy.epochs"],
     "search.eta=1": ["eta is 1"],
+    "search.control=2": ["control is 2.0; it lies in [0, 1]"],
+    "search.control=nan": ["control is nan"],
+    "search.confirm=-1": ["--confirm", "-1 is not between"],
+    "search.confirm_seeds=0": ["confirm_seeds is 0"],
+    "search.retries=-1": ["retries is -1"],
+    "search.keep=all": ["keep is 'all', not one of running, front"],
     "foo=1": ["the sections are proxy, recipe and search"],
     "=": ["write key=value"],
     "": ["write key=value"],
@@ -234,6 +241,11 @@ SEARCHES = [
     (["--trials", "0"], ["--trials", "0 is not between 1 and"]),
     (["--trials", "-1"], ["--trials", "-1 is not between"]),
     (["--seed", "-1"], ["--seed", "-1 is not between"]),
+    (["--confirm", "-1"], ["--confirm", "-1 is not between 0 and 1000"]),
+    (["--confirm", "1001"], ["--confirm", "1001 is not between 0 and 1000"]),
+    (["--memory", "much"], ["--memory", "'much' is not a count"]),
+    (["--memory", "0"], ["--memory", "out of range"]),
+    (["--memory", ":1K"], ["nothing in the space 'smoke'", "memory"]),
     (["--data", "cifar10:{root}"], ["--download"]),
     (["--data", "folder:{root}/nowhere"], ["no such folder"]),
     (["--data", "folder:{root}/one-class"], ["one-class", "at least two"]),
@@ -245,6 +257,16 @@ SEARCHES = [
     (["--out", "{root}/file/run"], ["cannot be created"]),
     (["--out", "/proc/run"], ["cannot be created"]),
     (["--out", ""], ["--out"]),
+]
+LISTS = [
+    (["--arch", "foo"], ["no network is called 'foo'"]),
+    (["--arch", TINY, "--arch", "resnet51"], ["no network of depth 51"]),
+    (["--arch", "{root}/empty.yaml"], ["empty.yaml: empty"]),
+    (["--arch", "{root}/folder"], ["no architectures there"]),
+    (["--arch", "{trained}"], ["no architectures there"]),
+    (["--arch", TINY, "--repeats", "0"], ["--repeats", "0 is not between 1 and 1000"]),
+    (["--arch", TINY, "--repeats", "1001"], ["--repeats", "1001 is not between 1 and 1000"]),
+    (["--arch", TINY, "--seed", "-1"], ["--seed", "-1 is not between"]),
 ]
 TRAININGS = [
     (["--epochs", "-3"], ["epochs is -3"]),
@@ -283,18 +305,27 @@ RUNS = [
     (["search", "--resume", "{root}/search-bad-data"], ["run.yaml"]),
     (["search", "--resume", "{root}/search-bad-budget"], ["run.yaml"]),
     (["search", "--resume", "{root}/search-bad-trials"], ["run.yaml"]),
+    (["search", "--resume", "{root}/search-bad-repeats"], ["run.yaml", "'repeats' is of a wrong kind"]),
+    (["search", "--resume", "{root}/search-bad-storage"], ["run.yaml", "'storage' is of a wrong kind"]),
+    (["search", "--resume", "{root}/search-bad-search"], ["control is 2"]),
+    (["search", "--resume", "{searched}", "--confirm", "-1"], ["--confirm", "-1 is not between 0 and 1000"]),
+    ([*SEARCH, "--replay", "{root}/nowhere"], ["not a run directory"]),
+    ([*SEARCH, "--replay", "{trained}"], ["a run of 'train', where a search was expected"]),
+    ([*SEARCH, "--replay", "{root}/study-text"], ["study.db", "is damaged"]),
     (["show", "{trained}"], ["a run of 'train', where a search was expected"]),
     (["show", "{root}/search-no-space"], ["run.yaml", "damaged"]),
     (["show", "{root}/search-no-budget_rule"], ["run.yaml", "damaged"]),
     (["show", "{root}/search-no-convention"], ["run.yaml", "damaged"]),
     (["show", "{root}/search-no-objective"], ["run.yaml", "damaged"]),
     (["show", "{root}/search-no-trials"], ["run.yaml", "damaged"]),
+    (["show", "{root}/search-no-repeats"], ["run.yaml", "damaged"]),
+    (["show", "{root}/search-no-storage"], ["run.yaml", "damaged"]),
     (["show", "{root}/search-no-val_images"], ["run.yaml", "damaged"]),
     (["show", "{root}/search-bad-objective"], ["run.yaml"]),
     (["show", "{root}/study-empty"], ["study.db"]),
     (["show", "{root}/study-text"], ["study.db", "is damaged"]),
     (["pick", "{root}/study-text"], ["study.db", "is damaged"]),
-    (["pick", "{searched}", "--flops", "1K"], ["none of the 5 finished trials has macs"]),
+    (["pick", "{searched}", "--flops", "1K"], ["none of the 5 architectures trained to the end has macs"]),
     (["pick", "{searched}", "--flops", "1X"], ["'1X' is not a count"]),
     (["pick", "{searched}", "--out", "{root}/file/x"], ["cannot be written"]),
     (["pick", "{searched}", "--out", "{root}/folder"], ["cannot be written"]),
@@ -326,6 +357,7 @@ ONE_LINE = [
     *((["space", "show", f"{{root}}/{name}"], [name, *parts]) for name, parts in SPACE_FILES.items()),
     *(([*SEARCH, "--set", text], parts) for text, parts in SETTINGS.items()),
     *(([*SEARCH, *more], parts) for more, parts in SEARCHES),
+    *((["search", *more], parts) for more, parts in LISTS),
     *(([*TRAIN, *more], parts) for more, parts in TRAININGS),
     *RUNS,
     *((["eval", f"{{root}}/checkpoints/{name}.pt"], parts) for name, parts in EVALS.items()),
@@ -343,6 +375,39 @@ USAGE = [
     ([*SEARCH, "--gpus-per-trial", "-1"], ["--gpus-per-trial -1"]),
     ([*SEARCH, "--gpus-per-trial", "nan"], ["--gpus-per-trial nan"]),
     ([*SEARCH, "--trials", "x"], ["--trials", "valid integer"]),
+    ([*SEARCH, "--confirm", "x"], ["--confirm", "valid integer"]),
+    ([*SEARCH, "--hours", "0"], ["--hours 0: give a time from seconds (0.01) to a year"]),
+    ([*SEARCH, "--hours", "-1"], ["--hours", "greater than or equal to 0"]),
+    ([*SEARCH, "--hours", "nan"], ["--hours", "greater than or equal to 0"]),
+    ([*SEARCH, "--hours", "inf"], ["--hours inf: give a time"]),
+    ([*SEARCH, "--hours", "x"], ["--hours", "valid number"]),
+    ([*SEARCH, "--repeats", "2"], ["--repeats needs --arch"]),
+    (["search", "smoke", "--arch", TINY], ["SPACE cannot be given with --arch"]),
+    *(
+        (["search", "--arch", TINY, option, value], [f"{option} cannot be given with --arch"])
+        for option, value in (
+            ("--flops", ":1G"),
+            ("--params", "1M"),
+            ("--acts", "1M"),
+            ("--memory", "1G"),
+            ("--like", "resnet50"),
+            ("--trials", "3"),
+            ("--confirm", "1"),
+        )
+    ),
+    *(
+        (["search", "--resume", "{searched}", *option], [f"{option[0]} cannot be given with --resume"])
+        for option in (
+            ("--memory", "1G"),
+            ("--arch", TINY),
+            ("--repeats", "2"),
+            ("--storage", "x"),
+            ("--like", "resnet50"),
+            ("--out", "x"),
+            ("--set", "proxy.epochs=2"),
+            ("--plan",),
+        )
+    ),
     (["search", "smoke", "--resume", "{searched}"], ["SPACE cannot be given with --resume"]),
     (["search", "--resume", "{searched}", "--flops", "1G"], ["--flops cannot be given with --resume"]),
     (["search", "--resume", "{searched}", "--seed", "5"], ["--seed cannot be given with --resume"]),
@@ -421,15 +486,55 @@ def test_markup_in_a_file_is_text(places, nxt):
     assert "[/red]" in result.out
 
 
-def test_more_than_the_machine_has_is_refused(nxt, tmp_path, monkeypatch):
+@pytest.fixture
+def two_cpus(monkeypatch):
+    """Let a search believe that it has joined a machine of two CPUs."""
+    nodes = [{"Alive": True, "Resources": {"CPU": 2.0}}, {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}]
     monkeypatch.setattr(ray_runner, "cluster", lambda *_: contextlib.nullcontext())
-    monkeypatch.setattr(ray_runner.ray, "cluster_resources", lambda: {"CPU": 2.0})
-    for option, value in (("--gpus-per-trial", "1"), ("--gpus-per-trial", "0.3"), ("--workers", "99")):
-        result = nxt(*SEARCH, option, value)
-        assert result.code == 1
-        assert [line.startswith("nxt: ") for line in result.err.splitlines()].count(True) == 1
-        assert result.err.splitlines()[-1].startswith(f"nxt: {option} {value}: ")
-        assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(ray_runner.ray, "nodes", lambda: nodes)
+
+
+def last_line(result):
+    assert result.code == 1 and result.out == ""
+    assert [line.startswith("nxt: ") for line in result.err.splitlines()].count(True) == 1
+    return result.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--gpus-per-trial", "1"), ("--gpus-per-trial", "0.3"), ("--workers", "99")]
+)
+def test_more_than_the_machine_has_is_refused(option, value, two_cpus, nxt, tmp_path):
+    assert last_line(nxt(*SEARCH, option, value)).startswith(f"nxt: {option} {value}: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [(["proxy.epochs=2"], "proxy"), (["proxy.epochs=1", "recipe.lr=0.3"], "recipe"), (["proxy.share=0.5"], "")],
+    ids=label,
+)
+def test_a_run_made_under_other_conditions_is_not_replayed(settings, key, two_cpus, places, nxt, tmp_path):
+    before = everything(places["searched"])
+    given = [part for setting in settings for part in ("--set", setting)]
+    line = last_line(nxt(*SEARCH, *given, "--replay", places["searched"]))
+    assert line.startswith(f"nxt: --replay {places['searched']}: its {key}") and "differs" in line
+    assert list(tmp_path.iterdir()) == [] and everything(places["searched"]) == before
+
+
+@pytest.mark.parametrize("place", ["{root}/file/x", "nowhere://bucket/x"])
+def test_a_place_that_holds_no_checkpoints_is_refused(place, two_cpus, places, nxt, tmp_path):
+    line = last_line(nxt(*SEARCH, "--storage", place.format(**places)))
+    assert line.startswith("nxt: ") and "checkpoints cannot be stored there" in line
+    assert list(tmp_path.rglob("*.pt")) == []
+
+
+@pytest.mark.slow
+def test_where_no_cluster_is_nothing_is_joined(nxt_process, tmp_path):
+    result = nxt_process(*SEARCH, "--address", "127.0.0.1:1", timeout=60)
+    assert (result.code, result.out) == (1, "")
+    [line] = result.err.splitlines()
+    assert line.startswith("nxt: --address 127.0.0.1:1: no Ray cluster can be joined there")
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_a_refusal_in_a_process_of_its_own(places, nxt_process):

@@ -3,18 +3,13 @@
 Every process of a search carries a mark in its environment, by which what is left of it is found.
 """
 
-import contextlib
 import csv
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
-import uuid
-from pathlib import Path
 
 import pytest
+from jobs import Job, facts
 
 from nxt.config import to_mapping
 from nxt.data.dataset import load_train, open_source
@@ -22,84 +17,19 @@ from nxt.errors import ConfigError, NxtError
 from nxt.search.results import load_run
 from nxt.search.trial import Outcome
 
-COMMAND = [sys.executable, "-c", "from nxt.cli.main import main; main()"]
-MARK = "NXT_TEST_MARK"
 LOW, HIGH = 5_000_000, 9_000_000
 TRIALS, EPOCHS = 10, 4
 SETTINGS = [f"proxy.epochs={EPOCHS}", "search.grace=0.5", "proxy.share=0.3", "search.eta=2"]
 
 
-def marked(mark):
-    """Return the processes that carry a mark: command line by process id."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            with contextlib.suppress(OSError):
-                if f"{MARK}={mark}".encode() in (entry / "environ").read_bytes().split(b"\0"):
-                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-    return found
-
-
-class Job:
-    """A search in a process group of its own; on leaving, whatever is left of it is ended."""
-
-    def __init__(self, out, *arguments):
-        self.mark, self.out, self.log = uuid.uuid4().hex, out, out.with_name(f"{out.name}.{uuid.uuid4().hex}.log")
-        environment = {**os.environ, MARK: self.mark, "CUDA_VISIBLE_DEVICES": ""}
-        with self.log.open("wb") as file:
-            self.process = subprocess.Popen(
-                [*COMMAND, "search", *map(str, arguments)],
-                env=environment, start_new_session=True, stdout=subprocess.PIPE, stderr=file,
-            )  # fmt: skip
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        with contextlib.suppress(ProcessLookupError):
-            if self.process.poll() is None:
-                os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(30)
-        left = self.left(30)
-        for number in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(number, signal.SIGKILL)
-        assert not left
-
-    def left(self, seconds):
-        """Wait for the processes of the search to go, and return those that do not."""
-        deadline = time.monotonic() + seconds
-        while (left := marked(self.mark)) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        return left
-
-    def text(self):
-        return self.log.read_text()
-
-    def until(self, condition, seconds=120):
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert self.process.poll() is None, self.text()
-            assert time.monotonic() < deadline, self.text()
-            time.sleep(0.01)
-
-    def ended(self, seconds=200):
-        output, _ = self.process.communicate(timeout=seconds)
-        return self.process.returncode, output.decode()
-
-
 def start(out, *extra, settings=SETTINGS, trials=TRIALS):
     given = [part for setting in settings for part in ("--set", setting)]
-    budget = ["--flops", f"{LOW}:{HIGH}", "--trials", trials]
+    budget = ["--flops", f"{LOW}:{HIGH}", "--trials", trials, "--confirm", 0]
     return Job(out, "smoke", *budget, "--out", out, *given, *extra)
 
 
-def facts(run):
-    return {t.number: (t.spec.fingerprint, t.role, t.outcome, [r.accuracy for r in t.curve]) for t in run.trials}
-
-
 def over(run):
-    return {number: fact for number, fact in facts(run).items() if fact[2] is not Outcome.RUNNING}
+    return {number: fact for number, fact in facts(run).items() if fact[3] is not Outcome.RUNNING}
 
 
 @pytest.fixture(scope="module")
@@ -118,12 +48,12 @@ def journey(tmp_path_factory):
     out = tmp_path_factory.mktemp("journey") / "run"
     seen = {}
     with start(out, "--workers", 1) as job:
-        job.until(lambda: f"[4/{TRIALS}]" in job.text())
+        job.until(lambda: f"[4/{TRIALS}," in job.text())
         os.killpg(job.process.pid, signal.SIGKILL)
         assert job.ended()[0] == -signal.SIGKILL
     seen["killed"] = load_run(out)
     with Job(out, "--resume", out, "--workers", 2) as job:
-        job.until(lambda: f"[7/{TRIALS}]" in job.text())
+        job.until(lambda: f"[7/{TRIALS}," in job.text())
         os.killpg(job.process.pid, signal.SIGINT)
         seen["code"], _ = job.ended()
         seen["log"] = job.text()
@@ -146,7 +76,8 @@ def test_a_search_runs_the_trials_asked_for_and_its_counts_add_up(whole):
 def test_the_front_holds_distinct_networks_that_reached_the_last_epoch(whole):
     run, told = whole
     assert run.front and told["front"] == json.loads((run.path / "front.json").read_text())
-    assert all(t.outcome is Outcome.DONE and [r.epoch for r in t.curve] == [1, 2, 3, 4] for t in run.front)
+    members = [trial for entry in run.front for trial in entry.trials]
+    assert all(t.outcome is Outcome.DONE and [r.epoch for r in t.curve] == [1, 2, 3, 4] for t in members)
     assert len({t.spec.fingerprint for t in run.trials}) == TRIALS
     assert {t.role for t in run.trials if t.role} == {"ResNet-like", "ResNeXt-like"}
 
@@ -176,9 +107,9 @@ def test_the_files_are_there_and_the_checkpoints_are_gone(whole):
     run, _ = whole
     names = {p.name for p in run.path.iterdir()} - {".lock"}
     expected = {"run.yaml", "study.db", "trials.csv", "front.json", "front.csv", "front.png", "pareto", "best.yaml"}
-    assert names == expected
+    assert names == expected | {"study.db.bak"}
     assert (run.path / "front.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
-    assert {p.stem for p in (run.path / "pareto").iterdir()} == {t.spec.name for t in run.front}
+    assert {p.stem for p in (run.path / "pareto").iterdir()} == {entry.spec.name for entry in run.front}
 
 
 def test_after_a_kill_the_study_has_what_had_ended_and_the_same_as_an_undisturbed_search(whole, journey):
@@ -198,7 +129,7 @@ def test_an_interrupted_search_leaves_a_valid_front_and_says_how_to_go_on(journe
     assert "Interrupted. Go on with: nxt search --resume" in journey["log"]
     assert "Traceback" not in journey["log"]
     interrupted = journey["interrupted"]
-    assert [row["fingerprint"] for row in journey["front"]] == [t.spec.fingerprint for t in interrupted.front]
+    assert [row["fingerprint"] for row in journey["front"]] == [entry.spec.fingerprint for entry in interrupted.front]
     assert len(over(interrupted)) < TRIALS
 
 
@@ -216,10 +147,10 @@ def test_a_trial_whose_worker_is_killed_goes_on_in_another(tmp_path):
     settings = [f"proxy.epochs={epochs}", "search.grace=1.0", "proxy.share=0.3", "search.eta=2"]
     with start(out, "--workers", 1, settings=settings, trials=1) as job:
         job.until(lambda: (out / "trials" / "0.pt").exists())
-        victims = [n for n, line in marked(job.mark).items() if line.startswith("ray::") and "Trainable" in line]
+        victims = job.workers()
         for number in victims:
             os.kill(number, signal.SIGKILL)
-        assert victims and "[1/1]" not in job.text()
+        assert victims and "[1/1" not in job.text()
         assert job.ended()[0] == 0, job.text()
     run = load_run(out)
     assert [t.outcome for t in run.trials] == [Outcome.DONE]
@@ -229,7 +160,7 @@ def test_a_trial_whose_worker_is_killed_goes_on_in_another(tmp_path):
 # What a kill at the wrong moment leaves, step by step and without Ray
 
 
-def trial_run(path, epochs, reported=0):
+def trial_run(folder, epochs, reported=0):
     from nxt.arch import ArchSpec
     from nxt.search.worker import TrialRun, TrialTask
     from nxt.train.recipe import load_recipe
@@ -240,26 +171,26 @@ def trial_run(path, epochs, reported=0):
     recipe = to_mapping(load_recipe("proxy", {"epochs": epochs, "batch": 64}))
     task = TrialTask(
         number=0, arch=spec.to_dict(), recipe=recipe, size=8, seed=1, device="cpu", threads=1, gpu_share=0.0,
-        reported=reported, checkpoint=str(path),
+        reported=reported, storage=str(folder), limit=600.0,
     )  # fmt: skip
     return TrialRun(task, load_train(open_source("digits"), 8, 0.1))
 
 
 def test_a_trial_killed_before_its_last_epoch_was_recorded_trains_no_epoch_too_many(tmp_path):
-    whole = trial_run(tmp_path / "0.pt", 2)
+    whole = trial_run(tmp_path, 2)
     told = [whole.step(), whole.step()]
-    again = trial_run(
-        tmp_path / "0.pt", 2, reported=1
-    ).step()  # its checkpoint is of the last epoch, of which no one heard
-    assert again["epoch"] == 2
-    assert again["accuracy"] == told[-1]["accuracy"]
+    again = trial_run(tmp_path, 2, reported=1).step()  # its checkpoint is of the last epoch, of which no one heard
+    assert again == told[-1] and again["epoch"] == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"0.pt"}
 
 
 def test_a_trial_that_starts_again_from_its_checkpoint_goes_on_in_the_same_bits(tmp_path):
-    whole = trial_run(tmp_path / "a.pt", 3)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    whole = trial_run(tmp_path / "a", 3)
     told = [whole.step() for _ in range(3)]
-    trial_run(tmp_path / "b.pt", 3).step()
-    second = trial_run(tmp_path / "b.pt", 3, reported=1)
+    trial_run(tmp_path / "b", 3).step()
+    second = trial_run(tmp_path / "b", 3, reported=1)
     again = [second.step(), second.step()]
     assert [(r["epoch"], r["accuracy"], r["loss"]) for r in again] == [
         (r["epoch"], r["accuracy"], r["loss"]) for r in told[1:]
@@ -268,7 +199,7 @@ def test_a_trial_that_starts_again_from_its_checkpoint_goes_on_in_the_same_bits(
 
 def test_a_trial_with_a_damaged_checkpoint_starts_over(tmp_path):
     (tmp_path / "0.pt").write_bytes(b"PK\x03\x04 and no more")
-    assert trial_run(tmp_path / "0.pt", 2).step()["epoch"] == 1
+    assert trial_run(tmp_path, 2).step()["epoch"] == 1
 
 
 def test_a_wrong_number_of_trials_on_resume_leaves_the_record_as_it_was(whole):

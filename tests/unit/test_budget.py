@@ -134,17 +134,26 @@ def test_both_ends_of_a_limit_are_inside():
 
 
 def test_options_limit_the_cost_they_stand_for():
-    budget = parse_budget({"flops": ":1G", "params": "1M:2M", "acts": "5M:"})
+    budget = parse_budget({"flops": ":1G", "params": "1M:2M", "acts": "5M:", "memory": "1G:3G"})
     assert [(limit.cost, limit.low, limit.high) for limit in budget.limits] == [
         ("macs", 1, G),
         ("params", 10**6, 2 * 10**6),
         ("acts", 5 * 10**6, ENDLESS),
+        ("memory", G, 3 * G),
     ]
-    assert set(COSTS.values()) == {"macs", "params", "acts"}
+    assert set(COSTS.values()) == {"macs", "params", "acts", "memory"}
+
+
+def test_a_limit_on_memory_holds_to_the_byte():
+    value = Cost(7, params=1000, acts=500)
+    exact = 12 * 1000 + 8 * 32 * 500
+    assert parse_budget({"memory": f"{exact}:{exact}"}).allows(value)
+    assert parse_budget({"memory": f":{exact - 1}"}).violations(value) == ["memory 140.0K is outside memory <= 140.0K"]
+    assert not parse_budget({"memory": f"{exact + 1}:"}).allows(value)
 
 
 def test_options_that_are_not_given_set_no_limit():
-    budget = parse_budget({"flops": None, "params": None, "acts": None})
+    budget = parse_budget({"flops": None, "params": None, "acts": None, "memory": None})
     assert budget == Budget()
     assert str(budget) == "no limit"
     assert budget.allows(Cost(10**17, 10**17, 10**17))

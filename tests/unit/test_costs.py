@@ -172,3 +172,22 @@ def test_costs_add_and_multiply_field_by_field():
     assert Cost(1, 2, 3) + Cost(10, 20, 30) == Cost(11, 22, 33)
     assert Cost(1, 2, 3) * 4 == Cost(4, 8, 12)
     assert Cost() == Cost(0, 0, 0)
+
+
+@given(st.integers(0, 10**9), st.integers(0, 10**9), st.integers(0, 10**12))
+def test_memory_is_twelve_bytes_a_parameter_and_eight_an_activation_of_each_of_32_images(params, acts, macs):
+    assert Cost(macs, params, acts).memory == 12 * params + 8 * 32 * acts
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "acts"), [("resnet50", 25_557_032, 11_113_984), ("resnext50_32x4d", 25_028_904, 14_400_512)]
+)
+def test_memory_follows_from_the_known_integers(name, params, acts):
+    found = cost(parse_name(name))
+    assert (found.params, found.acts, found.memory) == (params, acts, 12 * params + 256 * acts)
+
+
+@given(specs(), sizes, classes)
+@settings(max_examples=30, deadline=None)
+def test_the_memory_of_the_parts_adds_up(spec, size, count):
+    assert sum(part.cost.memory for part in parts(spec, size, count)) == cost(spec, size, count).memory

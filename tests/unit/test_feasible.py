@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from nxt.budget import Budget, parse_budget
+from nxt.budget import COSTS, Budget, parse_budget
 from nxt.costs import cost
 from nxt.errors import SpaceError
 from nxt.feasible import FeasibleSet
@@ -43,6 +43,8 @@ BUDGETS = [
     ("smoke", {"acts": "150K:250K"}),
     ("smoke", {"flops": ":6M", "params": "20K:40K"}),
     ("smoke", {"flops": "3M:12M", "params": ":60K", "acts": ":200K"}),
+    ("smoke", {"memory": ":50M"}),
+    ("smoke", {"flops": ":6M", "memory": "40M:60M"}),
     ("reduced", {}),
     ("reduced", {"flops": "4.1G"}),
     ("reduced", {"flops": "4.1G+-20%"}),
@@ -51,6 +53,8 @@ BUDGETS = [
     ("reduced", {"acts": "12M:"}),
     ("reduced", {"flops": "3G:6G", "params": ":25M"}),
     ("reduced", {"flops": "2G:9G", "acts": ":12M"}),
+    ("reduced", {"memory": ":4G"}),
+    ("reduced", {"flops": "4.1G", "memory": ":3.5G"}),
 ]
 
 
@@ -97,13 +101,14 @@ def test_without_a_budget_everything_fits():
         assert len(FeasibleSet(space, Budget())) == space.size
 
 
-def test_a_limit_at_the_exact_cost_of_one_network_keeps_it():
+@pytest.mark.parametrize(("option", "field"), COSTS.items())
+def test_a_limit_at_the_exact_cost_of_one_network_keeps_it(option, field):
     space = load_space("smoke")
     point = (1, 0, 1, 0, 1, 0)
-    macs = cost(space.spec(point)).macs
-    assert point in FeasibleSet(space, parse_budget({"flops": f"{macs}:{macs}"})).points()
-    assert point not in FeasibleSet(space, parse_budget({"flops": f"{macs + 1}:"})).points()
-    assert point not in FeasibleSet(space, parse_budget({"flops": f":{macs - 1}"})).points()
+    value = getattr(cost(space.spec(point)), field)
+    assert point in FeasibleSet(space, parse_budget({option: f"{value}:{value}"})).points()
+    assert point not in FeasibleSet(space, parse_budget({option: f"{value + 1}:"})).points()
+    assert point not in FeasibleSet(space, parse_budget({option: f":{value - 1}"})).points()
 
 
 def test_a_point_of_no_network_is_not_inside():
@@ -253,6 +258,7 @@ def test_the_spread_of_every_axis_adds_up_to_the_count():
         ("smoke", {"flops": ":400K", "params": "1M:"}),
         ("reduced", {"flops": "900G"}),
         ("reduced", {"acts": ":1K"}),
+        ("smoke", {"memory": ":1K"}),
     ],
 )
 def test_where_nothing_fits_the_message_names_the_nearest_architecture(name, texts):

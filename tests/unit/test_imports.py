@@ -20,7 +20,8 @@ ALLOWED = {
     "torchvision": ("nxt.models", "nxt.data", "nxt.train"),
     "fvcore": ("nxt.models.check",),
     "optuna": ("nxt.search",),
-    "ray": ("nxt.search.ray_runner", "nxt.train.distributed"),
+    "ray": ("nxt.search.ray_runner",),
+    "pyarrow": ("nxt.search.storage",),
     "rich": ("nxt.cli",),
     "typer": ("nxt.cli",),
     "matplotlib": ("nxt.report",),
@@ -36,7 +37,7 @@ LAYERS = [
     {"zoo", "costs"},
     {"budget"},
     {"space"},
-    {"feasible"},
+    {"feasible", "archlist"},
     {"references"},
     {"api"},
 ]

@@ -11,7 +11,7 @@ from nxt.budget import Budget, parse_budget
 from nxt.errors import ConfigError
 from nxt.feasible import FeasibleSet
 from nxt.references import references
-from nxt.search.sampler import SAMPLERS, ExhaustedError, FeasibleSampler, distributions, tried
+from nxt.search.sampler import SAMPLERS, ExhaustedError, FeasibleSampler, distributions
 from nxt.space import Space, load_space
 
 NAMES = list(SAMPLERS)
@@ -136,14 +136,6 @@ def test_a_study_that_is_opened_again_goes_on_as_it_would_have(tmp_path, name, c
     path = tmp_path / "study.db"
     begun = propose(study(path), feasible, cut, name, 4, first)
     assert begun + propose(study(path), feasible, 20 - cut, name, 4, first) == whole
-
-
-def test_tried_counts_every_outcome_but_not_trials_without_a_point():
-    feasible = smoke()
-    search = study()
-    found = propose(search, feasible, 15)
-    search.ask()  # no parameters
-    assert tried(search, feasible.space) == set(found)
 
 
 def test_what_is_recorded_is_the_point_after_the_move():

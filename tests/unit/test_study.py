@@ -16,7 +16,7 @@ from nxt.search.study import StudyRecord, backup_of, read_trials
 from nxt.search.trial import Epoch, Outcome
 
 LIST = load_list(["resnet26", "resnet50", "resnet101", "resnet152", "resnet200", "resnet269"])
-DONE = 3  # trials that have ended; one more is running
+ENDED = 4  # trials that have ended, one of them badly; one more is running
 
 
 @contextlib.contextmanager
@@ -57,9 +57,10 @@ def made(tmp_path_factory):
     """A whole study and its copy."""
     path = tmp_path_factory.mktemp("made") / "study.db"
     record = StudyRecord(path, LIST, "macs")
-    for index in range(DONE):
+    for index in range(ENDED - 1):
         train(record, index)
-    record.add_epoch(begin(record, DONE), Epoch(1, 0.125, 2.0, 0.5))
+    record.end(begin(record, ENDED - 1), Outcome.CRASHED, "OSError")
+    record.add_epoch(begin(record, ENDED), Epoch(1, 0.125, 2.0, 0.5))
     record.back_up()
     return path
 
@@ -119,14 +120,14 @@ def test_a_damaged_study_with_a_copy_is_gone_on_with_from_that(made, path, damag
     path.write_bytes(DAMAGE[damage](path.read_bytes()))
     for text in refused(path):
         assert (
-            f"study.db.bak is whole and has {DONE} ended trial(s)" in text and "copy study.db.bak to study.db" in text
+            f"study.db.bak is whole and has {ENDED} ended trial(s)" in text and "copy study.db.bak to study.db" in text
         )
     assert backup_of(path).read_bytes() == backup_of(made).read_bytes()
     path.rename(path.with_name("aside"))
     shutil.copy(backup_of(path), path)
     record = StudyRecord(path, LIST, "macs")
     assert facts(record.trials.values()) == facts(read_trials(made, LIST))
-    assert train(record, DONE + 1).number == DONE + 1
+    assert train(record, ENDED + 1).number == ENDED + 1
 
 
 def test_a_damaged_copy_is_not_recommended(made, path):
@@ -154,7 +155,7 @@ FLIPS = {
     "a direction": (b"MAXIMIZE", b"MA\x18IMIZE", 1),
     "a state": (b"COMPLETE", b"COMPLETF", 1),
     "a value": (b'"accuracy": 0.25', b'"accuracy": \xff.25', 1),
-    "an outcome": (b'"done"', b'"dune"', -1),
+    "an outcome": (b'"crashed"', b'"crasheb"', -1),
     "a table's name": (b"CREATE TABLE trial_params", b"CREATE TABLE trial_p\xfframs", 1),
 }
 
@@ -191,8 +192,8 @@ def test_a_copy_replaces_the_one_before(path):
     backup_of(path).write_bytes(b"old")
     path.with_name("study.db.tmp").write_bytes(b"left by a kill")
     record.back_up()
-    train(record, DONE + 1)
-    assert len(read_trials(backup_of(path), LIST)) == DONE + 1
+    train(record, ENDED + 1)
+    assert len(read_trials(backup_of(path), LIST)) == ENDED + 1
     record.back_up()
     assert facts(read_trials(backup_of(path), LIST)) == facts(record.trials.values())
 
@@ -252,7 +253,7 @@ def test_a_copy_that_cannot_be_made_is_one_sentence_and_leaves_the_old_one(path)
 def fill(record):
     """Write until it fails, and return what was said."""
     try:
-        for index in [DONE + 1, DONE + 2] * 100:
+        for index in [ENDED + 1, 5] * 100:
             train(record, index)
     except RunError as error:
         return str(error)
@@ -290,9 +291,9 @@ def test_a_study_that_cannot_be_written_is_one_sentence_and_its_trials_stay_read
 @pytest.mark.parametrize("method", ["begin", "add_epoch", "note", "end"])
 def test_every_way_of_writing_says_so(path, method):
     record = StudyRecord(path, LIST, "macs")
-    running = record.trials[DONE]
+    running = record.trials[ENDED]
     write = {
-        "begin": lambda: begin(record, DONE + 1),
+        "begin": lambda: begin(record, ENDED + 1),
         "add_epoch": lambda: record.add_epoch(running, Epoch(2, 0.5, 1.0, 0.5)),
         "note": lambda: record.note(running, remark="x"),
         "end": lambda: record.end(running, Outcome.CRASHED, "why"),
@@ -302,12 +303,12 @@ def test_every_way_of_writing_says_so(path, method):
         pytest.raises(RunError, match=r"the study cannot be written \(attempt to write a readonly database\)"),
     ):
         write()
-    assert len(read_trials(path, LIST)) == DONE + 1
+    assert len(read_trials(path, LIST)) == ENDED + 1
 
 
 def test_what_is_noted_of_a_trial_is_read_again(path):
     record = StudyRecord(path, LIST, "macs")
     facts_ = {"control": 3, "remark": "out of the ordinary", "replayed": "elsewhere"}
-    record.note(record.trials[DONE], **facts_)
-    [trial] = [t for t in read_trials(path, LIST) if t.number == DONE]
+    record.note(record.trials[ENDED], **facts_)
+    [trial] = [t for t in read_trials(path, LIST) if t.number == ENDED]
     assert {key: getattr(trial, key) for key in facts_} == facts_ and trial.repeat == 1
