@@ -62,20 +62,22 @@ def write_text(path: Path, text: str) -> None:
 def new_run_directory(path: Path) -> Iterator[Path]:
     """Create a run directory and give its absolute path; if the block fails and left it empty, remove it again.
 
-    The same goes for folders above it that had to be created.
+    The same goes for folders above it that had to be created. An empty folder counts as new, and so does one with
+    hidden files only: a run killed before it had begun leaves them.
 
     Raises:
         RunError: if it exists already, or cannot be created.
     """
-    created = [path, *(parent for parent in path.parents if not parent.exists())]
+    created = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
-        path.mkdir(parents=True)
+        path.mkdir(parents=True, exist_ok=True)
+        begun = any(not entry.name.startswith(".") for entry in path.iterdir())
     except FileExistsError:
-        raise RunError(
-            f"{path}: exists already; choose another --out, or continue that run with --resume {path}"
-        ) from None
+        begun = True
     except OSError as error:
         raise RunError(f"{path}: cannot be created ({error.strerror}); choose another --out") from None
+    if begun:
+        raise RunError(f"{path}: exists already; choose another --out, or continue that run with --resume {path}")
     try:
         yield path.resolve()
     except BaseException:

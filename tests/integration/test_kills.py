@@ -17,13 +17,12 @@ from nxt.errors import NxtError
 from nxt.search.results import load_run
 from nxt.search.trial import Outcome
 
-CONFIRM, SEEDS, EPOCHS = 1, 2, 5
-LONGEST = 14.0  # seconds from the start of a search to a kill, at most: some fall into the start of Ray
+CONFIRM, SEEDS = 1, 2
 
 
-def search(out, seed, trials):
+def search(out, seed, trials, epochs):
     settings = {
-        "proxy.epochs": EPOCHS, "proxy.share": 0.5, "search.grace": 0.4, "search.eta": 2, "search.control": 0.3,
+        "proxy.epochs": epochs, "proxy.share": 0.5, "search.grace": 0.4, "search.eta": 2, "search.control": 0.3,
         "search.retries": 50, "search.confirm_seeds": SEEDS,
     }  # fmt: skip
     given = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
@@ -31,29 +30,24 @@ def search(out, seed, trials):
             "--out", out, *given]  # fmt: skip
 
 
-def killed_again_and_again(out, kills, seed, trials):
+def killed_again_and_again(out, kills, seed, trials, epochs):
     """Run a search to its end through so many kills; return what was killed, and the run after each kill."""
     rng, done, seen = random.Random(seed), Counter(), []
     while True:
-        command = ["--resume", out, "--workers", 2] if (out / "run.yaml").exists() else search(out, seed, trials)
+        begun = (out / "run.yaml").exists()
+        command = ["--resume", out, "--workers", 2] if begun else search(out, seed, trials, epochs)
         with Job(out, *command) as job:
             while sum(done.values()) < kills and job.process.poll() is None:
-                moment = time.monotonic() + rng.uniform(0, LONGEST)
-                while time.monotonic() < moment and job.process.poll() is None:
-                    time.sleep(0.02)
-                workers = job.workers()
-                if workers and rng.random() < 0.5:
-                    kill(rng.choice(workers), signal.SIGKILL)
-                    done["worker"] += 1
-                elif job.process.poll() is None:
-                    kill(job.process.pid, signal.SIGKILL)  # the driver alone: the others have to see for themselves
-                    done["driver"] += 1
+                victim = at_a_random_moment(rng, job)
+                if job.process.poll() is None:
+                    kill(victim, signal.SIGKILL)
+                    done["driver" if victim == job.process.pid else "worker"] += 1
+                if victim == job.process.pid:  # the driver alone: the others have to see for themselves
                     assert job.ended()[0] == -signal.SIGKILL
                     assert not job.left(40)
                     break
             else:
-                code, _ = job.ended(400)
-                assert code == 0, job.text()
+                assert job.ended(400)[0] == 0, job.text()
                 return done, [*seen, facts(load_run(out))]
         try:
             seen.append(facts(load_run(out)))
@@ -61,14 +55,29 @@ def killed_again_and_again(out, kills, seed, trials):
             assert not seen  # killed before it had begun
 
 
-def check(out, seen, trials):
+def at_a_random_moment(rng, job):
+    """Wait, one time in four from the start of the search on and else from that of its workers; return whom to kill."""
+    if rng.random() < 0.75:
+        while not job.workers() and job.process.poll() is None:
+            time.sleep(0.05)
+        wait = rng.uniform(0, 5)
+    else:
+        wait = rng.uniform(0, 10)
+    moment = time.monotonic() + wait
+    while time.monotonic() < moment and job.process.poll() is None:
+        time.sleep(0.02)
+    workers = job.workers()
+    return rng.choice(workers) if workers and rng.random() < 0.5 else job.process.pid
+
+
+def check(out, seen, trials, epochs):
     run = load_run(out)
     explored, again = [t for t in run.trials if not t.repeat], [t for t in run.trials if t.repeat]
     assert len(explored) == trials == len({t.spec.fingerprint for t in explored})
     assert len({(t.spec.fingerprint, t.repeat) for t in again}) == len(again) >= SEEDS
     assert run.count(Outcome.DONE) + run.count(Outcome.STOPPED) == len(run.trials)
     assert all([r.epoch for r in t.curve] == list(range(1, len(t.curve) + 1)) for t in run.trials)
-    assert all(len(t.curve) == EPOCHS for t in run.trials if t.outcome is Outcome.DONE)
+    assert all(len(t.curve) == epochs for t in run.trials if t.outcome is Outcome.DONE)
     final = facts(run)
     for earlier in seen:
         for number, fact in earlier.items():
@@ -83,26 +92,25 @@ def undisturbed(out, run):
     (run.path / "archs").mkdir()
     for t in run.trials:
         (run.path / "archs" / f"{t.spec.fingerprint}.yaml").write_text(t.spec.to_yaml())
-    settings = ["--set", f"proxy.epochs={EPOCHS}", "--set", "proxy.share=0.5"]
-    with Job(
-        out, *archs, "--repeats", SEEDS, "--seed", run.record["seed"], "--workers", 2, "--out", out, *settings
-    ) as job:
+    settings = ["--set", f"proxy.epochs={run.record['proxy']['epochs']}", "--set", "proxy.share=0.5"]
+    given = ["--repeats", SEEDS, "--seed", run.record["seed"], "--workers", 2, "--out", out, *settings]
+    with Job(out, *archs, *given) as job:
         assert job.ended(600)[0] == 0, job.text()
     return {(t.spec.fingerprint, t.repeat): [r.accuracy for r in t.curve] for t in load_run(out).trials}
 
 
-def test_a_search_killed_three_times_ends_as_if_nothing_had_happened(tmp_path):
-    killed, seen = killed_again_and_again(tmp_path / "run", 3, seed=2, trials=8)
-    assert sum(killed.values()) == 3 and len(killed) == 2
-    check(tmp_path / "run", seen, trials=8)
+def test_a_search_whose_driver_and_a_worker_are_killed_ends_as_if_nothing_had_happened(tmp_path):
+    killed, seen = killed_again_and_again(tmp_path / "run", 2, seed=1, trials=6, epochs=6)
+    assert killed == {"driver": 1, "worker": 1}
+    check(tmp_path / "run", seen, trials=6, epochs=6)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_search_killed_twenty_times_ends_as_if_nothing_had_happened(tmp_path, seed):
-    killed, seen = killed_again_and_again(tmp_path / "run", 20, seed, trials=24)
-    run = check(tmp_path / "run", seen, trials=24)
+    killed, seen = killed_again_and_again(tmp_path / "run", 20, seed, trials=24, epochs=10)
+    run = check(tmp_path / "run", seen, trials=24, epochs=10)
     assert sum(killed.values()) == 20 and min(killed.values()) >= 4
     alone = undisturbed(tmp_path / "list", run)
     again = {(t.spec.fingerprint, t.repeat): [r.accuracy for r in t.curve] for t in run.trials if t.repeat}

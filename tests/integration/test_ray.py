@@ -1,5 +1,6 @@
 """The Ray instance that a search starts: what it exposes, and what it refuses to promise."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ def test_ray_listens_on_the_loopback_address_alone_and_has_no_more_than_the_mach
     before = exposed()
     with ray_runner.cluster(0):
         assert exposed() <= before
+        assert os.environ["RAY_AUTH_MODE"] == "token"  # Ray's default for a cluster of one's own: it stays
         assert ray_runner.place(1, 0).device == "cpu"
         for workers, gpus, message in [(10_000, 0, "--workers 10000: only"), (None, 1e3, "--gpus-per-trial 1000: ")]:
             with pytest.raises(DeviceError, match=message):

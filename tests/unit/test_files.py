@@ -120,10 +120,14 @@ def test_a_run_directory_goes_again_only_if_nothing_came_of_it(tmp_path, begun):
     assert (tmp_path / "results").exists() == path.exists() == begun
 
 
-@pytest.mark.parametrize("kind", ["empty folder", "file"])
+@pytest.mark.parametrize("kind", ["folder", "file"])
 def test_an_existing_run_directory_is_refused_with_both_ways_out(tmp_path, kind):
     path = tmp_path / "run"
-    path.touch() if kind == "file" else path.mkdir()
+    if kind == "folder":
+        path.mkdir()
+        (path / "run.yaml").touch()
+    else:
+        path.touch()
     with pytest.raises(RunError, match=r"exists already.*--out.*--resume"):
         new_run_directory(path).__enter__()
 
@@ -132,3 +136,13 @@ def test_a_run_directory_below_a_file_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="cannot be created"):
         new_run_directory(tmp_path / "file" / "run").__enter__()
+
+
+@pytest.mark.parametrize("left", [[], [".run.yaml.7.tmp", ".lock"]])
+def test_a_folder_without_a_run_in_it_is_taken_and_stays(tmp_path, left):
+    for name in left:
+        (tmp_path / name).touch()
+    directory = new_run_directory(tmp_path)
+    assert directory.__enter__() == tmp_path.resolve()
+    assert not directory.__exit__(KeyError, KeyError(), None)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted(left)
