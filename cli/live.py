@@ -28,13 +28,12 @@ class Progress:
         self.console = render.err()
         self._started = time.monotonic()
         self._search: Search
-        self._told = 0
+        self._drawn, self._lines = 0.0, [""]
         self._status: Status | None = None
 
     def begin(self, search: Search, workers: int) -> None:
         """Say what is about to run."""
         self._search = search
-        self._told = sum(trial.outcome != "running" for trial in search.strategy.study.trials.values())
         if self._status is not None:
             self._status.stop()
         request = search.request
@@ -53,11 +52,13 @@ class Progress:
         again = f" with fresh seed {trial.repeat}" if trial.repeat else ""
         notes = [trial.message, trial.remark, trial.replayed and f"taken from {trial.replayed}"]
         message = "".join(f" {note}" for note in notes if note)
-        self._told += 1
-        line = (
-            f"{self._ended()} trial {trial.number} {trial.outcome}{again} {reached}{message}: {trial.spec.name}{role}"
-        )
+        line = f"{self._head()} trial {trial.number} {trial.outcome}{again} {reached}{message}: {trial.spec.name}{role}"
         self.console.print(line, soft_wrap=True)
+
+    def update(self) -> None:
+        """Bring the panel up to date, twice a second at most; the terminal's own thread only shows it."""
+        if self.console.is_terminal and time.monotonic() - self._drawn > 0.5:
+            self._drawn, self._lines = time.monotonic(), self._panel()
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -80,28 +81,31 @@ class Progress:
             return
         from rich.live import Live
 
-        with Live(get_renderable=self._panel, console=self.console, refresh_per_second=2, transient=True):
+        with Live(get_renderable=self._text, console=self.console, refresh_per_second=2, transient=True):
             yield
 
-    def _ended(self) -> str:
-        trials = self._search.strategy.study.trials.values()
-        left = sum(self._search.strategy.agenda.left(trials))
-        unlimited = self._search.request.trials == UNLIMITED
-        count = f"{self._told}" if unlimited else f"{self._told}/{len(trials) + left}"
-        seconds = self._search.pace.left(self._search.strategy.agenda)
-        return f"[{count}]" if not seconds else f"[{count}, about {format_seconds(seconds)} left]"
-
-    def _panel(self) -> RenderableType:
+    def _text(self) -> RenderableType:
         from rich.console import Group
         from rich.text import Text
 
+        gone = f"{format_seconds(time.monotonic() - self._started)} gone"
+        return Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in (*self._lines, gone)))
+
+    def _head(self) -> str:
+        trials = self._search.strategy.study.trials.values()
+        ended = sum(trial.outcome != "running" for trial in trials)
+        left = sum(self._search.strategy.agenda.left(trials))
+        count = f"{ended}" if self._search.request.trials == UNLIMITED else f"{ended}/{len(trials) + left}"
+        seconds = self._search.pace.left(self._search.strategy.agenda)
+        return f"[{count}]" if not seconds else f"[{count}, about {format_seconds(seconds)} left]"
+
+    def _panel(self) -> list[str]:
         from nxt.search.entries import best_of, ranked
 
         trials = list(self._search.strategy.study.trials.values())
         counts = {state: sum(t.outcome == state for t in trials) for state in ("done", "running", "stopped")}
         counts["failed"] = sum(t.outcome.failed for t in trials)
-        head = ", ".join(f"{number} {state}" for state, number in counts.items())
-        lines = [f"{self._ended()} {head}; {format_seconds(time.monotonic() - self._started)} gone"]
+        lines = [f"{self._head()} " + ", ".join(f"{number} {state}" for state, number in counts.items())]
         entries = ranked(trials)
         best, reference = best_of(entries), best_of([entry for entry in entries if entry.role])
         if best:
@@ -113,7 +117,7 @@ class Progress:
                 reached = f", {render.percent(trial.accuracy)}" if trial.curve else ""
                 epochs = f"epoch {len(trial.curve)}/{self._search.request.proxy.epochs}{reached}"
                 lines.append(f"running    {trial.spec.name}  {epochs}")
-        return Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in lines))
+        return lines
 
 
 def _summary(entry: Entry) -> str:

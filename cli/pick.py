@@ -21,7 +21,6 @@ def pick(
     """Pick one architecture as YAML: the front's knee, or with limits the most accurate network inside them."""
     from nxt.errors import RunError
     from nxt.pareto import knee
-    from nxt.search.entries import best_of
     from nxt.search.results import arch_file, load_run
 
     found = load_run(run)
@@ -30,9 +29,9 @@ def pick(
         raise RunError(f"{run}: no trial has reached the last epoch, so there is nothing to pick from")
     if budget.limits:
         inside = [entry for entry in found.entries if budget.allows(entry.cost)]
-        chosen = best_of(inside)
-        if chosen is None:
+        if not inside:
             raise RunError(f"{run}: none of the {len(found.entries)} architectures trained to the end has {budget}")
+        chosen = inside[0]
         why = f"the most accurate of {len(inside)} architectures trained to the end with {budget}"
     else:
         points = [(getattr(entry.cost, found.objective), entry.accuracy) for entry in found.front]
@@ -48,4 +47,5 @@ def pick(
 
         write_text(out, text)
     accuracy = render.percent(chosen.accuracy)
-    render.err().print(f"{chosen.spec.name} ({accuracy} in the proxy): {why}.", soft_wrap=True)
+    seeds = f"mean of {chosen.seeds} fresh seeds" if chosen.confirmed else "one seed, not confirmed"
+    render.err().print(f"{chosen.spec.name} ({accuracy} in the proxy, {seeds}): {why}.", soft_wrap=True)

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from nxt.search.run import Search
 
 
-def print_plan(job: Search, workers: int | None, as_json: bool) -> None:
+def print_plan(job: Search, workers: int | None, hours: float | None, as_json: bool) -> None:
     """Measure, and print the plan to stdout."""
     from nxt.search.plan import plan
 
     at_a_time = workers or os.cpu_count() or 1
-    made = plan(job, job.load_data(), at_a_time)
+    made = plan(job, job.load_data(), at_a_time, hours)
     if as_json:
         render.print_json({**dataclasses.asdict(made), "workers": at_a_time})
         return
@@ -43,7 +43,7 @@ def _lines(job: Search, made: Plan, workers: int) -> list[str]:
     lines += [
         f"in all: {made.total_epochs:,.0f} epochs of {epoch} (measured on this machine's {made.device})",
         f"time: {made.device_hours:.2f} device hours; {workers} at a time on devices of their own, "
-        f"{format_seconds(3600 * made.device_hours / workers)}",
+        f"{format_seconds(max(3600 * made.device_hours / workers, made.epochs * made.epoch_seconds))}",
         f"memory: {format_count(made.memory)}B a trial ({measured})",
         f"disk: {format_count(made.disk)}B at a time",
     ]

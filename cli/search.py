@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,7 +37,7 @@ def search(
         ),
     ] = None,
     repeats: Annotated[
-        int | None, typer.Option(help="With --arch: how often each, with seeds of their own.", show_default="1")
+        int | None, typer.Option(help="With --arch: how often each, with seeds of their own.", min=1, show_default="1")
     ] = None,
     data: options.Data = None,
     trials: Annotated[int | None, typer.Option(help="How many trials to explore.", show_default=str(TRIALS))] = None,
@@ -44,7 +46,9 @@ def search(
     ] = None,
     confirm: Annotated[
         int | None,
-        typer.Option(help="How many of the best to train again with fresh seeds.", metavar="K", show_default="3"),
+        typer.Option(
+            help="How many of the best to train again with fresh seeds.", min=0, metavar="K", show_default="3"
+        ),
     ] = None,
     seed: options.Seed = None,
     out: Annotated[
@@ -83,79 +87,82 @@ def search(
         given = {"SPACE": space, "--like": like, "--arch": archs, "--out": out, "--data": data, "--seed": seed}
         given |= {f"--{key}": value for key, value in costs.items()} | {"--set": settings, "--storage": storage}
         options.refuse_with_resume(given | {"--repeats": repeats, "--plan": plan or None})
-        request, out = _continued(resume, trials, confirm), resume
+        request, out = _continued(resume, trials, hours, confirm), resume
     else:
-        request = _fresh(
-            space, archs, costs, like, data, (trials, hours, repeats, confirm), seed or 0, storage, settings
+        given = {"SPACE": space, "--like": like, "--trials": trials, "--confirm": confirm}
+        _check_purpose(archs, repeats, given | {f"--{key}": value for key, value in costs.items()})
+        from nxt.archlist import load_list
+        from nxt.search.request import UNLIMITED, make_request
+        from nxt.space import DEFAULT, load_space
+
+        request = make_request(
+            load_list(archs) if archs else load_space(space or DEFAULT),
+            options.budget_of(costs, like),
+            data="digits" if data is None else data,
+            trials=trials if trials is not None else TRIALS if hours is None else UNLIMITED,
+            seed=seed or 0,
+            settings=[*(settings or []), *([] if confirm is None else [f"search.confirm={confirm}"])],
+            repeats=1 if repeats is None else repeats,
+            storage=_absolute(storage),
         )
         out = out or _default_out(request)
+    from nxt.errors import RunError
+    from nxt.report.plots import plot_front
     from nxt.search.results import load_run
     from nxt.search.run import Search
 
+    from .show import print_run
+
     job = Search(request, out, download, None if replay is None else load_run(replay))
+    if plan and replay is not None:
+        raise typer.BadParameter("--plan counts nothing as taken over: leave out --replay")
     if plan:
         from .plan import print_plan
 
-        print_plan(job, workers, as_json)
+        print_plan(job, workers, hours, as_json)
         return
-    complete = _run(job, workers, gpus_per_trial, address, hours, new=resume is None)
-    from nxt.report.plots import plot_front
-
-    from .show import print_run
-
-    run = load_run(job.out)
-    plot_front(run, job.out / "front.png")
-    print_run(run, as_json)
-    if not complete:
-        why = "The hours are over" if job.pace.time_is_up else "Interrupted"
-        render.err().print(f"{why}. Go on with: nxt search --resume {job.out}", soft_wrap=True)
-        if not job.pace.time_is_up:
+    again = f"nxt search --resume {shlex.quote(str(job.out))}" + (" --hours H" if hours is not None else "")
+    try:
+        complete = _run(job, workers, gpus_per_trial, address, hours, new=resume is None)
+        run = load_run(job.out)
+        plot_front(run, job.out / "front.png")
+        print_run(run, as_json)
+    except KeyboardInterrupt:  # more than once: Ray takes the first
+        if (job.out / "run.yaml").exists():
+            render.err().print(f"Interrupted. Go on with: {again}", soft_wrap=True)
+        raise typer.Exit(130) from None
+    if job.cut_short or not complete:
+        over = complete or job.pace.time_is_up
+        render.err().print(f"{'The hours are over' if over else 'Interrupted'}. Go on with: {again}", soft_wrap=True)
+        if not over:
             raise typer.Exit(130)
+    if run.best is None:
+        raise RunError(f"{job.out}: no trial was trained to the end; nxt show {shlex.quote(str(job.out))} says why")
 
 
-def _fresh(
-    space: str | None,
-    archs: list[str] | None,
-    costs: dict[str, str | None],
-    like: str | None,
-    data: str | None,
-    counts: tuple[int | None, float | None, int | None, int | None],
-    seed: int,
-    storage: str | None,
-    settings: list[str] | None,
-) -> SearchRequest:
-    from nxt.archlist import load_list
-    from nxt.search.request import UNLIMITED, make_request
-    from nxt.space import DEFAULT, load_space
-
-    trials, hours, repeats, confirm = counts
+def _check_purpose(archs: list[str] | None, repeats: int | None, given: Mapping[str, object]) -> None:
+    """Raise a usage error unless there is something to search inside, or a list to train, but not both."""
     if archs:
-        given = {"SPACE": space, "--like": like, "--trials": trials, "--confirm": confirm}
-        for name, value in (given | {f"--{key}": text for key, text in costs.items()}).items():
+        for name, value in given.items():
             if value is not None:
                 raise typer.BadParameter(f"{name} cannot be given with --arch: nothing is searched")
     elif repeats is not None:
         raise typer.BadParameter("--repeats needs --arch: the trainings of a search differ in their architectures")
-    elif not like and not any(costs.values()):
+    elif not any(value for name, value in given.items() if name not in ("SPACE", "--trials", "--confirm")):
         raise typer.BadParameter(EXAMPLE)
-    return make_request(
-        load_list(archs) if archs else load_space(space or DEFAULT),
-        options.budget_of(costs, like),
-        "digits" if data is None else data,
-        trials if trials is not None else TRIALS if hours is None else UNLIMITED,
-        seed,
-        [*(settings or []), *([] if confirm is None else [f"search.confirm={confirm}"])],
-        1 if repeats is None else repeats,
-        _absolute(storage),
-    )
 
 
-def _continued(run: Path, trials: int | None, confirm: int | None) -> SearchRequest:
+def _continued(run: Path, trials: int | None, hours: float | None, confirm: int | None) -> SearchRequest:
     import dataclasses
 
-    from nxt.search.request import load_request
+    from nxt.archlist import ArchList
+    from nxt.search.request import UNLIMITED, load_request
 
     request = load_request(run)
+    if isinstance(request.space, ArchList) and (trials is not None or confirm is not None):
+        raise typer.BadParameter("--trials and --confirm cannot be given for a list: nothing is searched")
+    if request.trials == UNLIMITED and trials is None and hours is None:
+        raise typer.BadParameter("hours limited this search: give --hours again, or the number of --trials")
     if confirm is not None:
         request = dataclasses.replace(request, settings=dataclasses.replace(request.settings, confirm=confirm))
     return request if trials is None else dataclasses.replace(request, trials=trials)

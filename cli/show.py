@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,7 +58,7 @@ def print_run(run: Run, as_json: bool) -> None:
         console.print(line, soft_wrap=True)
     console.print(" ".join(text for text in (run.verdict(), run.stopping()) if text), soft_wrap=True)
     if run.best:
-        console.print(f"Train it: nxt train {run.path / 'best.yaml'}", soft_wrap=True)
+        console.print(f"Train it: nxt train {shlex.quote(str(run.path / 'best.yaml'))}", soft_wrap=True)
 
 
 def _asked(run: Run) -> str:
@@ -90,7 +91,7 @@ def _front(run: Run) -> object:
                 entry.role,
             ]
         )
-    title = f"Front of proxy accuracy against {run.objective} (* best.yaml; the same letter: no clear difference)"
+    title = f"Front of proxy accuracy against {run.objective} (* best.yaml; a shared letter: no clear difference)"
     columns = ["architecture", "MACs", "params", "acts", "accuracy", "seeds", "tie", "P(front)", "reference"]
     return render.table(columns, rows, title=title)
 

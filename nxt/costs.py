@@ -29,13 +29,17 @@ class Cost:
 
     @property
     def memory(self) -> int:
-        """Predicted bytes of one step of training in float32: SGD with momentum, a batch of 32 (256 over 8 GPUs).
+        """Predicted bytes of one step of training with a batch of 32 (256 over 8 GPUs); see `step_memory`."""
+        return self.step_memory(MEMORY_BATCH)
+
+    def step_memory(self, batch: int) -> int:
+        """Return the predicted bytes of one step of training in float32, by SGD with momentum.
 
         Weights, gradients and momentum take 12 bytes a parameter. Each convolution's output is stored twice for the
         backward pass: by the batch norm after it, and behind its ReLU. What autograd really stores was within -6 and
         +15 % of that. Workspaces of libraries and unused parts of an allocator's blocks come on top.
         """
-        return 12 * self.params + 8 * MEMORY_BATCH * self.acts
+        return 12 * self.params + 8 * batch * self.acts
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(self.macs + other.macs, self.params + other.params, self.acts + other.acts)

@@ -50,6 +50,11 @@ class RunError(NxtError):
     """A run directory cannot be created, read or continued."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return what an error says, on one line; its kind if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
     """Return `; did you mean X?` for the nearest of the known words, or an empty string."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

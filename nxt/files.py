@@ -59,19 +59,21 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def new_run_directory(path: Path) -> Iterator[Path]:
+def new_run_directory(path: Path, lock: str = "") -> Iterator[Path]:
     """Create a run directory and give its absolute path; if the block fails and left it empty, remove it again.
 
-    The same goes for folders above it that had to be created. An empty folder counts as new, and so does one with
-    hidden files only: a run killed before it had begun leaves them.
+    The same goes for folders above it that had to be created. With `lock`, the name of a hidden file by which the
+    caller keeps others out, a folder with that and no visible file counts as new: a run killed before it had begun
+    left it.
 
     Raises:
         RunError: if it exists already, or cannot be created.
     """
     created = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        begun = any(not entry.name.startswith(".") for entry in path.iterdir())
+        left = bool(lock) and (path / lock).exists()
+        path.mkdir(parents=True, exist_ok=left)
+        begun = left and any(not entry.name.startswith(".") for entry in path.iterdir())
     except FileExistsError:
         begun = True
     except OSError as error:

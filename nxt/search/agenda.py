@@ -87,18 +87,22 @@ class SearchAgenda:
         """Return how many trials are yet to be explored, and how many (at least) to be confirmed."""
         explored = [trial for trial in trials if not trial.repeat]
         again = {(trial.point, trial.repeat) for trial in trials if trial.repeat}
-        exploring = 0 if self._ended else max(0, self.trials - len(explored))
+        most = min(self.trials, len(self.sampler.feasible))
+        exploring = 0 if self._ended else max(0, most - len(explored))
         if not self.confirm:
             return exploring, 0
-        most = self.confirm + bool(self.roles)
-        points = self._points(explored, again)
-        return exploring, max(most if exploring else 0, len(points)) * self.seeds - len(again)
+        points = max(len(self._points(explored, again)), self.confirm + bool(self.roles) if exploring else 0)
+        return exploring, points * self.seeds - len(again)
 
     def _points(self, explored: Collection[Trial], again: set[tuple[Point, int]]) -> list[Point]:
         """Return what is to be trained again: what was begun, the most accurate, and the best reference."""
+        return list(dict.fromkeys([*(point for point, _ in sorted(again)), *self._favourites(explored)]))
+
+    def _favourites(self, explored: Collection[Trial]) -> list[Point]:
+        """Return the most accurate and the best reference, as exploring saw them."""
         by_search = ranked(explored)
         chosen = by_search[: self.confirm] + [entry for entry in by_search if entry.role][:1]
-        return list(dict.fromkeys([*(point for point, _ in sorted(again)), *(e.trials[0].point for e in chosen)]))
+        return [entry.trials[0].point for entry in chosen]
 
     def _confirmation(self, explored: Collection[Trial], trials: Collection[Trial]) -> Wanted | Pause:
         """Have the top few trained again, then whoever stands above the best of those, until nobody does."""
@@ -110,14 +114,15 @@ class SearchAgenda:
             for repeat in range(1, self.seeds + 1):
                 if (point, repeat) not in begun:
                     return self._again(point, repeat)
-        if any(trial.outcome is Outcome.RUNNING for trial in trials):
+        running = {trial.point for trial in trials if trial.outcome is Outcome.RUNNING}
+        if running & set(self._favourites(explored)):
             return Pause.WAIT
         for entry in ranked(trials):
             if entry.confirmed:
-                return Pause.END
+                break
             if entry.trials[0].point not in points:  # else its trainings all failed
                 return self._again(entry.trials[0].point, 1)
-        return Pause.END
+        return Pause.WAIT if running else Pause.END
 
     def _again(self, point: Point, repeat: int) -> Wanted:
         return Wanted(PointSampler(self.sampler.feasible.space.axis_names, point), repeat)

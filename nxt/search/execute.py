@@ -29,6 +29,9 @@ class Observer(Protocol):
     def ended(self, trial: Trial) -> None:
         """Note that a trial has ended."""
 
+    def update(self) -> None:
+        """Note that something has changed; called often, by the one thread that changes trials."""
+
     def shown(self) -> AbstractContextManager[None]:
         """Follow the trials for the time of a block."""
 
@@ -53,6 +56,7 @@ def execute(search: Search, where: Where, observer: Observer, new: bool) -> bool
                 def on_change() -> None:
                     for trial in search.tend():
                         observer.ended(trial)
+                    observer.update()
 
                 with observer.shown():
                     ray_runner.run(

@@ -10,7 +10,7 @@ from nxt.search.agenda import Agenda
 from nxt.search.trial import Outcome, Trial
 
 _PATIENCE = 10.0  # an epoch that takes this many times longer than the slowest measured has come to a halt
-_LEAST, _UNKNOWN = 60.0, 3600.0  # seconds granted to any epoch; and as long as nothing was measured
+_LEAST = 60.0  # seconds granted to any epoch
 
 
 class Pace:
@@ -21,10 +21,19 @@ class Pace:
         epochs: Of a trial that is not stopped.
         workers: Trials at a time.
         hours: How long the search may take from now; None: as long as it likes.
+        patience: Seconds granted to an epoch as long as none was measured.
     """
 
-    def __init__(self, trials: Mapping[int, Trial], epochs: int, workers: int, hours: float | None = None) -> None:
+    def __init__(
+        self,
+        trials: Mapping[int, Trial],
+        epochs: int,
+        workers: int,
+        hours: float | None = None,
+        patience: float = 3600.0,
+    ) -> None:
         self.trials, self.epochs, self.workers = trials, epochs, workers
+        self.patience = patience
         self.started = time.monotonic()
         self._deadline = math.inf if hours is None else self.started + 3600 * hours
         self._folded: set[int] = set()
@@ -39,10 +48,10 @@ class Pace:
         return time.monotonic() >= self._deadline
 
     def leaves_only(self, agenda: Agenda) -> bool:
-        """Tell whether what is left of the hours is needed for the trials that run and those that confirm."""
+        """Tell whether one more trial would take time that is needed for those that run and those that confirm."""
         if self._deadline == math.inf:
             return False
-        needed = self._seconds(0, agenda.left(self.trials.values())[1])
+        needed = self._seconds(1, agenda.left(self.trials.values())[1])
         return time.monotonic() + (needed or 0.0) >= self._deadline
 
     def left(self, agenda: Agenda) -> float | None:
@@ -54,7 +63,7 @@ class Pace:
         """Return the seconds after which one epoch of a network of that cost is taken to hang."""
         self._fold()
         rates = [self._rate, *(_rate(trial) for trial in self._live())]
-        return max(_LEAST, _PATIENCE * max(rates) * macs) if max(rates) else _UNKNOWN
+        return max(_LEAST, _PATIENCE * max(rates) * macs) if max(rates) else self.patience
 
     def _seconds(self, spared: int, whole: int) -> float | None:
         """Predict how long the running trials, and so many more of both kinds, take on all workers."""
@@ -66,8 +75,9 @@ class Pace:
         epoch = self._trained() / epochs
         length = self._explored[1] / self._explored[0] if self._explored[0] else self.epochs
         running = [self.epochs - len(t.curve) for t in self.trials.values() if t.outcome is Outcome.RUNNING]
-        total = sum(running) + spared * length + whole * self.epochs
-        return self._slowdown() * epoch * max(total / self.workers, max(running, default=0))
+        exploring = max((sum(running) + spared * length) / self.workers, *running, length if spared else 0)
+        confirming = math.ceil(whole / self.workers) * self.epochs  # not before all others have ended
+        return self._slowdown() * epoch * (exploring + confirming)
 
     def _fold(self) -> None:
         """Add up the trials that have ended since the last time: there may be thousands."""

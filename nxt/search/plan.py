@@ -44,13 +44,14 @@ class Plan:
     disk: int  # bytes in the run directory
 
 
-def plan(search: Search, data: Dataset, workers: int) -> Plan:
+def plan(search: Search, data: Dataset, workers: int, hours: float | None = None) -> Plan:
     """Predict what a search costs in all, training a few batches of a few of its architectures.
 
     Args:
         search: The search.
         data: What it trains on.
         workers: Trials at a time: how many checkpoints there are at once.
+        hours: The time there is, if that limits the number of trials.
     """
     request = search.request
     agenda = search.agenda()
@@ -59,10 +60,13 @@ def plan(search: Search, data: Dataset, workers: int) -> Plan:
         explored, confirming = 0, explored + confirming
     reaching = _reaching(search) if isinstance(agenda, SearchAgenda) else ()
     length = _expected_length(request.proxy.epochs, search.rungs, reaching)
-    total = explored * length + confirming * request.proxy.epochs
     device = choose()
     measured = [_measure(search, spec, data, device) for spec in _samples(search)]
     seconds = float(np.mean([row.epoch_seconds for row in measured]))
+    if hours is not None:
+        left = 3600 * hours * workers / seconds - confirming * request.proxy.epochs
+        explored = min(explored, max(0, int(left / length)))
+    total = explored * length + confirming * request.proxy.epochs
     return Plan(
         architectures=request.space.size,
         feasible=request.space.size if search.feasible is None else len(search.feasible),
@@ -82,12 +86,13 @@ def plan(search: Search, data: Dataset, workers: int) -> Plan:
 
 
 def _reaching(search: Search) -> tuple[float, ...]:
-    """Return the share of trials that goes on after each rung: one in eta, and the control group."""
+    """Return the share of trials that goes on after each rung: one in eta of those that compete, and the control."""
     settings = search.request.settings
-    share, found = 1.0, []
+    competing, control, found = 1.0, 0.0, []
     for _ in search.rungs:
-        share *= 1 / settings.eta + (1 - 1 / settings.eta) * settings.control
-        found.append(share)
+        control += competing * (1 - 1 / settings.eta) * settings.control
+        competing /= settings.eta
+        found.append(competing + control)
     return tuple(found)
 
 
@@ -128,10 +133,9 @@ def _measure(search: Search, spec: ArchSpec, data: Dataset, device: torch.device
     trainer.run_epoch()
     rate = (time.perf_counter() - start) / (len(few.train) + len(few.val) / 3)  # evaluation is a third of training
     own = cost(proxy, search.size, len(data.classes))
-    predicted = 12 * own.params + 8 * recipe.batch * own.acts
     return _Measured(
         epoch_seconds=rate * (len(data.train) + request.recipe.calibrate / 3 + len(data.val) / 3),
-        memory=torch.cuda.max_memory_allocated() if device.type == "cuda" else predicted,
+        memory=torch.cuda.max_memory_allocated() if device.type == "cuda" else own.step_memory(recipe.batch),
         checkpoint=8 * own.params,
     )
 

@@ -12,6 +12,8 @@ import logging
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -37,12 +39,14 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from nxt.data.dataset import Dataset
-from nxt.errors import DeviceError, NxtError
+from nxt.errors import DeviceError, NxtError, RunError, first_line
 from nxt.search.strategy import Strategy
 from nxt.search.trial import Epoch, Outcome, Trial
 from nxt.search.worker import TrialRun, TrialTask
 
 _ADDRESS = "127.0.0.1"
+_ANSWER = 30.0  # seconds that a cluster has to answer
+_HOPELESS = 10  # trials in a row that fail before their first epoch: something is wrong with the search
 _OBJECT_STORE = 256 << 20  # bytes beside the data itself
 
 
@@ -113,8 +117,9 @@ def cluster(data_bytes: int, address: str | None = None) -> Iterator[None]:
         try:
             ray.init(address=address, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            problem = (str(error) or type(error).__name__).splitlines()[0]
-            raise DeviceError(f"--address {address}: no Ray cluster can be joined there ({problem})") from None
+            raise DeviceError(
+                f"--address {address}: no Ray cluster can be joined there ({first_line(error)})"
+            ) from None
     else:
         # Else Ray listens on all interfaces. The variable is for the processes it starts, the constant for this one.
         os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
@@ -133,15 +138,21 @@ def cluster(data_bytes: int, address: str | None = None) -> Iterator[None]:
 
 
 def _probe(address: str) -> None:
-    """Raise DeviceError unless something listens at HOST:PORT. (Ray itself would try for minutes.)"""
+    """Raise DeviceError unless a Ray cluster answers at HOST:PORT. (Ray itself would try for minutes, and noisily.)"""
     host, _, port = address.rpartition(":")
     if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise DeviceError(f"--address {address}: write HOST:PORT of the cluster's head, such as 10.0.0.1:6379")
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
+        check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+        answer = subprocess.run(check, capture_output=True, text=True, timeout=_ANSWER, check=False)
+        problem = (answer.stdout + answer.stderr).strip().splitlines()[-1:] if answer.returncode else None
+    except subprocess.TimeoutExpired:
+        problem = [f"what listens there does not answer like one within {_ANSWER:.0f} s"]
     except OSError as error:
-        problem = error.strerror or str(error)
-        raise DeviceError(f"--address {address}: no Ray cluster can be joined there ({problem})") from None
+        problem = [error.strerror or str(error)]
+    if problem is not None:
+        raise DeviceError(f"--address {address}: no Ray cluster can be joined there ({' '.join(problem)})")
 
 
 def run(
@@ -211,8 +222,9 @@ class _Driver:
     ) -> None:
         self._strategy, self._task, self._on_change, self._is_over = strategy, task, on_change, is_over
         self._retries = retries
-        self._tasks: dict[int, TrialTask] = {}
-        self._heard: dict[int, float] = {}  # when each running trial last gave a sign of life
+        self._limits: dict[int, float] = {}  # of the running trials
+        self._heard: dict[int, float] = {}  # when each of them last gave a sign of life
+        self._barren = 0  # trials in a row that failed without an epoch
         self._deaths: Counter[int] = Counter()  # of each trial's workers since then
         self._waiting: dict[int, float] = {}  # trials to be started again, and when
         self.error: NxtError | None = None
@@ -225,10 +237,10 @@ class _Driver:
         with self._guarded():
             self._start_again()
             trial = self._strategy.suggest()
+            self._on_change()
             if trial is not None:
-                self._on_change()
-                task = self._tasks[trial.number] = self._task(trial)
-                self._heard[trial.number] = time.monotonic()
+                task = self._task(trial)
+                self._limits[trial.number], self._heard[trial.number] = task.limit, time.monotonic()
                 return {"task": dataclasses.asdict(task)}
             if not self._strategy.complete:
                 return None
@@ -241,9 +253,10 @@ class _Driver:
             self._heard[number] = time.monotonic()
             del self._deaths[number]
             if "outcome" in result:
-                strategy.fail(number, Outcome(result["outcome"]), result["message"])
+                self._fail(number, Outcome(result["outcome"]), result["message"])
                 goes_on = False
             else:
+                self._barren = 0
                 strategy.remark(number, result["remark"])
                 epoch = Epoch(result["epoch"], result["accuracy"], result["loss"], result["seconds"])
                 goes_on = strategy.observe(number, epoch)
@@ -256,17 +269,28 @@ class _Driver:
         self._deaths[number] += 1
         if self._deaths[number] <= self._retries:
             # Not at once: Ray may need a moment to see that a whole machine is gone.
-            self._waiting[number] = time.monotonic() + 2 ** (self._deaths[number] - 1)
+            self._waiting[number] = time.monotonic() + min(30, 2 ** (self._deaths[number] - 1))
             return
         silent, times = time.monotonic() - self._heard[number], self._deaths[number]
         with self._guarded():
             if "low on memory" in str(error) or isinstance(error, ray.exceptions.OutOfMemoryError):
-                self._strategy.fail(number, Outcome.OOM, "the machine ran out of memory")
-            elif silent > self._tasks[number].limit:
-                self._strategy.fail(number, Outcome.TIMEOUT, f"no sign of life for {silent:.0f} s")
+                self._fail(number, Outcome.OOM, "the machine ran out of memory")
+            elif silent > self._limits[number]:
+                self._fail(number, Outcome.TIMEOUT, f"no sign of life for {silent:.0f} s")
             else:
-                self._strategy.fail(number, Outcome.KILLED, f"the worker process died {times} times in a row")
+                why = "" if error is None else f": {first_line(error)}"
+                often = f"{times} times in a row" if times > 1 else ""
+                self._fail(number, Outcome.KILLED, f"the worker process died {often}".strip() + why)
             self._on_change()
+
+    def _fail(self, number: int, outcome: Outcome, message: str) -> None:
+        """Record a failure; if nothing works at all, end the search."""
+        trial = self._strategy.study.trials[number]
+        self._strategy.fail(number, outcome, message)
+        self._barren += not trial.curve
+        if self._barren >= _HOPELESS:
+            hopeless = f"the last {self._barren} trials all failed before their first epoch"
+            raise RunError(f"{hopeless}; trial {number} {outcome}: {message}")
 
     def _start_again(self) -> None:
         for number, due in list(self._waiting.items()):

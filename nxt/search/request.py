@@ -37,6 +37,7 @@ class Settings:
     confirm: int = 3  # how many of the most accurate are trained again before one is called the best
     confirm_seeds: int = 2  # how often each of them
     retries: int = 2  # how often a trial is started again when its worker process died
+    patience: float = 3600.0  # seconds granted to an epoch before any was measured; later, ten times the slowest
     keep: str = "running"  # whose checkpoints: those of running trials, or also of the front
 
     def __post_init__(self) -> None:
@@ -47,6 +48,7 @@ class Settings:
         require(0 <= self.confirm <= 1000, "--confirm", f"{self.confirm} is not between 0 and 1000")
         require(1 <= self.confirm_seeds <= 100, "search", f"confirm_seeds is {self.confirm_seeds}; it lies in 1..100")
         require(0 <= self.retries <= 100, "search", f"retries is {self.retries}; it lies in 0..100")
+        require(1 <= self.patience <= 10**7, "search", f"patience is {self.patience}; it lies in 1..1e7 seconds")
         require(self.keep in _KEEP, "search", f"keep is {self.keep!r}, not one of {', '.join(_KEEP)}")
 
 

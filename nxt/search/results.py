@@ -97,7 +97,7 @@ class Run:
 
     @cached_property
     def ties(self) -> dict[str, str]:
-        """Letters of each front member, by fingerprint: members that share one cannot be told apart."""
+        """Letters of each front member, by fingerprint, as `noise.ties` gives them."""
         letters = ties([entry.accuracy for entry in self.front], [self.error(entry) for entry in self.front])
         return {entry.spec.fingerprint: text for entry, text in zip(self.front, letters, strict=True)}
 
@@ -161,10 +161,10 @@ class Run:
             return ""
         members = {entry.spec.fingerprint for entry in self.front}
         reached = sum(trial.spec.fingerprint in members for trial in control if trial.outcome is Outcome.DONE)
-        told = f"{stopped} trial(s) were stopped at a rung; of those due to stop, "
+        told = f"Stopped early: {stopped}. "
         if not control:
-            return told + "none ran on as a control."
-        return f"{told}{len(control)} ran on as a control, and {reached} of them reached the front."
+            return told + "None due to stop ran on as a control."
+        return f"{told}Ran on as a control although due to stop: {len(control)}, of which {reached} reached the front."
 
 
 def load_run(path: Path | str) -> Run:

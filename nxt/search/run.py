@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from nxt.archlist import ArchList
 from nxt.config import dump_yaml, read_yaml, require, to_mapping
 from nxt.data.dataset import Dataset, Source, load_train, open_source
-from nxt.errors import NxtError, RunError
+from nxt.errors import ConfigError, NxtError, RunError
 from nxt.feasible import FeasibleSet
 from nxt.files import new_run_directory, write_text
 from nxt.references import references
@@ -32,16 +33,17 @@ from nxt.search.request import SearchRequest, example_of, same_conditions
 from nxt.search.sampler import FeasibleSampler
 from nxt.search.storage import Storage
 from nxt.search.strategy import Strategy
-from nxt.search.study import StudyRecord
-from nxt.search.trial import Outcome, Trial, trial_seed
+from nxt.search.study import StudyRecord, backup_of
+from nxt.search.trial import Outcome, Trial
 from nxt.search.worker import TrialTask
 from nxt.space import Point
 
+_LOCK = ".lock"
 _REFRESH = 600.0  # seconds between two copies of the study, and two updates of the result files
 
 
 class Search:
-    """A search in its run directory, new or continued. A context manager: inside, no other process writes there.
+    """A search in its run directory, new or continued. In its contexts no other process writes there.
 
     Args:
         request: What was asked.
@@ -65,10 +67,16 @@ class Search:
         self.roles: dict[Point, str] = {}
         if self.feasible is not None:
             self.roles = {point: family for family, point in references(self.feasible).items()}
+        sizes = {spec.size for spec in request.space.specs} if isinstance(request.space, ArchList) else set()
+        if self.source.size is None and len(sizes) > 1:
+            raise ConfigError(
+                f"--arch: networks for {sorted(sizes)} pixels in one list; train them in lists of their own"
+            )
         self.size = request.proxy.image_size(self.source.size, example_of(request.space))
         self.strategy: Strategy
         self.pace = Pace({}, request.proxy.epochs, 1)
         self._kept: set[int] = set()
+        self._holding = False
         self._refreshed = time.monotonic()
 
     @property
@@ -77,25 +85,38 @@ class Search:
         settings = self.request.settings
         return rungs(self.request.proxy.epochs, settings.eta, settings.grace) if self.feasible is not None else ()
 
+    @property
+    def cut_short(self) -> bool:
+        """Whether a lack of time kept trials that were asked for from beginning."""
+        return sum(self.strategy.agenda.left(self.strategy.study.trials.values())) > 0
+
     def load_data(self) -> Dataset:
         """Load what the trials train and are judged on."""
         return load_train(self.source, round(self.size / self.request.recipe.eval_crop), self.request.proxy.share)
 
     @contextmanager
     def directory(self, new: bool) -> Iterator[None]:
-        """Make the run directory, if it is to be a new one; it goes again if nothing comes of it.
+        """Hold the run directory alone; make it, if it is to be a new one, which goes again if nothing comes of it.
 
         Raises:
-            RunError: if it exists already, or cannot be created.
+            RunError: if it exists already, cannot be created, or another process is writing there.
         """
-        with new_run_directory(self.out) if new else nullcontext(self.out.resolve()) as self.out:
-            yield
+        made = new_run_directory(self.out, _LOCK) if new else nullcontext(self.out.resolve())
+        with made as self.out, self._locked():
+            if new and (self.out / "run.yaml").exists():
+                raise RunError(f"{self.out}: another search has just been there; choose another --out")
+            if new and self.request.storage:  # a place that other searches may use too
+                own = f"{self.request.storage.rstrip('/')}/{quote(self.out.name)}-{uuid.uuid4().hex[:8]}"
+                self.request = dataclasses.replace(self.request, storage=own)
+                self._storage().prepare()
+            try:
+                yield
+            finally:
+                if not (self.out / "run.yaml").exists():
+                    (self.out / _LOCK).unlink()  # nothing came of it
 
     def write_record(self, data: Dataset) -> None:
         """Write run.yaml."""
-        if self.request.storage:  # a place that other searches may use too
-            own = f"{self.request.storage.rstrip('/')}/{self.out.name}-{uuid.uuid4().hex[:8]}"
-            self.request = dataclasses.replace(self.request, storage=own)
         record = {**self.request.record(), "train_images": len(data.train), "val_images": len(data.val)}
         self._check_replay(record)
         write_text(self.out / "run.yaml", dump_yaml(record))
@@ -124,13 +145,14 @@ class Search:
             RunError: if another process is writing here, the study is damaged, or the run to replay does not compare.
         """
         request = self.request
-        with _locked(self.out):
+        with self._locked():
             self._check_replay(read_yaml(self.out / "run.yaml"))
             self._storage().prepare()
+            _check_presence(self.out / "study.db")
             study = StudyRecord(self.out / "study.db", request.space, request.objective)
             _amend(self.out, request, sum(not trial.repeat for trial in study.trials.values()))
             study.back_up()
-            self.pace = Pace(study.trials, request.proxy.epochs, workers, hours)
+            self.pace = Pace(study.trials, request.proxy.epochs, workers, hours, request.settings.patience)
             agenda = self.agenda()
             finished = {} if self.replay is None else _finished(self.replay)
             self.strategy = Strategy(
@@ -166,7 +188,7 @@ class Search:
                 arch=self.request.proxy.apply(trial.spec, self.size).to_dict(),
                 recipe=recipe,
                 size=self.size,
-                seed=trial_seed(self.request.seed, trial.spec.fingerprint, trial.repeat),
+                seed=trial.seed(self.request.seed),
                 device=device,
                 threads=threads,
                 gpu_share=gpu_share,
@@ -200,10 +222,13 @@ class Search:
         """Drop the checkpoints that a killed driver left of trials that had ended."""
         self._kept = self._keepers()
         running = {trial.number for trial in self.strategy.study.trials.values() if trial.outcome is Outcome.RUNNING}
-        for name in self._storage().names():
-            number = name.partition(".")[0]
-            if number.isdecimal() and int(number) not in running | self._kept:
-                self._forget(int(number))
+        storage = self._storage()
+        for name in storage.names():
+            number, _, kind = name.lstrip(".").partition(".")
+            stale = number.isdecimal() and int(number) not in running | self._kept
+            if stale or (number.isdecimal() and kind.endswith("tmp")):  # cut off while it was written
+                with suppress(OSError):
+                    storage.remove(name)
 
     def agenda(self) -> Agenda:
         """Return what is to be trained, in order."""
@@ -213,6 +238,28 @@ class Search:
             return ListAgenda(request.space, request.repeats, enough)
         sampler = FeasibleSampler(self.feasible, list(self.roles), settings.sampler, request.seed)
         return SearchAgenda(sampler, self.roles, request.trials, settings.confirm, settings.confirm_seeds, enough)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the run directory for this process; the lock goes with the process, however it ends."""
+        if self._holding:
+            yield
+            return
+        try:
+            file = (self.out / _LOCK).open("w")
+        except OSError as error:
+            raise RunError(f"{self.out}: cannot be written ({error.strerror})") from None
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                where = f"{self.out}: another search is writing there"
+                raise RunError(f"{where}; wait for it to end, or use another directory") from None
+            self._holding = True
+            try:
+                yield
+            finally:
+                self._holding = False
 
     def _storage(self) -> Storage:
         return Storage(self.request.storage or str(self.out / "trials"))
@@ -238,11 +285,17 @@ class Search:
         self._refreshed = time.monotonic()
 
 
+def _check_presence(study: Path) -> None:
+    """Raise RunError if a study is gone whose copy is there: a new one would take the copy's place, too."""
+    copy = backup_of(study)
+    if copy.exists() and not study.exists():
+        raise RunError(f"{study}: gone, but its copy is there: copy {copy.name} to {study.name} and try again")
+
+
 def _finished(run: results.Run) -> dict[tuple[str, int], Trial]:
     """Return a run's finished trials by fingerprint and seed."""
     seed = run.record["seed"]
-    done = [trial for trial in run.trials if trial.outcome is Outcome.DONE]
-    return {(t.spec.fingerprint, trial_seed(seed, t.spec.fingerprint, t.repeat)): t for t in done}
+    return {(t.spec.fingerprint, t.seed(seed)): t for t in run.trials if t.outcome is Outcome.DONE}
 
 
 def _amend(run: Path, request: SearchRequest, begun: int) -> None:
@@ -254,18 +307,3 @@ def _amend(run: Path, request: SearchRequest, begun: int) -> None:
     changed: Mapping[str, Any] = {"trials": request.trials, "search": to_mapping(request.settings)}
     if any(record.get(key) != value for key, value in changed.items()):
         write_text(run / "run.yaml", dump_yaml({**record, **changed}))
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Hold the run directory for this process; the lock goes with the process, however it ends."""
-    try:
-        file = (out / ".lock").open("w")
-    except OSError as error:
-        raise RunError(f"{out}: cannot be written ({error.strerror})") from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(f"{out}: another search is writing there; wait for it, or choose another --out") from None
-        yield

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from nxt.errors import ConfigError, RunError
+from nxt.errors import ConfigError, RunError, first_line
 from nxt.files import replacing
 
 
@@ -90,7 +90,7 @@ class Storage:
             self.write(".probe", b"nxt")
             self.remove(".probe")
         except (OSError, ValueError, NotImplementedError, RunError) as error:  # pyarrow's errors are of these kinds
-            raise ConfigError(f"{self.place}: checkpoints cannot be stored there ({_first_line(error)})") from None
+            raise ConfigError(f"{self.place}: checkpoints cannot be stored there ({first_line(error)})") from None
 
     def local(self, name: str) -> Path:
         """Return a path on this machine that belongs to a file: beside it, or in the temporary folder."""
@@ -104,7 +104,3 @@ class Storage:
 
         filesystem, root = FileSystem.from_uri(self.place)
         return filesystem, root.rstrip("/")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

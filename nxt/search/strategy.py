@@ -16,7 +16,7 @@ from nxt.search.agenda import Agenda, Pause
 from nxt.search.halving import SuccessiveHalving
 from nxt.search.sampler import ExhaustedError
 from nxt.search.study import StudyRecord
-from nxt.search.trial import Epoch, Outcome, Trial, trial_seed
+from nxt.search.trial import Epoch, Outcome, Trial
 
 _BAND = 1.25  # trials whose MACs differ by no more than this factor are compared with each other
 
@@ -53,9 +53,8 @@ class Strategy:
         self._finished, self._source = finished or {}, source
         limit = budget.limit("macs")
         self._one_band = limit is not None and limit.is_window
-        self.over = False
         self.ended: list[Trial] = []  # since somebody last emptied this list
-        self._paused = False  # the agenda has nothing, and is not asked again before another trial has ended
+        self._pause: Pause | None = None  # why the agenda has nothing; it is not asked again before a trial has ended
         for trial in study.trials.values():
             for row in trial.curve:
                 self._compare(trial, row)
@@ -65,7 +64,7 @@ class Strategy:
     def suggest(self) -> Trial | None:
         """Return the next trial to run: first those that were cut off, then new ones.
 
-        None: there is nothing to run now; `over` tells whether there will be anything later.
+        None: there is nothing to run now; `complete` tells whether there will be anything later.
         """
         while True:
             trial = self._resumed.popleft() if self._resumed else self._begin()
@@ -97,19 +96,19 @@ class Strategy:
 
     @property
     def complete(self) -> bool:
-        """Whether all trials that were asked for (or all that are possible) have ended."""
-        return self.over and all(trial.outcome is not Outcome.RUNNING for trial in self.study.trials.values())
+        """Whether all that was asked for, or that is possible in its time, has ended."""
+        running = any(trial.outcome is Outcome.RUNNING for trial in self.study.trials.values())
+        return self._pause is Pause.END and not running
 
     def again(self, number: int) -> None:
         """Have a running trial suggested once more, because its worker is gone."""
         self._resumed.append(self.study.trials[number])
 
     def _begin(self) -> Trial | None:
-        while not self._paused:
+        while self._pause is None:
             wanted = self.agenda.next(self.study.trials.values())
             if isinstance(wanted, Pause):
-                self.over = wanted is Pause.END
-                self._paused = True
+                self._pause = wanted
                 break
             try:
                 return self.study.begin(wanted.sampler, self.agenda.roles, wanted.repeat)
@@ -119,11 +118,12 @@ class Strategy:
 
     def _replay(self, trial: Trial) -> bool:
         """Take the epochs of a trial from the other run, if it has them, and tell whether that ended the trial."""
-        key = (trial.spec.fingerprint, trial_seed(self.seed, trial.spec.fingerprint, trial.repeat))
-        if key not in self._finished or (trial.curve and not trial.replayed):
+        other = self._finished.get((trial.spec.fingerprint, trial.seed(self.seed)))
+        if other is None or (trial.curve and not trial.replayed):
             return False
         self.study.note(trial, replayed=self._source)
-        return not all(self.observe(trial.number, row) for row in self._finished[key].curve[len(trial.curve) :])
+        self.remark(trial.number, other.remark)
+        return not all(self.observe(trial.number, row) for row in other.curve[len(trial.curve) :])
 
     def _goes_on(self, trial: Trial) -> bool:
         """Decide on a running trial after its last epoch, and record the end of one that does not go on."""
@@ -145,7 +145,7 @@ class Strategy:
     def _end(self, trial: Trial, outcome: Outcome, message: str = "") -> None:
         self.study.end(trial, outcome, message)
         self.ended.append(trial)
-        self._paused = False
+        self._pause = None
 
     def _compare(self, trial: Trial, row: Epoch) -> None:
         """Enter an epoch into the comparison at its rung, unless the trial runs outside the competition by then."""

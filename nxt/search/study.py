@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nxt.arch import ArchSpec
 from nxt.costs import cost
-from nxt.errors import RunError
+from nxt.errors import RunError, first_line
 from nxt.files import is_file
 from nxt.search.sampler import ExhaustedError, distributions
 from nxt.search.trial import Epoch, Outcome, Trial
@@ -154,7 +154,7 @@ class StudyRecord:
             after = "; what was recorded before is safe, go on with --resume when that is mended"
             if what == "opened" and not _operational(error):
                 after = _way_back(self.path)
-            raise RunError(f"{self.path}: the study cannot be {what} ({_first_line(error)}){after}") from None
+            raise RunError(f"{self.path}: the study cannot be {what} ({_cause(error)}){after}") from None
 
 
 def read_trials(path: Path, space: Architectures) -> list[Trial]:
@@ -168,7 +168,7 @@ def read_trials(path: Path, space: Architectures) -> list[Trial]:
         study = optuna.load_study(study_name=_NAME, storage=_url(path))
         return [_trial(row, space) for row in study.get_trials(deepcopy=False)]
     except _FAILURES as error:
-        raise RunError(f"{path}: the study cannot be read ({_first_line(error)}){_way_back(path)}") from None
+        raise RunError(f"{path}: the study cannot be read ({_cause(error)}){_way_back(path)}") from None
 
 
 def backup_of(path: Path) -> Path:
@@ -231,7 +231,7 @@ def _in_memory(rows: list[FrozenTrial]) -> optuna.Study:
 
 
 def _trial(row: FrozenTrial, space: Architectures) -> Trial:
-    attrs = row.user_attrs
+    attrs, outcome = row.user_attrs, _outcome(row)
     spec = ArchSpec.from_dict(attrs["arch"])
     return Trial(
         number=row.number,
@@ -239,8 +239,8 @@ def _trial(row: FrozenTrial, space: Architectures) -> Trial:
         spec=spec,
         cost=cost(spec),
         curve=[Epoch(**epoch) for epoch in attrs.get("curve", [])],
-        outcome=_outcome(row),
-        message=attrs.get("message", "") if row.state.is_finished() else "",
+        outcome=outcome,
+        message=attrs.get("message", "") if outcome.failed or outcome is Outcome.STOPPED else "",
         **{key: attrs[key] for key in ("role", "repeat", "control", "remark", "replayed") if key in attrs},
     )
 
@@ -259,7 +259,7 @@ def _operational(error: BaseException | None) -> bool:
     return error is not None and (isinstance(error, operational) or _operational(error.__cause__))
 
 
-def _first_line(error: Exception) -> str:
+def _cause(error: Exception) -> str:
+    """Return what the database said, without what SQLAlchemy and Optuna wrap around it."""
     cause: BaseException = error.__cause__ or error
-    text = str(getattr(cause, "orig", None) or cause)
-    return text.splitlines()[0] if text else type(error).__name__
+    return first_line(getattr(cause, "orig", None) or cause)

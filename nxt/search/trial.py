@@ -65,6 +65,10 @@ class Trial:
         """Accuracy of the last epoch trained, if any."""
         return self.curve[-1].accuracy if self.curve else None
 
+    def seed(self, study_seed: int) -> int:
+        """Return the trial's seed: a function of the study's seed, the architecture and the repeat alone."""
+        return trial_seed(study_seed, self.spec.fingerprint, self.repeat)
+
     @property
     def seconds(self) -> float:
         """Time spent training and evaluating."""

@@ -5,19 +5,20 @@ from __future__ import annotations
 import dataclasses
 import faulthandler
 import io
+import tempfile
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
 from nxt.arch import ArchSpec
 from nxt.config import from_mapping
 from nxt.data.dataset import Dataset
-from nxt.errors import CheckpointError, DivergedError, RunError
+from nxt.errors import CheckpointError, DivergedError, RunError, first_line
 from nxt.models.network import build
 from nxt.search.storage import Storage
 from nxt.search.trial import Outcome
@@ -85,10 +86,10 @@ class TrialRun:
             return _failure(Outcome.DIVERGED, str(error))
         except Exception as error:
             if _out_of_memory(error):
-                return _failure(Outcome.OOM, f"with a batch of {self._batch}: {_first_line(error)}")
+                return _failure(Outcome.OOM, f"with a batch of {self._batch}: {first_line(error)}")
             where = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{Path(where.filename).name}:{where.lineno}"
-            return _failure(Outcome.CRASHED, f"{type(error).__name__}: {_first_line(error)} ({place})")
+            return _failure(Outcome.CRASHED, f"{type(error).__name__}: {first_line(error)} ({place})")
 
     def _epoch(self) -> dict[str, Any]:
         trainer = self._trainer = self._trainer or self._start()
@@ -102,9 +103,10 @@ class TrialRun:
         torch.save(
             {**self._identity(), "state": trainer.state(), "reports": self._reports, "batch": self._batch}, content
         )
-        # The trial can do without its checkpoint: a full disk stops the driver, which knows what to say.
-        with suppress(RunError, OSError):
+        try:
             self._storage.write(f"{self.task.number}.pt", content.getvalue())
+        except (RunError, OSError) as error:  # the trial can do without; a full disk stops the driver, too
+            self._reports[-1]["remark"] = f"its checkpoint could not be written: {first_line(error)}"
         self._given = len(self._reports)
         return self._reports[-1]
 
@@ -162,18 +164,21 @@ def _watched(seconds: float, hung: Path) -> Iterator[None]:
 
     The watch is a thread in C: it also ends what never comes back to Python.
     """
-    try:
-        opened = hung.open("w")
-    except OSError:  # a full disk: the driver will stop over that soon
-        yield
-        return
-    with opened as file:
+    with _opened(hung) as file:
         faulthandler.dump_traceback_later(seconds, exit=True, file=file)
         try:
             yield
         finally:
             faulthandler.cancel_dump_traceback_later()
             hung.unlink(missing_ok=True)
+
+
+def _opened(path: Path) -> IO[str]:
+    """Open a file for writing; on a full disk, or where this machine has no such folder, one that nobody reads."""
+    try:
+        return path.open("w")
+    except OSError:
+        return tempfile.TemporaryFile("w")
 
 
 def _place_of(hung: Path) -> str:
@@ -193,7 +198,3 @@ def _failure(outcome: Outcome, message: str) -> dict[str, Any]:
 def _out_of_memory(error: Exception) -> bool:
     """Tell whether memory ran out, on a GPU or (where torch has no class for it) on the CPU."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -138,11 +138,18 @@ def test_a_run_directory_below_a_file_is_refused(tmp_path):
         new_run_directory(tmp_path / "file" / "run").__enter__()
 
 
-@pytest.mark.parametrize("left", [[], [".run.yaml.7.tmp", ".lock"]])
-def test_a_folder_without_a_run_in_it_is_taken_and_stays(tmp_path, left):
+@pytest.mark.parametrize(
+    ("left", "taken"),
+    [([".lock"], True), ([".run.yaml.7.tmp", ".lock"], True), ([], False), ([".git"], False), ([".lock", "a"], False)],
+)
+def test_only_what_a_run_left_that_had_not_begun_is_taken_and_it_stays(tmp_path, left, taken):
     for name in left:
         (tmp_path / name).touch()
-    directory = new_run_directory(tmp_path)
-    assert directory.__enter__() == tmp_path.resolve()
-    assert not directory.__exit__(KeyError, KeyError(), None)
+    directory = new_run_directory(tmp_path, ".lock")
+    if taken:
+        assert directory.__enter__() == tmp_path.resolve()
+        assert not directory.__exit__(KeyError, KeyError(), None)
+    else:
+        with pytest.raises(RunError, match="exists already"):
+            directory.__enter__()
     assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted(left)

@@ -117,7 +117,7 @@ def test_a_search_runs_the_number_of_trials_asked_for(path, workers):
     strategy = make(path, trials=8, flops="5M+-20%")
     assert drive(strategy, workers) == list(range(8))
     trials = list(strategy.study.trials.values())
-    assert strategy.complete and strategy.over
+    assert strategy.complete
     assert {t.outcome for t in trials} == {Outcome.DONE, Outcome.STOPPED}
     assert len({t.spec.fingerprint for t in trials}) == 8
     assert all(strategy.agenda.sampler.feasible.budget.allows(t.cost) for t in trials)
@@ -226,10 +226,10 @@ def test_a_space_with_fewer_architectures_than_asked_for_is_exhausted(path):
     assert 2 <= count < 20
     assert not strategy.complete
     drive(strategy)
-    assert strategy.over and strategy.complete and len(strategy.study.trials) == count
+    assert strategy.complete and len(strategy.study.trials) == count
     assert strategy.agenda.left(trials_of(strategy)) == (0, 0)
     again = make(path, trials=50, flops="5M+-3%")
-    assert again.suggest() is None and again.over and again.complete and len(again.study.trials) == count
+    assert again.suggest() is None and again.complete and len(again.study.trials) == count
 
 
 def test_a_search_is_complete_only_when_the_last_trial_has_ended(path):
@@ -589,13 +589,13 @@ def test_confirmation_waits_until_exploration_has_ended(path):
     running = [strategy.suggest() for _ in range(4)]
     assert all(trial.repeat == 0 for trial in running)
     while running:
-        assert strategy.suggest() is None and not strategy.over and not strategy.complete
+        assert strategy.suggest() is None and not strategy.complete
         trial = running.pop()
         while strategy.observe(trial.number, row(len(trial.curve) + 1, 0.9 if trial.role else 0.2)):
             pass
     first = strategy.suggest()
     assert first.repeat == 1 and first.role  # the best is the best reference as well
-    assert strategy.suggest() is None and not strategy.over
+    assert strategy.suggest() is None and not strategy.complete
     assert run_to_the_end(strategy, first, 0.95)
     assert strategy.suggest() is None and strategy.complete
 
