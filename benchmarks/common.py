@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -27,6 +28,15 @@ def circumstances() -> dict[str, Any]:
         "usable_cpus": len(os.sched_getaffinity(0)),
         "cpu": _cpu_name(),
         "load_average": os.getloadavg(),
+    }
+
+
+def options_of(options: argparse.Namespace) -> dict[str, str]:
+    """Return a benchmark's options, without the places where it writes."""
+    return {
+        key: str(value)
+        for key, value in vars(options).items()
+        if key not in ("json", "out", "profile", "part", "folder")
     }
 
 

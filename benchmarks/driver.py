@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, circumstances, show, tell, write_json
+from common import RESULTS, circumstances, options_of, show, tell, write_json
 
 from nxt.budget import parse_budget
 from nxt.config import read_yaml
@@ -263,7 +263,7 @@ def main() -> None:
     options = parser.parse_args()
     deadline = time.monotonic() + 60 * options.minutes
     target = options.json or RESULTS / f"driver-{options.sampler}.json"
-    record: dict[str, Any] = {**circumstances(), "options": {k: str(v) for k, v in vars(options).items()}, "points": []}
+    record: dict[str, Any] = {**circumstances(), "options": options_of(options), "points": []}
     watch = Stopwatch(options.window)
     profile = cProfile.Profile() if options.profile else None
     marks = sorted({mark for mark in map(int, options.at.split(",")) if mark < options.trials} | {options.trials})

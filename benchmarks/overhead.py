@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, circumstances, mean_and_spread, show, tell, write_json
+from common import RESULTS, circumstances, mean_and_spread, options_of, show, tell, write_json
 
 PARTS = ("nxt", "plain")
 FIGURES = {  # of a run: what the table calls it
@@ -124,6 +124,9 @@ def run_nxt(options: argparse.Namespace, folder: Path) -> Clock:
             search.strategy.suggest = clock.timed(search.strategy.suggest)  # type: ignore[method-assign]
 
         def ended(self, trial: Trial) -> None:
+            pass
+
+        def update(self) -> None:
             pass
 
         def shown(self) -> contextlib.AbstractContextManager[None]:
@@ -298,8 +301,7 @@ def main() -> None:
     if options.part:
         run_part(options)
         return
-    given = {key: str(value) for key, value in vars(options).items() if key not in ("part", "folder")}
-    record: dict[str, Any] = {**circumstances(), "options": given, "runs": []}
+    record: dict[str, Any] = {**circumstances(), "options": options_of(options), "runs": []}
     with tempfile.TemporaryDirectory(prefix="nxt-overhead-") as scratch:
         for repeat in range(options.repeats):
             folder = Path(scratch) / str(repeat)

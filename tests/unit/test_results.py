@@ -213,16 +213,14 @@ def test_ties_and_probabilities_tell_the_sure_front_members_from_the_others():
     [
         ([], ""),
         (TRIALS[:3], ""),
-        (TRIALS, "1 trial(s) were stopped at a rung; of those due to stop, none ran on as a control."),
+        (TRIALS, "Stopped early: 1. None due to stop ran on as a control."),
         (
             [*TRIALS[:6], trial(10, 350, 0.84, control=1), trial(11, 20, 0.4, control=1)],
-            "1 trial(s) were stopped at a rung; of those due to stop, 2 ran on as a control, "
-            "and 1 of them reached the front.",
+            "Stopped early: 1. Ran on as a control although due to stop: 2, of which 1 reached the front.",
         ),
         (
             [TRIALS[0], trial(11, 20, 0.9, Outcome.CRASHED, control=1), trial(12, 20, 0.9, Outcome.RUNNING, control=1)],
-            "0 trial(s) were stopped at a rung; of those due to stop, 2 ran on as a control, "
-            "and 0 of them reached the front.",
+            "Stopped early: 0. Ran on as a control although due to stop: 2, of which 0 reached the front.",
         ),
     ],
 )
