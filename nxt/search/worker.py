@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import faulthandler
 import io
+import re
 import tempfile
 import traceback
 from collections.abc import Iterator
@@ -184,11 +185,16 @@ def _opened(path: Path) -> IO[str]:
 def _place_of(hung: Path) -> str:
     """Return where the trial hung before, as far as the stacks tell; empty if it did not."""
     try:
-        lines = hung.read_text().splitlines()
+        stacks = hung.read_text()
     except OSError:
         return ""
-    places = [line.strip() for line in lines if line.strip().startswith("File ")]
-    return f"in {places[0].removeprefix('File ')}" if places else "in no Python code" if lines else ""
+    if not stacks:
+        return ""
+    threads = [re.findall(r'File "(.+)", line (\d+) in (\S+)', thread) for thread in stacks.split("\n\n")]
+    own = [frames for frames in threads if any(Path(file) == Path(__file__) for file, *_ in frames)]
+    for file, line, function in (own or threads)[0][:1]:
+        return f"in {Path(file).name}:{line} ({function})"
+    return "in no Python code"
 
 
 def _failure(outcome: Outcome, message: str) -> dict[str, Any]:

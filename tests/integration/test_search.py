@@ -157,6 +157,18 @@ def test_a_trial_whose_worker_is_killed_goes_on_in_another(tmp_path):
     assert all(t.curve[-1].epoch == epochs for t in run.trials)
 
 
+@pytest.mark.slow
+def test_a_trial_that_hangs_is_ended_and_said_to_have_hung(tmp_path):
+    out = tmp_path / "run"  # an epoch of such a network takes seconds, and only one is granted
+    settings = ["--set", "search.patience=1", "--set", "proxy.width=1.0", "--set", "proxy.epochs=2"]
+    with Job(out, "cifar", "--flops", "60M", "--trials", 1, "--confirm", 0, "--out", out, *settings) as job:
+        assert job.ended()[0] == 1
+        assert job.text().endswith(f"nxt: {out}: no trial was trained to the end; nxt show {out} says why\n")
+    [trial] = load_run(out).trials
+    assert trial.outcome is Outcome.TIMEOUT and trial.message.startswith("an epoch took more than 1 s, in ")
+    assert not (out / "trials").exists()
+
+
 # What a kill at the wrong moment leaves, step by step and without Ray
 
 
