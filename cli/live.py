@@ -47,12 +47,12 @@ class Progress:
 
     def ended(self, trial: Trial) -> None:
         """Tell about a trial that has ended."""
-        reached = render.percent(trial.accuracy) if trial.curve else ""
+        reached = f" {render.percent(trial.accuracy)}" if trial.curve else ""
         role = f" ({trial.role} reference)" if trial.role else ""
         again = f" with fresh seed {trial.repeat}" if trial.repeat else ""
         notes = [trial.message, trial.remark, trial.replayed and f"taken from {trial.replayed}"]
         message = "".join(f" {note}" for note in notes if note)
-        line = f"{self._head()} trial {trial.number} {trial.outcome}{again} {reached}{message}: {trial.spec.name}{role}"
+        line = f"{self._head()} trial {trial.number} {trial.outcome}{again}{reached}{message}: {trial.spec.name}{role}"
         self.console.print(line, soft_wrap=True)
 
     def update(self) -> None:

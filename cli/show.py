@@ -35,6 +35,7 @@ def print_run(run: Run, as_json: bool) -> None:
         render.print_json(
             {
                 "run": str(run.path),
+                "active": run.active,
                 "budget": run.record["budget_rule"],
                 "asked": None if run.record["trials"] == UNLIMITED else run.record["trials"],
                 "explored": sum(not trial.repeat for trial in run.trials),
@@ -49,7 +50,8 @@ def print_run(run: Run, as_json: bool) -> None:
         )
         return
     console = render.out()
-    tally = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
+    states = {state: "cut off" if state == "running" and not run.active else state for state in counts}
+    tally = ", ".join(f"{number} {states[state]}" for state, number in counts.items() if number)
     console.print(f"{run.path}: {_asked(run)}; {tally or 'none begun'}", soft_wrap=True)
     console.print(f"{run.record['budget_rule']} ({run.record['convention']})", soft_wrap=True)
     if run.front:

@@ -45,6 +45,7 @@ from nxt.search.trial import Epoch, Outcome, Trial
 from nxt.search.worker import TrialRun, TrialTask
 
 _ADDRESS = "127.0.0.1"
+_NO_MEMORY = ("OutOfMemory", "low on memory", "memory usage threshold")  # in what Ray says
 _ANSWER = 30.0  # seconds that a cluster has to answer
 _HOPELESS = 10  # trials in a row that fail before their first epoch: something is wrong with the search
 _OBJECT_STORE = 256 << 20  # bytes beside the data itself
@@ -264,8 +265,11 @@ class _Driver:
             return goes_on
         return False
 
-    def died(self, number: int, error: Exception | None) -> None:
-        """Have a trial whose worker process died run again, or record that this does not help."""
+    def died(self, number: int, said: str) -> None:
+        """Have a trial whose worker process died run again, or record that this does not help.
+
+        `said` is Ray's account of it: a line with the time, and the error.
+        """
         self._deaths[number] += 1
         if self._deaths[number] <= self._retries:
             # Not at once: Ray may need a moment to see that a whole machine is gone.
@@ -273,14 +277,14 @@ class _Driver:
             return
         silent, times = time.monotonic() - self._heard[number], self._deaths[number]
         with self._guarded():
-            if "low on memory" in str(error) or isinstance(error, ray.exceptions.OutOfMemoryError):
+            if any(words in said for words in _NO_MEMORY):
                 self._fail(number, Outcome.OOM, "the machine ran out of memory")
             elif silent > self._limits[number]:
                 self._fail(number, Outcome.TIMEOUT, f"no sign of life for {silent:.0f} s")
             else:
-                why = "" if error is None else f": {first_line(error)}"
-                often = f"{times} times in a row" if times > 1 else ""
-                self._fail(number, Outcome.KILLED, f"the worker process died {often}".strip() + why)
+                often = f" {times} times in a row" if times > 1 else ""
+                why = "".join(f": {line.strip()}" for line in said.splitlines()[1:2])
+                self._fail(number, Outcome.KILLED, f"the worker process died{often}{why}")
             self._on_change()
 
     def _fail(self, number: int, outcome: Outcome, message: str) -> None:
@@ -376,7 +380,11 @@ class _Scheduler(FIFOScheduler):  # type: ignore[misc]
         return str(self.CONTINUE if self._driver.report(result) else self.STOP)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        self._driver.died(trial.config["task"]["number"], trial.get_pickled_error())
+        try:
+            said = Path(trial.error_file).read_text()
+        except (OSError, TypeError):
+            said = ""
+        self._driver.died(trial.config["task"]["number"], said)
 
 
 class _Stopper(tune.Stopper):  # type: ignore[misc]

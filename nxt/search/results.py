@@ -18,13 +18,14 @@ from typing import Any
 from nxt.archlist import ArchList
 from nxt.config import check_record, read_yaml, require
 from nxt.errors import RunError
-from nxt.files import is_file, write_text
+from nxt.files import is_file, is_locked, write_text
 from nxt.search.entries import Entry, best_of, noise_of, pareto, ranked
 from nxt.search.noise import CLEAR, Noise, front_probability, ties
 from nxt.search.study import read_trials
 from nxt.search.trial import Outcome, Trial
 from nxt.space import Space
 
+LOCK = ".lock"  # held by the search that writes in a run directory
 _RECORD = {
     **dict.fromkeys(("space_name", "budget_rule", "convention", "objective", "data", "storage"), str),
     **dict.fromkeys(("trials", "repeats", "seed", "train_images", "val_images"), int),
@@ -48,6 +49,11 @@ class Run:
     path: Path
     record: dict[str, Any]
     trials: list[Trial]
+
+    @property
+    def active(self) -> bool:
+        """Whether a search is at work there, as far as this machine can tell."""
+        return is_locked(self.path / LOCK)
 
     @property
     def objective(self) -> str:

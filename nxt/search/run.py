@@ -7,12 +7,11 @@ best.yaml
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,7 +21,7 @@ from nxt.config import dump_yaml, read_yaml, require, to_mapping
 from nxt.data.dataset import Dataset, Source, load_train, open_source
 from nxt.errors import ConfigError, NxtError, RunError
 from nxt.feasible import FeasibleSet
-from nxt.files import new_run_directory, write_text
+from nxt.files import locked, new_run_directory, write_text
 from nxt.references import references
 from nxt.search import results
 from nxt.search.agenda import Agenda, ListAgenda, SearchAgenda
@@ -38,7 +37,6 @@ from nxt.search.trial import Outcome, Trial
 from nxt.search.worker import TrialTask
 from nxt.space import Point
 
-_LOCK = ".lock"
 _REFRESH = 600.0  # seconds between two copies of the study, and two updates of the result files
 
 
@@ -101,7 +99,7 @@ class Search:
         Raises:
             RunError: if it exists already, cannot be created, or another process is writing there.
         """
-        made = new_run_directory(self.out, _LOCK) if new else nullcontext(self.out.resolve())
+        made = new_run_directory(self.out, results.LOCK) if new else nullcontext(self.out.resolve())
         with made as self.out, self._locked():
             if new and (self.out / "run.yaml").exists():
                 raise RunError(f"{self.out}: another search has just been there; choose another --out")
@@ -113,7 +111,7 @@ class Search:
                 yield
             finally:
                 if not (self.out / "run.yaml").exists():
-                    (self.out / _LOCK).unlink()  # nothing came of it
+                    (self.out / results.LOCK).unlink()  # nothing came of it
 
     def write_record(self, data: Dataset) -> None:
         """Write run.yaml."""
@@ -245,16 +243,14 @@ class Search:
         if self._holding:
             yield
             return
-        try:
-            file = (self.out / _LOCK).open("w")
-        except OSError as error:
-            raise RunError(f"{self.out}: cannot be written ({error.strerror})") from None
-        with file:
+        with ExitStack() as stack:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                stack.enter_context(locked(self.out / results.LOCK))
             except BlockingIOError:
                 where = f"{self.out}: another search is writing there"
                 raise RunError(f"{where}; wait for it to end, or use another directory") from None
+            except OSError as error:
+                raise RunError(f"{self.out}: cannot be written ({error.strerror})") from None
             self._holding = True
             try:
                 yield

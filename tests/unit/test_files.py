@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nxt.errors import RunError
-from nxt.files import new_run_directory, replacing, write_text
+from nxt.files import is_locked, locked, new_run_directory, replacing, write_text
 
 
 def names(folder):
@@ -153,3 +153,13 @@ def test_only_what_a_run_left_that_had_not_begun_is_taken_and_it_stays(tmp_path,
         with pytest.raises(RunError, match="exists already"):
             directory.__enter__()
     assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted(left)
+
+
+def test_a_lock_is_held_for_the_time_of_a_block(tmp_path):
+    path = tmp_path / ".lock"
+    assert not is_locked(path)
+    with locked(path):
+        assert is_locked(path)
+        with pytest.raises(BlockingIOError):
+            locked(path).__enter__()
+    assert path.exists() and not is_locked(path)

@@ -192,3 +192,18 @@ def test_a_run_under_the_same_conditions_is_replayed_as_far_as_it_went(tmp_path)
     assert [(t.outcome, t.replayed, t.accuracy) for t in replayed] == [
         (Outcome.DONE, "run", accuracy(t)) for t in replayed
     ]
+
+
+def test_a_run_is_active_as_long_as_a_search_holds_it(tmp_path, capsys):
+    from nxt.cli.show import print_run
+
+    job = begun(tmp_path / "run")
+    with job.opened() as strategy:
+        train(job, strategy, upto=1)
+        assert load_run(job.out).active
+        print_run(load_run(job.out), as_json=False)
+    run = load_run(job.out)
+    assert not run.active
+    print_run(run, as_json=False)
+    first, second = [line for line in capsys.readouterr().out.splitlines() if "trials asked" in line]
+    assert first.endswith("4 trials asked, 1 begun; 1 running") and second.endswith("1 begun; 1 cut off")
