@@ -154,7 +154,7 @@ def run_nxt(options: argparse.Namespace, folder: Path) -> Clock:
 
 def run_plain(options: argparse.Namespace, folder: Path) -> Clock:
     """Run plain Ray Tune over what the search of nxt trained."""
-    from nxt.search import ray_runner  # first: it sets what Ray reads when it is imported
+    from nxt.search import ray_cluster  # first: it sets what Ray reads when it is imported
 
     # isort: split
     from optuna.distributions import IntDistribution
@@ -217,8 +217,8 @@ def run_plain(options: argparse.Namespace, folder: Path) -> Clock:
             report = trainer.run_epoch()
             tune.report({"accuracy": report.accuracy, "loss": report.loss, "seconds": report.seconds})
 
-    with ray_runner.cluster(data.train.images.nbytes + data.val.images.nbytes):
-        placement = ray_runner.place(options.workers, None)
+    with ray_cluster.cluster(data.train.images.nbytes + data.val.images.nbytes):
+        placement = ray_cluster.place(options.workers, None)
         trainable = tune.with_parameters(train, data=data, tasks=tasks, threads=placement.cpus)
         with clock.running(placement.workers), tempfile.TemporaryDirectory(prefix="plain-ray-") as scratch:
             tune.Tuner(

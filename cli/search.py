@@ -82,6 +82,8 @@ def search(
     search.(sampler eta grace control confirm_seeds retries keep).
     """
     _check(workers, gpus_per_trial, hours)
+    if plan and replay is not None:
+        raise typer.BadParameter("--plan counts nothing as taken over: leave out --replay")
     costs = {"flops": flops, "params": params, "acts": acts, "memory": memory}
     if resume is not None:
         given = {"SPACE": space, "--like": like, "--arch": archs, "--out": out, "--data": data, "--seed": seed}
@@ -114,8 +116,6 @@ def search(
     from .show import print_run
 
     job = Search(request, out, download, None if replay is None else load_run(replay))
-    if plan and replay is not None:
-        raise typer.BadParameter("--plan counts nothing as taken over: leave out --replay")
     if plan:
         from .plan import print_plan
 

@@ -40,14 +40,14 @@ def execute(search: Search, where: Where, observer: Observer, new: bool) -> bool
     """Run a search, or go on with one, and return whether all that was asked for has been done.
 
     Raises:
-        NxtError: what `Search`, `ray_runner.place` and the study raise.
+        NxtError: what `Search`, `ray_cluster.place` and the study raise.
     """
     with search.directory(new):
         data = search.load_data()
-        from nxt.search import ray_runner
+        from nxt.search import ray_cluster, ray_runner
 
-        with ray_runner.cluster(data.train.images.nbytes + data.val.images.nbytes, where.address):
-            placement = ray_runner.place(where.workers, where.gpus_per_trial)
+        with ray_cluster.cluster(data.train.images.nbytes + data.val.images.nbytes, where.address):
+            placement = ray_cluster.place(where.workers, where.gpus_per_trial)
             if new:
                 search.write_record(data)
             with search.opened(placement.workers, where.hours) as strategy:

@@ -8,152 +8,28 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import logging
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Ray reads these when it is imported.
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")  # of its own state, which nobody reads
-os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
+from nxt.search.ray_cluster import Placement  # isort: skip  # first: it sets what Ray reads when it is imported
 
-import ray
 from ray import tune
-from ray._private import ray_constants
-from ray._private import worker as ray_worker
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from nxt.data.dataset import Dataset
-from nxt.errors import DeviceError, NxtError, RunError, first_line
+from nxt.errors import NxtError, RunError
 from nxt.search.strategy import Strategy
 from nxt.search.trial import Epoch, Outcome, Trial
 from nxt.search.worker import TrialRun, TrialTask
 
-_ADDRESS = "127.0.0.1"
 _NO_MEMORY = ("OutOfMemory", "low on memory", "memory usage threshold")  # in what Ray says
-_ANSWER = 30.0  # seconds that a cluster has to answer
 _HOPELESS = 10  # trials in a row that fail before their first epoch: something is wrong with the search
-_OBJECT_STORE = 256 << 20  # bytes beside the data itself
-
-
-@dataclass(frozen=True)
-class Placement:
-    """What each trial gets, and how many run at a time."""
-
-    workers: int
-    cpus: int  # per trial
-    gpus: float  # per trial; a fraction shares a device
-
-    @property
-    def device(self) -> str:
-        """The device that a worker computes on."""
-        return "cuda" if self.gpus else "cpu"
-
-
-def place(workers: int | None, gpus: float | None) -> Placement:
-    """Decide the placement on the running cluster, checking that what was asked for exists.
-
-    Args:
-        workers: Trials at a time; None: as many as fit, one CPU each at least.
-        gpus: GPUs per trial; None: one where there are any.
-
-    Raises:
-        DeviceError: if the cluster has not got that much. (Ray itself would wait for ever.)
-    """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    have_cpus = sum(int(node.get("CPU", 0)) for node in nodes)
-    have_gpus = sum(float(node.get("GPU", 0)) for node in nodes)
-    if gpus is None:
-        gpus = 1.0 if have_gpus else 0.0
-    if gpus > have_gpus:
-        raise DeviceError(f"--gpus-per-trial {gpus:g}: there are {have_gpus:g} GPUs here; use 0 to train on the CPU")
-    if gpus > 1 and gpus != int(gpus):
-        raise DeviceError(f"--gpus-per-trial {gpus:g}: more than one GPU must be a whole number of them")
-    most = sum(_fit(node, 1, gpus) for node in nodes)  # a trial does not span nodes
-    if workers is not None and workers > most:
-        raise DeviceError(f"--workers {workers}: only {most} trial(s) fit here at a time")
-    if not most:
-        raise DeviceError(f"no machine has {gpus:g} GPU(s) and a CPU for a trial")
-    workers = workers or most
-    cpus = max(1, have_cpus // workers)
-    while sum(_fit(node, cpus, gpus) for node in nodes) < workers:
-        cpus -= 1
-    return Placement(workers, cpus, gpus)
-
-
-def _fit(node: dict[str, float], cpus: int, gpus: float) -> int:
-    """Return how many trials fit on a node."""
-    by_cpu = int(node.get("CPU", 0)) // cpus
-    return min(by_cpu, int(node.get("GPU", 0) / gpus + 1e-9)) if gpus else by_cpu
-
-
-@contextmanager
-def cluster(data_bytes: int, address: str | None = None) -> Iterator[None]:
-    """Run a Ray instance of our own, on local addresses, quietly, for the time of the block; or join a cluster.
-
-    Raises:
-        DeviceError: if there is no cluster at that address.
-    """
-    for name in ("ray", "ray.tune", "ray.data"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    ray_worker._worker_logs_enabled = False  # log_to_driver leaves Ray's own messages on stdout, where results go
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-    if address is not None:
-        _probe(address)
-        try:
-            ray.init(address=address, **quiet)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise DeviceError(
-                f"--address {address}: no Ray cluster can be joined there ({first_line(error)})"
-            ) from None
-    else:
-        # Else Ray listens on all interfaces. The variable is for the processes it starts, the constant for this one.
-        os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
-        ray_constants.ENABLE_RAY_CLUSTER = False
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            object_store_memory=_OBJECT_STORE + 2 * data_bytes,
-            _node_ip_address=_ADDRESS,
-            **quiet,
-        )
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _probe(address: str) -> None:
-    """Raise DeviceError unless a Ray cluster answers at HOST:PORT. (Ray itself would try for minutes, and noisily.)"""
-    host, _, port = address.rpartition(":")
-    if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise DeviceError(f"--address {address}: write HOST:PORT of the cluster's head, such as 10.0.0.1:6379")
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-        check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
-        answer = subprocess.run(check, capture_output=True, text=True, timeout=_ANSWER, check=False)
-        problem = (answer.stdout + answer.stderr).strip().splitlines()[-1:] if answer.returncode else None
-    except subprocess.TimeoutExpired:
-        problem = [f"what listens there does not answer like one within {_ANSWER:.0f} s"]
-    except OSError as error:
-        problem = [error.strerror or str(error)]
-    if problem is not None:
-        raise DeviceError(f"--address {address}: no Ray cluster can be joined there ({' '.join(problem)})")
 
 
 def run(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nxt.errors import DeviceError
-from nxt.search import ray_runner
+from nxt.search import ray_cluster
 
 LISTEN = "0A"
 LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
@@ -21,10 +21,10 @@ def exposed():
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="the kernel's list of sockets is read from /proc")
 def test_ray_listens_on_the_loopback_address_alone_and_has_no_more_than_the_machine():
     before = exposed()
-    with ray_runner.cluster(0):
+    with ray_cluster.cluster(0):
         assert exposed() <= before
         assert os.environ["RAY_AUTH_MODE"] == "token"  # Ray's default for a cluster of one's own: it stays
-        assert ray_runner.place(1, 0).device == "cpu"
+        assert ray_cluster.place(1, 0).device == "cpu"
         for workers, gpus, message in [(10_000, 0, "--workers 10000: only"), (None, 1e3, "--gpus-per-trial 1000: ")]:
             with pytest.raises(DeviceError, match=message):
-                ray_runner.place(workers, gpus)
+                ray_cluster.place(workers, gpus)
