@@ -152,6 +152,31 @@ def run_nxt(options: argparse.Namespace, folder: Path) -> Clock:
     return clock
 
 
+def train_plainly(config: dict[str, Any], data: Any, tasks: list[dict[str, Any]], threads: int) -> None:
+    """Train a network as a worker of nxt does, but for its checkpoints: a function trainable."""
+    import torch
+    from ray import tune
+
+    from nxt.arch import ArchSpec
+    from nxt.config import from_mapping
+    from nxt.models.network import build
+    from nxt.train.devices import choose
+    from nxt.train.loop import Trainer
+    from nxt.train.recipe import Recipe
+
+    task = tasks[config["index"]]
+    torch.set_num_threads(threads)
+    torch.manual_seed(task["seed"])
+    recipe = from_mapping(Recipe, task["recipe"], "recipe")
+    network = build(ArchSpec.from_dict(task["arch"]), len(data.classes))
+    if recipe.zero_last_gamma:
+        network.zero_last_gamma()
+    trainer = Trainer(network, data, recipe, task["size"], choose("cpu"), task["seed"])
+    for _ in range(recipe.epochs):
+        report = trainer.run_epoch()
+        tune.report({"accuracy": report.accuracy, "loss": report.loss, "seconds": report.seconds})
+
+
 def run_plain(options: argparse.Namespace, folder: Path) -> Clock:
     """Run plain Ray Tune over what the search of nxt trained."""
     from nxt.search import ray_cluster  # first: it sets what Ray reads when it is imported
@@ -195,31 +220,9 @@ def run_plain(options: argparse.Namespace, folder: Path) -> Clock:
         def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **_: Any) -> None:
             clock.report(trial.trial_id, result["seconds"])
 
-    def train(config: dict[str, Any], data: Any, tasks: list[dict[str, Any]], threads: int) -> None:
-        import torch
-
-        from nxt.arch import ArchSpec
-        from nxt.config import from_mapping
-        from nxt.models.network import build
-        from nxt.train.devices import choose
-        from nxt.train.loop import Trainer
-        from nxt.train.recipe import Recipe
-
-        task = tasks[config["index"]]
-        torch.set_num_threads(threads)
-        torch.manual_seed(task["seed"])
-        recipe = from_mapping(Recipe, task["recipe"], "recipe")
-        network = build(ArchSpec.from_dict(task["arch"]), len(data.classes))
-        if recipe.zero_last_gamma:
-            network.zero_last_gamma()
-        trainer = Trainer(network, data, recipe, task["size"], choose("cpu"), task["seed"])
-        for _ in range(recipe.epochs):
-            report = trainer.run_epoch()
-            tune.report({"accuracy": report.accuracy, "loss": report.loss, "seconds": report.seconds})
-
     with ray_cluster.cluster(data.train.images.nbytes + data.val.images.nbytes):
         placement = ray_cluster.place(options.workers, None)
-        trainable = tune.with_parameters(train, data=data, tasks=tasks, threads=placement.cpus)
+        trainable = tune.with_parameters(train_plainly, data=data, tasks=tasks, threads=placement.cpus)
         with clock.running(placement.workers), tempfile.TemporaryDirectory(prefix="plain-ray-") as scratch:
             tune.Tuner(
                 tune.with_resources(trainable, {"cpu": placement.cpus}),

@@ -79,7 +79,7 @@ def search(
     """Search a design space inside a budget and write the Pareto front of architectures.
 
     Settings for --set: proxy.(size stem width share epochs recipe), recipe.(lr batch ...),
-    search.(sampler eta grace control confirm_seeds retries keep).
+    search.(sampler eta grace control confirm_seeds retries patience keep).
     """
     _check(workers, gpus_per_trial, hours)
     if plan and replay is not None:
@@ -121,7 +121,6 @@ def search(
 
         print_plan(job, workers, hours, as_json)
         return
-    again = f"nxt search --resume {shlex.quote(str(job.out))}" + (" --hours H" if hours is not None else "")
     try:
         complete = _run(job, workers, gpus_per_trial, address, hours, new=resume is None)
         run = load_run(job.out)
@@ -129,15 +128,21 @@ def search(
         print_run(run, as_json)
     except KeyboardInterrupt:  # more than once: Ray takes the first
         if (job.out / "run.yaml").exists():
-            render.err().print(f"Interrupted. Go on with: {again}", soft_wrap=True)
+            _go_on(job, hours, "Interrupted")
         raise typer.Exit(130) from None
-    if job.cut_short or not complete:
-        over = complete or job.pace.time_is_up
-        render.err().print(f"{'The hours are over' if over else 'Interrupted'}. Go on with: {again}", soft_wrap=True)
-        if not over:
-            raise typer.Exit(130)
+    if not complete and not job.pace.time_is_up:
+        _go_on(job, hours, "Interrupted")
+        raise typer.Exit(130)
+    if not complete or job.cut_short:
+        _go_on(job, hours, "The hours are over")
     if run.best is None:
         raise RunError(f"{job.out}: no trial was trained to the end; nxt show {shlex.quote(str(job.out))} says why")
+
+
+def _go_on(job: Search, hours: float | None, why: str) -> None:
+    """Say how to go on with a search that is not complete."""
+    command = f"nxt search --resume {shlex.quote(str(job.out))}" + (" --hours H" if hours is not None else "")
+    render.err().print(f"{why}. Go on with: {command}", soft_wrap=True)
 
 
 def _check_purpose(archs: list[str] | None, repeats: int | None, given: Mapping[str, object]) -> None:

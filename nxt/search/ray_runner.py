@@ -99,10 +99,10 @@ class _Driver:
     ) -> None:
         self._strategy, self._task, self._on_change, self._is_over = strategy, task, on_change, is_over
         self._retries = retries
-        self._limits: dict[int, float] = {}  # of the running trials
-        self._heard: dict[int, float] = {}  # when each of them last gave a sign of life
-        self._barren = 0  # trials in a row that failed without an epoch
+        self._limits: dict[int, float] = {}  # by trial: seconds granted to an epoch
+        self._heard: dict[int, float] = {}  # when each trial last gave a sign of life
         self._deaths: Counter[int] = Counter()  # of each trial's workers since then
+        self._barren = 0  # trials in a row that failed without an epoch
         self._waiting: dict[int, float] = {}  # trials to be started again, and when
         self.error: NxtError | None = None
 

@@ -109,9 +109,9 @@ class StudyRecord:
                 setattr(trial, key, value)
                 self._attribute(trial.number, key, value)
 
-    def add_epoch(self, trial: Trial, *epochs: Epoch) -> None:
-        """Record epochs."""
-        trial.curve.extend(epochs)
+    def add_epoch(self, trial: Trial, epoch: Epoch) -> None:
+        """Record an epoch."""
+        trial.curve.append(epoch)
         with self._writing():
             self._attribute(trial.number, "curve", [dataclasses.asdict(row) for row in trial.curve])
 

@@ -30,18 +30,20 @@ def search(out, seed, trials, epochs):
             "--out", out, *given]  # fmt: skip
 
 
-def killed_again_and_again(out, kills, seed, trials, epochs):
-    """Run a search to its end through so many kills; return what was killed, and the run after each kill."""
-    rng, done, seen = random.Random(seed), Counter(), []
+def killed_again_and_again(out, victims, seed, trials, epochs):
+    """Run a search to its end through kills of "driver", "worker" or "either"; return what was killed, and the run
+    after each kill."""
+    rng, done, seen, victims = random.Random(seed), Counter(), [], list(victims)
     while True:
         begun = (out / "run.yaml").exists()
         command = ["--resume", out, "--workers", 2] if begun else search(out, seed, trials, epochs)
         with Job(out, *command) as job:
-            while sum(done.values()) < kills and job.process.poll() is None:
-                victim = at_a_random_moment(rng, job)
-                if job.process.poll() is None:
-                    kill(victim, signal.SIGKILL)
-                    done["driver" if victim == job.process.pid else "worker"] += 1
+            while victims and job.process.poll() is None:
+                victim = at_a_random_moment(rng, job, victims.pop(0))
+                if job.process.poll() is not None:
+                    continue  # it has ended
+                kill(victim, signal.SIGKILL)
+                done["driver" if victim == job.process.pid else "worker"] += 1
                 if victim == job.process.pid:  # the driver alone: the others have to see for themselves
                     assert job.ended()[0] == -signal.SIGKILL
                     assert not job.left(40)
@@ -55,19 +57,24 @@ def killed_again_and_again(out, kills, seed, trials, epochs):
             assert not seen  # killed before it had begun
 
 
-def at_a_random_moment(rng, job):
-    """Wait, one time in four from the start of the search on and else from that of its workers; return whom to kill."""
-    if rng.random() < 0.75:
-        while not job.workers() and job.process.poll() is None:
-            time.sleep(0.05)
-        wait = rng.uniform(0, 5)
+def at_a_random_moment(rng, job, victim):
+    """Wait, and return the process to kill; for "either" one time in four from the very start of the search on."""
+    longest = 2
+    if victim == "either":
+        early = rng.random() < 0.25
+        longest = 10 if early else 5
+        victim = "driver" if early or rng.random() < 0.5 else "worker"
     else:
-        wait = rng.uniform(0, 10)
-    moment = time.monotonic() + wait
-    while time.monotonic() < moment and job.process.poll() is None:
+        early = False
+    while not early and not job.workers() and job.process.poll() is None:
+        time.sleep(0.05)
+    moment = time.monotonic() + rng.uniform(0, longest)
+    while job.process.poll() is None:
+        workers = job.workers()
+        if time.monotonic() >= moment and (workers or victim == "driver"):
+            return job.process.pid if victim == "driver" else rng.choice(workers)
         time.sleep(0.02)
-    workers = job.workers()
-    return rng.choice(workers) if workers and rng.random() < 0.5 else job.process.pid
+    return job.process.pid
 
 
 def check(out, seen, trials, epochs):
@@ -100,16 +107,16 @@ def undisturbed(out, run):
 
 
 def test_a_search_whose_driver_and_a_worker_are_killed_ends_as_if_nothing_had_happened(tmp_path):
-    killed, seen = killed_again_and_again(tmp_path / "run", 2, seed=1, trials=6, epochs=6)
+    killed, seen = killed_again_and_again(tmp_path / "run", ["worker", "driver"], seed=1, trials=6, epochs=10)
     assert killed == {"driver": 1, "worker": 1}
-    check(tmp_path / "run", seen, trials=6, epochs=6)
+    check(tmp_path / "run", seen, trials=6, epochs=10)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_search_killed_twenty_times_ends_as_if_nothing_had_happened(tmp_path, seed):
-    killed, seen = killed_again_and_again(tmp_path / "run", 20, seed, trials=24, epochs=10)
+    killed, seen = killed_again_and_again(tmp_path / "run", ["either"] * 20, seed, trials=24, epochs=10)
     run = check(tmp_path / "run", seen, trials=24, epochs=10)
     assert sum(killed.values()) == 20 and min(killed.values()) >= 4
     alone = undisturbed(tmp_path / "list", run)

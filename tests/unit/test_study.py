@@ -47,7 +47,8 @@ def begin(record, index):
 
 def train(record, index):
     trial = begin(record, index)
-    record.add_epoch(trial, Epoch(1, 0.25, 2.0, 0.5), Epoch(2, 0.5, 1.0, 0.5))
+    record.add_epoch(trial, Epoch(1, 0.25, 2.0, 0.5))
+    record.add_epoch(trial, Epoch(2, 0.5, 1.0, 0.5))
     record.end(trial, Outcome.DONE)
     return trial
 
