@@ -462,7 +462,8 @@ def cut_off_in_replay(source, path, epochs):
     strategy = make(path, trials=3, flops=WINDOW)
     trial = strategy.study.begin(strategy.agenda.sampler, strategy.agenda.roles)
     strategy.study.note(trial, replayed="first")
-    strategy.study.add_epoch(trial, *source.study.trials[trial.number].curve[:epochs])
+    for row_ in source.study.trials[trial.number].curve[:epochs]:
+        strategy.study.add_epoch(trial, row_)
 
 
 @pytest.mark.parametrize("epochs", [0, 1, 3])
