@@ -30,7 +30,6 @@ from common import RESULTS, circumstances, options_of, show, tell, write_json
 from nxt.budget import parse_budget
 from nxt.config import read_yaml
 from nxt.search import results
-from nxt.search.halving import SuccessiveHalving
 from nxt.search.request import load_request, make_request
 from nxt.search.run import Search
 from nxt.search.sampler import SAMPLERS
@@ -162,7 +161,7 @@ def opened(options: argparse.Namespace, out: Path, trials: int) -> Iterator[Sear
 
 def measure(search: Search, watch: Stopwatch, ended: int, scratch: Path) -> dict[str, Any]:
     """Return all figures at this point; the study is read by a process of its own, from a copy."""
-    study, out = search.strategy.study, search.out
+    study, out = search.study, search.out
     memory = memory_of_this_process()
     start = time.perf_counter()
     study.back_up()
@@ -206,8 +205,7 @@ def reading(copy: Path) -> dict[str, Any]:
     made = time.perf_counter()
     study = StudyRecord(copy / "study.db", request.space, request.objective)
     recorded = time.perf_counter()
-    halving = SuccessiveHalving(search.rungs, request.settings.eta)
-    Strategy(study, search.agenda(), halving, request.budget, request.proxy.epochs, request.seed)
+    Strategy(study, search.agenda(), search.scheduler(), request.proxy.epochs, request.seed)
     return {
         "read_trials_seconds": read,
         "read_trials": len(trials),

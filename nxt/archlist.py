@@ -9,6 +9,7 @@ from typing import Any
 
 from nxt.arch import ArchSpec
 from nxt.config import require
+from nxt.costs import Cost, cost
 from nxt.errors import ArchError
 from nxt.files import is_folder
 from nxt.names import resolve
@@ -42,6 +43,10 @@ class ArchList:
     def spec(self, point: Point) -> ArchSpec:
         """Return the architecture at a point."""
         return self.specs[point[0]]
+
+    def cost(self, point: Point) -> Cost:
+        """Return the cost of the architecture at a point, at the image size and classes it is made for."""
+        return cost(self.spec(point))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plain data from which `from_dict` makes an equal list."""

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import nxt
 from nxt.arch import EXPANSION, SCHEMA, ArchSpec
 from nxt.config import check_keys, read_yaml, require
+from nxt.costs import Cost, cost
 from nxt.errors import ArchError, ConfigError, SpaceError, suggestion
 from nxt.files import is_file
 
@@ -43,6 +44,9 @@ class Architectures(Protocol):
 
     def spec(self, point: Point) -> ArchSpec:
         """Return the architecture at a point."""
+
+    def cost(self, point: Point) -> Cost:
+        """Return what the architecture at a point costs."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,10 @@ class Space:
         stages = len(self.depths)
         depths = tuple(values[i] for values, i in zip(self.depths, point[:stages], strict=True))
         return self._spec(depths, point[stages:])
+
+    def cost(self, point: Point) -> Cost:
+        """Return the cost of the architecture at a point, at the image size and classes it is made for."""
+        return cost(self.spec(point))
 
     def _spec(self, depths: tuple[int, ...], choice: Point) -> ArchSpec:
         values = {name: self.axes[name][i] for name, i in zip(self.axes, choice, strict=True)}

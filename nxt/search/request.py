@@ -15,6 +15,7 @@ from nxt.provenance import versions
 from nxt.search.proxy import Proxy, load_proxy
 from nxt.search.results import architectures, read_record
 from nxt.search.sampler import SAMPLERS
+from nxt.search.schedulers import SCHEDULERS
 from nxt.space import Space
 from nxt.train.recipe import Recipe, load_recipe
 
@@ -31,6 +32,7 @@ class Settings:
     """
 
     sampler: str = "tpe"
+    scheduler: str = "asha"
     eta: float = 3.0  # one in eta trials goes on at a rung
     grace: float = 0.5  # share of a trial's epochs before the first rung
     control: float = 0.15  # share of the trials to be stopped that run on to the end
@@ -42,6 +44,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         require(self.sampler in SAMPLERS, "search", f"sampler is {self.sampler!r}, not one of {', '.join(SAMPLERS)}")
+        known = ", ".join(SCHEDULERS)
+        require(self.scheduler in SCHEDULERS, "search", f"scheduler is {self.scheduler!r}, not one of {known}")
         require(1 < self.eta <= 100, "search", f"eta is {self.eta}; it lies in (1, 100]")
         require(0 < self.grace <= 1, "search", f"grace is {self.grace}; it lies in (0, 1]")
         require(0 <= self.control <= 1, "search", f"control is {self.control}; it lies in [0, 1]")

@@ -26,10 +26,10 @@ from nxt.references import references
 from nxt.search import results
 from nxt.search.agenda import Agenda, ListAgenda, SearchAgenda
 from nxt.search.entries import pareto, ranked
-from nxt.search.halving import SuccessiveHalving, rungs
 from nxt.search.pace import Pace
 from nxt.search.request import SearchRequest, example_of, same_conditions
 from nxt.search.sampler import FeasibleSampler
+from nxt.search.schedulers import Scheduler, make_scheduler, rungs
 from nxt.search.storage import Storage
 from nxt.search.strategy import Strategy
 from nxt.search.study import StudyRecord, backup_of
@@ -71,6 +71,7 @@ class Search:
                 f"--arch: networks for {sorted(sizes)} pixels in one list; train them in lists of their own"
             )
         self.size = request.proxy.image_size(self.source.size, example_of(request.space))
+        self.study: StudyRecord
         self.strategy: Strategy
         self.pace = Pace({}, request.proxy.epochs, 1)
         self._kept: set[int] = set()
@@ -80,8 +81,7 @@ class Search:
     @property
     def rungs(self) -> tuple[int, ...]:
         """The epochs at which trials are compared."""
-        settings = self.request.settings
-        return rungs(self.request.proxy.epochs, settings.eta, settings.grace) if self.feasible is not None else ()
+        return self.scheduler().rungs
 
     @property
     def cut_short(self) -> bool:
@@ -147,7 +147,7 @@ class Search:
             self._check_replay(read_yaml(self.out / "run.yaml"))
             self._storage().prepare()
             _check_presence(self.out / "study.db")
-            study = StudyRecord(self.out / "study.db", request.space, request.objective)
+            study = self.study = StudyRecord(self.out / "study.db", request.space, request.objective)
             _amend(self.out, request, sum(not trial.repeat for trial in study.trials.values()))
             study.back_up()
             self.pace = Pace(study.trials, request.proxy.epochs, workers, hours, request.settings.patience)
@@ -156,8 +156,7 @@ class Search:
             self.strategy = Strategy(
                 study,
                 agenda,
-                SuccessiveHalving(self.rungs, request.settings.eta),
-                request.budget,
+                self.scheduler(),
                 request.proxy.epochs,
                 request.seed,
                 request.settings.control,
@@ -228,6 +227,12 @@ class Search:
                 with suppress(OSError):
                     storage.remove(name)
 
+    def scheduler(self) -> Scheduler:
+        """Return what decides which trials go on; of a list, all do."""
+        request, settings = self.request, self.request.settings
+        found = rungs(request.proxy.epochs, settings.eta, settings.grace) if self.feasible is not None else ()
+        return make_scheduler(settings.scheduler, found, settings.eta, request.budget, request.objective)
+
     def agenda(self) -> Agenda:
         """Return what is to be trained, in order."""
         request, settings = self.request, self.request.settings
@@ -275,9 +280,8 @@ class Search:
 
     def _refresh(self) -> None:
         """Copy the study, and bring the result files up to date."""
-        study = self.strategy.study
-        study.back_up()
-        results.write(results.Run(self.out, read_yaml(self.out / "run.yaml"), list(study.trials.values())))
+        self.study.back_up()
+        results.write(results.Run(self.out, read_yaml(self.out / "run.yaml"), list(self.study.trials.values())))
         self._refreshed = time.monotonic()
 
 

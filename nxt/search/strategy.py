@@ -7,18 +7,14 @@ it is given is the truth; a strategy made from a study that was cut off begins w
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import deque
 from collections.abc import Mapping
 
-from nxt.budget import Budget
 from nxt.search.agenda import Agenda, Pause
-from nxt.search.halving import SuccessiveHalving
+from nxt.search.record import Record
 from nxt.search.sampler import ExhaustedError
-from nxt.search.study import StudyRecord
+from nxt.search.schedulers import Scheduler
 from nxt.search.trial import Epoch, Outcome, Trial
-
-_BAND = 1.25  # trials whose MACs differ by no more than this factor are compared with each other
 
 
 class Strategy:
@@ -27,8 +23,7 @@ class Strategy:
     Args:
         study: The record; it may have trials already.
         agenda: What is trained.
-        halving: What compares trials at rungs.
-        budget: Decides which trials cost alike: all inside a window, those of one band otherwise.
+        scheduler: Compares trials at rungs.
         epochs: Length of a trial that is not stopped.
         seed: The study's seed.
         control: Share of the trials to be stopped that run on to the end, as a control group.
@@ -38,21 +33,18 @@ class Strategy:
 
     def __init__(
         self,
-        study: StudyRecord,
+        study: Record,
         agenda: Agenda,
-        halving: SuccessiveHalving,
-        budget: Budget,
+        scheduler: Scheduler,
         epochs: int,
         seed: int = 0,
         control: float = 0.0,
         finished: Mapping[tuple[str, int], Trial] | None = None,
         source: str = "",
     ) -> None:
-        self.study, self.agenda, self.halving = study, agenda, halving
+        self.study, self.agenda, self.scheduler = study, agenda, scheduler
         self.epochs, self.seed, self.control = epochs, seed, control
         self._finished, self._source = finished or {}, source
-        limit = budget.limit("macs")
-        self._one_band = limit is not None and limit.is_window
         self.ended: list[Trial] = []  # since somebody last emptied this list
         self._pause: Pause | None = None  # why the agenda has nothing; it is not asked again before a trial has ended
         for trial in study.trials.values():
@@ -134,7 +126,7 @@ class Strategy:
         # The references are the yardstick, repeats measure, and the control group tells what stopping costs.
         if trial.role or trial.repeat or trial.control:
             return True
-        if self.halving.goes_on(trial.number, epoch, self._band(trial)):
+        if self.scheduler.goes_on(trial.number, epoch):
             return True
         if self._in_control_group(trial):
             self.study.note(trial, control=epoch)
@@ -150,12 +142,9 @@ class Strategy:
     def _compare(self, trial: Trial, row: Epoch) -> None:
         """Enter an epoch into the comparison at its rung, unless the trial runs outside the competition by then."""
         if not trial.repeat and (not trial.control or row.epoch <= trial.control):
-            self.halving.record(trial.number, row.epoch, row.accuracy, self._band(trial))
+            self.scheduler.record(trial.number, row.epoch, row.accuracy, trial.cost)
 
     def _in_control_group(self, trial: Trial) -> bool:
         """Draw by seed and architecture, so that it does not matter when the question comes up."""
         digest = hashlib.sha256(f"control:{self.seed}:{trial.spec.fingerprint}".encode()).digest()
         return int.from_bytes(digest[:4]) < self.control * 2**32
-
-    def _band(self, trial: Trial) -> int:
-        return 0 if self._one_band else math.floor(math.log(trial.cost.macs, _BAND))

@@ -18,21 +18,18 @@ import optuna
 import sqlalchemy
 import sqlalchemy.exc
 from optuna.samplers import BaseSampler
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from nxt.arch import ArchSpec
 from nxt.costs import cost
 from nxt.errors import RunError, first_line
 from nxt.files import is_file
-from nxt.search.sampler import ExhaustedError, distributions
+from nxt.search.record import DIRECTIONS, STATES, Record
 from nxt.search.trial import Epoch, Outcome, Trial
 from nxt.space import Architectures, Point
 
 _NAME = "nxt"
 _MAGIC = b"SQLite format 3\0"
-_DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)  # of accuracy and cost
-_STATES = {Outcome.DONE: TrialState.COMPLETE, Outcome.STOPPED: TrialState.PRUNED}
 # What SQLAlchemy, Optuna and our own reading raise on a database that cannot be read or written, or whose rows make
 # no sense.
 _FAILURES = (
@@ -41,7 +38,7 @@ _FAILURES = (
 )  # fmt: skip
 
 
-class StudyRecord:
+class StudyRecord(Record):
     """The trials of one search, in memory and on disk.
 
     Args:
@@ -54,7 +51,8 @@ class StudyRecord:
     """
 
     def __init__(self, path: Path, space: Architectures, objective: str) -> None:
-        self.path, self.space, self.objective = path, space, objective
+        super().__init__(space, objective)
+        self.path = path
         if path.exists():
             _check_file(path)
             _check_integrity(path)
@@ -62,7 +60,7 @@ class StudyRecord:
             self._study = optuna.create_study(
                 storage=optuna.storages.RDBStorage(_url(path)),
                 study_name=_NAME,
-                directions=_DIRECTIONS,
+                directions=DIRECTIONS,
                 load_if_exists=True,
             )
             with warnings.catch_warnings():
@@ -71,7 +69,7 @@ class StudyRecord:
             rows = self._study.get_trials(deepcopy=False)
             self.trials = {row.number: _trial(row, space) for row in rows}
             # Samplers ask for all trials time and again; from the database that takes 8 times as long.
-            self._mirror = _in_memory(rows)
+            self._show(rows)
             self._row_ids = {row.number: row._trial_id for row in rows}
 
     def begin(self, sampler: BaseSampler, roles: dict[Point, str], repeat: int = 0) -> Trial:
@@ -80,52 +78,42 @@ class StudyRecord:
         Raises:
             ExhaustedError: if the sampler has no untried architecture left.
         """
-        self._mirror.sampler = sampler
-        try:
-            asked = self._mirror.ask(distributions(self.space))
-        except ExhaustedError:
-            self._mirror = _in_memory(self._mirror.get_trials(deepcopy=False)[: len(self.trials)])
-            raise
-        point = tuple(asked.params[name] for name in self.space.axis_names)
-        spec = self.space.spec(point)
-        trial = Trial(asked.number, point, spec, cost(spec), roles.get(point, ""), repeat)
-        facts = {"name": spec.name, "role": trial.role, "repeat": repeat, "arch": spec.to_dict()}
+        trial = super().begin(sampler, roles, repeat)
+        seen = self._view.get_trials(deepcopy=False)[trial.number]
+        facts = {"name": trial.spec.name, "role": trial.role, "repeat": repeat, "arch": trial.spec.to_dict()}
         with self._writing():
             row = optuna.trial.create_trial(
                 state=TrialState.RUNNING,
-                params=asked.params,
-                distributions=asked.distributions,
+                params=seen.params,
+                distributions=seen.distributions,
                 user_attrs={key: value for key, value in facts.items() if value},
-                system_attrs=self._mirror._storage.get_trial(asked._trial_id).system_attrs,
+                system_attrs=seen.system_attrs,
             )
             self._row_ids[trial.number] = self._study._storage.create_new_trial(self._study._study_id, row)
-        self.trials[trial.number] = trial
         return trial
 
     def note(self, trial: Trial, **facts: Any) -> None:
         """Set attributes of a trial (`control`, `remark`, `replayed`) and record them."""
+        super().note(trial, **facts)
         with self._writing():
             for key, value in facts.items():
-                setattr(trial, key, value)
                 self._attribute(trial.number, key, value)
 
     def add_epoch(self, trial: Trial, epoch: Epoch) -> None:
         """Record an epoch."""
-        trial.curve.append(epoch)
+        super().add_epoch(trial, epoch)
         with self._writing():
             self._attribute(trial.number, "curve", [dataclasses.asdict(row) for row in trial.curve])
 
     def end(self, trial: Trial, outcome: Outcome, message: str = "") -> None:
         """Record how a trial ended. Only a trial that is done gets objective values."""
-        trial.outcome, trial.message = outcome, message
+        super().end(trial, outcome, message)
         with self._writing():
             if message:
                 self._attribute(trial.number, "message", message)
-            if outcome not in _STATES:
+            if outcome not in STATES:
                 self._attribute(trial.number, "outcome", str(outcome))
-            values = [trial.accuracy, getattr(trial.cost, self.objective)] if outcome is Outcome.DONE else None
-            for study in (self._study, self._mirror):
-                study.tell(trial.number, values, state=_STATES.get(outcome, TrialState.FAIL))
+            self._study.tell(trial.number, self.objectives(trial), state=STATES.get(outcome, TrialState.FAIL))
 
     def back_up(self) -> None:
         """Copy the database, in a state between two commits, to `study.db.bak`."""
@@ -224,12 +212,6 @@ def _url(path: Path) -> str:
     return sqlalchemy.URL.create("sqlite", database=str(path.resolve())).render_as_string()
 
 
-def _in_memory(rows: list[FrozenTrial]) -> optuna.Study:
-    study = optuna.create_study(directions=_DIRECTIONS)
-    study.add_trials(rows)
-    return study
-
-
 def _trial(row: FrozenTrial, space: Architectures) -> Trial:
     attrs, outcome = row.user_attrs, _outcome(row)
     spec = ArchSpec.from_dict(attrs["arch"])
@@ -249,7 +231,7 @@ def _outcome(row: FrozenTrial) -> Outcome:
     """Return how a trial stands: what its state says, and for one that failed, what was noted."""
     if row.state is TrialState.RUNNING:
         return Outcome.RUNNING
-    by_state = {state: outcome for outcome, state in _STATES.items()}
+    by_state = {state: outcome for outcome, state in STATES.items()}
     return by_state.get(row.state) or Outcome(row.user_attrs["outcome"])
 
 

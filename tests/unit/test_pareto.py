@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nxt.pareto import front, hypervolume, knee
+from nxt.pareto import by_dominance, front, hypervolume, knee
 
 SIDE = 8
 cells = st.tuples(st.integers(0, SIDE), st.integers(0, SIDE))
@@ -124,9 +124,33 @@ def test_there_is_no_knee_without_points():
         knee([])
 
 
+@given(grids)
+def test_dominance_ranks_are_what_is_left_when_fronts_are_taken_away(points):
+    found, left, rank = by_dominance(points), dict(enumerate(points)), 0
+    while left:
+        members = {i for i, p in left.items() if not any(dominates(q, p) for q in left.values())}
+        assert members == {i for i in left if found[i][0] == rank}
+        left = {i: p for i, p in left.items() if i not in members}
+        rank += 1
+
+
+def test_of_a_rank_the_ends_come_first_and_the_crowded_last():
+    points = [(0.0, 0.0), (5.0, 4.0), (6.0, 5.0), (10.0, 10.0)]
+    assert by_dominance(points) == [(0, -math.inf), (0, pytest.approx(-1.1)), (0, pytest.approx(-1.1)), (0, -math.inf)]
+    crowded = [(0.0, 0.0), (5.0, 5.0), (5.5, 5.5), (6.0, 6.0), (10.0, 10.0), (7.0, 3.0)]
+    keys = by_dominance(crowded)
+    assert sorted(range(6), key=keys.__getitem__) == [0, 4, 1, 3, 2, 5]
+
+
+def test_equal_points_have_equal_places():
+    points = [(1.0, 1.0), (2.0, 2.0), (1.0, 1.0), (3.0, 3.0), (2.0, 2.0)]
+    keys = by_dominance(points)
+    assert keys[0] == keys[2] and keys[1] == keys[4]
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("place", [0, 1])
-@pytest.mark.parametrize("function", [front, knee, lambda points: hypervolume(points, (9, 0))])
+@pytest.mark.parametrize("function", [front, by_dominance, knee, lambda points: hypervolume(points, (9, 0))])
 def test_points_that_are_not_finite_are_refused(function, place, bad):
     point = [1.0, 1.0]
     point[place] = bad

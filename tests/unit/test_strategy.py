@@ -13,8 +13,8 @@ from nxt.feasible import FeasibleSet
 from nxt.references import references
 from nxt.search.agenda import SearchAgenda
 from nxt.search.entries import best_of, pareto, ranked
-from nxt.search.halving import SuccessiveHalving, rungs
 from nxt.search.sampler import FeasibleSampler
+from nxt.search.schedulers import make_scheduler, rungs
 from nxt.search.strategy import Strategy
 from nxt.search.study import StudyRecord, read_trials
 from nxt.search.trial import Epoch, Outcome, trial_seed
@@ -51,8 +51,7 @@ def make(path, trials=8, seed=0, eta=3.0, grace=0.5, confirm=0, seeds=2, control
     return Strategy(
         StudyRecord(path, feasible.space, "macs"),
         SearchAgenda(sampler, roles, trials, confirm, seeds),
-        SuccessiveHalving(rungs(EPOCHS, eta, grace), eta),
-        budget,
+        make_scheduler("asha", rungs(EPOCHS, eta, grace), eta, budget, "macs"),
         EPOCHS,
         seed,
         control,
@@ -360,7 +359,7 @@ def test_without_a_control_group_nothing_is_in_it(path):
 def test_the_control_group_stays_out_of_later_comparisons_also_after_a_reload(path, again):
     options = {"trials": 8, "control": 1.0, "eta": 2.0, "grace": 0.25, "flops": WINDOW}
     strategy = make(path, **options)
-    assert strategy.halving.rungs == (1, 2)
+    assert strategy.scheduler.rungs == (1, 2)
     first, low, lower, last = [t for t in (strategy.suggest() for _ in range(6)) if not t.role]
     for trial, accuracy in ((first, 0.5), (low, 0.1), (lower, 0.05), (last, 0.6)):
         assert strategy.observe(trial.number, row(1, accuracy))
