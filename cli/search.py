@@ -110,6 +110,7 @@ def search(
         out = out or _default_out(request)
     from nxt.errors import RunError
     from nxt.report.plots import plot_front
+    from nxt.search import trust
     from nxt.search.results import load_run
     from nxt.search.run import Search
 
@@ -125,7 +126,7 @@ def search(
         complete = _run(job, workers, gpus_per_trial, address, hours, new=resume is None)
         run = load_run(job.out)
         plot_front(run, job.out / "front.png")
-        print_run(run, as_json)
+        print_run(run, as_json, trust.between_epochs(run))
     except KeyboardInterrupt:  # more than once: Ray takes the first
         if (job.out / "run.yaml").exists():
             _go_on(job, hours, "Interrupted")

@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nxt.errors import RunError
+
 from . import options, render
 
 if TYPE_CHECKING:
     from nxt.search.results import Run
+    from nxt.search.trust import Trust
 
 
 def show(
     run: Annotated[Path, typer.Argument(help="Run directory of a search.", metavar="RUN")],
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Tell how well RUN's accuracies predict those of this run (trained longer).", metavar="RUN"),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show where a search stands: its trials, the front, and the best against the best reference."""
+    """Show where a search stands: its trials, the front, the best against the best reference, and whom to trust."""
+    from nxt.search import trust
     from nxt.search.results import load_run
 
-    print_run(load_run(run), as_json)
+    found = load_run(run)
+    other = None if against is None else load_run(against)
+    told = trust.between_epochs(found) if other is None else trust.against(found, other)
+    if other is not None and told is None:
+        raise RunError(f"{against}: fewer than {trust.LEAST} architectures that both runs trained to the end")
+    print_run(found, as_json, told)
+    if told is not None and not as_json:
+        print_trust(told)
 
 
-def print_run(run: Run, as_json: bool) -> None:
+def print_run(run: Run, as_json: bool, trust: Trust | None = None) -> None:
     """Print a search's state and front to stdout."""
     from nxt.search.request import UNLIMITED
     from nxt.search.trial import Outcome
@@ -45,6 +61,7 @@ def print_run(run: Run, as_json: bool) -> None:
                 "seed_noise": run.noise.seeds,
                 "verdict": run.verdict(),
                 "stopping": run.stopping(),
+                "trust": None if trust is None else trust.to_dict(),
                 "front": [run.row(entry) for entry in run.front],
             }
         )
@@ -59,8 +76,31 @@ def print_run(run: Run, as_json: bool) -> None:
     for line in _failures(run):
         console.print(line, soft_wrap=True)
     console.print(" ".join(text for text in (run.verdict(), run.stopping()) if text), soft_wrap=True)
+    if trust is not None:
+        console.print(trust.verdict(), soft_wrap=True)
     if run.best:
         console.print(f"Train it: nxt train {shlex.quote(str(run.path / 'best.yaml'))}", soft_wrap=True)
+
+
+def print_trust(trust: Trust) -> None:
+    """Print how well each figure predicts the last epoch's accuracy, or full training's."""
+    rows = [
+        [
+            one.name,
+            _figure(one.tau),
+            " to ".join(map(_figure, one.interval)),
+            *map(_figure, (one.banded, one.spearman, one.recall)),
+        ]
+        for one in (*trust.proxies, *trust.baselines)
+    ]
+    ceiling = "not measured" if trust.ceiling is None else f"{trust.ceiling:.2f}"
+    title = f"How well accuracy by {trust.of} is predicted (tau of a training with another seed: {ceiling})"
+    columns = ["by", "tau", "95 %", "tau, similar cost", "Spearman", "top fifth"]
+    render.out().print(render.table(columns, rows, title=title))
+
+
+def _figure(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"
 
 
 def _asked(run: Run) -> str:

@@ -1,11 +1,14 @@
 """The trials of a search in memory, with Optuna's view of them: what samplers learn from.
 
-`StudyRecord` adds the durable study; a simulation does with this much.
+`StudyRecord` adds the durable study; a simulation does with this much. Samplers are told the logarithm of the cost: in
+multiply-adds, the hypervolume that they seek to enlarge would lie among the costliest networks alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import optuna
@@ -64,16 +67,26 @@ class Record:
     def end(self, trial: Trial, outcome: Outcome, message: str = "") -> None:
         """Note how a trial ended. Only a trial that is done gets objective values."""
         trial.outcome, trial.message = outcome, message
-        self._view.tell(trial.number, self.objectives(trial), state=STATES.get(outcome, TrialState.FAIL))
+        values = None if outcome is not Outcome.DONE else _learned(self.objectives(trial))
+        self._view.tell(trial.number, values, state=STATES.get(outcome, TrialState.FAIL))
 
-    def objectives(self, trial: Trial) -> list[float] | None:
-        """Return what Optuna is told of a trial that is done; of all others, nothing."""
-        done = trial.outcome is Outcome.DONE
-        return [trial.curve[-1].accuracy, getattr(trial.cost, self.objective)] if done else None
+    def objectives(self, trial: Trial) -> list[float]:
+        """Return the accuracy and the cost of a trial that is done."""
+        return [trial.curve[-1].accuracy, float(getattr(trial.cost, self.objective))]
 
     def _show(self, rows: Iterable[FrozenTrial]) -> None:
-        """Let samplers see trials from before."""
-        self._view = _in_memory(rows)
+        """Let samplers see trials from before, as they are recorded."""
+        shown = []
+        for row in rows:
+            shown.append(copy.copy(row))
+            if row.state is TrialState.COMPLETE:
+                shown[-1].values = _learned(row.values)
+        self._view = _in_memory(shown)
+
+
+def _learned(objectives: Sequence[float]) -> list[float]:
+    accuracy, cost = objectives
+    return [accuracy, math.log(cost)]
 
 
 def _in_memory(rows: Iterable[FrozenTrial]) -> optuna.Study:

@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, IntDistribution
-from optuna.samplers import BaseSampler, NSGAIISampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from nxt.errors import ConfigError, suggestion
-from nxt.feasible import FeasibleSet
 from nxt.space import Architectures, Point
 
 # What proposes, by name: seed -> sampler. "random" has none: every proposal is a uniform feasible draw.
 SAMPLERS: dict[str, Callable[[int], BaseSampler] | None] = {
     "tpe": lambda seed: TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=10),
     "nsga2": lambda seed: NSGAIISampler(seed=seed, population_size=20),
+    "gp": lambda seed: GPSampler(seed=seed, n_startup_trials=10),
     "random": None,
 }
+
+
+class Choices(Protocol):
+    """What a sampler may choose from: the feasible part of a space, or a table of trained networks."""
+
+    @property
+    def space(self) -> Architectures:
+        """What the points mean."""
+
+    def __len__(self) -> int:
+        """Return their number."""
+
+    def __contains__(self, point: Point) -> bool:
+        """Tell whether a point is one of them."""
+
+    def draw(self, rng: np.random.Generator) -> Point:
+        """Draw one, uniformly."""
+
+    def nearest(self, point: Point, taken: Collection[Point] = ()) -> Point | None:
+        """Return the one fewest axis steps away that is not taken, or None if all are."""
 
 
 class ExhaustedError(Exception):
@@ -44,7 +64,7 @@ class FeasibleSampler(BaseSampler):
         ConfigError: if there is no such sampler.
     """
 
-    def __init__(self, feasible: FeasibleSet, first: Sequence[Point], name: str, seed: int) -> None:
+    def __init__(self, feasible: Choices, first: Sequence[Point], name: str, seed: int) -> None:
         if name not in SAMPLERS:
             near = suggestion(name, SAMPLERS) or f"; known are {', '.join(SAMPLERS)}"
             raise ConfigError(f"no sampler is called {name!r}{near}")

@@ -15,7 +15,7 @@ from nxt.costs import Cost
 from nxt.pareto import by_dominance
 
 SCHEDULERS = ("none", "asha", "pareto-asha")
-_BAND = 1.25  # trials whose MACs differ by no more than this factor are compared with each other
+_BAND = 2.0  # the bands of MACs within which trials are compared rise by this factor
 
 
 class Scheduler(Protocol):

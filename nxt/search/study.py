@@ -113,7 +113,8 @@ class StudyRecord(Record):
                 self._attribute(trial.number, "message", message)
             if outcome not in STATES:
                 self._attribute(trial.number, "outcome", str(outcome))
-            self._study.tell(trial.number, self.objectives(trial), state=STATES.get(outcome, TrialState.FAIL))
+            values = self.objectives(trial) if outcome is Outcome.DONE else None
+            self._study.tell(trial.number, values, state=STATES.get(outcome, TrialState.FAIL))
 
     def back_up(self) -> None:
         """Copy the database, in a state between two commits, to `study.db.bak`."""

@@ -161,7 +161,9 @@ def test_tpe_learns_where_accuracy_is():
     assert sum(late) / len(late) > 6.5  # uniform: 5
 
 
-@pytest.mark.parametrize(("name", "message"), [("tep", "did you mean 'tpe'"), ("zzz", "known are tpe, nsga2, random")])
+@pytest.mark.parametrize(
+    ("name", "message"), [("tep", "did you mean 'tpe'"), ("zzz", "known are tpe, nsga2, gp, random")]
+)
 def test_an_unknown_sampler_is_an_error_with_a_way_out(name, message):
     with pytest.raises(ConfigError, match=f"no sampler is called '{name}'; {message}"):
         FeasibleSampler(smoke(), [], name, 0)

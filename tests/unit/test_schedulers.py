@@ -99,7 +99,7 @@ def test_about_one_in_eta_of_many_goes_on(name, eta):
 def test_about_one_in_eta_goes_on_where_costs_differ_widely(name, eta):
     """Costs over a decade, accuracies that rise with them: hardly any trial dominates another.
 
-    (In each of asha's bands the first few go on because there is nothing yet to compare with.)
+    (For asha, the first few of each band go on because there is nothing yet to compare with.)
     """
     draw = random.Random(3)
     macs = [round(10 ** draw.uniform(4, 5)) for _ in range(300)]
@@ -165,9 +165,9 @@ def test_asha_compares_in_bands_unless_all_cost_alike():
     assert climb(make("asha", budget=WINDOW), mixed, macs=macs)[4:] == [False, True]
 
 
-def test_a_band_spans_a_quarter_more_cost():
+def test_a_band_spans_twice_the_cost():
     scheduler = make("asha", eta=2, budget=RANGE)
-    assert climb(scheduler, [0.9, 0.1, 0.1], macs=[10_000, 10_100, 13_000]) == [True, False, True]
+    assert climb(scheduler, [0.9, 0.1, 0.1], macs=[2**14, 2**15 - 1, 2**15]) == [True, False, True]
 
 
 def test_pareto_keeps_a_cheap_network_that_nobody_dominates():

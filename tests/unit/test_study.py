@@ -1,6 +1,7 @@
 """The study's database: damaged, cut off, full, read-only; and its copy."""
 
 import contextlib
+import math
 import shutil
 import sqlite3
 import subprocess
@@ -313,3 +314,26 @@ def test_what_is_noted_of_a_trial_is_read_again(path):
     record.note(record.trials[ENDED], **facts_)
     [trial] = [t for t in read_trials(path, LIST) if t.number == ENDED]
     assert {key: getattr(trial, key) for key in facts_} == facts_ and trial.repeat == 1
+
+
+def told(record):
+    """Return what samplers are shown: state, parameters and values of each trial."""
+    return [(row.state, row.params, row.values) for row in record._view.get_trials()]
+
+
+def test_samplers_are_told_the_logarithm_of_the_cost_also_after_a_restart(path):
+    record = StudyRecord(path, LIST, "macs")
+    done = record.trials[0]
+    assert told(record)[0][2] == [0.5, pytest.approx(math.log(done.cost.macs))]
+    trial = train(record, ENDED + 1)
+    assert told(record)[-1][2] == [0.5, pytest.approx(math.log(trial.cost.macs))]
+    assert told(StudyRecord(path, LIST, "macs")) == told(record)
+    (value,) = rows(
+        path, "select value from trial_values v join trials t using (trial_id) where number = 0 and objective = 1"
+    )
+    assert value == (done.cost.macs,)
+
+
+def rows(path, query):
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return connection.execute(query).fetchall()
