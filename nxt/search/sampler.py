@@ -10,18 +10,22 @@ import optuna
 from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from nxt.errors import ConfigError, suggestion
 from nxt.space import Architectures, Point
 
 # What proposes, by name: seed -> sampler. "random" has none: every proposal is a uniform feasible draw.
 SAMPLERS: dict[str, Callable[[int], BaseSampler] | None] = {
-    "tpe": lambda seed: TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=10),
+    "gp": lambda seed: GPSampler(seed=seed, n_startup_trials=_STARTUP),
+    "tpe": lambda seed: TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=_STARTUP),
     "nsga2": lambda seed: NSGAIISampler(seed=seed, population_size=20),
-    "gp": lambda seed: GPSampler(seed=seed, n_startup_trials=10),
     "random": None,
 }
+_STARTUP = 10  # trials drawn uniformly before anything is modelled
+# A Gaussian process takes about a second for a proposal after so many finished trials, and ever more: then TPE goes on.
+_MOST = {"gp": 200}
+_SUCCESSOR = "tpe"
 
 
 class Choices(Protocol):
@@ -69,7 +73,7 @@ class FeasibleSampler(BaseSampler):
             near = suggestion(name, SAMPLERS) or f"; known are {', '.join(SAMPLERS)}"
             raise ConfigError(f"no sampler is called {name!r}{near}")
         self.feasible, self.first, self.seed = feasible, first, seed
-        self._make = SAMPLERS[name]
+        self._name = name
         self.distributions = distributions(feasible.space)
         self._points: set[Point] = set()
         self._seen = 0  # trials that they are of
@@ -99,9 +103,8 @@ class FeasibleSampler(BaseSampler):
             raise ExhaustedError
         rng = np.random.default_rng([self.seed, trial.number])
         wanted = self.feasible.draw(rng)
-        if self._make is not None:
-            sampler = self._make(int(rng.integers(2**31)))
-            proposal = sampler.sample_relative(study, trial, search_space)
+        if make := SAMPLERS[self._able(study)]:
+            proposal = make(int(rng.integers(2**31))).sample_relative(study, trial, search_space)
             if proposal:  # what it leaves open (a mutation of NSGA-II) stays as drawn
                 names = self.feasible.space.axis_names
                 wanted = tuple(int(proposal.get(name, drawn)) for name, drawn in zip(names, wanted, strict=True))
@@ -111,6 +114,13 @@ class FeasibleSampler(BaseSampler):
         if nearest is None:
             raise ExhaustedError
         return nearest
+
+    def _able(self, study: Study) -> str:
+        """Return the name of the sampler that copes with so many finished trials."""
+        most = _MOST.get(self._name)
+        if most is None or len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) <= most:
+            return self._name
+        return _SUCCESSOR
 
     def _tried(self, study: Study) -> set[Point]:
         """Return the points of all trials of the study, however they ended. They only become more."""

@@ -2,7 +2,7 @@
 
 Any CSV file with a row for each network will do; a YAML file beside it declares what its columns mean:
 
-    file: deep_resnets.csv                              # relative to the YAML file
+    file: deep_resnets.csv                              # beside the YAML file, or where one says
     where: {dataset: tinyimagenet}                      # rows to use; all, if left out
     axes: [num_blocks, num_filters, filter_size]        # columns that say which network it is
     cost: {num_blocks: 1, num_filters: 2}               # product of powers of columns, in MACs or proportional to them
@@ -138,8 +138,12 @@ class Table:
         return tuple(values.index(value) for values, value in zip(self.axis_values, row.values, strict=True))
 
 
-def load_table(path: Path) -> Table:
+def load_table(path: Path, folder: Path | None = None) -> Table:
     """Read a table: from a YAML file that declares a CSV file, or from a run directory of nxt's own.
+
+    Args:
+        path: The YAML file or the run directory.
+        folder: Where the CSV file is, if not beside the YAML file.
 
     Raises:
         ConfigError: if the declaration or the file are not as they must be.
@@ -154,7 +158,7 @@ def load_table(path: Path) -> Table:
     require(isinstance(about.get("cost"), dict), f"{where}: cost", "columns with their powers were expected")
     require(("accuracy" in about) != ("error" in about), where, "either accuracy or error must be given")
     require(isinstance(about.get("where", {}), dict), f"{where}: where", "columns with their values were expected")
-    file = path.parent / str(about.get("file"))
+    file = (folder or path.parent) / str(about.get("file"))
     require(is_file(file), f"{where}: file", f"{file} does not exist")
     with file.open(newline="") as stream:
         lines = list(csv.DictReader(stream))

@@ -152,7 +152,7 @@ class Trust:
             return f"Do not rely on {proxy.name}: {fact}; that may be chance."
         if proxy.tau <= baseline.tau:
             return f"Do not rely on {proxy.name}: {fact}; the number of {baseline.name} alone tells as much."
-        how = "Rely on" if low >= 0.7 else "Rely with care on"
+        how = "Rely on" if low >= 0.7 else "Rely with care on" if share >= 0.65 else "Rely little on"
         return f"{how} {proxy.name}: {fact}."
 
 

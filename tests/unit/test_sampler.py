@@ -162,7 +162,7 @@ def test_tpe_learns_where_accuracy_is():
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("tep", "did you mean 'tpe'"), ("zzz", "known are tpe, nsga2, gp, random")]
+    ("name", "message"), [("tep", "did you mean 'tpe'"), ("zzz", "known are gp, tpe, nsga2, random")]
 )
 def test_an_unknown_sampler_is_an_error_with_a_way_out(name, message):
     with pytest.raises(ConfigError, match=f"no sampler is called '{name}'; {message}"):

@@ -1,0 +1,172 @@
+"""Compare samplers and schedulers by simulated searches over a table of trained networks.
+
+Each search has a budget of epochs, given in full trainings. At some points on the way: the share of the table's true
+hypervolume that was found, with its mean and 95 % interval over the seeds, and a paired test against random without a
+scheduler (Wilcoxon's signed ranks, the same seeds); at the end also the regret by cost band. In the last rows, random
+search is given as much as it takes for comparison.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # searches run side by side; before numpy and torch are there
+
+import time
+import warnings
+from collections.abc import Collection
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import RESULTS, circumstances, options_of, show, tell, write_json
+from numpy.typing import NDArray
+from scipy import stats
+
+from nxt.search.sampler import SAMPLERS
+from nxt.search.schedulers import SCHEDULERS
+from nxt.search.simulate import Yardstick, simulate
+from nxt.search.table import Table, load_table
+from nxt.space import Point
+
+BASE = ("random", "none")
+
+
+class Redrawn(Table):
+    """A table where a proposal that misses is not moved to its nearest neighbour, but drawn anew: for comparison."""
+
+    def nearest(self, point: Point, taken: Collection[Point] = ()) -> Point | None:
+        """Return any point that is not taken, whatever was proposed."""
+        free = [other for other in self.rows if other not in taken]
+        return free[np.random.default_rng([len(taken), *point]).integers(len(free))] if free else None
+
+
+@cache
+def table_at(path: Path, folder: Path | None, misses: str) -> tuple[Table, Yardstick]:
+    """Load a table, once in each process."""
+    table = load_table(path, folder)
+    if misses == "redraw":
+        table = Redrawn(table.name, table.axis_names, table.rows.values())
+    return table, Yardstick(table)
+
+
+def one(
+    where: tuple[Path, Path | None, str], pair: tuple[str, str], seed: int, marks: list[int], how: dict[str, Any]
+) -> dict[str, Any]:
+    """Simulate a search and return what it found by each mark, in full trainings' worth of epochs."""
+    import torch
+
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    table, yardstick = table_at(*where)
+    start = time.perf_counter()
+    result = simulate(table, *pair, marks[-1] * table.epochs, seed, **how)
+    return {
+        "hypervolume": yardstick.curve(result.found, [mark * table.epochs for mark in marks]).tolist(),
+        "regret": yardstick.regret(result.found).tolist(),
+        "trials": result.trials,
+        "stopped": result.stopped,
+        "seconds": time.perf_counter() - start,
+    }
+
+
+def summary(rows: list[dict[str, Any]], base: list[dict[str, Any]] | None) -> dict[str, Any]:
+    """Return means, half widths of 95 % intervals (Student's t), and p-values against the base at the same marks."""
+    shares = np.array([row["hypervolume"] for row in rows])
+    found = {
+        "hypervolume": shares.mean(axis=0).tolist(),
+        "hypervolume_95": _half_width(shares).tolist(),
+        "regret_by_cost": np.mean([row["regret"] for row in rows], axis=0).tolist(),
+        **{key: float(np.mean([row[key] for row in rows])) for key in ("trials", "stopped", "seconds")},
+        "per_seed": shares.tolist(),
+    }
+    if base is not None:
+        other = np.array([row["hypervolume"] for row in base])[:, : shares.shape[1]]
+        found["over_random"] = (shares - other).mean(axis=0).tolist()
+        found["p_against_random"] = [_p(shares[:, k] - other[:, k]) for k in range(shares.shape[1])]
+    return found
+
+
+def _half_width(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
+    return np.asarray(stats.t.ppf(0.975, len(values) - 1) * error)
+
+
+def _p(differences: NDArray[np.float64]) -> float:
+    return float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
+
+
+def lines(found: dict[str, dict[str, Any]], marks: list[int]) -> list[list[str]]:
+    """Return the summaries as lines of a table."""
+    head = ["sampler, scheduler", *(f"after {mark}" for mark in marks), "p (random)", "trials", "stopped", "s a search"]
+    result = [head]
+    for name, row in found.items():
+        shares = [f"{m:.3f} +-{e:.3f}" for m, e in zip(row["hypervolume"], row["hypervolume_95"], strict=True)]
+        p = f"{row['p_against_random'][-1]:.2g}" if "p_against_random" in row else "-"
+        rest = [p, *(f"{row[key]:.1f}" for key in ("trials", "stopped", "seconds"))]
+        result.append([name, *shares, *[""] * (len(marks) - len(shares)), *rest])
+    return result
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("table", type=Path, help="a YAML file that declares a CSV file, or a run directory")
+    parser.add_argument("--folder", type=Path, help="where the CSV file is, if not beside the YAML file")
+    parser.add_argument(
+        "--misses",
+        choices=("nearest", "redraw"),
+        default="nearest",
+        help="where a proposal goes that is not in the table",
+    )
+    parser.add_argument("--samplers", default=",".join(SAMPLERS))
+    parser.add_argument("--schedulers", default=",".join(SCHEDULERS))
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--trainings", default="10,25,50", help="full trainings' worth of epochs at which to measure")
+    parser.add_argument("--random", default="100,200", help="further such points, for random alone")
+    parser.add_argument("--eta", type=float, default=3.0)
+    parser.add_argument("--grace", type=float, default=0.5)
+    parser.add_argument("--workers", type=int, default=1, help="trials at a time, on the virtual clock")
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="searches at a time, on this machine")
+    parser.add_argument("--json", type=Path, help="where results go; else results/benchmarks/simulate-TABLE.json")
+    options = parser.parse_args()
+    where = (options.table, options.folder, options.misses)
+    table, _ = table_at(*where)
+    tell(f"{table.name}: {len(table)} networks by {table.epochs} epochs, {table.dropped} rows dropped")
+    marks = [int(mark) for mark in options.trainings.split(",")]
+    far = marks + [int(mark) for mark in options.random.split(",") if mark]
+    how = {key: getattr(options, key) for key in ("eta", "grace", "workers")}
+    record: dict[str, Any] = {
+        **circumstances(),
+        "options": options_of(options),
+        "table": {"name": table.name, "networks": len(table), "trainings": table.trainings, "epochs": table.epochs},
+        "marks": marks,
+        "marks_of_random": far,
+    }
+    pairs = [
+        BASE,
+        *(p for p in itertools.product(options.samplers.split(","), options.schedulers.split(",")) if p != BASE),
+    ]
+    found: dict[str, dict[str, Any]] = {}
+    base: list[dict[str, Any]] | None = None
+    with ProcessPoolExecutor(options.processes) as pool:
+        for pair in pairs:
+            at = far if pair == BASE else marks
+            jobs = [pool.submit(one, where, pair, seed, at, how) for seed in range(options.seeds)]
+            rows = [job.result() for job in jobs]
+            found[", ".join(pair)] = summary(rows, base)
+            base = base or rows
+            tell(f"{', '.join(pair)}: {found[', '.join(pair)]['hypervolume'][len(marks) - 1]:.3f} after {marks[-1]}")
+    record["found"] = found
+    show(lines(found, far))
+    target = options.json or RESULTS / f"simulate-{table.name}.json"
+    write_json(target, record)
+    tell(f"written: {target}")
+
+
+if __name__ == "__main__":
+    main()
