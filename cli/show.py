@@ -94,7 +94,7 @@ def print_trust(trust: Trust) -> None:
         for one in (*trust.proxies, *trust.baselines)
     ]
     ceiling = "not measured" if trust.ceiling is None else f"{trust.ceiling:.2f}"
-    title = f"How well accuracy by {trust.of} is predicted (tau of a training with another seed: {ceiling})"
+    title = f"How well the order by {trust.of} is predicted (by another seed's training: tau {ceiling})"
     columns = ["by", "tau", "95 %", "tau, similar cost", "Spearman", "top fifth"]
     render.out().print(render.table(columns, rows, title=title))
 

@@ -195,7 +195,7 @@ def against(run: Run, full: Run) -> Trust | None:
     macs = [float(entry.cost.macs) for entry, _ in pairs]
     proxy = agreement(f"{run.path.name}'s accuracy", [entry.accuracy for entry, _ in pairs], true, macs)
     trials = [entry.trials[0] for entry, _ in pairs]
-    return Trust(f"{full.path.name}'s", (proxy,), _baselines(trials, true, ()), _ceiling(full.entries, true))
+    return Trust(f"{full.path.name}'s accuracy", (proxy,), _baselines(trials, true, ()), _ceiling(full.entries, true))
 
 
 def _baselines(trials: Sequence[Trial], true: Sequence[float], weights: Sequence[float]) -> tuple[Agreement, ...]:

@@ -91,17 +91,20 @@ def trained(tmp_path_factory):
     return out
 
 
-def made_up(out, *settings):
+def made_up(out, *settings, trials=5, epochs=1):
     """Make a search whose accuracies are made up instead of trained: fresh seeds reach less than the first."""
     space = load_space("smoke")
-    request = make_request(space, parse_budget({"flops": ":1G"}), "digits", 5, 0, ["proxy.epochs=1", *settings])
+    settings = [f"proxy.epochs={epochs}", *settings]
+    request = make_request(space, parse_budget({"flops": ":1G"}), "digits", trials, 0, settings)
     job = Search(request, Path(out))
     with job.directory(new=True):
         job.write_record(job.load_data())
     with job.opened() as strategy:
         while (trial := strategy.suggest()) is not None:
             accuracy = 0.5 + 0.01 * trial.number if not trial.repeat else 0.4 + 0.02 * trial.repeat
-            strategy.observe(trial.number, Epoch(1, accuracy, 1.0, 0.1))
+            for epoch in range(1, epochs + 1):
+                if not strategy.observe(trial.number, Epoch(epoch, accuracy * epoch / epochs, 1.0, 0.1)):
+                    break
     return out
 
 
@@ -115,3 +118,9 @@ def searched(tmp_path_factory):
 def confirmed(tmp_path_factory):
     """Return the directory of a finished search whose best was trained again with fresh seeds."""
     return made_up(tmp_path_factory.mktemp("confirmed") / "run", "search.confirm=1", "search.confirm_seeds=2")
+
+
+@pytest.fixture(scope="session")
+def longer(tmp_path_factory):
+    """Return the directory of a finished search of enough trials and epochs to tell how far to trust early ones."""
+    return made_up(tmp_path_factory.mktemp("longer") / "run", "search.confirm=0", trials=12, epochs=4)

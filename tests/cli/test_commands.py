@@ -198,6 +198,24 @@ def test_a_search_is_shown(searched, nxt):
     assert f"nxt train {searched / 'best.yaml'}" in shown.out.replace("\n", "")
 
 
+def test_a_search_is_shown_with_how_far_to_trust_early_epochs(longer, searched, nxt):
+    trust = answer(nxt("show", longer, "--json"))["trust"]
+    assert [row["name"] for row in trust["proxies"]] == ["epoch 1", "epoch 2"]  # nothing was due to stop
+    assert [row["name"] for row in trust["baselines"]] == ["params", "macs", "acts"]
+    assert [(row["tau"], row["count"]) for row in trust["proxies"]] == [(1, 12)] * 2
+    shown = nxt("show", longer)
+    assert trust["verdict"] in shown.out and trust["verdict"].startswith("Rely on epoch 2: ")
+    assert "How well the order by epoch 4 is predicted" in shown.out
+    assert answer(nxt("show", searched, "--json"))["trust"] is None
+
+
+def test_a_proxy_is_held_against_longer_training(longer, confirmed, nxt):
+    found = answer(nxt("show", longer, "--against", longer, "--json"))["trust"]
+    assert found["of"] == "run's accuracy" and found["proxies"][0]["tau"] == 1
+    refused = nxt("show", longer, "--against", confirmed)
+    assert refused.code == 1 and "fewer than 8 architectures that both runs trained to the end" in refused.err
+
+
 def test_a_run_with_an_odd_name_is_shown_as_it_is(searched, nxt, tmp_path):
     odd = tmp_path / "x[red]y"
     odd.symlink_to(searched)

@@ -196,6 +196,6 @@ def test_a_proxy_is_held_against_another_run_of_the_same_architectures(tmp_path)
     full = [trial(t.number, 0.1, 0.3 + t.accuracy / 2, t.cost.macs, repeat=1) for t in proxy[:25]]
     told = trust.against(run_of(tmp_path, proxy, "short"), run_of(tmp_path, full, "long"))
     assert told.proxies[0].count == 25 and told.proxies[0].tau == 1
-    assert told.of == "long's" and told.proxies[0].name == "short's accuracy"
+    assert told.of == "long's accuracy" and told.proxies[0].name == "short's accuracy"
     few = run_of(tmp_path, full[: trust.LEAST - 1], "long")
     assert trust.against(run_of(tmp_path, proxy, "short"), few) is None
