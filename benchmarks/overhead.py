@@ -133,6 +133,7 @@ def run_nxt(options: argparse.Namespace, folder: Path) -> Clock:
             return clock.running(clock.workers)
 
     given = {
+        "search.sampler": "tpe",
         "search.control": 0,
         "search.grace": 1.0,
         "search.confirm": 0,

@@ -1,15 +1,16 @@
 """Compare samplers and schedulers by simulated searches over a table of trained networks.
 
-Each search has a budget of epochs, given in full trainings. At some points on the way: the share of the table's true
-hypervolume that was found, with its mean and 95 % interval over the seeds, and a paired test against random without a
-scheduler (Wilcoxon's signed ranks, the same seeds); at the end also the regret by cost band. In the last rows, random
-search is given as much as it takes for comparison.
+Each search has a budget of epochs (or, with --by clock, of seconds), given in full trainings of average length. At some
+points on the way: the share of the table's true hypervolume that was found, with its mean and 95 % interval over the
+seeds, and a paired test against random without a scheduler (Wilcoxon's signed ranks, the same seeds); at the end also
+the regret by cost band. Random alone is given more, for comparison.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # searches run side by side; before numpy and torch are there
@@ -63,10 +64,13 @@ def one(
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     table, yardstick = table_at(*where)
+    by = how.pop("by")
+    unit = table.epochs if by == "epochs" else table.training_seconds
+    limits = {"epochs": marks[-1] * unit} if by == "epochs" else {"epochs": math.inf, "seconds": marks[-1] * unit}
     start = time.perf_counter()
-    result = simulate(table, *pair, marks[-1] * table.epochs, seed, **how)
+    result = simulate(table, *pair, seed=seed, **limits, **how)
     return {
-        "hypervolume": yardstick.curve(result.found, [mark * table.epochs for mark in marks]).tolist(),
+        "hypervolume": yardstick.curve(result.found, [mark * unit for mark in marks], by).tolist(),
         "regret": yardstick.regret(result.found).tolist(),
         "trials": result.trials,
         "stopped": result.stopped,
@@ -126,8 +130,9 @@ def main() -> None:
     parser.add_argument("--samplers", default=",".join(SAMPLERS))
     parser.add_argument("--schedulers", default=",".join(SCHEDULERS))
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--trainings", default="10,25,50", help="full trainings' worth of epochs at which to measure")
+    parser.add_argument("--trainings", default="10,25,50", help="budgets at which to measure, in full trainings")
     parser.add_argument("--random", default="100,200", help="further such points, for random alone")
+    parser.add_argument("--by", choices=("epochs", "clock"), default="epochs", help="what is limited and measured")
     parser.add_argument("--eta", type=float, default=3.0)
     parser.add_argument("--grace", type=float, default=0.5)
     parser.add_argument("--workers", type=int, default=1, help="trials at a time, on the virtual clock")
@@ -139,7 +144,7 @@ def main() -> None:
     tell(f"{table.name}: {len(table)} networks by {table.epochs} epochs, {table.dropped} rows dropped")
     marks = [int(mark) for mark in options.trainings.split(",")]
     far = marks + [int(mark) for mark in options.random.split(",") if mark]
-    how = {key: getattr(options, key) for key in ("eta", "grace", "workers")}
+    how = {key: getattr(options, key) for key in ("eta", "grace", "workers", "by")}
     record: dict[str, Any] = {
         **circumstances(),
         "options": options_of(options),

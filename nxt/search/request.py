@@ -31,7 +31,7 @@ class Settings:
         ConfigError: for values out of range.
     """
 
-    sampler: str = "tpe"
+    sampler: str = "gp"
     scheduler: str = "asha"
     eta: float = 3.0  # one in eta trials goes on at a rung
     grace: float = 0.5  # share of a trial's epochs before the first rung

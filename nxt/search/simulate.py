@@ -7,6 +7,7 @@ over many seeds before a GPU is asked.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -49,13 +50,15 @@ def simulate(
     table: Table,
     sampler: str,
     scheduler: str,
-    epochs: int,
+    epochs: float,
     seed: int = 0,
+    *,
+    seconds: float = math.inf,
     workers: int = 1,
     eta: float = 3.0,
     grace: float = 0.5,
 ) -> Simulation:
-    """Search a table until so many epochs are spent, or nothing is left to train.
+    """Search a table until so many epochs are spent, or so much time, or nothing is left to train.
 
     The control group, references and confirmation of a real search are left out: they measure, and find nothing.
 
@@ -65,6 +68,7 @@ def simulate(
         scheduler: One of `SCHEDULERS`.
         epochs: Of all trials together.
         seed: Of the search.
+        seconds: On the virtual clock.
         workers: Trials at a time, each taking the table's seconds for an epoch.
         eta: One in eta trials goes on at a rung.
         grace: Share of a trial's epochs before the first rung.
@@ -79,7 +83,7 @@ def simulate(
     )
     result = Simulation()
     running: list[tuple[float, int]] = []  # when the next epoch of a trial ends, and its number
-    while result.epochs < epochs:
+    while result.epochs < epochs and result.clock < seconds:
         while len(running) < workers and (trial := strategy.suggest()) is not None:
             result.trials += 1
             heapq.heappush(running, (result.clock + table.rows[trial.point].seconds, trial.number))
@@ -122,9 +126,9 @@ class Yardstick:
         """Return the hypervolume of what was found, as a share of the table's."""
         return hypervolume([self._scaled[one.point] for one in found], (1.0, 0.0)) / self._whole
 
-    def curve(self, found: Sequence[Found], at: Sequence[int]) -> NDArray[np.float64]:
-        """Return the share of the hypervolume after so many epochs each."""
-        return np.array([self.hypervolume([one for one in found if one.epochs <= epochs]) for epochs in at])
+    def curve(self, found: Sequence[Found], at: Sequence[float], by: str = "epochs") -> NDArray[np.float64]:
+        """Return the share of the hypervolume after so many epochs each; or, by "clock", so many seconds."""
+        return np.array([self.hypervolume([one for one in found if getattr(one, by) <= limit]) for limit in at])
 
     def regret(self, found: Sequence[Found], bands: int = 3) -> NDArray[np.float64]:
         """Return, for each band of log MACs, how far the best found is below the best of the table, in accuracy.

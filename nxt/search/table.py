@@ -123,6 +123,11 @@ class Table:
         return next((self._points[i] for i in np.argsort(steps, kind="stable") if self._points[i] not in taken), None)
 
     @cached_property
+    def training_seconds(self) -> float:
+        """Seconds of one full training, on average over the networks."""
+        return self.epochs * float(np.mean([row.seconds for row in self.rows.values()]))
+
+    @cached_property
     def _points(self) -> list[Point]:
         return list(self.rows)
 

@@ -65,6 +65,16 @@ def test_the_clock_waits_for_whom_takes_longest():
     assert table.rows[slow.point].values == (1, 1) and slow.epochs == 24
 
 
+def test_time_is_a_budget_as_well():
+    table = made(side=4, seconds=lambda a, b: 1.0 + a)
+    result = simulate(table, "random", "none", 10**6, seconds=50.0, workers=2)
+    whole = simulate(table, "random", "none", 10**6, workers=2)
+    assert result.clock == 50 and result.found == [one for one in whole.found if one.clock <= 50]
+    shares = Yardstick(table).curve(whole.found, [0, 50, whole.clock], by="clock")
+    assert list(shares) == pytest.approx([0, Yardstick(table).hypervolume(result.found), 1])
+    assert table.training_seconds == 6 * 2.5
+
+
 def test_what_is_stopped_costs_the_epochs_up_to_its_rung():
     result = simulate(made(), "random", "asha", 10**6, eta=2, grace=1 / 6)
     assert rungs(EPOCHS, 2, 1 / 6) == (1, 2, 4)
