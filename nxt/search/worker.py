@@ -72,8 +72,8 @@ class TrialRun:
             `epoch, accuracy, loss, seconds, remark`; or `outcome` and `message` where the trial failed.
         """
         hung = self._storage.local(f"{self.task.number}.hung")
-        if place := _place_of(hung):
-            return _failure(Outcome.TIMEOUT, f"an epoch took more than {self.task.limit:.0f} s, {place}")
+        if hang := _hang_of(hung):
+            return _failure(Outcome.TIMEOUT, hang)
         try:
             with _watched(self.task.limit, hung):
                 try:
@@ -182,19 +182,21 @@ def _opened(path: Path) -> IO[str]:
         return tempfile.TemporaryFile("w")
 
 
-def _place_of(hung: Path) -> str:
-    """Return where the trial hung before, as far as the stacks tell; empty if it did not."""
+def _hang_of(path: Path) -> str:
+    """Return how long the trial hung before, and where, as far as the stacks tell; empty if it did not."""
     try:
-        stacks = hung.read_text()
+        stacks = path.read_text()
     except OSError:
         return ""
     if not stacks:
         return ""
+    limit = re.match(r"Timeout \((\d+):(\d+):([\d.]+)\)!", stacks)  # of that time; today's may be another one
+    seconds = sum(60**k * float(part) for k, part in enumerate(reversed(limit.groups()))) if limit else 0
     threads = [re.findall(r'File "(.+)", line (\d+) in (\S+)', thread) for thread in stacks.split("\n\n")]
     own = [frames for frames in threads if any(Path(file) == Path(__file__) for file, *_ in frames)]
-    for file, line, function in (own or threads)[0][:1]:
-        return f"in {Path(file).name}:{line} ({function})"
-    return "in no Python code"
+    inner = next(iter((own or threads)[0]), None)
+    place = f"in {Path(inner[0]).name}:{inner[1]} ({inner[2]})" if inner else "in no Python code"
+    return f"an epoch took more than {seconds:.0f} s, {place}"
 
 
 def _failure(outcome: Outcome, message: str) -> dict[str, Any]:
