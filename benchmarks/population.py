@@ -101,7 +101,7 @@ def train(plan: dict[str, Any], out: Path, data: str, where: Where, only: list[s
         if only and condition.name not in only:
             continue
         run = out / condition.name
-        new = not (run / "study.db").exists()
+        new = not (run / "run.yaml").exists()
         first = out / condition.name.removesuffix("-noise")
         replay = load_run(first) if first != run and (first / "run.yaml").exists() else None
         request = _request(specs, condition, data) if new else load_request(run)

@@ -2,8 +2,9 @@
 
 Of every proxy, and of every epoch of the full training: how well it orders the architectures as full training does
 (Kendall's tau with a bootstrap interval, the share of the true top fifth), beside the seconds that it takes for an
-architecture. The proxy to prefer is the cheapest one whose tau is within one standard error of the best. Conditions
-that are not trained to the end are left out, and said so.
+architecture. The proxy to prefer is the cheapest one whose tau is within one standard error of the best proxy's. (The
+epochs of the full training share its seed and most of its noise, so they are no candidates.) Conditions that are not
+trained to the end are left out, and said so.
 """
 
 from __future__ import annotations
@@ -80,6 +81,8 @@ def write_csv(runs: dict[str, Run], path: Path) -> list[str]:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+    if len({tuple(axes_of(t.spec).values()) for t in runs[FULL].trials}) < len(runs[FULL].trials):
+        raise SystemExit("some architectures differ in nothing that could be an axis")
     names = list(axes_of(runs[FULL].trials[0].spec))
     return [name for name in names if len({row[name] for row in rows}) > 1]
 
@@ -104,10 +107,10 @@ def proxies(runs: dict[str, Run]) -> list[dict[str, Any]]:
     true = [trial.curve[-1].accuracy for trial in full.values()]
     macs = [float(trial.cost.macs) for trial in full.values()]
 
-    def held(name: str, values: list[float], cost: float) -> dict[str, Any]:
+    def held(name: str, values: list[float], cost: float, own: bool = False) -> dict[str, Any]:
         one = trust.agreement(name, values, true, macs)
         low, high = one.interval
-        plain = {**dataclasses.asdict(one), "low": low, "high": high, "seconds": cost}
+        plain = {**dataclasses.asdict(one), "low": low, "high": high, "seconds": cost, "own": own}
         return {key: value for key, value in plain.items() if key != "interval"}
 
     rows = []
@@ -118,15 +121,17 @@ def proxies(runs: dict[str, Run]) -> list[dict[str, Any]]:
     for name, run in runs.items():
         if name != FULL and not name.endswith(NOISE):
             by_print = {trial.spec.fingerprint: trial.curve[-1].accuracy for trial in run.trials}
-            rows.append(held(name, [by_print[key] for key in full], seconds(run)))
+            rows.append(held(name, [by_print[key] for key in full], seconds(run), own=True))
     for name in trust.BASELINES:
         rows.append(held(name, [float(getattr(trial.cost, name)) for trial in full.values()], 0.0))
     return rows
 
 
 def preferred(rows: list[dict[str, Any]]) -> str:
-    """Return the cheapest whose tau is within one standard error of the best (of what takes any time at all)."""
-    trained = [row for row in rows if row["seconds"] > 0 and math.isfinite(row["tau"])]
+    """Return the cheapest proxy, of those trained on their own, whose tau is within one standard error of the best."""
+    trained = [row for row in rows if row["own"] and math.isfinite(row["tau"])]
+    if not trained:
+        return ""
     best = max(trained, key=lambda row: row["tau"])
     error = (best["high"] - best["low"]) / (2 * 1.96)
     near = [row for row in trained if row["tau"] >= best["tau"] - error]
@@ -141,7 +146,7 @@ def noise(runs: dict[str, Run]) -> dict[str, Any]:
             continue
         groups: dict[str, list[Trial]] = {}
         for trial in run.trials:
-            groups.setdefault(trial.spec.name, []).append(trial)
+            groups.setdefault(trial.spec.fingerprint, []).append(trial)
         epochs = min(len(trial.curve) for trial in run.trials)
         found[name.removesuffix(NOISE)] = {
             "seeds": min(map(len, groups.values())),
@@ -164,8 +169,8 @@ def main() -> None:
     if FULL not in runs:
         raise SystemExit(f"{options.out}: the full training of the population is not complete")
     POPULATIONS.mkdir(parents=True, exist_ok=True)
-    path = POPULATIONS / options.name
-    axes = write_csv(runs, path.with_suffix(".csv"))
+    path = POPULATIONS / f"{options.name}.csv"
+    axes = write_csv(runs, path)
     record = runs[FULL].record
     declare(
         path, axes, f"nxt's own trainings of {len(runs[FULL].trials)} architectures, {record['proxy']['epochs']} epochs"
@@ -196,7 +201,7 @@ def main() -> None:
         shown.append([row["name"], f"{row['tau']:.2f}", interval, *figures, f"{row['seconds']:.0f}"])
     show(shown)
     tell(f"deviation between architectures {spread}, ceiling {ceiling}, noise {floor}")
-    tell(f"preferred: {preferred(rows)}; written: {path}.csv, .yaml, .json")
+    tell(f"preferred: {preferred(rows)}; written: {path}, .yaml, .json")
 
 
 if __name__ == "__main__":

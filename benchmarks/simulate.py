@@ -64,14 +64,18 @@ def one(
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     table, yardstick = table_at(*where)
-    by = how.pop("by")
+    by = how["by"]
     unit = table.epochs if by == "epochs" else table.training_seconds
     limits = {"epochs": marks[-1] * unit} if by == "epochs" else {"epochs": math.inf, "seconds": marks[-1] * unit}
     start = time.perf_counter()
-    result = simulate(table, *pair, seed=seed, **limits, **how)
+    result = simulate(
+        table, *pair, seed=seed, **limits, **{key: how[key] for key in how if key not in ("by", "regret_at")}
+    )
     return {
         "hypervolume": yardstick.curve(result.found, [mark * unit for mark in marks], by).tolist(),
-        "regret": yardstick.regret(result.found).tolist(),
+        "regret": yardstick.regret(
+            [one for one in result.found if getattr(one, by) <= how["regret_at"] * unit]
+        ).tolist(),
         "trials": result.trials,
         "stopped": result.stopped,
         "seconds": time.perf_counter() - start,
@@ -129,7 +133,7 @@ def main() -> None:
     )
     parser.add_argument("--samplers", default=",".join(SAMPLERS))
     parser.add_argument("--schedulers", default=",".join(SCHEDULERS))
-    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=20, help="at least 2")
     parser.add_argument("--trainings", default="10,25,50", help="budgets at which to measure, in full trainings")
     parser.add_argument("--random", default="100,200", help="further such points, for random alone")
     parser.add_argument("--by", choices=("epochs", "clock"), default="epochs", help="what is limited and measured")
@@ -142,9 +146,10 @@ def main() -> None:
     where = (options.table, options.folder, options.misses)
     table, _ = table_at(*where)
     tell(f"{table.name}: {len(table)} networks by {table.epochs} epochs, {table.dropped} rows dropped")
-    marks = [int(mark) for mark in options.trainings.split(",")]
+    marks = sorted(int(mark) for mark in options.trainings.split(","))
     far = marks + [int(mark) for mark in options.random.split(",") if mark]
     how = {key: getattr(options, key) for key in ("eta", "grace", "workers", "by")}
+    how["regret_at"] = marks[-1]
     record: dict[str, Any] = {
         **circumstances(),
         "options": options_of(options),

@@ -80,7 +80,7 @@ class ParetoHalving:
     def record(self, number: int, epoch: int, accuracy: float, cost: Cost) -> None:
         """Note what a trial reached; outside the rungs nothing happens."""
         if epoch in self.rungs:
-            self._reached[epoch][number] = (getattr(cost, self.objective), accuracy)
+            self._reached[epoch][number] = (math.log(getattr(cost, self.objective)), accuracy)
 
     def goes_on(self, number: int, epoch: int) -> bool:
         """Tell whether a trial that has been recorded at this epoch goes on; as `SuccessiveHalving` does."""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nxt.budget import Budget
+from nxt.config import require
 from nxt.pareto import hypervolume
 from nxt.search.agenda import SearchAgenda
 from nxt.search.record import Record
@@ -111,6 +112,9 @@ class Yardstick:
 
     Accuracy (after the last epoch) and log MACs are both scaled to the table's range; the reference point is the worst
     accuracy at the highest MACs.
+
+    Raises:
+        ConfigError: if the table has no such hypervolume: no network is both cheaper and better than its worst.
     """
 
     def __init__(self, table: Table) -> None:
@@ -121,6 +125,7 @@ class Yardstick:
         self._scaled = {point: (float(x), float(y)) for point, (x, y) in zip(table.rows, scaled, strict=True)}
         self._accuracy = dict(zip(table.rows, accuracy, strict=True))
         self._whole = hypervolume(list(self._scaled.values()), (1.0, 0.0))
+        require(self._whole > 0, table.name, "nothing in it is cheaper than its costliest and better than its worst")
 
     def hypervolume(self, found: Sequence[Found]) -> float:
         """Return the hypervolume of what was found, as a share of the table's."""

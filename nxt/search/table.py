@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from nxt.arch import EXPANSION, ArchSpec
 from nxt.config import check_keys, read_yaml, require
 from nxt.costs import Cost
-from nxt.errors import ConfigError, RunError
+from nxt.errors import ConfigError, RunError, first_line
 from nxt.files import is_file
 from nxt.search.results import Run, load_run
 from nxt.search.trial import Outcome
@@ -53,7 +53,7 @@ class Row:
     @property
     def name(self) -> str:
         """Its values, joined."""
-        return "-".join(f"{value:g}" for value in self.values)
+        return "-".join(f"{value:.17g}" for value in self.values)
 
     @property
     def fingerprint(self) -> str:
@@ -159,19 +159,35 @@ def load_table(path: Path, folder: Path | None = None) -> Table:
     about = read_yaml(path)
     where = str(path)
     check_keys(about, _KEYS, where)
-    require(isinstance(about.get("axes"), list) and bool(about["axes"]), f"{where}: axes", "a list was expected")
-    require(isinstance(about.get("cost"), dict), f"{where}: cost", "columns with their powers were expected")
+    require(_names(about.get("axes")), f"{where}: axes", "a list of columns was expected")
+    require(_powers(about.get("cost")), f"{where}: cost", "columns with their powers were expected, such as {macs: 1}")
     require(("accuracy" in about) != ("error" in about), where, "either accuracy or error must be given")
     require(isinstance(about.get("where", {}), dict), f"{where}: where", "columns with their values were expected")
-    file = (folder or path.parent) / str(about.get("file"))
-    require(is_file(file), f"{where}: file", f"{file} does not exist")
-    with file.open(newline="") as stream:
-        lines = list(csv.DictReader(stream))
+    require(isinstance(about.get("seconds", ""), str), f"{where}: seconds", "the name of a column was expected")
+    columns, lines = _read_csv((folder or path.parent) / str(about.get("file")), where)
     wanted = {key: str(value) for key, value in about.get("where", {}).items()}
-    read = _Reader(about, lines[0].keys() if lines else (), where)
+    read = _Reader(about, columns, where)
     chosen = [line for line in lines if all(line.get(key) == value for key, value in wanted.items())]
     rows = [row for row in map(read.row, chosen) if row is not None]
     return Table(path.stem, about["axes"], rows, len(chosen) - len(rows))
+
+
+def _names(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value)
+
+
+def _powers(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(type(power) in (int, float) for power in value.values())
+
+
+def _read_csv(file: Path, where: str) -> tuple[list[str], list[dict[str, str]]]:
+    require(is_file(file), f"{where}: file", f"{file} does not exist")
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            return list(reader.fieldnames or ()), list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{file}: cannot be read as CSV ({first_line(error)})") from None
 
 
 def table_of_run(run: Run) -> Table:
@@ -226,26 +242,36 @@ class _Reader:
         )
         self.curve = _matching(str(declared.get("columns")), columns)
         require(bool(self.curve), where, f"no column is called {declared.get('columns')!r}")
-        needed = [*about["axes"], *about["cost"], *([about["seconds"]] if "seconds" in about else [])]
+        seconds = [about["seconds"]] if "seconds" in about else []
+        needed = [*about["axes"], *about["cost"], *about.get("where", {}), *seconds]
         missing = next((name for name in needed if name not in columns), None)
         require(missing is None, where, f"no column is called {missing!r}")
 
     def row(self, line: Mapping[str, str]) -> Row | None:
-        """Return a line as a row, or None if values are missing or its training failed."""
+        """Return a line as a row, or None if values are missing or its training failed.
+
+        Raises:
+            ConfigError: if its accuracies are no shares.
+        """
         try:
             values = tuple(float(line[name]) for name in self.about["axes"])
-            macs = math.prod(float(line[name]) ** power for name, power in self.about["cost"].items())
+            factors = {name: float(line[name]) for name in self.about["cost"]}
             curve = np.array([float(line[name]) for name in self.curve]) / self.whole
             seconds = float(line[self.about["seconds"]]) if "seconds" in self.about else 1.0
-        except ValueError:
+        except (TypeError, ValueError):  # a short line, or no number
             return None
-        except TypeError as error:
-            raise ConfigError(f"{self.where}: {error}") from None
         if self.error:
             curve = 1 - curve
-        numbers = np.array([*values, macs, seconds, *curve])
-        usable = bool(np.isfinite(numbers).all()) and macs > 0 and seconds > 0 and bool(curve.any())
-        return Row(values, macs, curve, seconds) if usable else None
+        usable = bool(np.isfinite([*values, *factors.values(), seconds, *curve]).all()) and bool(curve.any())
+        if not usable or seconds <= 0 or min(factors.values()) <= 0:
+            return None
+        shares = bool(((curve >= 0) & (curve <= 1)).all())
+        require(shares, self.where, "accuracies and errors lie in 0..1; if they are in percent, add `of: 100`")
+        try:
+            macs = math.prod(factors[name] ** power for name, power in self.about["cost"].items())
+        except OverflowError:
+            return None
+        return Row(values, float(macs), curve, seconds)
 
 
 def _matching(pattern: str, columns: Iterable[str]) -> list[str]:

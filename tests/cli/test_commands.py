@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -209,9 +210,11 @@ def test_a_search_is_shown_with_how_far_to_trust_early_epochs(longer, searched, 
     assert answer(nxt("show", searched, "--json"))["trust"] is None
 
 
-def test_a_proxy_is_held_against_longer_training(longer, confirmed, nxt):
-    found = answer(nxt("show", longer, "--against", longer, "--json"))["trust"]
-    assert found["of"] == "run's accuracy" and found["proxies"][0]["tau"] == 1
+def test_a_proxy_is_held_against_longer_training(longer, confirmed, nxt, tmp_path):
+    other = shutil.copytree(longer, tmp_path / "other")
+    found = answer(nxt("show", longer, "--against", other, "--json"))["trust"]
+    assert found["of"] == "other's accuracy" and found["proxies"][0]["tau"] == 1
+    assert "the same run" in nxt("show", longer, "--against", longer).err
     refused = nxt("show", longer, "--against", confirmed)
     assert refused.code == 1 and "fewer than 8 architectures that both runs trained to the end" in refused.err
 
@@ -279,7 +282,7 @@ def test_a_confirmed_search_is_shown_and_picked_by_its_fresh_seeds(confirmed, nx
 
 def test_a_plan_measures_and_leaves_nothing_behind(nxt, tmp_path):
     few = ["--set", "proxy.epochs=4", "--set", "proxy.share=0.3", "--set", "search.eta=2"]
-    few += ["--set", "search.control=0.5", "--workers", "3"]
+    few += ["--set", "search.scheduler=asha", "--set", "search.control=0.5", "--workers", "3"]
     found = answer(nxt("search", "smoke", "--flops", ":6M", "--trials", 20, "--plan", *few, "--json"))
     assert (found["architectures"], found["explored"], found["confirming"], found["epochs"]) == (96, 20, 8, 4)
     assert 0 < found["feasible"] < 96 and found["rungs"] == [2] and found["reaching"] == [0.75]

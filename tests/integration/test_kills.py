@@ -22,7 +22,8 @@ CONFIRM, SEEDS = 1, 2
 
 def search(out, seed, trials, epochs):
     settings = {
-        "proxy.epochs": epochs, "proxy.share": 0.5, "search.grace": 0.4, "search.eta": 2, "search.control": 0.3,
+        "proxy.epochs": epochs, "proxy.share": 0.5, "search.scheduler": "asha", "search.grace": 0.4,
+        "search.eta": 2, "search.control": 0.3,
         "search.retries": 50, "search.confirm_seeds": SEEDS,
     }  # fmt: skip
     given = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]

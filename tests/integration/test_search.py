@@ -19,7 +19,7 @@ from nxt.search.trial import Outcome
 
 LOW, HIGH = 5_000_000, 9_000_000
 TRIALS, EPOCHS = 10, 4
-SETTINGS = [f"proxy.epochs={EPOCHS}", "search.grace=0.5", "proxy.share=0.3", "search.eta=2"]
+SETTINGS = [f"proxy.epochs={EPOCHS}", "search.scheduler=asha", "search.grace=0.5", "proxy.share=0.3", "search.eta=2"]
 
 
 def start(out, *extra, settings=SETTINGS, trials=TRIALS):

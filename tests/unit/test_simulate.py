@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from nxt.errors import ConfigError
 from nxt.search.sampler import SAMPLERS
 from nxt.search.schedulers import SCHEDULERS, rungs
 from nxt.search.simulate import Found, Yardstick, simulate
@@ -106,3 +107,10 @@ def test_the_yardstick_by_hand():
     assert list(yardstick.curve([bad, middle], [0, 1, 2, 3, 4])) == pytest.approx([0, 0, 1, 1, 1])
     assert yardstick.regret([bad]) == pytest.approx([0, 0.1, 0])
     assert yardstick.regret([]) == pytest.approx([0, 0.1, 0])
+
+
+@pytest.mark.parametrize("values", [[(1, 0.2), (10, 0.4)], [(1, 0.3), (10, 0.3), (100, 0.3)]])
+def test_a_table_in_which_there_is_nothing_to_find_is_refused(values):
+    table = Table("t", ["n"], [Row((float(i),), macs, np.array([y])) for i, (macs, y) in enumerate(values)])
+    with pytest.raises(ConfigError, match="nothing in it is cheaper"):
+        Yardstick(table)

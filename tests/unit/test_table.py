@@ -73,10 +73,15 @@ def test_seconds_are_read_where_declared(declared):
         ("file: t.csv", "file: u.csv", "u.csv does not exist"),
         ("file: t.csv", "files: t.csv", "unknown key 'files'"),
         ("axes: [blocks, filters]", "axes: [blocks, filter]", "no column is called 'filter'"),
-        ("axes: [blocks, filters]", "axes: blocks", "a list was expected"),
+        ("axes: [blocks, filters]", "axes: blocks", "a list of columns was expected"),
         ("{gmacs: 1}", "{macs: 1}", "no column is called 'macs'"),
         ("{gmacs: 1}", "gmacs", "columns with their powers were expected"),
-        ("{gmacs: 1}", "{gmacs: [1]}", "t.yaml"),
+        ("{gmacs: 1}", "{gmacs: [1]}", "columns with their powers were expected"),
+        ("{gmacs: 1}", "{}", "columns with their powers were expected"),
+        ("[blocks, filters]", "[[blocks]]", "a list of columns was expected"),
+        ("where: {kind: a}", "where: {sort: a}", "no column is called 'sort'"),
+        ("where: {kind: a}", "seconds: [took]", "the name of a column was expected"),
+        ("of: 100", "of: 10", "add `of: 100`"),
         ("acc_*", "top1_*", "no column is called 'top1_*'"),
         ("accuracy:", "metric:", "unknown key 'metric'"),
         ("kind: a", "kind: c", "0 usable"),
@@ -91,6 +96,27 @@ def test_a_declaration_that_does_not_fit_is_refused_in_one_line(declared, old, n
     with pytest.raises(ConfigError) as caught:
         load_table(path)
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "more", ["a,3,32\n", "a,3,32,-1,13,23,33,7,4\n", "a,3,32,1,13,23,33,7,4,too,many\n", "a,3,x,1,13,23,33,7,4\n"]
+)
+def test_an_odd_line_is_dropped_at_most(declared, more):
+    table = load_table(declared(csv=CSV + more))
+    assert len(table) == 3 + ("too" in more)
+
+
+@pytest.mark.parametrize("content", [b"", b"kind,blocks\n", b"\xff\xfe\x00k", b"kind,blocks\na," + b"x" * 200_000])
+def test_a_file_that_is_no_csv_is_refused_in_one_line(declared, content):
+    path = declared()
+    path.with_suffix(".csv").write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load_table(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(declared):
+    assert len(load_table(declared(csv="\ufeff" + CSV))) == 3
 
 
 def test_curves_of_different_lengths_do_not_make_a_table():

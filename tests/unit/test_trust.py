@@ -8,6 +8,7 @@ from scipy import stats
 
 from nxt.archlist import load_list
 from nxt.costs import Cost
+from nxt.errors import RunError
 from nxt.search import trust
 from nxt.search.results import Run
 from nxt.search.trial import Epoch, Outcome, Trial
@@ -81,6 +82,11 @@ def test_recall_is_the_share_of_the_true_top_fifth_that_is_found():
 def test_equal_values_order_nothing():
     found = trust.agreement("x", [1.0] * 10, list(range(10)), [1.0] * 10)
     assert math.isnan(found.tau) and math.isnan(found.spearman)
+    assert found.recall == pytest.approx(0.2)  # what drawing two of ten finds of two
+
+
+def test_where_the_cut_goes_through_a_tie_chance_decides():
+    assert trust.agreement("x", [3, 2, 2, 1, 0, 0, 0, 0, 0, 0], range(9, -1, -1), [1.0] * 10).recall == 0.75
 
 
 @pytest.mark.parametrize("deviation", [0.0, 0.02, 0.2])
@@ -94,6 +100,21 @@ def test_the_ceiling_is_what_a_second_training_reaches(deviation):
         said.append(trust.ceiling(one, deviation))
         reached.append(stats.kendalltau(one, two).statistic)
     assert np.mean(said) == pytest.approx(np.mean(reached), abs=0.05)
+
+
+def test_the_ceiling_of_means_is_that_of_one_more_training():
+    said, reached = [], []
+    for seed in range(30):
+        draw = np.random.default_rng(seed)
+        true = draw.normal(0.5, 0.05, size=40)
+        mean = (true + 0.05 * draw.normal(size=(5, 40))).mean(axis=0)
+        said.append(trust.ceiling(mean, 0.05, [5] * 40))
+        reached.append(stats.kendalltau(true + 0.05 * draw.normal(size=40), mean).statistic)
+    assert np.mean(said) == pytest.approx(np.mean(reached), abs=0.05)
+
+
+def test_equal_accuracies_have_no_ceiling():
+    assert trust.ceiling([0.5] * 10, 0.0) is None
 
 
 # Runs
@@ -137,6 +158,31 @@ def test_the_control_group_stands_for_the_stopped(tmp_path):
     assert np.mean(survivors) < np.mean(whole) - 0.1
 
 
+def test_without_a_control_group_nothing_is_told_of_the_survivors(tmp_path):
+    trials, _ = searched(0.05, share=0.0)
+    assert trust.between_epochs(run_of(tmp_path, trials)) is None
+
+
+def test_of_several_rungs_the_first_is_judged(tmp_path):
+    trials, _ = searched(0.05)
+    for number in (100, 101):
+        late = trial(number, 0.3, 0.6)
+        late.curve.append(Epoch(3, 0.6, 1.0, 1.0))
+        late.control = 2
+        trials.append(late)
+    for one in trials:
+        if len(one.curve) == 2:
+            one.curve.append(Epoch(3, one.curve[-1].accuracy, 1.0, 1.0))
+    told = trust.between_epochs(run_of(tmp_path, trials))
+    assert [one.name for one in told.proxies] == ["epoch 1", "epoch 2"] and told.judged.name == "epoch 1"
+
+
+def test_thousands_of_trials_take_seconds(tmp_path):
+    trials = [trial(n, 0.3 + (n * 7919 % 3000) / 9000, 0.5 + n / 9000, 1000 + n % 50) for n in range(3000)]
+    told = trust.between_epochs(run_of(tmp_path, trials))
+    assert told.judged.count == 1000
+
+
 def test_a_good_early_epoch_is_to_be_relied_on(tmp_path):
     told = trust.between_epochs(run_of(tmp_path, searched(0.001)[0]))
     assert told.of == "epoch 2" and [one.name for one in told.proxies] == ["epoch 1"]
@@ -175,7 +221,7 @@ def test_the_noise_between_seeds_sets_the_ceiling(tmp_path):
     told = trust.between_epochs(run_of(tmp_path, trials))
     assert 0.5 < told.ceiling < 0.95
     assert told.proxies[0].count == 60
-    assert "where another seed alone would give" in told.verdict()
+    assert "where one more training would give" in told.verdict()
 
 
 def test_too_few_trials_tell_nothing(tmp_path):
@@ -187,7 +233,7 @@ def test_too_few_trials_tell_nothing(tmp_path):
 
 def test_accuracies_that_are_all_equal_tell_nothing(tmp_path):
     told = trust.between_epochs(run_of(tmp_path, [trial(n, 0.5, 0.5, 1000 + n) for n in range(10)]))
-    assert told.verdict().startswith("Trust: all accuracies are equal")
+    assert told.verdict() == "Do not rely on epoch 1: all architectures are equal by it, or by epoch 2."
     assert told.to_dict()["proxies"][0]["tau"] is None
 
 
@@ -197,5 +243,10 @@ def test_a_proxy_is_held_against_another_run_of_the_same_architectures(tmp_path)
     told = trust.against(run_of(tmp_path, proxy, "short"), run_of(tmp_path, full, "long"))
     assert told.proxies[0].count == 25 and told.proxies[0].tau == 1
     assert told.of == "long's accuracy" and told.proxies[0].name == "short's accuracy"
+    with pytest.raises(RunError, match="the same run"):
+        trust.against(run_of(tmp_path, proxy, "short"), run_of(tmp_path, proxy, "short"))
+    (tmp_path / "other").mkdir()
+    twin = trust.against(run_of(tmp_path, proxy, "long"), run_of(tmp_path / "other", full, "long"))
+    assert twin.of != twin.judged.name and str(tmp_path / "other" / "long") in twin.of
     few = run_of(tmp_path, full[: trust.LEAST - 1], "long")
     assert trust.against(run_of(tmp_path, proxy, "short"), few) is None
