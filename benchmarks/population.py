@@ -7,6 +7,7 @@ on where it was cut off. What is trained, and how, stands in a YAML file of benc
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -104,13 +105,17 @@ def train(plan: dict[str, Any], out: Path, data: str, where: Where, only: list[s
         new = not (run / "run.yaml").exists()
         first = out / condition.name.removesuffix("-noise")
         replay = load_run(first) if first != run and (first / "run.yaml").exists() else None
-        request = _request(specs, condition, data) if new else load_request(run)
+        request = _request(specs, condition, data, first) if new else load_request(run)
         if not execute(Search(request, run, replay=replay), where, Teller(condition.name), new):
             raise SystemExit(f"{run}: interrupted; the same command goes on")
 
 
-def _request(specs: list[ArchSpec], condition: Condition, data: str) -> SearchRequest:
+def _request(specs: list[ArchSpec], condition: Condition, data: str, first: Path) -> SearchRequest:
+    """Return what to train; where the condition repeats another one, just as that was trained."""
     chosen = ArchList(tuple(specs[: condition.architectures]))
+    if (first / "run.yaml").exists():
+        trials = chosen.size * condition.repeats
+        return dataclasses.replace(load_request(first), space=chosen, repeats=condition.repeats, trials=trials)
     pairs = [f"proxy.{key}={value}" for key, value in condition.settings.items()]
     return make_request(chosen, parse_budget({}), data, 1, condition.seed, pairs, condition.repeats)
 

@@ -78,8 +78,8 @@ def search(
 ) -> None:
     """Search a design space inside a budget and write the Pareto front of architectures.
 
-    Settings for --set: proxy.(size stem width share epochs recipe), recipe.(lr batch ...),
-    search.(sampler eta grace control confirm_seeds retries patience keep).
+    Settings for --set: proxy.(size scale stem width share epochs recipe), recipe.(lr batch ...),
+    search.(sampler scheduler eta grace control confirm_seeds retries patience keep).
     """
     _check(workers, gpus_per_trial, hours)
     if plan and replay is not None:

@@ -20,6 +20,7 @@ from nxt.errors import ArchError
 
 FOLDER = Path(__file__).with_name("proxies")
 _TRIES = 64
+_LEAST = 4  # pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class Proxy:
 
     about: str = ""
     size: int | None = None  # largest image side in pixels; smaller where the data's own is smaller
+    scale: float = 1.0  # share of the data's own side, where it has one
     stem: str = "auto"  # "auto": 3x3 for images up to 64 px, else the network's own
     width: float = 1.0  # multiplier of all widths
     share: float = 1.0  # of the training images
@@ -40,7 +42,10 @@ class Proxy:
 
     def __post_init__(self) -> None:
         where = "proxy"
-        require(self.size is None or 4 <= self.size <= 4096, where, f"size is {self.size}; it lies in 4..4096 pixels")
+        require(
+            self.size is None or _LEAST <= self.size <= 4096, where, f"size is {self.size}; it lies in 4..4096 pixels"
+        )
+        require(0 < self.scale <= 1, where, f"scale is {self.scale}; it lies in (0, 1]")
         known = ("auto", *STEMS)
         require(self.stem in known, where, f"stem is {self.stem!r}, not one of {', '.join(known)}")
         require(0 < self.width <= 1, where, f"width is {self.width}; it lies in (0, 1]")
@@ -49,7 +54,8 @@ class Proxy:
 
     def image_size(self, natural: int | None, spec: ArchSpec) -> int:
         """Return the image side to train at. `natural` is the data's own, None where it follows the network."""
-        limits = [side for side in (self.size, natural) if side is not None]
+        own = None if natural is None else max(_LEAST, round(natural * self.scale))
+        limits = [side for side in (self.size, own) if side is not None]
         return min(limits) if limits else spec.size
 
     def apply(self, spec: ArchSpec, size: int) -> ArchSpec:

@@ -112,18 +112,25 @@ def test_the_stem_follows_the_image_side_unless_it_is_given(stem, size, own, exp
 
 
 @pytest.mark.parametrize(
-    ("largest", "natural", "stem", "expected"),
+    ("largest", "scale", "natural", "stem", "expected"),
     [
-        (None, None, "imagenet", 224),
-        (None, None, "cifar", 32),
-        (None, 32, "imagenet", 32),
-        (8, 32, "imagenet", 8),
-        (64, 32, "imagenet", 32),
-        (128, None, "imagenet", 128),
+        (None, 1, None, "imagenet", 224),
+        (None, 1, None, "cifar", 32),
+        (None, 1, 32, "imagenet", 32),
+        (8, 1, 32, "imagenet", 8),
+        (64, 1, 32, "imagenet", 32),
+        (128, 1, None, "imagenet", 128),
+        (None, 0.5, 32, "imagenet", 16),
+        (128, 0.5, 28, "imagenet", 14),
+        (12, 0.5, 32, "imagenet", 12),
+        (128, 0.5, None, "imagenet", 128),
+        (None, 0.5, None, "imagenet", 224),
+        (None, 0.01, 32, "imagenet", 4),
     ],
 )
-def test_images_are_as_large_as_the_smallest_limit(largest, natural, stem, expected):
-    assert Proxy(size=largest).image_size(natural, parse_name("resnet50").replace(stem=stem)) == expected
+def test_images_are_as_large_as_the_smallest_limit(largest, scale, natural, stem, expected):
+    spec = parse_name("resnet50").replace(stem=stem)
+    assert Proxy(size=largest, scale=scale).image_size(natural, spec) == expected
 
 
 AWKWARD = ArchSpec.from_dict(
