@@ -45,11 +45,11 @@ def finished(out: Path) -> dict[str, Run]:
 
 
 def seconds(run: Run) -> float:
-    """Return what one architecture takes: the mean over the architectures of epochs x the fastest epoch.
+    """Return what one architecture takes: the median over the architectures of epochs x the fastest epoch.
 
     (The fastest: other work on the machine makes epochs longer, never shorter.)
     """
-    return float(np.mean([len(trial.curve) * fastest(trial) for trial in run.trials if not trial.replayed]))
+    return float(np.median([len(trial.curve) * fastest(trial) for trial in run.trials if not trial.replayed]))
 
 
 def fastest(trial: Trial) -> float:

@@ -67,10 +67,10 @@ def test_every_proposal_is_feasible_and_none_comes_twice(name, texts):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_space_is_exhausted_exactly(name):
-    feasible = smoke()
+    feasible = smoke(flops=":6M")
     search = study()
-    found = propose(search, feasible, 96, name, first=references(feasible).values())
-    assert sorted(found) == sorted(feasible.points()) and len(feasible) == 96
+    found = propose(search, feasible, 45, name, first=references(feasible).values())
+    assert sorted(found) == sorted(feasible.points()) and len(feasible) == 45
     with pytest.raises(ExhaustedError):
         search.ask(distributions(feasible.space))
 
