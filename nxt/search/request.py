@@ -32,7 +32,7 @@ class Settings:
     """
 
     sampler: str = "gp"
-    scheduler: str = "asha"
+    scheduler: str = "none"
     eta: float = 3.0  # one in eta trials goes on at a rung
     grace: float = 0.5  # share of a trial's epochs before the first rung
     control: float = 0.15  # share of the trials to be stopped that run on to the end
