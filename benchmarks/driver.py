@@ -144,7 +144,8 @@ def opened(options: argparse.Namespace, out: Path, trials: int) -> Iterator[Sear
     """Give the search in a run directory, new or continued."""
     new = not (out / "study.db").exists()
     if new:
-        settings = [f"search.sampler={options.sampler}", f"proxy.epochs={options.epochs}", "search.confirm=0"]
+        settings = [f"search.sampler={options.sampler}", f"proxy.epochs={options.epochs}"]
+        settings += ["search.scheduler=asha", "search.confirm=0"]
         budget = parse_budget({"flops": options.flops})
         request = make_request(load_space(options.space), budget, "digits", trials, options.seed, settings)
     else:
