@@ -21,7 +21,7 @@ RESULTS = Path(__file__).resolve().parent.parent / "results" / "benchmarks"
 def circumstances() -> dict[str, Any]:
     """Return how, with what and where a benchmark runs."""
     return {
-        "command": sys.argv,
+        "command": [Path(text).name if Path(text).is_absolute() else text for text in sys.argv],
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "versions": versions(),
         "cpus": os.cpu_count(),
