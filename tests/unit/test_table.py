@@ -1,11 +1,15 @@
 """Tables of trained networks: read as declared, or refused in one line."""
 
+import csv
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from nxt.archlist import load_list
 from nxt.costs import cost
 from nxt.errors import ConfigError, RunError
+from nxt.names import parse_name
 from nxt.search.results import Run
 from nxt.search.table import Row, Table, axes_of, load_table, table_of_run
 from nxt.search.trial import Epoch, Outcome, Trial
@@ -180,3 +184,20 @@ def test_networks_that_no_axis_tells_apart_are_refused(tmp_path):
     other = SPECS[0].replace(stem="deep", stem_width=SPECS[0].stem_width)
     with pytest.raises(ConfigError, match="differ in nothing that could be an axis"):
         table_of_run(run_of(tmp_path, [trial(0, SPECS[0]), trial(1, other), trial(2, SPECS[1])]))
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "results" / "populations").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_a_published_population_can_be_replayed_and_states_true_costs(path):
+    table = load_table(path)
+    assert len(table) >= 24 and table.dropped == 0
+    with path.with_suffix(".csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        spec = parse_name(row["name"])
+        assert spec.fingerprint == row["fingerprint"]
+        assert {key: int(row[key]) for key in axes_of(spec)} == axes_of(spec)
+        assert [int(row[key]) for key in ("macs", "params", "acts")] == [
+            getattr(cost(spec), k) for k in ("macs", "params", "acts")
+        ]
