@@ -131,6 +131,7 @@ class Trust:
     """What predicts the accuracy of trainings to the end, and how well."""
 
     of: str  # what is predicted
+    decision: str  # what rests on it: "stop trials at epoch 3"
     proxies: tuple[Agreement, ...]
     judged: Agreement  # the one of them that decisions rest on
     baselines: tuple[Agreement, ...]
@@ -156,7 +157,7 @@ class Trust:
         """Say in one sentence what that means for who relies on it."""
         proxy = self.judged
         if not math.isfinite(proxy.tau):
-            return f"Do not rely on {proxy.name}: all architectures are equal by it, or by {self.of}."
+            return f"Do not {self.decision}: all architectures are equal by it, or by {self.of}."
         share, low, high = proxy.pairs
         fact = (
             f"of two architectures, the one ahead by {proxy.name} is ahead by {self.of} in {share:.0%} of cases "
@@ -166,11 +167,11 @@ class Trust:
             fact += f", where one more training would give {(1 + self.ceiling) / 2:.0%}"
         baseline = self.best_baseline
         if low <= 0.5:
-            return f"Do not rely on {proxy.name}: {fact}; that may be chance."
+            return f"Do not {self.decision}: {fact}; that may be chance."
         if proxy.tau <= baseline.tau:
-            return f"Do not rely on {proxy.name}: {fact}; the number of {baseline.name} alone tells as much."
-        how = "Rely on" if low >= 0.7 else "Rely with care on" if share >= 0.65 else "Rely little on"
-        return f"{how} {proxy.name}: {fact}."
+            return f"Do not {self.decision}: {fact}; the number of {baseline.name} alone tells as much."
+        how = "Safe to" if low >= 0.7 else "With care," if share >= 0.65 else "Better not"
+        return f"{how} {self.decision}: {fact}."
 
 
 def between_epochs(run: Run) -> Trust | None:
@@ -203,7 +204,8 @@ def between_epochs(run: Run) -> Trust | None:
     judged = proxies[0] if rungs else proxies[-1]  # most are stopped at the first rung
     noise = _between_seeds(run.entries)
     most = None if noise is None else ceiling(true, noise, weights=weights)
-    return Trust(f"epoch {last}", proxies, judged, _baselines(trials, true, weights), most)
+    decision = f"stop trials at {judged.name}"
+    return Trust(f"epoch {last}", decision, proxies, judged, _baselines(trials, true, weights), most)
 
 
 def against(run: Run, full: Run) -> Trust | None:
@@ -230,7 +232,7 @@ def against(run: Run, full: Run) -> Trust | None:
     trials = [entry.trials[0] for entry, _ in pairs]
     noise = _between_seeds(full.entries)
     most = None if noise is None else ceiling(true, noise, [entry.seeds for _, entry in pairs])
-    return Trust(f"{names[1]}'s accuracy", (proxy,), proxy, _baselines(trials, true, ()), most)
+    return Trust(f"{names[1]}'s accuracy", f"rely on {proxy.name}", (proxy,), proxy, _baselines(trials, true, ()), most)
 
 
 def _baselines(trials: Sequence[Trial], true: Sequence[float], weights: Sequence[float]) -> tuple[Agreement, ...]:

@@ -205,7 +205,7 @@ def test_a_search_is_shown_with_how_far_to_trust_early_epochs(longer, searched, 
     assert [row["name"] for row in trust["baselines"]] == ["params", "macs", "acts"]
     assert [(row["tau"], row["count"]) for row in trust["proxies"]] == [(1, 12)] * 2
     shown = nxt("show", longer)
-    assert trust["verdict"] in shown.out and trust["verdict"].startswith("Rely on epoch 2: ")
+    assert trust["verdict"] in shown.out and trust["verdict"].startswith("Safe to stop trials at epoch 2: ")
     assert "How well the order by epoch 4 is predicted" in shown.out
     assert answer(nxt("show", searched, "--json"))["trust"] is None
 

@@ -186,22 +186,24 @@ def test_thousands_of_trials_take_seconds(tmp_path):
 def test_a_good_early_epoch_is_to_be_relied_on(tmp_path):
     told = trust.between_epochs(run_of(tmp_path, searched(0.001)[0]))
     assert told.of == "epoch 2" and [one.name for one in told.proxies] == ["epoch 1"]
-    assert told.verdict().startswith("Rely on epoch 1: of two architectures, the one ahead by epoch 1 is ahead by")
+    assert told.verdict().startswith(
+        "Safe to stop trials at epoch 1: of two architectures, the one ahead by epoch 1 is ahead by"
+    )
 
 
 def test_a_fair_one_with_care(tmp_path):
     told = trust.between_epochs(run_of(tmp_path, searched(0.08)[0]))
-    assert told.verdict().startswith("Rely with care on epoch 1")
+    assert told.verdict().startswith("With care, stop trials at epoch 1")
 
 
 def test_a_poor_one_little(tmp_path):
     told = trust.between_epochs(run_of(tmp_path, searched(0.2, count=300)[0]))
-    assert told.verdict().startswith("Rely little on epoch 1")
+    assert told.verdict().startswith("Better not stop trials at epoch 1")
 
 
 def test_one_that_may_be_chance_not_at_all(tmp_path):
     told = trust.between_epochs(run_of(tmp_path, searched(5.0, seed=4)[0]))
-    assert told.verdict().startswith("Do not rely on epoch 1") and told.verdict().endswith("that may be chance.")
+    assert told.verdict().startswith("Do not stop trials at epoch 1") and told.verdict().endswith("that may be chance.")
 
 
 def test_nor_one_that_a_count_of_parameters_beats(tmp_path):
@@ -233,7 +235,7 @@ def test_too_few_trials_tell_nothing(tmp_path):
 
 def test_accuracies_that_are_all_equal_tell_nothing(tmp_path):
     told = trust.between_epochs(run_of(tmp_path, [trial(n, 0.5, 0.5, 1000 + n) for n in range(10)]))
-    assert told.verdict() == "Do not rely on epoch 1: all architectures are equal by it, or by epoch 2."
+    assert told.verdict() == "Do not stop trials at epoch 1: all architectures are equal by it, or by epoch 2."
     assert told.to_dict()["proxies"][0]["tau"] is None
 
 
@@ -243,6 +245,7 @@ def test_a_proxy_is_held_against_another_run_of_the_same_architectures(tmp_path)
     told = trust.against(run_of(tmp_path, proxy, "short"), run_of(tmp_path, full, "long"))
     assert told.proxies[0].count == 25 and told.proxies[0].tau == 1
     assert told.of == "long's accuracy" and told.proxies[0].name == "short's accuracy"
+    assert told.verdict().startswith("Safe to rely on short's accuracy: of two architectures, the one ahead by short's")
     with pytest.raises(RunError, match="the same run"):
         trust.against(run_of(tmp_path, proxy, "short"), run_of(tmp_path, proxy, "short"))
     (tmp_path / "other").mkdir()
