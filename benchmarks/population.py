@@ -22,6 +22,7 @@ from nxt.arch import ArchSpec
 from nxt.archlist import ArchList
 from nxt.budget import parse_budget
 from nxt.config import read_yaml
+from nxt.errors import NxtError
 from nxt.feasible import FeasibleSet
 from nxt.search.execute import Where, execute
 from nxt.search.request import SearchRequest, load_request, make_request
@@ -139,4 +140,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except NxtError as error:
+        raise SystemExit(str(error)) from None

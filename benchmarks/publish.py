@@ -20,6 +20,7 @@ import numpy as np
 import yaml
 from common import RESULTS, circumstances, show, tell, write_json
 
+from nxt.errors import NxtError
 from nxt.search import trust
 from nxt.search.noise import deviation, pooled_deviation
 from nxt.search.results import Run, load_run
@@ -33,7 +34,7 @@ FULL, NOISE = "full", "-noise"
 def finished(out: Path) -> dict[str, Run]:
     """Read the conditions in which every training came to its end."""
     found = {}
-    for path in sorted(out.iterdir(), key=lambda path: (path.name != FULL, path.name)):
+    for path in sorted(out.glob("*"), key=lambda path: (path.name != FULL, path.name)):
         if not (path / "run.yaml").exists():
             continue
         run = load_run(path)
@@ -205,4 +206,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except NxtError as error:
+        raise SystemExit(str(error)) from None

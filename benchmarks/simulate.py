@@ -28,6 +28,7 @@ from common import RESULTS, circumstances, options_of, show, tell, write_json
 from numpy.typing import NDArray
 from scipy import stats
 
+from nxt.errors import NxtError
 from nxt.search.sampler import SAMPLERS
 from nxt.search.schedulers import SCHEDULERS
 from nxt.search.simulate import Yardstick, simulate
@@ -179,4 +180,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except NxtError as error:
+        raise SystemExit(str(error)) from None
