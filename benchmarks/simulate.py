@@ -57,26 +57,28 @@ def table_at(path: Path, folder: Path | None, misses: str) -> tuple[Table, Yards
 
 
 def one(
-    where: tuple[Path, Path | None, str], pair: tuple[str, str], seed: int, marks: list[int], how: dict[str, Any]
+    where: tuple[Path, Path | None, str],
+    pair: tuple[str, str],
+    seed: int,
+    marks: list[int],
+    common: int,
+    by: str,
+    how: dict[str, Any],
 ) -> dict[str, Any]:
-    """Simulate a search and return what it found by each mark, in full trainings' worth of epochs."""
+    """Simulate a search and return what it found by each mark, and its regret at the mark that all have in common."""
     import torch
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     table, yardstick = table_at(*where)
-    by = how["by"]
     unit = table.epochs if by == "epochs" else table.training_seconds
     limits = {"epochs": marks[-1] * unit} if by == "epochs" else {"epochs": math.inf, "seconds": marks[-1] * unit}
     start = time.perf_counter()
-    result = simulate(
-        table, *pair, seed=seed, **limits, **{key: how[key] for key in how if key not in ("by", "regret_at")}
-    )
+    result = simulate(table, *pair, seed=seed, **limits, **how)
+    in_common = [found for found in result.found if getattr(found, by) <= common * unit]
     return {
         "hypervolume": yardstick.curve(result.found, [mark * unit for mark in marks], by).tolist(),
-        "regret": yardstick.regret(
-            [one for one in result.found if getattr(one, by) <= how["regret_at"] * unit]
-        ).tolist(),
+        "regret": yardstick.regret(in_common).tolist(),
         "trials": result.trials,
         "stopped": result.stopped,
         "seconds": time.perf_counter() - start,
@@ -149,8 +151,7 @@ def main() -> None:
     tell(f"{table.name}: {len(table)} networks by {table.epochs} epochs, {table.dropped} rows dropped")
     marks = sorted(int(mark) for mark in options.trainings.split(","))
     far = marks + [int(mark) for mark in options.random.split(",") if mark]
-    how = {key: getattr(options, key) for key in ("eta", "grace", "workers", "by")}
-    how["regret_at"] = marks[-1]
+    how = {key: getattr(options, key) for key in ("eta", "grace", "workers")}
     record: dict[str, Any] = {
         **circumstances(),
         "options": options_of(options),
@@ -167,7 +168,8 @@ def main() -> None:
     with ProcessPoolExecutor(options.processes) as pool:
         for pair in pairs:
             at = far if pair == BASE else marks
-            jobs = [pool.submit(one, where, pair, seed, at, how) for seed in range(options.seeds)]
+            seeds = range(options.seeds)
+            jobs = [pool.submit(one, where, pair, seed, at, marks[-1], options.by, how) for seed in seeds]
             rows = [job.result() for job in jobs]
             found[", ".join(pair)] = summary(rows, base)
             base = base or rows
