@@ -155,7 +155,7 @@ def opened(options: argparse.Namespace, out: Path, trials: int) -> Iterator[Sear
     search = Search(request, out)
     with search.directory(new):
         if new:
-            search.write_record(search.load_data())
+            search.write_record()
         with search.opened(options.parallel):
             yield search
 

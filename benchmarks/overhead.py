@@ -160,19 +160,15 @@ def train_plainly(config: dict[str, Any], data: Any, tasks: list[dict[str, Any]]
 
     from nxt.arch import ArchSpec
     from nxt.config import from_mapping
-    from nxt.models.network import build
     from nxt.train.devices import choose
-    from nxt.train.loop import Trainer
     from nxt.train.recipe import Recipe
+    from nxt.train.setup import resident_trainer
 
     task = tasks[config["index"]]
     torch.set_num_threads(threads)
-    torch.manual_seed(task["seed"])
     recipe = from_mapping(Recipe, task["recipe"], "recipe")
-    network = build(ArchSpec.from_dict(task["arch"]), len(data.classes))
-    if recipe.zero_last_gamma:
-        network.zero_last_gamma()
-    trainer = Trainer(network, data, recipe, task["size"], choose("cpu"), task["seed"])
+    arch = ArchSpec.from_dict(task["arch"])
+    trainer = resident_trainer(arch, data, recipe, task["size"], choose("cpu"), task["seed"])
     for _ in range(recipe.epochs):
         report = trainer.run_epoch()
         tune.report({"accuracy": report.accuracy, "loss": report.loss, "seconds": report.seconds})
@@ -180,7 +176,7 @@ def train_plainly(config: dict[str, Any], data: Any, tasks: list[dict[str, Any]]
 
 def run_plain(options: argparse.Namespace, folder: Path) -> Clock:
     """Run plain Ray Tune over what the search of nxt trained."""
-    from nxt.search import ray_cluster  # first: it sets what Ray reads when it is imported
+    from nxt.train import ray_cluster  # first: it sets what Ray reads when it is imported
 
     # isort: split
     from optuna.distributions import IntDistribution

@@ -12,7 +12,7 @@ import typer
 from nxt import __version__
 from nxt.errors import NxtError
 
-from . import evaluate, pick, profile, search, show, space, train, zoo
+from . import evaluate, export, pick, profile, search, show, space, train, zoo
 
 app = typer.Typer(
     name="nxt",
@@ -26,6 +26,7 @@ app.command("show")(show.show)
 app.command("pick")(pick.pick)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
+app.command("export")(export.export)
 app.command("profile")(profile.profile)
 app.command("zoo")(zoo.zoo)
 app.add_typer(space.app, name="space")

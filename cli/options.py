@@ -44,6 +44,10 @@ Data = Annotated[
 Download = Annotated[bool, typer.Option("--download", help="Let data be downloaded if it is not there.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same command: same run.", show_default="0")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", help="Join the Ray cluster there instead of this machine alone.", metavar="HOST:PORT"),
+]
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="Change one setting; may be repeated.", metavar="KEY=VALUE")
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,9 +66,7 @@ def search(
     gpus_per_trial: Annotated[
         float | None, typer.Option(help="GPUs per trial; a fraction shares one; default: 1 where there are any.")
     ] = None,
-    address: Annotated[
-        str | None, typer.Option(help="Join the Ray cluster there instead of this machine alone.", metavar="HOST:PORT")
-    ] = None,
+    address: options.Address = None,
     storage: Annotated[
         str | None,
         typer.Option(help="Keep trial checkpoints here: a path or URI that every machine reaches.", metavar="PLACE"),
@@ -108,13 +107,8 @@ def search(
             storage=_absolute(storage),
         )
         out = out or _default_out(request)
-    from nxt.errors import RunError
-    from nxt.report.plots import plot_front
-    from nxt.search import trust
     from nxt.search.results import load_run
     from nxt.search.run import Search
-
-    from .show import print_run
 
     job = Search(request, out, download, None if replay is None else load_run(replay))
     if plan:
@@ -122,20 +116,42 @@ def search(
 
         print_plan(job, workers, hours, as_json)
         return
+    carry_out(job, Where(workers, gpus_per_trial, address, hours), new=resume is None, as_json=as_json)
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where trials run, and for how long; as in `nxt.search.execute.Where`, which is slow to import."""
+
+    workers: int | None = None
+    gpus_per_trial: float | None = None
+    address: str | None = None
+    hours: float | None = None
+
+
+def carry_out(job: Search, where: Where, new: bool, as_json: bool) -> None:
+    """Run a search, or go on with one, and print what came out; end this process where it is not complete."""
+    from nxt.errors import RunError
+    from nxt.report.plots import plot_front
+    from nxt.search import trust
+    from nxt.search.results import load_run
+
+    from .show import print_run
+
     try:
-        complete = _run(job, workers, gpus_per_trial, address, hours, new=resume is None)
+        complete = _run(job, where, new)
         run = load_run(job.out)
         plot_front(run, job.out / "front.png")
         print_run(run, as_json, trust.between_epochs(run))
     except KeyboardInterrupt:  # more than once: Ray takes the first
         if (job.out / "run.yaml").exists():
-            _go_on(job, hours, "Interrupted")
+            _go_on(job, where.hours, "Interrupted")
         raise typer.Exit(130) from None
     if not complete and not job.pace.time_is_up:
-        _go_on(job, hours, "Interrupted")
+        _go_on(job, where.hours, "Interrupted")
         raise typer.Exit(130)
     if not complete or job.cut_short:
-        _go_on(job, hours, "The hours are over")
+        _go_on(job, where.hours, "The hours are over")
     if run.best is None:
         raise RunError(f"{job.out}: no trial was trained to the end; nxt show {shlex.quote(str(job.out))} says why")
 
@@ -194,15 +210,12 @@ def _check(workers: int | None, gpus_per_trial: float | None, hours: float | Non
         raise typer.BadParameter(f"--hours {hours:g}: give a time from seconds (0.01) to a year")
 
 
-def _run(
-    job: Search, workers: int | None, gpus_per_trial: float | None, address: str | None, hours: float | None, new: bool
-) -> bool:
+def _run(job: Search, where: Where, new: bool) -> bool:
     """Run the trials and return whether all of them have ended."""
-    from nxt.search.execute import Where, execute
+    from nxt.search import execute
 
     from .live import Progress
 
-    where = Where(workers=workers, gpus_per_trial=gpus_per_trial, address=address, hours=hours)
     progress = Progress()
     with progress.waiting():
-        return execute(job, where, progress, new)
+        return execute.execute(job, execute.Where(**asdict(where)), progress, new)

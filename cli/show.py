@@ -78,7 +78,11 @@ def print_run(run: Run, as_json: bool, trust: Trust | None = None) -> None:
     console.print(" ".join(text for text in (run.verdict(), run.stopping()) if text), soft_wrap=True)
     if trust is not None:
         console.print(trust.verdict(), soft_wrap=True)
-    if run.best:
+    if run.best and run.full:
+        first = max(run.best.trials, key=lambda trial: trial.accuracy or 0.0)
+        place = run.path / "trials" / f"{first.number}.pt"
+        console.print(f"Test it: nxt eval {shlex.quote(str(place))}", soft_wrap=True)
+    elif run.best:
         console.print(f"Train it: nxt train {shlex.quote(str(run.path / 'best.yaml'))}", soft_wrap=True)
 
 
@@ -133,7 +137,8 @@ def _front(run: Run) -> object:
                 entry.role,
             ]
         )
-    title = f"Front of proxy accuracy against {run.objective} (* best.yaml; a shared letter: no clear difference)"
+    kind = "accuracy" if run.full else "proxy accuracy"
+    title = f"Front of {kind} against {run.objective} (* best.yaml; a shared letter: no clear difference)"
     columns = ["architecture", "MACs", "params", "acts", "accuracy", "seeds", "tie", "P(front)", "reference"]
     return render.table(columns, rows, title=title)
 

@@ -1,76 +1,102 @@
-"""`nxt train`: full training of one network."""
+"""`nxt train`: full training of one network, or of several."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import options, render
+from . import options, render, several
 
 if TYPE_CHECKING:
-    from nxt.train.loop import EpochReport
-    from nxt.train.run import TrainRequest
+    from nxt.train.recipe import Recipe
+    from nxt.train.request import TrainRequest
+    from nxt.train.run import TrainResult
 
 
 def train(
-    network: Annotated[
-        str | None, typer.Argument(help="A name or an architecture file.", metavar="NAME_OR_YAML")
+    networks: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="A name or an architecture file; or several, or a search's run (its front).",
+            metavar="NAME_OR_YAML_OR_RUN...",
+        ),
     ] = None,
     data: options.Data = None,
-    size: Annotated[
-        int | None, typer.Option(help="Image side in pixels; default: the data's or the network's.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs, instead of the recipe's.")] = None,
     recipe: Annotated[
         str | None,
-        typer.Option(help="quick, resnext-cifar, resnext-imagenet, or a YAML file.", show_default="quick"),
+        typer.Option(
+            help="quick, resnext-cifar, resnext-imagenet, resnest-imagenet, torchvision-long, or a YAML file.",
+            show_default="quick",
+        ),
     ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs, instead of the recipe's.")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Image side in pixels; default: the recipe's, the data's or the network's.")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Start from these: a file, or torchvision (its published ones).", metavar="FILE"),
+    ] = None,
+    freeze: Annotated[
+        str | None, typer.Option(help="Keep them up to here: stem, stage1, stage2 ...", metavar="PART")
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option(help="Of a run, the K most accurate instead of its front.", min=1, metavar="K")
+    ] = None,
+    repeats: Annotated[int | None, typer.Option(help="How often each, with seeds of their own.", min=1)] = None,
     seed: options.Seed = None,
     out: Annotated[
         Path | None, typer.Option(help="Run directory to create; default: a new one under results/.")
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this training run.", metavar="RUN")] = None,
     device: options.Device = "auto",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Devices for one network, each with its part of a batch; of several networks, how many at a time."
+        ),
+    ] = None,
+    address: options.Address = None,
+    tune: Annotated[
+        str | None, typer.Option(help="auto: measure how to compute fastest; off: by rule.", show_default="auto")
+    ] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read.")] = False,
     download: options.Download = False,
     settings: options.Set = None,
     as_json: options.Json = False,
 ) -> None:
-    """Train a network fully, with a checkpoint after every epoch."""
-    if resume is not None:
-        options.refuse_with_resume(
-            {"--data": data, "--size": size, "--epochs": epochs, "--recipe": recipe, "--seed": seed, "--out": out}
-            | {"--set": settings}
-        )
-        request = _continued(resume, network, download)
-    elif network is not None:
-        request = _fresh(
-            network,
-            "digits" if data is None else data,
-            size,
-            epochs,
-            "quick" if recipe is None else recipe,
-            seed or 0,
-            out,
-            download,
-            settings or [],
-        )
-    else:
-        raise typer.BadParameter("give the network to train, such as resnext50_32x4d or best.yaml")
-    from nxt.train.devices import choose
-    from nxt.train.run import prepared
+    """Train a network fully. Killed at any moment, it goes on with --resume as if nothing had happened.
 
-    chosen = choose(device)
-    with prepared(request, chosen, resume=resume is not None) as training:
-        length = f"{request.recipe.epochs} epochs of batch {request.recipe.batch} at lr {request.recipe.lr:g}"
-        head = f"training {request.spec.name} on {request.data} at {training.size} px, {length}, {chosen}"
-        render.err().print(f"{head}, into {training.out}", soft_wrap=True)
-        try:
-            result = training.run(_reporter(request))
-        except KeyboardInterrupt:
-            render.err().print(f"Interrupted. Go on with: nxt train --resume {training.out}", soft_wrap=True)
-            raise typer.Exit(130) from None
+    Several networks, or one several times, are a study like a search's: see nxt show.
+
+    Settings for --set are the recipe's: batch, accumulate, lr, optimizer, weight_decay, mixup, ema, augment.policy,
+    saving.every and so on; see docs/TRAINING.md.
+    """
+    given: dict[str, Any] = {
+        "--data": data,
+        "--recipe": recipe,
+        "--epochs": epochs,
+        "--size": size,
+        "--weights": weights,
+    }
+    given |= {"--freeze": freeze, "--workers": workers, "--seed": seed, "--out": out, "--tune": tune, "--set": settings}
+    given |= {"--top": top, "--repeats": repeats, "--skip-bad": skip_bad or None}
+    if resume is not None:
+        options.refuse_with_resume({name: value for name, value in given.items() if name != "--workers"})
+    if several.wanted(networks or [], resume, top, repeats):
+        several.train(networks or [], resume, given, device, address, download, as_json)
+        return
+    if resume is not None:
+        options.refuse_with_resume({"--workers": workers})
+        request = _continued(resume, networks, download)
+    elif not networks:
+        raise typer.BadParameter("give the network to train, such as resnext50_32x4d or best.yaml")
+    else:
+        request = _fresh(networks[0], given, download)
+    result = _run(request, device, resume is not None, address)
     if as_json:
         render.print_json(
             {
@@ -78,70 +104,85 @@ def train(
                 "name": request.spec.name,
                 "epochs": result.last.epoch,
                 "accuracy": result.last.accuracy,
+                "ema_accuracy": result.last.ema_accuracy,
                 "best_accuracy": result.best_accuracy,
                 "best_epoch": result.best_epoch,
                 "split": "val",
             }
         )
         return
-    shown = render.out()
-    last, best = render.percent(result.last.accuracy), render.percent(result.best_accuracy)
-    shown.print(f"{request.spec.name}: {last} on the validation split (best {best} in epoch {result.best_epoch})")
-    shown.print(f"Test it: nxt eval {result.out / 'checkpoints' / 'last.pt'}", soft_wrap=True)
+    last, best = render.percent(result.last.best), render.percent(result.best_accuracy)
+    line = f"{request.spec.name}: {last} on the validation split (best {best} in epoch {result.best_epoch})"
+    render.out().print(line, soft_wrap=True)
+    render.out().print(f"Test it: nxt eval {shlex.quote(str(result.out))}", soft_wrap=True)
 
 
-def _fresh(
-    network: str,
-    data: str,
-    size: int | None,
-    epochs: int | None,
-    recipe: str,
-    seed: int,
-    out: Path | None,
-    download: bool,
-    settings: list[str],
-) -> TrainRequest:
-    from nxt.config import parse_settings, require
-    from nxt.names import resolve
+def _run(request: TrainRequest, device: str, resume: bool, address: str | None) -> TrainResult:
+    """Train, with progress on stderr; a training that is asked to stop ends this process as the signal would."""
+    from nxt.train.devices import choose
+    from nxt.train.run import Watcher, prepared
+    from nxt.train.stopping import StoppedError
+
+    from .progress import TrainProgress
+
+    try:
+        with TrainProgress() as progress:
+            watcher = Watcher(progress.note, progress.begin, progress.step, progress.epoch)
+            if request.workers > 1:
+                from nxt.train import distributed
+
+                return distributed.train(request, device, resume, watcher, address)
+            with prepared(request, choose(device), resume, watcher) as training:
+                return training.run()
+    except StoppedError as stopped:
+        command = f"nxt train --resume {shlex.quote(str(request.out))}"
+        render.err().print(f"{str(stopped).capitalize()}. Go on with: {command}", soft_wrap=True)
+        raise typer.Exit(128 + stopped.signal) from None
+    except KeyboardInterrupt:  # before the training began, or asked for twice
+        raise typer.Exit(130) from None
+
+
+def recipe_of(given: dict[str, Any], network: str) -> Recipe:
+    """Return the recipe that the options ask for. Raises ConfigError."""
+    from nxt.config import merged, parse_settings, require
     from nxt.train.recipe import load_recipe
-    from nxt.train.run import TrainRequest
 
+    size, epochs = given["--size"], given["--epochs"]
     require(size is None or 4 <= size <= 4096, "--size", f"{size} is not between 4 and 4096 pixels")
-    require(0 <= seed < 2**31, "--seed", f"{seed} is not between 0 and 2147483647")
-    chosen = load_recipe(recipe, parse_settings(settings))
+    sizes = {} if size is None else {"size": size, "eval_size": size}
+    recipe = load_recipe(given["--recipe"] or "quick", merged(sizes, parse_settings(given["--set"] or [])), network)
+    return recipe if epochs is None else recipe.with_epochs(epochs)
+
+
+def _fresh(network: str, given: dict[str, Any], download: bool) -> TrainRequest:
+    from nxt.config import require
+    from nxt.names import resolve
+    from nxt.train.request import TrainRequest
+
+    tune = given["--tune"]
+    require(tune in (None, "auto", "off"), "--tune", f"{tune!r} is not auto or off")
     spec = resolve(network)
+    data = given["--data"] or "digits"
     return TrainRequest(
         spec=spec,
         data=data,
-        size=size,
-        recipe=chosen if epochs is None else chosen.with_epochs(epochs),
-        seed=seed,
-        out=out or options.free_run("train", spec.name, data.partition(":")[0]),
+        recipe=recipe_of(given, spec.name),
+        seed=given["--seed"] or 0,
+        out=given["--out"] or options.free_run("train", spec.name, data.partition(":")[0]),
+        weights=given["--weights"] or "",
+        freeze=given["--freeze"] or "",
+        workers=given["--workers"] or 1,
+        tune=tune != "off",
         download=download,
+        skip_bad=bool(given["--skip-bad"]),
     )
 
 
-def _continued(run: Path, network: str | None, download: bool) -> TrainRequest:
+def _continued(run: Path, networks: list[str] | None, download: bool) -> TrainRequest:
     import dataclasses
 
     from nxt.names import resolve
-    from nxt.train.run import load_request
+    from nxt.train.request import load_request
 
-    request = load_request(run)
-    changes = {"spec": resolve(network)} if network is not None else {}
-    return dataclasses.replace(request, download=download, **changes)  # type: ignore[arg-type]
-
-
-def _reporter(request: TrainRequest):  # type: ignore[no-untyped-def]  # a closure over the console
-    from nxt.units import format_seconds
-
-    console = render.err()
-
-    def report(epoch: EpochReport) -> None:
-        left = format_seconds(epoch.seconds * (request.recipe.epochs - epoch.epoch))
-        console.print(
-            f"epoch {epoch.epoch}/{request.recipe.epochs}  loss {epoch.loss:.3f}  val {render.percent(epoch.accuracy)}"
-            f"  {epoch.images_per_second:.0f} images/s  about {left} left"
-        )
-
-    return report
+    request = dataclasses.replace(load_request(run), download=download)
+    return dataclasses.replace(request, spec=resolve(networks[0])) if networks else request

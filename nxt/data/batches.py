@@ -1,120 +1,210 @@
 """Batches of images that live as uint8 on the training device and are augmented there.
 
-One affine resampling per batch does cropping, shifting, rotating, mirroring and resizing at once. All
-randomness comes from the generator passed in, so an epoch is a pure function of its seed.
+One affine resampling per batch does cropping, shifting, rotating, mirroring and resizing at once. The order of an
+epoch's images is a function of (seed, epoch), and what is done to a batch one of (seed, epoch, number of the batch):
+an epoch can be entered at any batch, and several workers draw the same numbers and take their part of them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from nxt.data.augment import Augment
 from nxt.data.dataset import Split
+from nxt.data.preprocess import Preprocess
 
 # Principal components of RGB values over ImageNet (Krizhevsky et al. 2012), as in fb.resnet.torch.
-_PCA_VALUES = (0.2175, 0.0188, 0.0045)
-_PCA_VECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
+PCA_VALUES = (0.2175, 0.0188, 0.0045)
+PCA_VECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    """What decides the batches of a training. `batch` counts the images of all workers together."""
+
+    batch: int
+    augment: Augment
+    seed: int
+    rank: int = 0
+    world: int = 1
+
+    def order(self, count: int, epoch: int) -> Tensor:
+        """Return the rows of an epoch's batches, (batches, images): whole batches only, unless there is but one."""
+        batch = max(self.world, min(self.batch, count) // self.world * self.world)
+        rows = torch.randperm(count, generator=generator(self.seed, epoch))
+        return rows[: count // batch * batch].view(-1, batch)
+
+    def own(self, values: Tensor) -> Tensor:
+        """Return this worker's part of what belongs to the images of one batch."""
+        return values.chunk(self.world)[self.rank]
+
+
+class Images(Protocol):
+    """A split, given out in batches of normalised float images (b, 3, size, size) and labels (b,) on a device."""
+
+    preprocess: Preprocess
+    device: torch.device
+
+    def __len__(self) -> int:
+        """Return how many images there are."""
+
+    def train(self, draw: Draw, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield this worker's part of each batch of an epoch, shuffled and augmented, from batch `start` on."""
+
+    def plain(self, batch: int, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield all images of this worker's part (every world-th) in order, resized and cropped at the centre."""
+
+
+def generator(*parts: int) -> torch.Generator:
+    """Return a generator seeded by some numbers, none of them negative."""
+    return torch.Generator().manual_seed(derived(*parts))
+
+
+def derived(*parts: int) -> int:
+    """Mix numbers, none of them negative, into one seed below 2^63."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+class Normalised:
+    """Makes uint8 images on a device what a network sees, and back.
+
+    Args:
+        preprocess: Has the mean and the deviation.
+        device: Where the images are.
+    """
+
+    def __init__(self, preprocess: Preprocess, device: torch.device) -> None:
+        self.mean = 255 * torch.tensor(preprocess.mean, device=device).view(1, 3, 1, 1)
+        self.scale = 1 / (255 * torch.tensor(preprocess.std, device=device)).view(1, 3, 1, 1)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return images (b, 3, H, W) of values in 0..255 as normalised floats."""
+        return (images.float() - self.mean) * self.scale
+
+    def back(self, images: Tensor) -> Tensor:
+        """Return normalised images as floats in 0..255."""
+        return images / self.scale + self.mean
 
 
 class Batches:
-    """A split on a device, given out in batches of normalised float images (B, 3, size, size).
+    """A split that lives on a device as uint8 and is augmented there; see `Images`.
+
+    Policies of an `Augment` are for single images (see `transforms`), and passed over here.
 
     Args:
         split: The images and labels.
-        mean: Per channel, of values in 0..1.
-        std: Per channel.
-        size: Side of the images given out, in pixels.
+        preprocess: What the images given out are like.
         device: Where the images live.
     """
 
-    def __init__(
-        self, split: Split, mean: tuple[float, ...], std: tuple[float, ...], size: int, device: torch.device
-    ) -> None:
+    def __init__(self, split: Split, preprocess: Preprocess, device: torch.device) -> None:
         self.images = torch.from_numpy(split.images).to(device)
         self.labels = torch.from_numpy(split.labels).to(device)
-        self.size, self.device = size, device
-        self._mean = 255 * torch.tensor(mean, device=device).view(1, 3, 1, 1)
-        self._scale = 1 / (255 * torch.tensor(std, device=device)).view(1, 3, 1, 1)
+        self.preprocess, self.size, self.device = preprocess, preprocess.size, device
+        self._start = round((preprocess.resized - preprocess.size) / 2)  # of the centre crop, as torchvision rounds
+        self._normalised = Normalised(preprocess, device)
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def train(self, batch: int, augment: Augment, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield shuffled, augmented batches. A last, smaller batch is left out (unless it is the only one)."""
-        order = torch.randperm(len(self), generator=generator).to(self.device)
-        batch = min(batch, len(self))
-        for start in range(0, len(self) - batch + 1, batch):
-            rows = order[start : start + batch]
-            images = self._resample(self._normalised(rows), augment, generator)
-            yield self._recolour(images, augment, generator), self.labels[rows]
+    def train(self, draw: Draw, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield this worker's part of each batch of an epoch, shuffled and augmented, from batch `start` on."""
+        order = draw.order(len(self), epoch)
+        for index in range(start, len(order)):
+            rows = draw.own(order[index]).to(self.device)
+            changes = generator(draw.seed, epoch, index)
+            images = self._resample(self._normalised(self.images[rows]), draw, changes)
+            yield self._erase(self._recolour(images, draw, changes), draw, changes), self.labels[rows]
 
-    def plain(self, batch: int, crop: float = 1.0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield all images in order, resized with antialiasing and cropped at the centre.
-
-        `crop` is the share of the side that the crop keeps (0.875: resize to 256, crop 224).
-        """
-        resized = max(self.size, math.floor(self.size / crop + 0.5))
-        start = (resized - self.size) // 2
-        inside = slice(start, start + self.size)
-        for rows in torch.arange(len(self), device=self.device).split(batch):  # type: ignore[no-untyped-call]
-            images = self._normalised(rows)
-            if images.shape[-1] != resized:
-                images = F.interpolate(images, (resized, resized), mode="bilinear", antialias=True)
+    def plain(self, batch: int, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield all images of this worker's part in order, resized with antialiasing and cropped at the centre."""
+        inside = slice(self._start, self._start + self.size)
+        for rows in torch.arange(rank, len(self), world, device=self.device).split(batch):  # type: ignore[no-untyped-call]
+            images = self._normalised(self.images[rows])
+            if images.shape[-1] != self.preprocess.resized:
+                images = self._resized(images)
             yield images[:, :, inside, inside], self.labels[rows]
 
-    def _normalised(self, rows: Tensor) -> Tensor:
-        return (self.images[rows].float() - self._mean) * self._scale
+    def _resized(self, images: Tensor) -> Tensor:
+        side = self.preprocess.resized
+        return F.interpolate(images, (side, side), mode=self.preprocess.interpolation, antialias=True)
 
-    def _resample(self, images: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
+    def _resample(self, images: Tensor, draw: Draw, changes: torch.Generator) -> Tensor:
         """Resample through one random affine map per image. Outside the image is the mean colour."""
-        if (
-            images.shape[-1] < self.size
-        ):  # enlarged first, as for evaluation: the map would blend the edges with outside
-            images = F.interpolate(images, (self.size, self.size), mode="bilinear")
-        count = len(images)
+        augment, own, resized = draw.augment, len(images), self.preprocess.resized
+        if images.shape[-1] < resized:  # enlarged first, as for evaluation: the map would blend the edges with outside
+            images = self._resized(images)
+        count = own * draw.world  # drawn for the whole batch
 
         def uniform(low: float, high: float) -> Tensor:
-            return torch.rand(count, generator=generator) * (high - low) + low
+            return torch.rand(count, generator=changes) * (high - low) + low
 
-        width = height = torch.ones(count)
+        # the part of the image that is read, in units of half its side: by default the centre crop of evaluation
+        width = height = torch.full((count,), self.size / resized)
+        left = top = torch.full((count,), (2 * self._start + self.size) / resized - 1)
         if augment.crop_area < 1:
             area = uniform(augment.crop_area, 1)
             ratio = uniform(math.log(3 / 4), math.log(4 / 3)).exp()
             width, height = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
-        left, top = uniform(-1, 1) * (1 - width), uniform(-1, 1) * (1 - height)
+            left, top = uniform(-1, 1) * (1 - width), uniform(-1, 1) * (1 - height)
         zoom = uniform(-augment.zoom, augment.zoom).exp()
         angle = uniform(-augment.rotate, augment.rotate).deg2rad()
         mirror = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0) if augment.mirror else torch.ones(count)
-        side = images.shape[-1]
-        pixels = math.floor(augment.shift * side + 0.5) if augment.shift else 0
-        shifts = [torch.randint(-pixels, pixels + 1, (count,), generator=generator) * 2 / side for _ in range(2)]
+        pixels = math.floor(augment.shift * self.size + 0.5)
+        shifts = [torch.randint(-pixels, pixels + 1, (count,), generator=changes) * 2 / resized for _ in range(2)]
         theta = torch.zeros(count, 2, 3)
         theta[:, 0, 0] = width * zoom * angle.cos() * mirror
         theta[:, 0, 1] = -height * zoom * angle.sin()
         theta[:, 1, 0] = width * zoom * angle.sin() * mirror
         theta[:, 1, 1] = height * zoom * angle.cos()
         theta[:, 0, 2], theta[:, 1, 2] = left + shifts[0], top + shifts[1]
-        grid = F.affine_grid(theta.to(self.device), [count, 3, self.size, self.size], align_corners=False)
+        grid = F.affine_grid(draw.own(theta).to(self.device), [own, 3, self.size, self.size], align_corners=False)
         return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
-    def _recolour(self, images: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
+    def _recolour(self, images: Tensor, draw: Draw, changes: torch.Generator) -> Tensor:
         """Change brightness, contrast and saturation in random order, then add lighting noise."""
+        augment, count = draw.augment, len(images) * draw.world
         if not augment.jitter and not augment.lighting:
             return images
-        images = images / self._scale + self._mean  # back to 0..255
+        images = self._normalised.back(images)
         weights = torch.tensor([0.299, 0.587, 0.114], device=self.device).view(1, 3, 1, 1)
-        for change in torch.randperm(3, generator=generator).tolist():
-            amount = 1 + augment.jitter * (2 * torch.rand(len(images), 1, 1, 1, generator=generator) - 1)
+        for change in torch.randperm(3, generator=changes).tolist():
+            amount = draw.own(1 + augment.jitter * (2 * torch.rand(count, 1, 1, 1, generator=changes) - 1))
             grey = (images * weights).sum(dim=1, keepdim=True)
             target = (torch.zeros_like(grey), grey.mean((2, 3), keepdim=True), grey)[change]
             images = target + (images - target) * amount.to(self.device)
         if augment.lighting:
-            alpha = torch.randn(len(images), 3, generator=generator) * augment.lighting * torch.tensor(_PCA_VALUES)
-            noise = 255 * alpha @ torch.tensor(_PCA_VECTORS).T
+            alpha = torch.randn(count, 3, generator=changes) * augment.lighting * torch.tensor(PCA_VALUES)
+            noise = 255 * draw.own(alpha) @ torch.tensor(PCA_VECTORS).T
             images = images + noise.to(self.device)[:, :, None, None]
-        return (images - self._mean) * self._scale
+        return self._normalised(images)
+
+    def _erase(self, images: Tensor, draw: Draw, changes: torch.Generator) -> Tensor:
+        """Fill a random rectangle with the mean colour, in some images: of 0.02..0.33 of the area, aspect 0.3..3.3.
+
+        A rectangle that would not lie inside is drawn again, up to ten times, as torchvision does.
+        """
+        if not draw.augment.erase:
+            return images
+        count, side = len(images) * draw.world, images.shape[-1]
+        areas = side**2 * (0.02 + 0.31 * torch.rand(count, 10, generator=changes))
+        ratios = (torch.rand(count, 10, generator=changes) * math.log(3.3 / 0.3) + math.log(0.3)).exp()
+        high, wide = (areas * ratios).sqrt().round(), (areas / ratios).sqrt().round()
+        fits = (high < side) & (wide < side)
+        first = fits.int().argmax(dim=1, keepdim=True)
+        chosen = fits.any(dim=1) & (torch.rand(count, generator=changes) < draw.augment.erase)
+        inside = []
+        for length in (high.gather(1, first), wide.gather(1, first)):
+            begin = (torch.rand(count, 1, generator=changes) * (side - length + 1)).floor()
+            places = torch.arange(side)
+            inside.append((places >= begin) & (places < begin + length))
+        erased = chosen[:, None, None] & inside[0][:, :, None] & inside[1][:, None, :]
+        return images.masked_fill(draw.own(erased).to(self.device)[:, None], 0.0)

@@ -1,8 +1,8 @@
 """Image classification data: what it is, where it comes from, and how it is split.
 
-Images are decoded once, cropped square and kept as uint8, (N, 3, S, S); augmentation happens later, in batches, on
-the training device. Selection (in searches, and of the best checkpoint) uses a validation split; the test split
-is read by evaluation only.
+Resident images are decoded once, cropped square and kept as uint8, (N, 3, S, S); augmentation happens later, in
+batches, on the training device. Those that are not resident (see `stream`) are opened one by one. Selection (in
+searches, and of the best checkpoint) uses a validation split; the test split is read by evaluation only.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nxt.errors import DataError, suggestion
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 VAL_SHARE, VAL_MOST = 0.2, 10_000  # share of the training images held out for selection, and the most of them
 KINDS = ("digits", "cifar10", "folder")
@@ -52,7 +56,8 @@ class Source:
 
     `labels` and `images` take the split's name, "train" or "test" (and "val" if `has_val`). `images` takes the
     indices to decode and the side in pixels, and returns (n, 3, side, side) uint8; a source whose images are
-    smaller than asked for may return them as they are.
+    smaller than asked for may return them as they are. `open` takes a split and one index, and gives the whole image
+    as it is, in RGB. A source can be pickled, for processes that read images.
     """
 
     name: str
@@ -64,6 +69,8 @@ class Source:
     has_val: bool
     labels: Callable[[str], NDArray[np.int64]]
     images: Callable[[str, NDArray[np.int64], int], NDArray[np.uint8]]
+    open: Callable[[str, int], Image]
+    identity: Callable[[], str]  # digest of what the data is: another one, other data
 
 
 def open_source(text: str, download: bool = False) -> Source:
@@ -109,6 +116,26 @@ def load_train(source: Source, side: int, share: float = 1.0) -> Dataset:
     Raises:
         DataError: if images cannot be read, or do not fit into memory.
     """
+    train, name, held = divided(source, share)
+    return Dataset(
+        source.name,
+        source.classes,
+        source.mean,
+        source.std,
+        source.mirror,
+        Split(source.images("train", train, side), source.labels("train")[train]),
+        Split(source.images(name, held, side), source.labels(name)[held]),
+    )
+
+
+def divided(source: Source, share: float = 1.0) -> tuple[NDArray[np.int64], str, NDArray[np.int64]]:
+    """Return which rows of "train" to train on, and for validation the name of a split and its rows.
+
+    `share` is that of `load_train`.
+
+    Raises:
+        DataError: if there are too few images.
+    """
     labels = source.labels("train")
     everything = np.arange(len(labels))
     held = everything[:0]
@@ -125,9 +152,7 @@ def load_train(source: Source, side: int, share: float = 1.0) -> Dataset:
             held = np.union1d(held, extra)
     if len(kept) < 2 or (not len(held) and not source.has_val):
         raise DataError(f"{source.name}: {len(labels)} training images are too few to hold some out for validation")
-    train = Split(source.images("train", kept, side), labels[kept])
-    val = load_split(source, "val", side) if source.has_val else Split(source.images("train", held, side), labels[held])
-    return Dataset(source.name, source.classes, source.mean, source.std, source.mirror, train, val)
+    return (kept, "val", np.arange(len(source.labels("val")))) if source.has_val else (kept, "train", held)
 
 
 def load_split(source: Source, name: str, side: int) -> Split:

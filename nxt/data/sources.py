@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nxt.data.dataset import SPLIT_SEED, Source, check_classes, stratified
-from nxt.errors import DataError
+from nxt.errors import DataError, first_line
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".gif"}
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".gif")
+ADVICE = "; repair or remove it, or leave such files out with --skip-bad"
 _MEMORY = 16 << 30  # bytes of decoded images that may be resident
+_SMALL = 64  # pixels; images that small are trained on at their own size
 
 
 def digits() -> Source:
@@ -26,9 +34,9 @@ def digits() -> Source:
     """
     with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as file:
         grey, labels = file["images"], file["labels"].astype(np.int64)
-    pixels = np.repeat((grey.astype(np.uint16) * 255 // 16).astype(np.uint8)[:, None], 3, axis=1)
+    pixels = np.repeat((grey.astype(np.uint16) * 255 // 16).astype(np.uint8)[..., None], 3, axis=3)
     test, train = stratified(labels, 0.2, SPLIT_SEED)
-    rows = {"train": train, "test": test}
+    arrays = _Arrays({name: (pixels[rows], labels[rows]) for name, rows in (("train", train), ("test", test))})
     return Source(
         name="digits",
         classes=tuple("0123456789"),
@@ -37,8 +45,10 @@ def digits() -> Source:
         mirror=False,
         size=32,
         has_val=False,
-        labels=lambda split: labels[rows[split]],
-        images=lambda split, chosen, _side: pixels[rows[split][chosen]],
+        labels=arrays.labels,
+        images=arrays.images,
+        open=arrays.open,
+        identity=arrays.identity,
     )
 
 
@@ -57,6 +67,7 @@ def cifar10(path: str, download: bool) -> Source:
         raise DataError(f"cifar10: not in {root}; add --download, or say where it is with cifar10:PATH") from None
     except OSError as error:
         raise DataError(f"cifar10: cannot be downloaded to {root} ({error})") from None
+    arrays = _Arrays({name: (s.data, np.asarray(s.targets, dtype=np.int64)) for name, s in splits.items()})
     return Source(
         name=f"cifar10:{root}",
         classes=tuple(splits["train"].classes),
@@ -65,8 +76,10 @@ def cifar10(path: str, download: bool) -> Source:
         mirror=True,
         size=32,
         has_val=False,
-        labels=lambda split: np.asarray(splits[split].targets, dtype=np.int64),
-        images=lambda split, chosen, _side: np.ascontiguousarray(splits[split].data[chosen].transpose(0, 3, 1, 2)),
+        labels=arrays.labels,
+        images=arrays.images,
+        open=arrays.open,
+        identity=arrays.identity,
     )
 
 
@@ -90,29 +103,104 @@ def folder(path: str) -> Source:
     folders = {"train": root / "train", "test": root / present[-1]}
     if len(present) > 1:
         folders["val"] = root / present[0]
-    classes = _class_names(folders["train"])
-    files = {name: _image_files(where, classes) for name, where in folders.items()}
-    labels = {name: np.array([label for _, label in found], dtype=np.int64) for name, found in files.items()}
-    with _open(files["train"][0][0]) as image:
-        side = min(image.size)
+    files = _Files(folders)
     return Source(
         name=f"folder:{root}",
-        classes=classes,
+        classes=files.classes,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
         mirror=True,
-        size=side if side <= 64 else None,
-        has_val="val" in files,
-        labels=labels.__getitem__,
-        images=lambda split, chosen, size: _decode([files[split][i][0] for i in chosen], size),
+        size=files.natural_size(),
+        has_val="val" in folders,
+        labels=files.labels,
+        images=files.images,
+        open=files.open,
+        identity=files.identity,
     )
 
 
+class _Arrays:
+    """Images in memory: for each split (N, H, W, 3) uint8, and the labels. The methods are those of a `Source`."""
+
+    def __init__(self, splits: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]) -> None:
+        self._splits = splits
+
+    def labels(self, split: str) -> NDArray[np.int64]:
+        return self._splits[split][1]
+
+    def images(self, split: str, chosen: NDArray[np.int64], _side: int) -> NDArray[np.uint8]:
+        return np.ascontiguousarray(self._splits[split][0][chosen].transpose(0, 3, 1, 2))
+
+    def open(self, split: str, row: int) -> Image:
+        from PIL import Image
+
+        return Image.fromarray(self._splits[split][0][row])
+
+    def identity(self) -> str:
+        return self._identity
+
+    @cached_property
+    def _identity(self) -> str:
+        return digest(array for split in self._splits.values() for array in split)
+
+
+class _Files:
+    """Image files of a folder for each split. The methods are those of a `Source`.
+
+    Names are kept as arrays of bytes: a million of them are sent to another process in no time.
+
+    Raises:
+        DataError: if there are no images, or no classes to tell apart.
+    """
+
+    def __init__(self, folders: dict[str, Path]) -> None:
+        self._folders = folders
+        self.classes = _class_names(folders["train"])
+        self._names: dict[str, NDArray[np.bytes_]] = {}  # relative to the split's folder
+        self._labels: dict[str, NDArray[np.int64]] = {}
+        for split, where in folders.items():
+            self._names[split], self._labels[split] = _image_files(where, self.classes)
+
+    def labels(self, split: str) -> NDArray[np.int64]:
+        return self._labels[split]
+
+    def images(self, split: str, chosen: NDArray[np.int64], side: int) -> NDArray[np.uint8]:
+        return _decode([self._file(split, row) for row in chosen], side)
+
+    def open(self, split: str, row: int) -> Image:
+        return _rgb(self._file(split, row))
+
+    def identity(self) -> str:
+        return self._identity
+
+    def natural_size(self) -> int | None:
+        """Return the shorter side in pixels of the first image that can be opened; None if it is not small."""
+        for row in range(min(100, len(self._names["train"]))):
+            try:
+                with _open(self._file("train", row)) as image:
+                    side = min(image.size)
+            except DataError:
+                continue  # said by name when it is read
+            return side if side <= _SMALL else None
+        return None
+
+    def _file(self, split: str, row: int) -> Path:
+        return self._folders[split] / os.fsdecode(self._names[split][row])
+
+    @cached_property
+    def _identity(self) -> str:
+        return digest(
+            f"{split}/{name}/{entry.name} {entry.stat().st_size}"
+            for split, where in self._folders.items()
+            for name in self.classes
+            for entry in _images_in(where / name)
+        )
+
+
 def _class_names(train: Path) -> tuple[str, ...]:
-    names = sorted(entry.name for entry in train.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    with_images = [name for name in names if any(_is_image(file) for file in (train / name).iterdir())]
-    empty = sorted(set(names) - set(with_images))
-    if names and not with_images:
+    names = sorted(entry.name for entry in _scan(train) if entry.is_dir() and not entry.name.startswith("."))
+    empty = [name for name in names if not any(map(_is_image, _scan(train / name)))]
+    if names and len(empty) == len(names):
         raise DataError(f"{train}: no images in any of its {len(names)} folders")
     if empty:
         raise DataError(f"{train / empty[0]}: no images in this class; add some, or remove the folder")
@@ -120,24 +208,34 @@ def _class_names(train: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _image_files(where: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
-    unknown = [e.name for e in where.iterdir() if e.is_dir() and e.name not in classes and not e.name.startswith(".")]
-    if unknown:
-        raise DataError(f"{where / unknown[0]}: the training images have no class {unknown[0]!r}")
+def _image_files(where: Path, classes: tuple[str, ...]) -> tuple[NDArray[np.bytes_], NDArray[np.int64]]:
+    """Return the names of the image files, as bytes and relative to the folder, and their labels."""
+    for entry in _scan(where):
+        if entry.is_dir() and entry.name not in classes and not entry.name.startswith("."):
+            raise DataError(f"{where / entry.name}: the training images have no class {entry.name!r}")
     found = [
-        (file, label)
-        for label, name in enumerate(classes)
-        if (where / name).is_dir()
-        for file in sorted((where / name).iterdir())
-        if _is_image(file)
+        (f"{name}/{entry.name}", label) for label, name in enumerate(classes) for entry in _images_in(where / name)
     ]
     if not found:
         raise DataError(f"{where}: no images; expected {where.name}/CLASS/image files")
-    return found
+    return np.array([os.fsencode(name) for name, _ in found]), np.array([label for _, label in found], dtype=np.int64)
 
 
-def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES
+def _images_in(where: Path) -> list[os.DirEntry[str]]:
+    """Return the image files of a class in order; none if the split has no folder for it."""
+    return sorted(filter(_is_image, _scan(where)), key=lambda entry: entry.name) if where.is_dir() else []
+
+
+def _scan(where: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(where) as entries:
+            return list(entries)
+    except OSError as error:
+        raise DataError(f"{where}: cannot be read ({error.strerror})") from None
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    return not entry.name.startswith(".") and entry.name.lower().endswith(SUFFIXES) and not entry.is_dir()
 
 
 def _decode(files: list[Path], side: int) -> NDArray[np.uint8]:
@@ -155,15 +253,37 @@ def _decode(files: list[Path], side: int) -> NDArray[np.uint8]:
     return images
 
 
+def _rgb(file: Path, side: int | None = None) -> Image:
+    """Read an image file; with a side, JPEGs at any size that has it (which decodes faster)."""
+    with _open(file) as image:
+        try:
+            if side is not None:
+                image.draft("RGB", (side, side))
+            return image.convert("RGB")
+        except Exception as error:  # whatever a decoder makes of a damaged file
+            raise _unreadable(file, error) from None
+
+
+def _open(file: Path) -> Image:
+    from PIL import Image
+
+    try:
+        return Image.open(file)
+    except Exception as error:
+        raise _unreadable(file, error) from None
+
+
+def _unreadable(file: Path, error: Exception) -> DataError:
+    why = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
+    if type(error).__name__ == "UnidentifiedImageError":
+        why = "of no known format"  # else it would name the file again
+    return DataError(f"{file}: not readable as an image ({why}){ADVICE}")
+
+
 def _decode_one(file: Path, side: int) -> NDArray[np.uint8]:
     from PIL import Image
 
-    with _open(file) as image:
-        try:
-            image.draft("RGB", (side, side))  # lets JPEG decode at a fraction of its size
-            rgb = image.convert("RGB")
-        except (OSError, ValueError, SyntaxError) as error:
-            raise DataError(f"{file}: not readable as an image ({error}); repair or remove it") from None
+    rgb = _rgb(file, side)
     width, height = rgb.size
     short = min(width, height)
     left, top = (width - short) / 2, (height - short) / 2
@@ -173,12 +293,9 @@ def _decode_one(file: Path, side: int) -> NDArray[np.uint8]:
     return np.asarray(rgb).transpose(2, 0, 1)
 
 
-def _open(file: Path):  # type: ignore[no-untyped-def]  # PIL.Image.Image, imported late
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        return Image.open(file)
-    except UnidentifiedImageError:
-        raise DataError(f"{file}: not readable as an image; repair or remove it") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{file}: not readable as an image ({error}); repair or remove it") from None
+def digest(parts: Iterable[str | NDArray[Any]]) -> str:
+    """Return sixteen hex digits that change with any of the parts."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(os.fsencode(part) + b"\0" if isinstance(part, str) else np.ascontiguousarray(part).data)
+    return found.hexdigest()[:16]

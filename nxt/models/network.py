@@ -7,11 +7,18 @@ feature extractors and detection heads expect them.
 
 from __future__ import annotations
 
+from itertools import accumulate
+from operator import mul
+from typing import Self
+
 import torch
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from nxt.arch import ArchSpec, Stage
+from nxt.config import require
 from nxt.errors import ArchError
+from nxt.models.regularize import DropBlock
 from nxt.models.split_attention import SplitAttention
 from nxt.names import parse_name
 
@@ -43,38 +50,41 @@ class Bottleneck(nn.Module):
         self.conv3 = nn.Conv2d(mid, stage.width, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(stage.width)
         self.relu = nn.ReLU(inplace=True)
+        self.drop_block: nn.Module = nn.Identity()  # this one and the next: see Network.regularize
+        self.stochastic_depth: nn.Module = nn.Identity()
         self.shortcut = spec.shortcut
         projects = spec.shortcut and (stride > 1 or in_width != stage.width)
         self.downsample = _projection(spec, in_width, stage.width, stride) if projects else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C_in, H, W) to (B, C_out, H', W')."""
-        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.relu(self.drop_block(self.bn1(self.conv1(x))))
         if self.avd_first is not None:
             out = self.avd_first(out)
         out = self.conv2(out)
-        if self.bn2 is not None:
-            out = self.relu(self.bn2(out))
+        out = self.drop_block(out) if self.bn2 is None else self.relu(self.drop_block(self.bn2(out)))
         if self.avd_last is not None:
             out = self.avd_last(out)
-        out = self.bn3(self.conv3(out))
+        out = self.drop_block(self.bn3(self.conv3(out)))
         if self.shortcut:
+            out = self.stochastic_depth(out)
             out += x if self.downsample is None else self.downsample(x)
         return self.relu(out)  # type: ignore[no-any-return]
 
 
 class Network(nn.Module):
-    """A network of the family. `spec` and `num_classes` tell what it is.
+    """A network of the family. `spec`, `num_classes` and `in_channels` tell what it is.
 
     Args:
         spec: The architecture.
         num_classes: Outputs of the last layer.
+        in_channels: Channels of the images.
     """
 
-    def __init__(self, spec: ArchSpec, num_classes: int) -> None:
+    def __init__(self, spec: ArchSpec, num_classes: int, in_channels: int = 3) -> None:
         super().__init__()
-        self.spec, self.num_classes = spec, num_classes
-        self.conv1 = _stem(spec)
+        self.spec, self.num_classes, self.in_channels = spec, num_classes, in_channels
+        self.conv1 = _stem(spec, in_channels)
         self.bn1 = nn.BatchNorm2d(spec.stem_width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.Identity() if spec.stem == "cifar" else nn.MaxPool2d(3, 2, 1)
@@ -82,15 +92,85 @@ class Network(nn.Module):
             blocks = [Bottleneck(spec, stage, first=i == 0) for i in range(stage.depth)]
             self.add_module(f"layer{stage.index + 1}", nn.Sequential(*blocks))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.dropout: nn.Module = nn.Identity()
         self.fc = nn.Linear(spec.widths[-1], num_classes)
+        self._frozen: tuple[str, ...] = ()  # children
         _initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, 3, H, W), normalised, to logits (B, num_classes)."""
+        """Map images (B, in_channels, H, W), normalised, to logits (B, num_classes)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         for index in range(len(self.spec.depths)):
             x = getattr(self, f"layer{index + 1}")(x)
-        return self.fc(torch.flatten(self.avgpool(x), 1))  # type: ignore[no-any-return]
+        return self.fc(self.dropout(torch.flatten(self.avgpool(x), 1)))  # type: ignore[no-any-return]
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Pixels of the image, along a side, for one pixel that leaves each stage."""
+        stem = 1 if self.spec.stem == "cifar" else 4
+        return tuple(accumulate((stage.stride for stage in self.spec.stages()), mul, initial=stem))[1:]
+
+    def regularize(
+        self, *, dropout: float = 0.0, drop_block: float = 0.0, block_size: int = 3, stochastic_depth: float = 0.0
+    ) -> None:
+        """Set what is dropped at random in training mode, by torch's global generator. Evaluation is unchanged.
+
+        Args:
+            dropout: Share of the features dropped before the last layer.
+            drop_block: Share of the elements dropped in blocks in the last two stages, where ResNeSt's released Gluon
+                code does: after bn1, after the 3x3's BN or else split attention, and after bn3.
+            block_size: Side of those blocks in pixels, odd.
+            stochastic_depth: Share of the images for which the last block is its shortcut; rises linearly from the
+                first block (Huang et al. 2016, arXiv 1603.09382, eq. 4). No effect without shortcuts.
+
+        Raises:
+            ConfigError: for shares outside [0, 1) and for even blocks.
+        """
+        shares = {"dropout": dropout, "drop_block": drop_block, "stochastic_depth": stochastic_depth}
+        for name, share in shares.items():
+            require(0 <= share < 1, "regularisation", f"{name} is {share}; it lies in [0, 1)")
+        require(block_size > 0 and block_size % 2 == 1, "regularisation", f"block_size {block_size} is not odd")
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        blocks = [module for module in self.modules() if isinstance(module, Bottleneck)]
+        before = len(blocks) - sum(self.spec.depths[-2:])
+        for index, block in enumerate(blocks):
+            block.drop_block = DropBlock(drop_block, block_size) if drop_block and index >= before else nn.Identity()
+            share = stochastic_depth * (index + 1) / len(blocks)
+            block.stochastic_depth = StochasticDepth(share, "row") if share else nn.Identity()
+        self.to(self.fc.weight.device).train(self.training)
+
+    def set_drop_block(self, drop_block: float) -> None:
+        """Change the share of the elements dropped in blocks, where `regularize` asked for any."""
+        for module in self.modules():
+            if isinstance(module, DropBlock):
+                module.p.fill_(drop_block)
+
+    def freeze(self, upto: str) -> None:
+        """Exclude the stem and the stages up to a given one from training, for good.
+
+        Their parameters need no gradients, and in training mode they stay in evaluation mode, so that BN uses and keeps
+        its statistics.
+
+        Args:
+            upto: "stem", "stage1", "stage2" and so on.
+
+        Raises:
+            ArchError: if the network has no such part.
+        """
+        parts = ["stem", *(f"stage{stage.index + 1}" for stage in self.spec.stages())]
+        if upto not in parts:
+            raise ArchError(f"{self.spec.name} has no part {upto!r} to freeze; it has {', '.join(parts)}")
+        self._frozen = ("conv1", "bn1", *(f"layer{n}" for n in range(1, parts.index(upto) + 1)))
+        for child in self._frozen:
+            self.get_submodule(child).requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training or evaluation mode; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        for child in self._frozen:
+            self.get_submodule(child).eval()
+        return self
 
     def zero_last_gamma(self) -> None:
         """Set the scale of each block's last BN to zero, so that every block starts as its shortcut.
@@ -103,32 +183,35 @@ class Network(nn.Module):
                     nn.init.zeros_(module.bn3.weight)
 
 
-def build(network: str | ArchSpec, num_classes: int | None = None) -> Network:
+def build(network: str | ArchSpec, num_classes: int | None = None, in_channels: int = 3) -> Network:
     """Build a network with freshly initialised weights.
 
     Args:
         network: A name such as `resnext50_32x4d`, or a specification.
         num_classes: Outputs of the last layer; by default 1000, or 10 for CIFAR networks.
+        in_channels: Channels of the images.
 
     Raises:
-        ArchError: if there is no such network, or num_classes is not positive.
+        ArchError: if there is no such network, or num_classes or in_channels is not positive.
     """
     spec = parse_name(network) if isinstance(network, str) else network
     classes = spec.classes if num_classes is None else num_classes
     if classes < 1:
         raise ArchError(f"{classes} classes: at least one is needed")
-    return Network(spec, classes)
+    if in_channels < 1:
+        raise ArchError(f"{in_channels} input channels: at least one is needed")
+    return Network(spec, classes, in_channels)
 
 
-def _stem(spec: ArchSpec) -> nn.Module:
+def _stem(spec: ArchSpec, channels: int) -> nn.Module:
     width = spec.stem_width
     if spec.stem == "imagenet":
-        return nn.Conv2d(3, width, 7, 2, 3, bias=False)
+        return nn.Conv2d(channels, width, 7, 2, 3, bias=False)
     if spec.stem == "cifar":
-        return nn.Conv2d(3, width, 3, 1, 1, bias=False)
+        return nn.Conv2d(channels, width, 3, 1, 1, bias=False)
     half = width // 2
     return nn.Sequential(
-        nn.Conv2d(3, half, 3, 2, 1, bias=False),
+        nn.Conv2d(channels, half, 3, 2, 1, bias=False),
         nn.BatchNorm2d(half),
         nn.ReLU(inplace=True),
         nn.Conv2d(half, half, 3, 1, 1, bias=False),

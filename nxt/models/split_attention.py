@@ -34,13 +34,13 @@ class SplitAttention(nn.Module):
         x = self.relu(self.bn0(self.conv(x)))
         splits = x.chunk(self.radix, dim=1)  # R views of (B, C, H', W'): summing views spares a 5-D copy
         pooled = splits[0]
-        for split in splits[1:]:
-            pooled = pooled + split
+        for index in range(1, self.radix):  # by number, which torch.fx can trace
+            pooled = pooled + splits[index]
         hidden = self.relu(self.bn1(self.fc1(pooled.mean((2, 3), keepdim=True))))
         weights = self._weights(self.fc2(hidden)).chunk(self.radix, dim=1)
         out = splits[0] * weights[0]
-        for split, weight in zip(splits[1:], weights[1:], strict=True):
-            out = torch.addcmul(out, split, weight)
+        for index in range(1, self.radix):
+            out = torch.addcmul(out, splits[index], weights[index])
         return out
 
     def _weights(self, logits: Tensor) -> Tensor:

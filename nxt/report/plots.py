@@ -62,7 +62,8 @@ def plot_front(run: Run, path: Path) -> None:
         side = "right" if place[0] > (left + right) / 2 else "left"
         axes.annotate(run.best.spec.name, place, (0, 9), textcoords="offset points", ha=side, fontsize=8)
     axes.set_xlabel(_LABELS[run.objective])
-    axes.set_ylabel(f"proxy accuracy, {run.record['val_images']} validation images")
+    kind = "accuracy" if run.full else "proxy accuracy"
+    axes.set_ylabel(f"{kind}, {run.record['val_images']} validation images")
     axes.set_title(f"{run.record['space_name']}, {run.record['budget_rule']}, {run.record['data']}", fontsize=10)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value)))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))

@@ -43,13 +43,15 @@ def execute(search: Search, where: Where, observer: Observer, new: bool) -> bool
         NxtError: what `Search`, `ray_cluster.place` and the study raise.
     """
     with search.directory(new):
-        data = search.load_data()
-        from nxt.search import ray_cluster, ray_runner
+        data = search.shared_data()
+        from nxt.search import ray_runner
+        from nxt.train import ray_cluster
 
-        with ray_cluster.cluster(data.train.images.nbytes + data.val.images.nbytes, where.address):
+        size = 0 if data is None else data.train.images.nbytes + data.val.images.nbytes
+        with ray_cluster.cluster(size, where.address):
             placement = ray_cluster.place(where.workers, where.gpus_per_trial)
             if new:
-                search.write_record(data)
+                search.write_record()
             with search.opened(placement.workers, where.hours) as strategy:
                 observer.begin(search, placement.workers)
 
@@ -61,7 +63,7 @@ def execute(search: Search, where: Where, observer: Observer, new: bool) -> bool
                 with observer.shown():
                     ray_runner.run(
                         strategy,
-                        search.task(placement.device, placement.cpus, placement.gpus),
+                        search.task(placement.device, placement.cpus, placement.gpus, placement.workers),
                         data,
                         placement,
                         on_change,

@@ -14,11 +14,10 @@ from nxt.arch import ArchSpec
 from nxt.archlist import ArchList
 from nxt.costs import cost
 from nxt.data.dataset import Dataset, Split
-from nxt.models.network import build
 from nxt.search.agenda import SearchAgenda
 from nxt.search.run import Search
 from nxt.train.devices import choose
-from nxt.train.loop import Trainer
+from nxt.train.setup import resident_trainer
 
 _SAMPLES = 3  # architectures measured
 _BATCHES = 4  # of each
@@ -125,7 +124,7 @@ def _measure(search: Search, spec: ArchSpec, data: Dataset, device: torch.device
         data, train=_first(data.train, _BATCHES * recipe.batch), val=_first(data.val, _BATCHES * recipe.batch)
     )
     proxy = request.proxy.apply(spec, search.size)
-    trainer = Trainer(build(proxy, len(data.classes)), few, recipe, search.size, device, request.seed)
+    trainer = resident_trainer(proxy, few, recipe, search.size, device, request.seed)
     trainer.run_epoch()  # the first one also prepares the device's libraries
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()

@@ -34,7 +34,7 @@ class Proxy:
     about: str = ""
     size: int | None = None  # largest image side in pixels; smaller where the data's own is smaller
     scale: float = 1.0  # share of the data's own side, where it has one
-    stem: str = "auto"  # "auto": 3x3 for images up to 64 px, else the network's own
+    stem: str = "auto"  # "auto": 3x3 for images up to 64 px, else "own": the network's own
     width: float = 1.0  # multiplier of all widths
     share: float = 1.0  # of the training images
     epochs: int = 9
@@ -46,11 +46,16 @@ class Proxy:
             self.size is None or _LEAST <= self.size <= 4096, where, f"size is {self.size}; it lies in 4..4096 pixels"
         )
         require(0 < self.scale <= 1, where, f"scale is {self.scale}; it lies in (0, 1]")
-        known = ("auto", *STEMS)
+        known = ("auto", "own", *STEMS)
         require(self.stem in known, where, f"stem is {self.stem!r}, not one of {', '.join(known)}")
         require(0 < self.width <= 1, where, f"width is {self.width}; it lies in (0, 1]")
         require(0 < self.share <= 1, where, f"share is {self.share}; it lies in (0, 1]")
         require(1 <= self.epochs <= 10_000, where, f"epochs is {self.epochs}; it lies in 1..10000")
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing is shrunk: then trials are full trainings."""
+        return self.size is None and self.scale == self.width == self.share == 1 and self.stem == "own"
 
     def image_size(self, natural: int | None, spec: ArchSpec) -> int:
         """Return the image side to train at. `natural` is the data's own, None where it follows the network."""
@@ -69,7 +74,9 @@ class Proxy:
         """
         stem = self.stem
         if stem == "auto":
-            stem = "cifar" if size <= 64 else spec.stem
+            stem = "cifar" if size <= 64 else "own"
+        if stem == "own":
+            stem = spec.stem
         if self.width == 1:
             return spec.replace(stem=stem)
         unit = math.gcd(*spec.widths) // EXPANSION  # stage widths are 4 * unit * ratio
@@ -89,6 +96,11 @@ class Proxy:
             except ArchError as error:
                 problem = error
         raise ArchError(f"{spec.name} cannot be shrunk to {self.width} of its width: {problem}")
+
+
+def full_training(recipe: str, epochs: int) -> Proxy:
+    """Return the proxy that is none: the architecture and the data as they are."""
+    return Proxy(about="full training", stem="own", epochs=epochs, recipe=recipe)
 
 
 def load_proxy(source: str, overrides: Mapping[str, Any]) -> Proxy:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nxt.search.ray_cluster import Placement  # isort: skip  # first: it sets what Ray reads when it is imported
+from nxt.train.ray_cluster import Placement  # isort: skip  # first: it sets what Ray reads when it is imported
 
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler
@@ -35,7 +35,7 @@ _HOPELESS = 10  # trials in a row that fail before their first epoch: something 
 def run(
     strategy: Strategy,
     task: Callable[[Trial], TrialTask],
-    data: Dataset,
+    data: Dataset | None,
     placement: Placement,
     on_change: Callable[[], None],
     is_over: Callable[[], bool],
@@ -49,7 +49,7 @@ def run(
     Args:
         strategy: Suggests and decides.
         task: Turns a trial into what a worker needs.
-        data: Training and validation splits, shared with all workers.
+        data: Training and validation splits, shared with all workers; None: they open the data themselves.
         placement: As `place` gives it.
         on_change: Called whenever a trial changed.
         is_over: Asked time and again: whether all trials are to stop where they are.
@@ -193,7 +193,7 @@ class _Driver:
 class _Trainable(tune.Trainable):  # type: ignore[misc]
     """A `TrialRun` for Ray, in a process that is reused from trial to trial."""
 
-    _data: Dataset
+    _data: Dataset | None = None
 
     def setup(self, config: dict[str, Any], data: Dataset | None = None) -> None:
         if data is not None:  # not so when the actor is given another trial

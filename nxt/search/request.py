@@ -12,7 +12,7 @@ from nxt.budget import Budget, Limit
 from nxt.config import from_mapping, parse_settings, require, to_mapping
 from nxt.errors import ArchError, ConfigError, SpaceError
 from nxt.provenance import versions
-from nxt.search.proxy import Proxy, load_proxy
+from nxt.search.proxy import Proxy, full_training, load_proxy
 from nxt.search.results import architectures, read_record
 from nxt.search.sampler import SAMPLERS
 from nxt.search.schedulers import SCHEDULERS
@@ -20,7 +20,8 @@ from nxt.space import Space
 from nxt.train.recipe import Recipe, load_recipe
 
 UNLIMITED = 10**6  # trials, where hours are the limit
-_KEEP = ("running", "front")
+_PATIENCE = 86400.0  # seconds granted to the first epoch of a full training
+_KEEP = ("running", "front", "all")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class Settings:
     confirm_seeds: int = 2  # how often each of them
     retries: int = 2  # how often a trial is started again when its worker process died
     patience: float = 3600.0  # seconds granted to an epoch before any was measured; later, ten times the slowest
-    keep: str = "running"  # whose checkpoints: those of running trials, or also of the front
+    keep: str = "running"  # whose checkpoints: those of running trials, also of the front, or of all
 
     def __post_init__(self) -> None:
         require(self.sampler in SAMPLERS, "search", f"sampler is {self.sampler!r}, not one of {', '.join(SAMPLERS)}")
@@ -71,6 +72,7 @@ class SearchRequest:
     settings: Settings = field(default_factory=Settings)
     repeats: int = 1  # of each architecture of a list
     storage: str = ""  # where trials keep their checkpoints, if not in the run directory
+    origins: tuple[str, ...] = ()  # the searches that a list came from
 
     def __post_init__(self) -> None:
         require(1 <= self.repeats <= 1000, "--repeats", f"{self.repeats} is not between 1 and 1000")
@@ -92,6 +94,7 @@ class SearchRequest:
             "seed": self.seed,
             "data": self.data,
             "storage": self.storage,
+            "origins": list(self.origins),
             "proxy": to_mapping(self.proxy),
             "recipe": to_mapping(self.recipe),
             "search": to_mapping(self.settings),
@@ -141,6 +144,29 @@ def make_request(
     )
 
 
+def full_request(
+    space: ArchList, data: str, name: str, recipe: Recipe, seed: int, repeats: int, origins: Iterable[str] = ()
+) -> SearchRequest:
+    """Return the request to train all architectures of a list fully, by a recipe of that name, and keep their weights.
+
+    Raises:
+        ConfigError: for numbers out of range.
+    """
+    return SearchRequest(
+        space=space,
+        budget=Budget(()),
+        data=data,
+        proxy=full_training(name, recipe.epochs),
+        recipe=recipe,
+        trials=space.size * repeats,
+        seed=seed,
+        objective="macs",
+        settings=Settings(keep="all", patience=_PATIENCE),
+        repeats=repeats,
+        origins=tuple(origins),
+    )
+
+
 def load_request(run: Path) -> SearchRequest:
     """Read what a search in a run directory was asked.
 
@@ -158,6 +184,7 @@ def load_request(run: Path) -> SearchRequest:
             proxy=from_mapping(Proxy, record["proxy"], where),
             recipe=from_mapping(Recipe, record["recipe"], where),
             settings=from_mapping(Settings, record["search"], where),
+            origins=tuple(record.get("origins", [])),
             **{key: record[key] for key in ("data", "trials", "seed", "objective", "repeats", "storage")},
         )
     except (SpaceError, ArchError) as error:

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from nxt.archlist import ArchList
-from nxt.config import check_record, read_yaml, require
+from nxt.config import check_record, from_mapping, read_yaml, require
 from nxt.errors import RunError
 from nxt.files import is_file, is_locked, write_text
 from nxt.search.entries import Entry, best_of, noise_of, pareto, ranked
 from nxt.search.noise import CLEAR, Noise, front_probability, ties
+from nxt.search.proxy import Proxy
 from nxt.search.study import read_trials
 from nxt.search.trial import Outcome, Trial
 from nxt.space import Space
@@ -106,6 +107,11 @@ class Run:
         """Letters of each front member, by fingerprint, as `noise.ties` gives them."""
         letters = ties([entry.accuracy for entry in self.front], [self.error(entry) for entry in self.front])
         return {entry.spec.fingerprint: text for entry, text in zip(self.front, letters, strict=True)}
+
+    @cached_property
+    def full(self) -> bool:
+        """Whether its trials are full trainings, not proxies."""
+        return from_mapping(Proxy, self.record["proxy"], str(self.path / "run.yaml")).full
 
     def row(self, entry: Entry) -> dict[str, Any]:
         """Return an entry as plain data. Costs are the architecture's own; accuracies are the proxy's, in 0..1."""

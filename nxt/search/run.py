@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from nxt.archlist import ArchList
 from nxt.config import dump_yaml, read_yaml, require, to_mapping
-from nxt.data.dataset import Dataset, Source, load_train, open_source
+from nxt.data.dataset import Dataset, Source, divided, load_train, open_source
 from nxt.errors import ConfigError, NxtError, RunError
 from nxt.feasible import FeasibleSet
 from nxt.files import locked, new_run_directory, write_text
@@ -70,7 +70,8 @@ class Search:
             raise ConfigError(
                 f"--arch: networks for {sorted(sizes)} pixels in one list; train them in lists of their own"
             )
-        self.size = request.proxy.image_size(self.source.size, example_of(request.space))
+        own = request.proxy.image_size(self.source.size, example_of(request.space))
+        self.size = request.recipe.size or own
         self.study: StudyRecord
         self.strategy: Strategy
         self.pace = Pace({}, request.proxy.epochs, 1)
@@ -87,6 +88,10 @@ class Search:
     def cut_short(self) -> bool:
         """Whether a lack of time kept trials that were asked for from beginning."""
         return sum(self.strategy.agenda.left(self.strategy.study.trials.values())) > 0
+
+    def shared_data(self) -> Dataset | None:
+        """Load what the workers are given: the data; nothing for full trainings, which open it themselves."""
+        return None if self.request.proxy.full else self.load_data()
 
     def load_data(self) -> Dataset:
         """Load what the trials train and are judged on."""
@@ -113,9 +118,10 @@ class Search:
                 if not (self.out / "run.yaml").exists():
                     (self.out / results.LOCK).unlink()  # nothing came of it
 
-    def write_record(self, data: Dataset) -> None:
+    def write_record(self) -> None:
         """Write run.yaml."""
-        record = {**self.request.record(), "train_images": len(data.train), "val_images": len(data.val)}
+        train, _, val = divided(self.source, self.request.proxy.share)
+        record = {**self.request.record(), "train_images": len(train), "val_images": len(val)}
         self._check_replay(record)
         write_text(self.out / "run.yaml", dump_yaml(record))
 
@@ -175,8 +181,10 @@ class Search:
                 raise
             self._close()
 
-    def task(self, device: str, threads: int, gpu_share: float = 0.0) -> Callable[[Trial], TrialTask]:
-        """Return the function that turns a trial into work for a worker."""
+    def task(
+        self, device: str, threads: int, gpu_share: float = 0.0, together: int = 1
+    ) -> Callable[[Trial], TrialTask]:
+        """Return the function that turns a trial into work for a worker, one of so many together."""
         recipe = to_mapping(self.request.recipe)
 
         def make(trial: Trial) -> TrialTask:
@@ -190,6 +198,8 @@ class Search:
                 threads=threads,
                 gpu_share=gpu_share,
                 reported=len(trial.curve),
+                data=self.request.data,
+                together=together,
                 storage=self._storage().place,
                 limit=self.pace.limit(trial.cost.macs),
             )
@@ -210,8 +220,10 @@ class Search:
 
     def _keepers(self) -> set[int]:
         """Return the trials that have ended, but whose checkpoints are kept."""
-        if self.request.settings.keep != "front":
+        if self.request.settings.keep == "running":
             return set()
+        if self.request.settings.keep == "all":
+            return {t.number for t in self.strategy.study.trials.values() if t.outcome is Outcome.DONE}
         front = pareto(ranked(self.strategy.study.trials.values()), self.request.objective)
         return {trial.number for entry in front for trial in entry.trials}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import faulthandler
 import io
 import re
@@ -11,6 +10,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,15 +18,16 @@ import torch
 
 from nxt.arch import ArchSpec
 from nxt.config import from_mapping
-from nxt.data.dataset import Dataset
+from nxt.data.dataset import Dataset, Source, open_source
 from nxt.errors import CheckpointError, DivergedError, RunError, first_line
-from nxt.models.network import build
+from nxt.models.tensors import read_tensors
 from nxt.search.storage import Storage
 from nxt.search.trial import Outcome
-from nxt.train.checkpoint import read_tensors
+from nxt.train.checkpoint import Checkpoint, record
 from nxt.train.devices import choose
-from nxt.train.loop import Trainer
+from nxt.train.loop import EpochReport, Trainer
 from nxt.train.recipe import Recipe
+from nxt.train.setup import resident_trainer, source_trainer
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class TrialTask:
     threads: int
     gpu_share: float  # of the device's memory that this trial may take; 0 on a CPU
     reported: int  # epochs that the study has already
+    data: str  # its source
+    together: int  # trials at a time that share this machine
     storage: str  # where its checkpoint is kept, as for `Storage`
     limit: float  # seconds after which an epoch is taken to hang
 
@@ -54,8 +57,8 @@ class TrialTask:
 class TrialRun:
     """One trial in training. `step` never raises: what goes wrong is its answer."""
 
-    def __init__(self, task: TrialTask, data: Dataset) -> None:
-        self.task, self.data = task, data
+    def __init__(self, task: TrialTask, data: Dataset | None) -> None:
+        self.task, self.data = task, data  # None: a full training, which opens the data itself
         self._storage = Storage(task.storage)
         self._trainer: Trainer | None = None
         self._reports: list[dict[str, Any]] = []  # of all epochs trained
@@ -98,18 +101,40 @@ class TrialRun:
             self._given += 1
             return self._reports[self._given - 1]
         report = trainer.run_epoch()
-        values = {key: getattr(report, key) for key in ("epoch", "accuracy", "loss", "seconds")}
+        values = {"epoch": report.epoch, "accuracy": report.best, "loss": report.loss, "seconds": report.seconds}
         self._reports.append({**values, "remark": self._remark})
         content = io.BytesIO()
-        torch.save(
-            {**self._identity(), "state": trainer.state(), "reports": self._reports, "batch": self._batch}, content
-        )
+        torch.save(self._content(trainer, report), content)
         try:
             self._storage.write(f"{self.task.number}.pt", content.getvalue())
         except (RunError, OSError) as error:  # the trial can do without; a full disk stops the driver, too
             self._reports[-1]["remark"] = f"its checkpoint could not be written: {first_line(error)}"
         self._given = len(self._reports)
         return self._reports[-1]
+
+    def _content(self, trainer: Trainer, report: EpochReport) -> dict[str, Any]:
+        """Return the trial's checkpoint, one that `nxt eval` reads; at its end without what only a training needs."""
+        data, state = self._data, trainer.state()
+        if report.epoch == self.task.epochs:
+            state = {key: state[key] for key in ("epoch", "step", "weights")}
+        found = {"raw": report.accuracy, "ema": report.ema_accuracy}
+        checkpoint = Checkpoint(
+            spec=ArchSpec.from_dict(self.task.arch),
+            classes=data.classes,
+            data=self.task.data,
+            identity=data.identity() if isinstance(data, Source) else "",
+            preprocess=trainer.val_images.preprocess,
+            recipe=from_mapping(Recipe, self.task.recipe, "recipe"),
+            seed=self.task.seed,
+            accuracies={kind: value for kind, value in found.items() if value is not None},
+            state=state,
+        )
+        own = {"state": state, "reports": self._reports, "batch": self._batch}
+        return {**record(checkpoint), **self._identity(), **own}
+
+    @cached_property
+    def _data(self) -> Dataset | Source:
+        return self.data or open_source(self.task.data)
 
     def _halve(self) -> None:
         self._trainer = None
@@ -125,15 +150,15 @@ class TrialRun:
         if 0 < task.gpu_share < 1:
             torch.cuda.set_per_process_memory_fraction(task.gpu_share)
         saved = self._saved()
-        torch.manual_seed(task.seed)
-        recipe = from_mapping(Recipe, task.recipe, "recipe")
-        recipe = dataclasses.replace(recipe, batch=self._batch, lr=recipe.lr * self._batch / recipe.batch)
-        network = build(ArchSpec.from_dict(task.arch), len(self.data.classes))
-        if recipe.zero_last_gamma:
-            network.zero_last_gamma()
-        trainer = Trainer(network, self.data, recipe, task.size, device, task.seed)
+        recipe = from_mapping(Recipe, task.recipe, "recipe").with_batch(self._batch)
+        spec, data = ArchSpec.from_dict(task.arch), self._data
+        if isinstance(data, Source):
+            trainer = source_trainer(spec, data, recipe, task.size, device, task.seed, task.together)
+        else:
+            trainer = resident_trainer(spec, data, recipe, task.size, device, task.seed)
         if saved is not None:
-            trainer.restore(saved["state"])
+            if "optimizer" in saved["state"]:  # else it has ended, and only its reports are wanted
+                trainer.restore(saved["state"])
             self._reports = saved["reports"]
         return trainer
 

@@ -1,66 +1,91 @@
 """Checkpoints: written whole or not at all, read without running pickled code.
 
 A checkpoint holds everything needed to go on or to use the network elsewhere: architecture, classes, preprocessing,
-recipe, and the state of the training. It is a file of torch's own format with tensors and plain data only.
+recipe, and the state of the training. It is a file of torch's own format with tensors and plain data only, or, to use
+the network but not to go on, a safetensors file that `nxt export` wrote.
 """
 
 from __future__ import annotations
 
-import pickle
-import warnings
-import zipfile
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
 from nxt.arch import ArchSpec
 from nxt.config import check_record, from_mapping, to_mapping
+from nxt.data.preprocess import Preprocess
 from nxt.errors import CheckpointError, NxtError
 from nxt.files import replacing
 from nxt.models.network import Network, build
+from nxt.models.tensors import read_safetensors
+from nxt.models.tensors import read_tensors as read_tensors
 from nxt.train.recipe import Recipe
 
-FORMAT = 1
+FORMAT = 2
+WEIGHTS = ("raw", "ema")
 _RECORD = {
-    **dict.fromkeys(("format", "size", "seed"), int),
-    **dict.fromkeys(("classes", "mean", "std"), list),
-    **dict.fromkeys(("arch", "recipe", "state"), dict),
-    "data": str,
-    "accuracy": float,
+    **dict.fromkeys(("format", "seed"), int),
+    **dict.fromkeys(("classes", "metrics"), list),
+    **dict.fromkeys(("arch", "preprocess", "recipe", "state"), dict),
+    **dict.fromkeys(("data", "identity"), str),
+    "accuracies": dict,
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A training's state with what it belongs to. `accuracy` is on the validation split, in 0..1."""
+    """A training's state with what it belongs to.
+
+    `accuracies` are top-1 on the validation split, in 0..1, by the kind of weights: "raw", and "ema" where the
+    recipe averages them; empty before the first epoch has ended.
+    """
 
     spec: ArchSpec
     classes: tuple[str, ...]
     data: str  # source, as given to --data
-    size: int  # training image side in pixels
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    identity: str  # of the data: `Source.identity`
+    preprocess: Preprocess
     recipe: Recipe
     seed: int
-    accuracy: float
+    accuracies: Mapping[str, float]
+    metrics: Sequence[Mapping[str, Any]] = ()  # one row for each whole epoch
     state: dict[str, Any]
 
     @property
     def epoch(self) -> int:
-        """Epochs trained."""
+        """Whole epochs trained."""
         return int(self.state["epoch"])
 
-    def network(self) -> Network:
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of weights in it: "raw", and "ema" where the recipe averages them."""
+        weights = self.state.get("weights")
+        return tuple(kind for kind in WEIGHTS if isinstance(weights, dict) and kind in weights)
+
+    @property
+    def better(self) -> str:
+        """The kind of weights with the higher accuracy on the validation split."""
+        return max(self.kinds, key=lambda kind: self.accuracies.get(kind, 0.0), default=WEIGHTS[0])
+
+    def network(self, kind: str | None = None) -> Network:
         """Build the network with the checkpoint's weights, in evaluation mode.
 
+        Args:
+            kind: "raw" or "ema"; None: the better ones.
+
         Raises:
-            CheckpointError: if the weights are not those of its architecture.
+            CheckpointError: if it has no weights of that kind, or they are not those of its architecture.
         """
+        kind = kind or self.better
+        if kind not in self.kinds:
+            raise CheckpointError(f"it has no {kind} weights, only {' and '.join(self.kinds) or 'none'}")
         network = build(self.spec, len(self.classes))
         try:
-            network.load_state_dict(self.state["network"])
+            network.load_state_dict(self.state["weights"][kind])
         except (RuntimeError, KeyError, TypeError, AttributeError) as error:
             problem = str(error).splitlines()[0]
             raise CheckpointError(f"the weights do not fit the checkpoint's architecture ({problem})") from None
@@ -73,21 +98,24 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     Raises:
         RunError: if it cannot be written.
     """
-    content = {
+    with replacing(path) as file:
+        torch.save({**record(checkpoint), "state": checkpoint.state}, file)
+
+
+def record(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return all of a checkpoint but its state, as plain data."""
+    return {
         "format": FORMAT,
         "arch": checkpoint.spec.to_dict(),
         "classes": list(checkpoint.classes),
         "data": checkpoint.data,
-        "size": checkpoint.size,
-        "mean": list(checkpoint.mean),
-        "std": list(checkpoint.std),
+        "identity": checkpoint.identity,
+        "preprocess": to_mapping(checkpoint.preprocess),
         "recipe": to_mapping(checkpoint.recipe),
         "seed": checkpoint.seed,
-        "accuracy": checkpoint.accuracy,
-        "state": checkpoint.state,
+        "accuracies": dict(checkpoint.accuracies),
+        "metrics": [dict(row) for row in checkpoint.metrics],
     }
-    with replacing(path) as file:
-        torch.save(content, file)
 
 
 def read(path: Path | str) -> Checkpoint:
@@ -102,7 +130,7 @@ def read(path: Path | str) -> Checkpoint:
     path = Path(path)
     if path.is_dir():
         path = path / "checkpoints" / "last.pt"
-    content = read_tensors(path)
+    content = _exported(path) if path.suffix == ".safetensors" else read_tensors(path)
     try:
         check_record(content, _RECORD, str(path))
         if content["format"] != FORMAT:
@@ -111,12 +139,12 @@ def read(path: Path | str) -> Checkpoint:
             spec=ArchSpec.from_dict(content["arch"], str(path)),
             classes=tuple(content["classes"]),
             data=content["data"],
-            size=content["size"],
-            mean=tuple(content["mean"]),
-            std=tuple(content["std"]),
+            identity=content["identity"],
+            preprocess=from_mapping(Preprocess, content["preprocess"], str(path)),
             recipe=from_mapping(Recipe, content["recipe"], str(path)),
             seed=content["seed"],
-            accuracy=content["accuracy"],
+            accuracies=content["accuracies"],
+            metrics=tuple(content["metrics"]),
             state=content["state"],
         )
     except CheckpointError:
@@ -125,32 +153,15 @@ def read(path: Path | str) -> Checkpoint:
         raise CheckpointError(f"{path}: not a checkpoint of nxt, or damaged ({error})") from None
 
 
-def read_tensors(source: Path | BinaryIO, name: str = "") -> dict[str, Any]:
-    """Read a file of tensors and plain data, refusing anything that would run code.
-
-    `name` is what messages call it; by default its path.
-
-    Raises:
-        CheckpointError: if it is missing, damaged, or holds more than that.
-    """
-    path = name or source
+def _exported(path: Path) -> dict[str, Any]:
+    """Return what a safetensors file of `nxt export` holds, as a checkpoint with one kind of weights."""
+    tensors, header = read_safetensors(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about unusual pickles: those are refused, or are of plain data
-            content = torch.load(source, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such checkpoint") from None
-    except (pickle.UnpicklingError, AttributeError):
-        raise CheckpointError(
-            f"{path}: holds more than tensors and plain data, or is no checkpoint; not loaded"
-        ) from None
-    except (RuntimeError, EOFError, ValueError, LookupError, zipfile.BadZipFile, OSError):
-        raise CheckpointError(
-            f"{path}: truncated or damaged; use another checkpoint of the run, or train again"
-        ) from None
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: not a checkpoint of nxt")
-    return content
+        content = json.loads(header["nxt"])
+        kind, epoch = WEIGHTS[WEIGHTS.index(content.pop("kind"))], int(content.pop("epoch"))
+        return {**content, "state": {"epoch": epoch, "weights": {kind: tensors}}}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise CheckpointError(f"{path}: not an export of nxt; as weights to start from it can be used") from None
 
 
 def load(path: Path | str) -> Network:

@@ -11,15 +11,36 @@ from typing import Any
 
 from nxt.config import from_mapping, merged, read_yaml, require
 from nxt.data.augment import Augment
+from nxt.data.preprocess import INTERPOLATIONS, Preprocess
 from nxt.errors import ConfigError, suggestion
 
 FOLDER = Path(__file__).with_name("recipes")
+OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "step")
+LOSSES = ("cross-entropy", "bce")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saving:
+    """Which checkpoints a training keeps beside the last two and the best.
+
+    Raises:
+        ConfigError: for values out of range.
+    """
+
+    minutes: float = 10.0  # between two saves inside an epoch
+    every: int = 0  # epochs between two that are kept for good; 0: none
+    most: int = 5  # of those; older ones go
+
+    def __post_init__(self) -> None:
+        require(0 < self.minutes <= 1e6, "recipe: saving", f"minutes is {self.minutes}; a positive number is needed")
+        require(self.every >= 0, "recipe: saving", f"every is {self.every} epochs; it is 0 or more")
+        require(self.most >= 1, "recipe: saving", f"most is {self.most}; it is at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How to train: SGD with a rate that is a function of the step alone.
+    """How to train: hyper-parameters, with rates that are functions of the step alone.
 
     Raises:
         ConfigError: for values that cannot train anything.
@@ -27,37 +48,85 @@ class Recipe:
 
     about: str = ""
     epochs: int
-    batch: int  # images per step
+    batch: int  # images per step, over all workers
+    accumulate: int = 1  # passes that add up to a step, for batches beyond the device's memory
     lr: float  # highest rate
+    lr_batch: int | None = None  # images per step that lr is meant for; the rate is scaled linearly. None: `batch`
+    optimizer: str = "sgd"
     momentum: float = 0.9
     nesterov: bool = True
+    betas: tuple[float, ...] = (0.9, 0.999)  # of adamw
     weight_decay: float = 1e-4
     decay_all: bool = True  # False: none on parameters with one dimension (biases, BN)
+    clip: float = 0.0  # largest norm of a gradient; 0: any
     schedule: str = "cosine"
     warmup: float = 0.0  # epochs of linear rise before the schedule
     milestones: tuple[float, ...] = ()  # of "step": shares of the training after which the rate falls to a tenth
+    loss: str = "cross-entropy"
     label_smoothing: float = 0.0
+    mixup: float = 0.0  # parameter of the Beta distribution (Zhang et al. 2018, arXiv 1710.09412); 0: none
+    cutmix: float = 0.0  # likewise (Yun et al. 2019, arXiv 1905.04899); with both, each batch gets one of them
+    dropout: float = 0.0  # before the last layer
+    drop_block: float = 0.0  # probability in the last epoch, rising linearly (Ghiasi et al. 2018, arXiv 1810.12890)
+    stochastic_depth: float = 0.0  # of the last block, rising linearly with depth (Huang et al. 2016)
     zero_last_gamma: bool = False
+    sync_bn: bool = False  # BN statistics over the images of all workers
+    ema: float = 0.0  # decay of the weights' moving average; 0: none
+    ema_every: int = 1  # steps between two updates of it
     calibrate: int = (
         0  # training images from which the BN statistics are averaged anew after every epoch; 0: as they run
     )
+    size: int | None = None  # image side in training, in pixels; None: the data's own, or the network's
+    eval_size: int | None = None  # image side in evaluation; None: as in training
     eval_crop: float = 1.0  # share of the side that the centre crop of an evaluation keeps
+    interpolation: str = "bilinear"
     augment: Augment = field(default_factory=Augment)
+    saving: Saving = field(default_factory=Saving)
 
     def __post_init__(self) -> None:
         where = "recipe"
         require(1 <= self.epochs <= 100_000, where, f"epochs is {self.epochs}; it lies in 1..100000")
         require(self.batch >= 2, where, f"batch is {self.batch}; batch norm needs at least 2")
+        require(self.accumulate >= 1, where, f"accumulate is {self.accumulate}; it is at least 1")
+        passes = f"batch {self.batch} is not {self.accumulate} passes of 2 or more images"
+        require(self.batch % self.accumulate == 0 and self.batch >= 2 * self.accumulate, where, passes)
         require(0 < self.lr < math.inf, where, f"lr is {self.lr}; a positive number is needed")
-        require(0 <= self.momentum < 1, where, f"momentum is {self.momentum}; it lies in [0, 1)")
-        require(0 <= self.weight_decay < 1, where, f"weight_decay is {self.weight_decay}; it lies in [0, 1)")
+        require(self.lr_batch is None or self.lr_batch > 0, where, f"lr_batch is {self.lr_batch}; it is at least 1")
+        require(len(self.betas) == 2, where, f"betas are two numbers, not {len(self.betas)}")
+        for name, value in {"momentum": self.momentum, "betas": max(self.betas), "ema": self.ema}.items():
+            require(0 <= value < 1, where, f"{name} is {value}; it lies in [0, 1)")
+        require(min(self.betas) >= 0, where, f"betas is {min(self.betas)}; it lies in [0, 1)")
+        for name in ("weight_decay", "label_smoothing", "dropout", "drop_block", "stochastic_depth"):
+            require(0 <= getattr(self, name) < 1, where, f"{name} is {getattr(self, name)}; it lies in [0, 1)")
+        for name in ("mixup", "cutmix", "clip", "calibrate"):
+            require(0 <= getattr(self, name) < math.inf, where, f"{name} is {getattr(self, name)}; it is 0 or more")
+        require(self.ema_every >= 1, where, f"ema_every is {self.ema_every} steps; it is at least 1")
         require(0 <= self.warmup <= self.epochs, where, f"warmup is {self.warmup} epochs of {self.epochs}")
-        require(self.calibrate >= 0, where, f"calibrate is {self.calibrate} images; it is 0 or more")
-        require(0 <= self.label_smoothing < 1, where, f"label_smoothing is {self.label_smoothing}; it lies in [0, 1)")
+        for share in self.milestones:
+            require(0 < share < 1, where, f"milestones are shares of the training between 0 and 1, not {share}")
+        for side in (self.size, self.eval_size):
+            require(side is None or 4 <= side <= 4096, where, f"a size of {side} is not between 4 and 4096 pixels")
         require(0 < self.eval_crop <= 1, where, f"eval_crop is {self.eval_crop}; it lies in (0, 1]")
-        near = suggestion(self.schedule, SCHEDULES) or f"; known are {', '.join(SCHEDULES)}"
-        require(self.schedule in SCHEDULES, where, f"no schedule is called {self.schedule!r}{near}")
+        kinds = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "loss": LOSSES, "interpolation": INTERPOLATIONS}
+        for name, known in kinds.items():
+            value = getattr(self, name)
+            near = suggestion(value, known) or f"; known are {', '.join(known)}"
+            require(value in known, where, f"no {name} is called {value!r}{near}")
         require(not self.nesterov or self.momentum > 0, where, "nesterov needs a momentum above 0")
+
+    @property
+    def peak(self) -> float:
+        """The highest rate, scaled to the batch."""
+        return self.lr * self.batch / (self.lr_batch or self.batch)
+
+    def with_batch(self, batch: int) -> Recipe:
+        """Return the same recipe with another batch, its rate scaled linearly."""
+        scaled = self.lr if self.lr_batch else self.lr * batch / self.batch
+        return dataclasses.replace(self, batch=batch, lr=scaled)
+
+    def preprocess(self, size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> Preprocess:
+        """Return how images of that side are made."""
+        return Preprocess(size=size, crop=self.eval_crop, interpolation=self.interpolation, mean=mean, std=std)
 
     def with_epochs(self, epochs: int) -> Recipe:
         """Return the same recipe in another length; the warm-up keeps its share."""
@@ -67,14 +136,19 @@ class Recipe:
         """Return the learning rate of a step, counted from 0 over the whole training."""
         total, rising = self.epochs * steps_per_epoch, self.warmup * steps_per_epoch
         if step < rising:
-            return self.lr * (step + 1) / (rising + 1)
+            return self.peak * (step + 1) / (rising + 1)
         if self.schedule == "step":
-            return self.lr * math.prod(0.1 for share in self.milestones if step >= share * total)
-        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
+            return self.peak * math.prod(0.1 for share in self.milestones if step >= share * total)
+        return self.peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
 
 
-def load_recipe(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """Load a recipe that comes with nxt, by name, or from a YAML file; `overrides` replace single values.
+def load_recipe(name_or_path: str, overrides: Mapping[str, Any] | None = None, network: str = "") -> Recipe:
+    """Load a recipe that comes with nxt, by name, or from a YAML file.
+
+    Args:
+        name_or_path: The recipe. Under `models` its file may give values of their own for some networks, by name.
+        overrides: Values in the place of the file's.
+        network: The name of the network to train.
 
     Raises:
         ConfigError: if there is no such recipe, or it is not a valid one.
@@ -86,4 +160,10 @@ def load_recipe(name_or_path: str, overrides: Mapping[str, Any] | None = None) -
             known = sorted(file.stem for file in FOLDER.glob("*.yaml"))
             near = suggestion(name_or_path, known) or f"; known are {', '.join(known)}, or give a YAML file"
             raise ConfigError(f"no recipe is called {name_or_path!r}{near}")
-    return from_mapping(Recipe, merged(read_yaml(path), overrides or {}), str(path))
+    data = read_yaml(path)
+    models = data.pop("models", {})
+    require(isinstance(models, dict), f"{path}: models", "a mapping of networks' names to values was expected")
+    for name, values in models.items():
+        require(isinstance(values, dict), f"{path}: models: {name}", "a mapping of keys to values was expected")
+        from_mapping(Recipe, merged(data, values), f"{path}: models: {name}")  # so that a mistake shows for any network
+    return from_mapping(Recipe, merged(merged(data, models.get(network, {})), overrides or {}), str(path))

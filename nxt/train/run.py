@@ -1,42 +1,44 @@
-"""A full training as a run directory: metrics, checkpoints, and exact continuation."""
+"""A full training as a run directory: metrics, checkpoints, and exact continuation.
+
+run.yaml  metrics.jsonl  tensorboard/  card.yaml  CARD.md
+checkpoints/last.pt previous.pt (whole states)  best.pt epoch-NNNN.pt (weights)
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from nxt.arch import ArchSpec
-from nxt.config import check_record, dump_yaml, from_mapping, read_yaml, to_mapping
-from nxt.data.batches import Batches
-from nxt.data.dataset import Dataset, load_split, load_train, open_source
-from nxt.errors import CheckpointError, ConfigError, DataError, RunError
-from nxt.files import is_file, new_run_directory, write_text
-from nxt.models.network import build
-from nxt.train import checkpoint as checkpoints
+from nxt.config import dump_yaml, to_mapping
+from nxt.data.bad import without_bad
+from nxt.data.choice import Choice
+from nxt.data.dataset import Source, open_source
+from nxt.data.preprocess import Preprocess
+from nxt.errors import CheckpointError, DivergedError, RunError
+from nxt.files import is_file, locked, new_run_directory, write_text
+from nxt.train.card import write_card
 from nxt.train.checkpoint import Checkpoint
-from nxt.train.loop import EpochReport, Trainer, evaluate, memory_format
-from nxt.train.recipe import Recipe
+from nxt.train.compute import by_rule
+from nxt.train.keeper import LAST, Keeper
+from nxt.train.loop import EpochReport, Trainer
+from nxt.train.ranks import Ranks
+from nxt.train.request import TrainRequest, at_size
+from nxt.train.setup import Inputs, network_for, open_inputs, start_from
+from nxt.train.stopping import Stop, StoppedError, stopping
+from nxt.train.sync_bn import synchronised
+from nxt.train.tune import tuned
 
-
-@dataclass(frozen=True, kw_only=True)
-class TrainRequest:
-    """What to train, on what, how, and where the results go."""
-
-    spec: ArchSpec
-    data: str
-    size: int | None  # image side in pixels; None: the data's own, or the network's
-    recipe: Recipe
-    seed: int
-    out: Path
-    download: bool = False
+LOCK, METRICS = ".lock", "metrics.jsonl"
+_AGREE = 10  # steps between two times that several workers ask each other whether to stop
 
 
 @dataclass(frozen=True)
@@ -49,37 +51,142 @@ class TrainResult:
     best_epoch: int
 
 
+@dataclass(frozen=True)
+class Position:
+    """How far a training is."""
+
+    epoch: int  # whole epochs trained
+    step: int  # of the epoch that runs
+    steps: int  # in an epoch
+    epochs: int
+    batch: int  # images a step
+
+    @property
+    def done(self) -> int:
+        """Steps trained."""
+        return self.epoch * self.steps + self.step
+
+    @property
+    def total(self) -> int:
+        """Steps of the whole training."""
+        return self.epochs * self.steps
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """Follows a training. `note` is told what a person should know."""
+
+    note: Callable[[str], None] = lambda text: None
+    begin: Callable[[Position], None] = lambda position: None
+    step: Callable[[Position], None] = lambda position: None
+    epoch: Callable[[EpochReport], None] = lambda report: None
+
+
 @contextmanager
-def prepared(request: TrainRequest, device: torch.device, resume: bool = False) -> Iterator[Training]:
+def prepared(
+    request: TrainRequest,
+    device: torch.device,
+    resume: bool = False,
+    watcher: Watcher | None = None,
+    ranks: Ranks | None = None,
+) -> Iterator[Training]:
     """Check a request, load the data, and make or reopen the run directory; then give the training, ready to run.
 
     Args:
         request: What was asked.
         device: Where to compute.
-        resume: Go on from `checkpoints/last.pt` of an existing run.
+        resume: Go on with an existing run.
+        watcher: Who follows.
+        ranks: This worker's place among several; only the first one writes.
 
     Raises:
-        RunError: if the run directory exists (or, to resume, does not) or cannot be written.
+        RunError: if the run directory exists (or, to resume, does not), cannot be written, or is in use.
         DataError: as the data does.
-        CheckpointError: if the checkpoint is damaged or of another architecture.
+        CheckpointError: if the checkpoint is damaged, or of another architecture or other data.
     """
-    source = open_source(request.data, request.download)
-    size = request.size or source.size or request.spec.size
-    previous = _previous(request) if resume and _begun(request.out) else None
-    metrics = _read_metrics(request.out / "metrics.jsonl", previous.epoch) if previous else []
-    with nullcontext(request.out.resolve()) if resume else new_run_directory(request.out) as out:
-        data = load_train(source, round(size / request.recipe.eval_crop))
-        torch.manual_seed(request.seed)
-        network = build(request.spec, len(data.classes))
-        if request.recipe.zero_last_gamma:
-            network.zero_last_gamma()
-        trainer = Trainer(network, data, request.recipe, size, device, request.seed)
+    watcher, ranks = watcher or Watcher(), ranks or Ranks()
+    leads, new = ranks.rank == 0, ranks.rank == 0 and not resume
+    if resume and not is_file(request.out / "run.yaml"):
+        raise RunError(f"{request.out}: not a run directory (no run.yaml in it)")
+    with ExitStack() as stack:
+        out = stack.enter_context(new_run_directory(request.out, LOCK) if new else nullcontext(request.out.resolve()))
+        if leads:
+            stack.enter_context(_held(out))
+        source = ranks.agree(lambda: _source(request, watcher))
+        request = dataclasses.replace(request, recipe=at_size(request.recipe, source.size, request.spec))
+        keeper = Keeper(out / "checkpoints", request.recipe.saving)
+        previous = keeper.newest(watcher.note) if resume else None
+        identity = source.identity()
+        if previous is not None:
+            _check_same(request, previous, identity, out)
+        elif is_file(out / METRICS):
+            raise CheckpointError(f"{keeper.folder / LAST}: no such checkpoint; train into a new --out")
+        request, trainer = _trainer(request, source, device, ranks, previous is None, watcher)
         if previous is not None:
             _restore(trainer, previous)
-        elif not resume:
+        elif new:
             (out / "checkpoints").mkdir()
-            write_text(out / "run.yaml", dump_yaml(_record(request, size, device)))
-        yield Training(request, out, data, size, trainer, metrics)
+            write_text(out / "run.yaml", dump_yaml(request.record()))
+        metrics = [] if previous is None else [dict(row) for row in previous.metrics]
+        yield Training(request, out, source, identity, trainer, keeper, metrics, watcher)
+
+
+@contextmanager
+def _held(out: Path) -> Iterator[None]:
+    """Hold a run directory for this process alone."""
+    try:
+        with locked(out / LOCK):
+            try:
+                yield
+            finally:
+                if not is_file(out / "run.yaml"):
+                    (out / LOCK).unlink(missing_ok=True)  # nothing came of it
+    except BlockingIOError:
+        raise RunError(f"{out}: another training is writing there; wait for it to end, or use another --out") from None
+    except OSError as error:
+        raise RunError(f"{out}: cannot be written ({error.strerror})") from None
+
+
+def _source(request: TrainRequest, watcher: Watcher) -> Source:
+    source = open_source(request.data, request.download)
+    return without_bad(source, lambda problem: watcher.note(f"left out: {problem}")) if request.skip_bad else source
+
+
+def _trainer(
+    request: TrainRequest, source: Source, device: torch.device, ranks: Ranks, fresh: bool, watcher: Watcher
+) -> tuple[TrainRequest, Trainer]:
+    """Build the network, give it its images, and choose how to compute; return the request with what was chosen."""
+    recipe, size = request.recipe, _preprocess(request, source, training=True).size
+    network = network_for(request.spec, len(source.classes), recipe, request.seed)
+    if request.weights and fresh:
+        watcher.note(start_from(network, request.weights))
+    if request.freeze:
+        network.freeze(request.freeze)
+
+    def inputs(choices: Mapping[str, Choice]) -> Inputs:
+        return open_inputs(source, recipe, size, device, choices=choices, processes=ranks.world)
+
+    mine = inputs(request.inputs) if ranks.rank == 0 else None  # it makes caches, too
+    choices = ranks.agree(lambda: dict(mine.choices) if mine is not None else {})
+    mine = mine or inputs(choices)
+    if request.compute is None and request.tune:
+        steps = recipe.epochs * max(1, len(mine.train) // recipe.batch)
+        preprocess = mine.train.preprocess
+        compute = ranks.agree(lambda: tuned(network, recipe, preprocess, device, steps, watcher.note, ranks.world))
+    else:
+        compute = request.compute or by_rule(device)
+    if recipe.sync_bn and ranks.world > 1:
+        network = synchronised(network, device)
+    trainer = Trainer(
+        network, mine.train, mine.val, recipe, request.seed, mirror=source.mirror, compute=compute, ranks=ranks
+    )
+    return dataclasses.replace(request, compute=compute, inputs=choices), trainer
+
+
+def _preprocess(request: TrainRequest, source: Source, training: bool) -> Preprocess:
+    size = request.recipe.size if training else request.recipe.eval_size
+    assert size is not None  # `at_size` has seen to it
+    return request.recipe.preprocess(size, source.mean, source.std)
 
 
 @dataclass
@@ -88,150 +195,143 @@ class Training:
 
     request: TrainRequest
     out: Path
-    data: Dataset
-    size: int
+    source: Source
+    identity: str
     trainer: Trainer
+    keeper: Keeper
     metrics: list[dict[str, Any]]
+    watcher: Watcher
+    saved: float = field(default_factory=time.monotonic)  # when
+    stop_file: Path | None = None  # asks several workers to stop, once it is there
 
-    def run(self, on_epoch: Callable[[EpochReport], None]) -> TrainResult:
-        """Train to the end of the recipe, with a checkpoint after every epoch.
+    @property
+    def summary(self) -> str:
+        """What is trained and how, on one line: sizes, effective batch, rate, and the way to compute."""
+        recipe, trainer = self.request.recipe, self.trainer
+        parts = [f"{trainer.ranks.world} workers"] if trainer.ranks.world > 1 else []
+        parts += [f"{recipe.accumulate} passes"] if recipe.accumulate > 1 else []
+        share = recipe.batch // recipe.accumulate // trainer.ranks.world
+        batch = f"batch {recipe.batch}" + (f" ({' x '.join([*parts, str(share)])})" if parts else "")
+        scaled = f" ({recipe.lr:g} for {recipe.lr_batch} images)" if recipe.lr_batch not in (None, recipe.batch) else ""
+        sizes = f"{recipe.size} px" + (f", tested at {recipe.eval_size}" if recipe.eval_size != recipe.size else "")
+        how = f"{trainer.device}, {trainer.compute}"
+        images = f"{len(trainer.train_images):,} training and {len(trainer.val_images):,} validation images"
+        return f"{images}, {sizes}; {recipe.epochs} epochs of {batch}, highest rate {recipe.peak:g}{scaled}; {how}"
+
+    def run(self) -> TrainResult:
+        """Train to the end of the recipe, with checkpoints on the way.
 
         Raises:
             DivergedError: if the loss is no longer finite.
+            StoppedError: if a signal asked for it; the state has been saved.
             RunError: if the run directory cannot be written.
         """
-        while self.trainer.epoch < self.request.recipe.epochs:
-            report = self.trainer.run_epoch()
-            self.metrics.append({**to_mapping(report), "time": round(time.time(), 3)})
-            self._store()
-            on_epoch(report)
-        best = max(self.metrics, key=lambda row: float(row["accuracy"]))
-        last = EpochReport(**{key: self.metrics[-1][key] for key in EpochReport.__dataclass_fields__})
-        return TrainResult(self.out, last, best["accuracy"], best["epoch"])
+        self.watcher.note(f"training {self.request.spec.name} on {self.request.data}, into {self.out}")
+        self.watcher.note(self.summary)
+        for choice in self.request.inputs.values():
+            if choice.kind != "resident":
+                self.watcher.note(choice.sentence)
+        self.watcher.begin(self.position)
+        if self.metrics and self.trainer.ranks.rank == 0:
+            self._write()  # what a kill may have left behind
+        with stopping() as stop:
 
-    def _store(self) -> None:
-        """Write metrics first, then the checkpoint: a run killed in between trains that epoch again, and alike."""
-        rows = self.metrics
-        write_text(self.out / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-        accuracy = rows[-1]["accuracy"]
-        checkpoint = Checkpoint(
+            def on_step() -> None:
+                if (number := self._asked(stop)) is not None:
+                    self._save()
+                    where = f"in epoch {self.trainer.epoch + 1}, after step {self.trainer.step}"
+                    raise StoppedError(f"stopped {where}; its state is saved", number)
+                if time.monotonic() - self.saved > 60 * self.request.recipe.saving.minutes:
+                    self._save()
+                self.watcher.step(self.position)
+
+            while self.trainer.epoch < self.request.recipe.epochs:
+                try:
+                    report = self.trainer.run_epoch(on_step)
+                except DivergedError as error:
+                    raise DivergedError(f"{error}. {self._last_good()}") from None
+                self._store(report)
+                self.watcher.epoch(report)
+        best = max(self.metrics, key=_best)
+        last = EpochReport(**{key: self.metrics[-1][key] for key in _FIELDS})
+        return TrainResult(self.out, last, _best(best), best["epoch"])
+
+    @property
+    def position(self) -> Position:
+        """How far it is."""
+        trainer, recipe = self.trainer, self.request.recipe
+        return Position(trainer.epoch, trainer.step, trainer.steps_per_epoch, recipe.epochs, recipe.batch)
+
+    def _asked(self, stop: Stop) -> int | None:
+        """Return the signal that asks to stop, if one does. Several workers see it at the same step."""
+        ranks, step = self.trainer.ranks, self.trainer.step
+        if ranks.world == 1:
+            return stop.signal
+        training = 0 < step < self.trainer.steps_per_epoch  # in an evaluation not all have as many batches
+        if not training or step % _AGREE or self.stop_file is None:
+            return None
+        seen = torch.tensor(float(ranks.rank == 0 and self.stop_file.exists()), device=self.trainer.device)
+        return signal.SIGTERM if float(ranks.total(seen)) else None
+
+    def _store(self, report: EpochReport) -> None:
+        """Save the state, with the metrics; then the files that are made from them."""
+        self.metrics.append({**to_mapping(report), "time": round(time.time(), 3)})
+        self._save(best=report.best >= max(map(_best, self.metrics)))
+        if self.trainer.ranks.rank == 0:
+            self._write()
+
+    def _write(self) -> None:
+        """Write the metrics and the model card."""
+        write_text(self.out / METRICS, "".join(json.dumps(row) + "\n" for row in self.metrics))
+        images = {"train": len(self.trainer.train_images), "val": len(self.trainer.val_images)}
+        write_card(self.out, self.request, self.source.classes, images, self.metrics)
+
+    def _save(self, best: bool = False) -> None:
+        self.trainer.check()
+        if self.trainer.ranks.rank == 0:
+            self.keeper.save(self.checkpoint(), best)
+        self.saved = time.monotonic()
+
+    def checkpoint(self) -> Checkpoint:
+        """Return the state as it is now."""
+        row = self.metrics[-1] if self.metrics else {}
+        found = {"raw": row.get("accuracy"), "ema": row.get("ema_accuracy")}
+        return Checkpoint(
             spec=self.request.spec,
-            classes=self.data.classes,
+            classes=self.source.classes,
             data=self.request.data,
-            size=self.size,
-            mean=self.data.mean,
-            std=self.data.std,
+            identity=self.identity,
+            preprocess=_preprocess(self.request, self.source, training=False),
             recipe=self.request.recipe,
             seed=self.request.seed,
-            accuracy=accuracy,
+            metrics=self.metrics,
+            accuracies={kind: value for kind, value in found.items() if value is not None},
             state=self.trainer.state(),
         )
-        if accuracy >= max(row["accuracy"] for row in rows):
-            checkpoints.save(self.out / "checkpoints" / "best.pt", checkpoint)
-        checkpoints.save(self.out / "checkpoints" / "last.pt", checkpoint)
+
+    def _last_good(self) -> str:
+        if not self.metrics:
+            return "No checkpoint was written before"
+        return f"The last good checkpoint is {self.keeper.folder / LAST} (epoch {len(self.metrics)})"
 
 
-def accuracy_on_test(
-    checkpoint: Checkpoint,
-    device: torch.device,
-    data: str | None = None,
-    size: int | None = None,
-    download: bool = False,
-) -> tuple[float, int]:
-    """Return a trained network's top-1 accuracy in 0..1 on the test split, and how many images that has.
-
-    Args:
-        checkpoint: What to evaluate; its preprocessing is used.
-        device: Where to compute.
-        data: Another data set than it was trained on, with the same classes.
-        size: Another image side than it was trained at.
-        download: Whether data may be downloaded.
-
-    Raises:
-        DataError: as the data does, and if its classes are others.
-    """
-    source = open_source(data or checkpoint.data, download)
-    if source.classes != checkpoint.classes:
-        raise DataError(
-            f"{source.name} has {len(source.classes)} classes that are not the checkpoint's {len(checkpoint.classes)}"
-        )
-    side = size or checkpoint.size
-    crop = checkpoint.recipe.eval_crop
-    split = load_split(source, "test", round(side / crop))
-    batches = Batches(split, checkpoint.mean, checkpoint.std, side, device)
-    network = checkpoint.network().to(device).to(memory_format=memory_format(device))
-    return evaluate(network, batches, checkpoint.recipe), len(split)
+_FIELDS = tuple(EpochReport.__dataclass_fields__)
 
 
-def load_request(run: Path) -> TrainRequest:
-    """Read what a training run was asked to do.
-
-    Raises:
-        RunError: if the directory is no training run.
-        ConfigError: if its record is damaged.
-    """
-    if not is_file(run / "run.yaml"):
-        raise RunError(f"{run}: not a run directory (no run.yaml in it)")
-    record = read_yaml(run / "run.yaml")
-    if record.get("command") != "train":
-        raise RunError(f"{run}: a run of {record.get('command')!r}, where a training was expected")
-    where = str(run / "run.yaml")
-    kinds = {"arch": dict, "data": str, "size": int, "recipe": dict, "seed": int}
-    check_record(record, kinds, where)
-    return TrainRequest(
-        spec=ArchSpec.from_dict(record["arch"], where),
-        data=record["data"],
-        size=record["size"],
-        recipe=from_mapping(Recipe, record["recipe"], where),
-        seed=record["seed"],
-        out=run,
-    )
+def _best(row: dict[str, Any]) -> float:
+    return max(float(row["accuracy"]), row["ema_accuracy"] or 0.0)
 
 
-def _record(request: TrainRequest, size: int, device: torch.device) -> dict[str, Any]:
-    from nxt.provenance import versions
-
-    return {
-        "command": "train",
-        "name": request.spec.name,
-        "fingerprint": request.spec.fingerprint,
-        "arch": request.spec.to_dict(),
-        "data": request.data,
-        "size": size,
-        "recipe": to_mapping(request.recipe),
-        "seed": request.seed,
-        "device": str(device),
-        "versions": versions(),
-    }
-
-
-def _begun(run: Path) -> bool:
-    """Tell whether a run got past its first epoch: one that was cut off before that begins anew when resumed."""
-    if not is_file(run / "run.yaml"):
-        raise RunError(f"{run}: not a run directory (no run.yaml in it)")
-    return is_file(run / "metrics.jsonl") or is_file(run / "checkpoints" / "last.pt")
-
-
-def _previous(request: TrainRequest) -> Checkpoint:
-    path = request.out / "checkpoints" / "last.pt"
-    previous = checkpoints.read(path)
+def _check_same(request: TrainRequest, previous: Checkpoint, identity: str, out: Path) -> None:
+    """Raise CheckpointError unless a checkpoint is of the network and the data that are to be gone on with."""
+    name = request.spec.name
     if previous.spec.fingerprint != request.spec.fingerprint:
-        raise CheckpointError(
-            f"{path}: holds {previous.spec.name}, not {request.spec.name}; train that one, or choose another --out"
-        )
-    return previous
-
-
-def _read_metrics(path: Path, epochs: int) -> list[dict[str, Any]]:
-    try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()][:epochs]
-        for row in rows:
-            check_record(row, {field.name: (int, float) for field in dataclasses.fields(EpochReport)}, str(path))
-    except (OSError, ValueError, AttributeError, ConfigError):
-        rows = []
-    if len(rows) < epochs:
-        raise RunError(f"{path}: missing or damaged, so the run cannot go on; train into a new --out")
-    return rows
+        problem = f"holds {previous.spec.name}, not {name}; train that one, or choose another --out"
+    elif previous.identity != identity:
+        problem = f"{request.data} is no longer the data of this run: images were added, removed or changed"
+    else:
+        return
+    raise CheckpointError(f"{out}: {problem}")
 
 
 def _restore(trainer: Trainer, previous: Checkpoint) -> None:

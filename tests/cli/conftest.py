@@ -98,7 +98,7 @@ def made_up(out, *settings, trials=5, epochs=1):
     request = make_request(space, parse_budget({"flops": ":1G"}), "digits", trials, 0, settings)
     job = Search(request, Path(out))
     with job.directory(new=True):
-        job.write_record(job.load_data())
+        job.write_record()
     with job.opened() as strategy:
         while (trial := strategy.suggest()) is not None:
             accuracy = 0.5 + 0.01 * trial.number if not trial.repeat else 0.4 + 0.02 * trial.repeat

@@ -15,7 +15,7 @@ import torch
 import yaml
 from PIL import Image
 
-from nxt.search import ray_cluster
+from nxt.train import ray_cluster
 from nxt.train.loop import Trainer
 
 TINY = "resnext_1-1-1_w8_1x8d_cifar"

@@ -11,6 +11,7 @@ Reference networks. State dicts have the same keys and shapes (on the meta devic
 equal weights give equal outputs.
 """
 
+import copy
 import math
 import subprocess
 import sys
@@ -23,14 +24,19 @@ import timm.layers.helpers
 import torch
 import torchvision
 from torch import nn
+from torchvision.models._utils import IntermediateLayerGetter
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.feature_extraction import create_feature_extractor
+from torchvision.ops import StochasticDepth
 
 from nxt.arch import STEMS, ArchSpec, Stage
 from nxt.budget import Budget
 from nxt.costs import Cost, cost
-from nxt.errors import ArchError
+from nxt.errors import ArchError, ConfigError
 from nxt.feasible import FeasibleSet
 from nxt.models.check import counted
 from nxt.models.network import Bottleneck, build
+from nxt.models.regularize import DropBlock, drop_block
 from nxt.models.split_attention import SplitAttention
 from nxt.names import parse_name
 from nxt.space import load_space
@@ -381,4 +387,283 @@ def test_an_unknown_network_is_refused():
 
 def test_the_children_come_in_forward_order():
     names = [name for name, _ in build(tiny(depths=(1, 1, 1), widths=(32, 64, 128)), 5).named_children()]
-    assert names == ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "avgpool", "fc"]
+    assert names == ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "avgpool", "dropout", "fc"]
+
+
+@pytest.mark.parametrize("stem", STEMS)
+@pytest.mark.parametrize("channels", [1, 4])
+def test_a_network_may_have_other_input_channels(stem, channels):
+    network = build(tiny(stem=stem), 5, channels)
+    assert network.in_channels == channels
+    assert network(torch.randn(2, channels, 33, 33)).shape == (2, 5)
+
+
+def test_a_network_without_input_channels_is_refused():
+    with pytest.raises(ArchError, match="0 input channels"):
+        build("resnet26", 10, 0)
+
+
+# Features
+
+BACKBONES = ["resnext26_32x4d", "resnest14", "resnext29_8x14d_cifar"]
+
+
+@pytest.mark.parametrize("mode", [True, False])
+@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.filterwarnings("ignore:NOTE. The nodes obtained:UserWarning")  # of dropout, which eval mode leaves out
+def test_torchvision_s_feature_extractors_take_each_stage(name, mode):
+    network = build(name).train(mode)
+    network.regularize(dropout=0.1)
+    layers = {f"layer{index + 1}": f"stage {index}" for index in range(len(network.spec.depths))}
+    images = torch.randn(2, 3, 64, 64)
+    sides = [64 // stride for stride in network.strides]
+    expected = [(2, width, side, side) for width, side in zip(network.spec.widths, sides, strict=True)]
+    traced = create_feature_extractor(network, layers).train(mode)
+    for extractor in (traced, IntermediateLayerGetter(network, layers)):
+        found = extractor(images)
+        assert list(found) == list(layers.values())
+        assert [tuple(value.shape) for value in found.values()] == expected
+    if not mode:
+        taken = []
+        network.get_submodule(list(layers)[-1]).register_forward_hook(lambda *call: taken.append(call[-1]))
+        network(images)
+        torch.testing.assert_close(found[list(found)[-1]], taken[0])
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_torchvision_s_feature_pyramid_takes_a_network_as_its_backbone(name):
+    network = build(name)
+    layers = {f"layer{index + 1}": str(index) for index in range(len(network.spec.depths))}
+    pyramid = BackboneWithFPN(network, layers, list(network.spec.widths), 16)
+    found = pyramid(torch.randn(2, 3, 64, 64))
+    assert [found[key].shape[-1] for key in layers.values()] == [64 // stride for stride in network.strides]
+
+
+def test_the_strides_are_those_of_each_stem():
+    assert build(tiny(stem="cifar", depths=(1, 1, 1), widths=(16, 32, 64))).strides == (1, 2, 4)
+    assert build(tiny(stem="deep")).strides == build(tiny(stem="imagenet")).strides == (4, 8)
+
+
+# Regularisation
+
+REGULAR = {
+    "dropout": {"dropout": 0.5},
+    "drop_block": {"drop_block": 0.3},
+    "stochastic_depth": {"stochastic_depth": 0.5},
+    "all": {"dropout": 0.2, "drop_block": 0.1, "stochastic_depth": 0.2},
+}
+
+
+def blocks_of(network):
+    return [module for module in network.modules() if isinstance(module, Bottleneck)]
+
+
+@pytest.mark.parametrize("radix", [0, 1, 2])
+@pytest.mark.parametrize("options", REGULAR.values(), ids=REGULAR)
+def test_regularisation_changes_training_alone_and_follows_torch_s_seed(options, radix):
+    torch.manual_seed(0)
+    plain = build(tiny(radix=radix), 5)
+    network = copy.deepcopy(plain)
+    network.regularize(**options)
+    assert list(network.state_dict()) == list(plain.state_dict())
+    assert [name for name, _ in network.named_children()] == [name for name, _ in plain.named_children()]
+    images = torch.randn(6, 3, 48, 48)
+    plain.eval(), network.eval()
+    assert torch.equal(network(images), plain(images))
+    plain.train(), network.train()
+
+    def seeded(seed):
+        torch.manual_seed(seed)
+        return network(images)
+
+    assert torch.equal(seeded(1), seeded(1))
+    assert not torch.equal(seeded(1), seeded(2))
+    assert not torch.equal(seeded(1), plain(images))
+    seeded(1).square().sum().backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters())
+    network.regularize()
+    assert torch.equal(network(images), plain(images))
+
+
+def test_regularisation_keeps_the_mode_that_the_network_is_in():
+    network = build(tiny(), 5).eval()
+    network.regularize(**REGULAR["all"])
+    assert not any(module.training for module in network.modules())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"dropout": 1.0}, {"drop_block": -0.1}, {"stochastic_depth": math.nan}, {"drop_block": 0.1, "block_size": 2}],
+)
+def test_regularisation_out_of_range_is_refused(options):
+    with pytest.raises(ConfigError, match=next(reversed(options))):
+        build(tiny(), 5).regularize(**options)
+
+
+def test_stochastic_depth_rises_linearly_to_the_last_block():
+    network = build(tiny(depths=(1, 3)), 5)
+    network.regularize(stochastic_depth=0.4)
+    assert [block.stochastic_depth.p for block in blocks_of(network)] == pytest.approx([0.1, 0.2, 0.3, 0.4])
+
+
+def test_stochastic_depth_leaves_networks_without_shortcuts_as_they_are():
+    network = build(tiny(shortcut=False), 5).train()
+    images = torch.randn(4, 3, 32, 32)
+    expected = network(images)
+    network.regularize(stochastic_depth=0.9)
+    assert torch.equal(network(images), expected)
+
+
+def test_a_dropped_block_is_its_shortcut_for_that_image_alone():
+    torch.manual_seed(0)
+    network = build(tiny(depths=(2, 2)), 5).train()
+    network.regularize(stochastic_depth=0.5)
+    block = blocks_of(network)[-1]
+    x = torch.randn(40, block.conv1.in_channels, 4, 4).relu()
+    out = block(x)
+    block.stochastic_depth = StochasticDepth(0.0, "row")
+    branch = block.bn3(block.conv3(block.relu(block.bn2(block.conv2(block.relu(block.bn1(block.conv1(x))))))))
+    dropped = torch.tensor([torch.equal(a, b) for a, b in zip(out, x, strict=True)])
+    assert 8 < dropped.sum() < 32
+    torch.testing.assert_close(out[~dropped], (x + 2 * branch).relu()[~dropped])
+
+
+@pytest.mark.parametrize(("depths", "expected"), [((2, 1, 3, 2), 5), ((2, 1), 3), ((2,), 2)])
+def test_drop_block_is_in_the_last_two_stages(depths, expected):
+    network = build(tiny(depths=depths, widths=(16, 32, 64, 128)[: len(depths)]), 5)
+    network.regularize(drop_block=0.1)
+    found = [isinstance(block.drop_block, DropBlock) for block in blocks_of(network)]
+    assert found == [False] * (sum(depths) - expected) + [True] * expected
+
+
+@pytest.mark.parametrize("radix", [0, 2])
+def test_drop_block_follows_each_norm_or_the_split_attention(radix):
+    network = build(tiny(radix=radix), 5).train()
+    network.regularize(drop_block=0.1)
+    block, called = blocks_of(network)[-1], []
+    for name, module in block.named_children():
+        module.register_forward_hook(lambda *_call, name=name: called.append(name))
+    network(torch.randn(2, 3, 64, 64))
+    middle = ["conv2", "drop_block"] if radix else ["conv2", "bn2", "drop_block", "relu"]
+    assert called == [
+        *("conv1", "bn1", "drop_block", "relu"), *middle, "conv3", "bn3", "drop_block", "stochastic_depth", "relu"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_drop_block_zeroes_whole_squares_of_about_the_share_asked_for(size):
+    torch.manual_seed(0)
+    out = drop_block(torch.ones(64, 32, 14, 14), torch.tensor(0.1), size)
+    dropped = (out == 0).float()
+    half = size // 2
+    centres = -nn.functional.max_pool2d(-dropped, size, 1)  # 1 where a whole square is zero
+    squares = nn.functional.max_pool2d(nn.functional.pad(centres, [2 * half] * 4), size, 1)
+    assert torch.equal(squares, dropped)
+    assert float(dropped.mean()) == pytest.approx(0.1, abs=0.015)  # squares overlap
+    assert float(out.mean()) == pytest.approx(1, abs=1e-4)
+    assert len(out.unique()) == 2
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (3, 3), (4, 4), (2, 5), (6, 1)])
+def test_drop_block_takes_maps_smaller_than_the_block(shape):
+    torch.manual_seed(0)
+    out = drop_block(torch.ones(200, 8, *shape), torch.tensor(0.2), 7)
+    assert out.shape == (200, 8, *shape)
+    assert float((out == 0).float().mean()) == pytest.approx(0.2, abs=0.05)
+    assert float(out.mean()) == pytest.approx(1, abs=1e-4)
+
+
+def test_drop_block_with_everything_dropped_is_zero():
+    assert not drop_block(torch.ones(2, 2, 3, 3), torch.tensor(1.0), 3).any()
+
+
+def test_drop_block_keeps_precision_and_memory_layout():
+    x = torch.randn(2, 8, 5, 5).to(torch.bfloat16, memory_format=torch.channels_last)
+    out = drop_block(x, torch.tensor(0.1), 3)
+    assert out.dtype == torch.bfloat16
+    assert out.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_share_of_drop_block_can_be_set_later():
+    network = build(tiny(), 5).train()
+    network.regularize(drop_block=0.2)
+    images = torch.randn(2, 3, 64, 64)
+    network.set_drop_block(0.0)
+    expected = copy.deepcopy(network)
+    expected.regularize()
+    assert torch.equal(network(images), expected(images))
+    network.set_drop_block(0.3)
+    assert not torch.equal(network(images), expected(images))
+    shares = [module.p.item() for module in network.modules() if isinstance(module, DropBlock)]
+    assert len(shares) == 4 and shares == pytest.approx([0.3] * 4)
+
+
+@pytest.mark.parametrize("radix", [0, 2])
+def test_a_compiled_network_is_not_compiled_again_when_the_share_changes(radix):
+    torch._dynamo.reset()
+    graphs = []
+
+    def backend(graph, _inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    network = build(tiny(depths=(1, 1), radix=radix), 5).train()
+    network.regularize(**REGULAR["all"])
+    compiled = torch.compile(network, backend=backend, fullgraph=True)
+    images = torch.randn(4, 3, 32, 32)
+    outputs = []
+    for step in range(10):
+        network.set_drop_block(step / 20)
+        torch.manual_seed(0)
+        outputs.append(compiled(images))
+        torch.manual_seed(0)
+        torch.testing.assert_close(outputs[-1], network(images))
+    assert len(graphs) == 1
+    assert not torch.equal(outputs[0], outputs[-1])
+
+
+# Freezing
+
+
+@pytest.mark.parametrize("stem", STEMS)
+@pytest.mark.parametrize(("upto", "children"), [("stem", 0), ("stage1", 1), ("stage2", 2)])
+def test_training_leaves_what_is_frozen_as_it_was(upto, children, stem):
+    torch.manual_seed(0)
+    network = randomised(build(tiny(depths=(1, 1, 1), widths=(16, 32, 64), stem=stem, radix=2), 5)).train()
+    network.freeze(upto)
+    network.regularize(drop_block=0.2, stochastic_depth=0.2)
+    frozen = ("conv1.", "bn1.", *(f"layer{n}." for n in range(1, children + 1)))
+    before = copy.deepcopy(network.state_dict())
+    images = torch.randn(4, 3, 32, 32)
+    layer = "bn1" if not children else f"layer{children}"
+    part = IntermediateLayerGetter(network, {layer: "out"})
+    with torch.no_grad():
+        first = part(images)["out"]
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, weight_decay=0.1)
+    for _ in range(2):
+        network.train()
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(images), torch.tensor([0, 1, 2, 3])).backward()
+        optimizer.step()
+    after = network.state_dict()
+    for key, value in after.items():
+        assert torch.equal(value, before[key]) == key.startswith(frozen), key
+    assert torch.equal(part(images)["out"], first)
+    for name, parameter in network.named_parameters():
+        assert parameter.requires_grad != name.startswith(frozen), name
+
+
+def test_what_is_frozen_stays_in_evaluation_mode_in_copies_and_inside_other_modules():
+    network = build(tiny(), 5)
+    network.freeze("stage1")
+    outer = nn.Sequential(copy.deepcopy(network))
+    outer.eval().train()
+    found = {name for name, module in outer[0].named_children() if module.training}
+    assert found == {"relu", "maxpool", "layer2", "avgpool", "dropout", "fc"}
+    assert not any(module.training for module in outer[0].layer1.modules())
+
+
+@pytest.mark.parametrize("upto", ["stage3", "layer1", "", "fc"])
+def test_an_unknown_part_to_freeze_is_refused_with_those_there_are(upto):
+    with pytest.raises(ArchError, match=rf"{upto!r} to freeze; it has stem, stage1, stage2$"):
+        build(tiny(), 5).freeze(upto)

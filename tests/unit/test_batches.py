@@ -6,20 +6,26 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torchvision.transforms import v2
 
 from nxt.data.augment import Augment
-from nxt.data.batches import Batches
+from nxt.data.batches import Batches, Draw, derived
 from nxt.data.dataset import Split
+from nxt.data.preprocess import Preprocess
 
 CPU = torch.device("cpu")
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
-EVERYTHING = Augment(crop_area=0.3, shift=0.1, rotate=20, zoom=0.2, mirror=True, jitter=0.4, lighting=0.1)
+EVERYTHING = Augment(crop_area=0.3, shift=0.1, rotate=20, zoom=0.2, mirror=True, jitter=0.4, lighting=0.1, erase=0.5)
 
 
-def make(count=20, side=8, size=None, seed=0):
+def batches_of(pixels, size=None, crop=1.0, mean=MEAN, std=STD, **how):
+    preprocess = Preprocess(size=size or pixels.shape[-1], crop=crop, mean=mean, std=std, **how)
+    return Batches(Split(pixels, np.arange(len(pixels))), preprocess, CPU)
+
+
+def make(count=20, side=8, size=None, seed=0, **how):
     rng = np.random.default_rng(seed)
-    images = rng.integers(0, 256, (count, 3, side, side), dtype=np.uint8)
-    return Batches(Split(images, np.arange(count)), MEAN, STD, size or side, CPU)
+    return batches_of(rng.integers(0, 256, (count, 3, side, side), dtype=np.uint8), size, **how)
 
 
 def normalised(batches):
@@ -27,13 +33,27 @@ def normalised(batches):
     return (batches.images.double() / 255 - mean.double()) / std.double()
 
 
-def train(batches, augment, batch=None, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return list(batches.train(batch or len(batches), augment, generator))
+def draw(augment, batch=6, seed=0, **place):
+    return Draw(batch=batch, augment=augment, seed=seed, **place)
+
+
+def train(batches, augment, batch=None, seed=0, epoch=0):
+    return list(batches.train(draw(augment, batch or len(batches), seed), epoch))
+
+
+def same(found, expected):
+    return len(found) == len(expected) and all(
+        torch.equal(a, b) and torch.equal(x, y) for (a, x), (b, y) in zip(found, expected, strict=True)
+    )
 
 
 def close(a, b, atol=2e-4):
     return torch.allclose(a.double(), b.double(), rtol=0, atol=atol)
+
+
+def close_pixels(a, b, atol=1e-3):
+    """Tell for each place of each image whether it is the same."""
+    return (a - b).abs().amax(dim=1) < atol
 
 
 def shifted(images, right, down):
@@ -52,8 +72,43 @@ def each_close(a, b, atol=2e-3):
 def test_the_same_seed_gives_the_same_batches_and_another_one_others(augment):
     batches = make()
     first, again, other = train(batches, augment, 6), train(batches, augment, 6), train(batches, augment, 6, seed=1)
-    assert all(torch.equal(x, y) and torch.equal(a, b) for (x, a), (y, b) in zip(first, again, strict=True))
-    assert not all(torch.equal(a, b) for (_, a), (_, b) in zip(first, other, strict=True))
+    assert same(first, again)
+    assert not any(torch.equal(a, b) for (_, a), (_, b) in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize("augment", [Augment(), EVERYTHING])
+def test_an_epoch_can_be_entered_at_any_batch(augment):
+    batches = make()
+    whole = list(batches.train(draw(augment), 4))
+    assert len(whole) == 3
+    for start in range(4):
+        assert same(list(batches.train(draw(augment), 4, start)), whole[start:])
+
+
+@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("augment", [Augment(), EVERYTHING])
+def test_the_parts_of_several_ranks_make_the_batch_of_one(world, augment):
+    batches = make()
+    parts = [list(batches.train(draw(augment, rank=rank, world=world), 1)) for rank in range(world)]
+    joined = [tuple(map(torch.cat, zip(*step, strict=True))) for step in zip(*parts, strict=True)]
+    for (a, x), (b, y) in zip(joined, batches.train(draw(augment), 1), strict=True):
+        assert torch.equal(x, y) and close(a, b, 1e-5)
+    everything = [labels for rank in range(world) for _, labels in batches.plain(4, rank, world)]
+    assert sorted(torch.cat(everything).tolist()) == list(range(20))
+
+
+@pytest.mark.parametrize(("batch", "world", "whole"), [(7, 2, 6), (7, 3, 6), (64, 3, 18), (2, 5, 5)])
+def test_a_batch_is_the_same_size_on_every_rank(batch, world, whole):
+    batches = make()
+    for rank in range(world):
+        sizes = [len(labels) for _, labels in batches.train(draw(Augment(), batch, rank=rank, world=world), 0)]
+        assert sizes == [whole // world] * (20 // whole)
+
+
+def test_derived_seeds_differ_and_fit_a_generator():
+    seeds = {derived(seed, epoch, row) for seed in range(5) for epoch in range(5) for row in range(50)}
+    assert len(seeds) == 1250 and all(0 <= seed < 2**63 for seed in seeds)
+    assert derived(1, 2) == derived(1, 2) != derived(2, 1)
 
 
 def test_batches_do_not_touch_the_global_generator():
@@ -85,8 +140,8 @@ def test_a_set_smaller_than_a_batch_is_one_batch():
 
 
 def test_every_epoch_has_its_own_order():
-    batches, generator = make(), torch.Generator().manual_seed(0)
-    orders = [torch.cat([labels for _, labels in batches.train(5, Augment(), generator)]).tolist() for _ in range(3)]
+    batches = make()
+    orders = [torch.cat([labels for _, labels in train(batches, Augment(), 5, epoch=n)]).tolist() for n in range(3)]
     assert orders[0] != orders[1] != orders[2] != list(range(20))
 
 
@@ -131,7 +186,7 @@ def test_mirroring_and_shifting_together_only_move_whole_pixels():
 def test_a_rotation_by_little_keeps_the_middle_and_changes_the_corners():
     pixels = np.zeros((50, 3, 33, 33), dtype=np.uint8)
     pixels[:, :, 16, :], pixels[:, :, :, 16] = 255, 255
-    batches = Batches(Split(pixels, np.arange(50)), MEAN, STD, 33, CPU)
+    batches = batches_of(pixels)
     [(images, _)] = train(batches, Augment(rotate=30))
     assert close(images[:, :, 16, 16], normalised(batches)[:, :, 16, 16], 1e-2)
     assert not close(images, normalised(batches), 0.5)
@@ -146,7 +201,7 @@ def test_a_rotation_by_little_keeps_the_middle_and_changes_the_corners():
 @pytest.mark.parametrize("augment", [Augment(zoom=0.3), Augment(crop_area=0.08), Augment(rotate=180), EVERYTHING])
 def test_geometry_never_leaves_the_range_between_the_image_and_the_mean_colour(augment):
     pixels = np.full((64, 3, 16, 16), 255, dtype=np.uint8)
-    batches = Batches(Split(pixels, np.arange(64)), MEAN, STD, 16, CPU)
+    batches = batches_of(pixels)
     [(images, _)] = train(batches, Augment(crop_area=augment.crop_area, zoom=augment.zoom, rotate=augment.rotate))
     top = normalised(batches).amax((0, 2, 3)).view(1, 3, 1, 1)
     assert (images >= -1e-5).all() and (images <= top + 1e-4).all()
@@ -154,7 +209,7 @@ def test_geometry_never_leaves_the_range_between_the_image_and_the_mean_colour(a
 
 def test_a_random_crop_never_reads_farther_outside_than_half_a_pixel():
     pixels = np.full((200, 3, 16, 16), 255, dtype=np.uint8)
-    batches = Batches(Split(pixels, np.arange(200)), MEAN, STD, 16, CPU)
+    batches = batches_of(pixels)
     [(images, _)] = train(batches, Augment(crop_area=0.08))
     border = math.ceil(0.5 / math.sqrt(0.08 * 3 / 4))  # half a pixel of the image, enlarged
     inside = slice(border, 16 - border)
@@ -165,7 +220,7 @@ def test_a_random_crop_has_the_areas_asked_for():
     ramp = np.linspace(0, 255, 64).astype(np.uint8)
     pixels = np.zeros((500, 3, 64, 64), dtype=np.uint8)
     pixels[:, 0], pixels[:, 1] = ramp[None, None, :], ramp[None, :, None]
-    batches = Batches(Split(pixels, np.arange(500)), (0.0,) * 3, (1.0,) * 3, 64, CPU)
+    batches = batches_of(pixels, mean=(0.0,) * 3, std=(1.0,) * 3)
     [(images, _)] = train(batches, Augment(crop_area=0.25))
     width = (images[:, 0, 32, 60] - images[:, 0, 32, 3]) * 64 / 57
     height = (images[:, 1, 60, 32] - images[:, 1, 3, 32]) * 64 / 57
@@ -179,7 +234,7 @@ def test_a_random_crop_has_the_areas_asked_for():
 @pytest.mark.parametrize("value", [0, 128, 255])
 def test_colour_changes_keep_the_shape_and_stay_finite(augment, value):
     pixels = np.full((32, 3, 8, 8), value, dtype=np.uint8)
-    batches = Batches(Split(pixels, np.arange(32)), MEAN, STD, 8, CPU)
+    batches = batches_of(pixels)
     [(images, _)] = train(batches, augment)
     assert images.shape == (32, 3, 8, 8) and images.dtype == torch.float32 and images.isfinite().all()
 
@@ -188,7 +243,7 @@ def test_jitter_and_lighting_do_not_move_anything():
     """Grey images stay grey under jitter; lighting adds one colour to a whole image."""
     rng = np.random.default_rng(0)
     grey = np.repeat(rng.integers(0, 256, (16, 1, 8, 8), dtype=np.uint8), 3, axis=1)
-    batches = Batches(Split(grey, np.arange(16)), (0.0,) * 3, (1.0,) * 3, 8, CPU)
+    batches = batches_of(grey, mean=(0.0,) * 3, std=(1.0,) * 3)
     [(images, labels)] = train(batches, Augment(jitter=0.4))
     assert close(images[:, 0], images[:, 1], 1e-4) and close(images[:, 0], images[:, 2], 1e-4)
     assert not close(images, batches.images[labels] / 255, 0.02)
@@ -241,21 +296,67 @@ def test_plain_gives_every_image_once_in_order(batch):
 
 @pytest.mark.parametrize(("size", "crop", "side"), [(28, 0.875, 32), (224, 0.875, 256), (7, 0.875, 8), (8, 0.5, 16)])
 def test_plain_crops_the_centre_of_images_of_the_resized_side_exactly(size, crop, side):
-    batches = make(count=2, side=side, size=size)
-    [(images, _)] = batches.plain(2, crop)
+    batches = make(count=2, side=side, size=size, crop=crop)
+    [(images, _)] = batches.plain(2)
     start = (side - size) // 2
     assert close(images, normalised(batches)[:, :, start : start + size, start : start + size], 1e-5)
 
 
 @pytest.mark.parametrize(("side", "size", "crop"), [(16, 8, 1.0), (8, 16, 1.0), (20, 8, 0.8), (10, 7, 0.875)])
 def test_plain_resizes_with_antialiasing(side, size, crop):
-    batches = make(side=side, size=size)
-    [(images, _)] = batches.plain(20, crop)
-    resized = max(size, math.floor(size / crop + 0.5))
+    batches = make(side=side, size=size, crop=crop)
+    [(images, _)] = batches.plain(20)
+    resized = batches.preprocess.resized
     whole = F.interpolate(normalised(batches), (resized, resized), mode="bilinear", antialias=True)
     start = (resized - size) // 2
     assert images.shape == (20, 3, size, size)
     assert close(images, whole[:, :, start : start + size, start : start + size], 1e-4)
+
+
+@pytest.mark.parametrize(("size", "crop"), [(28, 0.875), (7, 0.7), (13, 0.8), (9, 0.65), (8, 0.5)])
+def test_the_centre_is_that_of_torchvision(size, crop):
+    batches = make(count=2, size=size, crop=crop, side=Preprocess(size=size, crop=crop, mean=MEAN, std=STD).resized)
+    [(images, _)] = batches.plain(2)
+    assert close(images, v2.functional.center_crop(normalised(batches), [size, size]), 1e-5)
+
+
+@pytest.mark.parametrize("side", [8, 16, 13])
+@pytest.mark.parametrize(("size", "crop"), [(8, 1.0), (7, 0.7), (9, 0.65), (14, 0.875), (12, 0.8)])
+@pytest.mark.parametrize("kind", ["bilinear", "bicubic"])
+def test_training_without_augmentation_sees_what_evaluation_sees_unless_it_has_to_shrink(side, size, crop, kind):
+    batches = make(side=side, size=size, crop=crop, interpolation=kind)
+    [(images, labels)] = train(batches, Augment())
+    [(expected, _)] = batches.plain(20)
+    if side <= batches.preprocess.resized:
+        assert close(images, expected[labels], 1e-3)
+    else:
+        assert images.shape == expected.shape
+
+
+def test_a_shift_reads_beyond_the_centre_crop():
+    batches = make(count=200, side=16, size=8, crop=0.5)
+    [(images, labels)] = train(batches, Augment(shift=0.25))
+    originals = normalised(batches)[labels]
+    moves = [(x, y) for x in range(-2, 3) for y in range(-2, 3)]
+    fits = torch.stack([each_close(images, originals[:, :, 4 + y : 12 + y, 4 + x : 12 + x]) for x, y in moves])
+    assert (fits.sum(dim=0) == 1).all() and fits.any(dim=1).all()
+
+
+def test_erasing_fills_one_rectangle_with_the_mean_colour_in_the_share_of_images_asked_for():
+    batches = batches_of(np.full((1000, 3, 32, 32), 255, dtype=np.uint8))
+    [(images, _)] = train(batches, Augment(erase=0.4))
+    erased = (images == 0).all(dim=1)
+    assert (erased | close_pixels(images, normalised(batches))).all()
+    count = erased.sum((1, 2))
+    assert 340 < (count > 0).sum() < 460
+    assert torch.equal(count, erased.any(dim=1).sum(dim=1) * erased.any(dim=2).sum(dim=1))  # rectangles, that is
+    high, wide = (erased.any(dim=3 - axis).sum(dim=1)[count > 0].double() for axis in (1, 2))
+    areas = high * wide / 32**2
+    assert areas.min() > 0.015 and areas.max() < 0.35 and areas.mean() == pytest.approx(0.175, abs=0.02)
+    ratios = high / wide
+    assert ratios.min() > 0.25 and ratios.max() < 4 and abs(ratios.log().mean()) < 0.15
+    places = erased.double().mean(0)  # anywhere, and more often in the middle, since all lie inside
+    assert (places > 0).double().mean() > 0.99 and places[12:20, 12:20].mean() > 2 * places[[0, -1]].mean()
 
 
 def test_plain_is_the_same_every_time():

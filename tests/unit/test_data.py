@@ -1,15 +1,19 @@
 """Data sources and their splits: complete, disjoint, the same in every process; what is wrong with a folder is said."""
 
 import hashlib
+import os
+import pickle
+import re
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from nxt.data import sources
-from nxt.data.dataset import Split, load_split, load_train, open_source, stratified
+from nxt.data.dataset import Split, divided, load_split, load_train, open_source, stratified
 from nxt.errors import DataError
 
 SHARES = [1.0, 0.8, 0.5, 0.3, 0.1, 0.02]
@@ -32,6 +36,8 @@ def indexed(labels, has_val=False, val_labels=()):
     return sources.Source(
         name="indexed", classes=tuple(str(c) for c in sorted(set(labels))), mean=(0.5,) * 3, std=(0.5,) * 3,
         mirror=True, size=4, has_val=has_val, labels=by_split.__getitem__, images=images,
+        open=lambda split, row: Image.fromarray(images(split, np.array([row]), 4)[0].transpose(1, 2, 0)),
+        identity=lambda: "indexed",
     )  # fmt: skip
 
 
@@ -158,6 +164,16 @@ def test_a_validation_split_of_its_own_is_used_as_it_is():
     assert part.val.labels.tolist() == [0, 1, 1]
 
 
+@pytest.mark.parametrize("share", [1.0, 0.3])
+@pytest.mark.parametrize("has_val", [True, False])
+def test_rows_are_divided_as_images_are(share, has_val):
+    source = indexed(np.repeat(np.arange(2), 100), has_val=has_val, val_labels=[0, 1, 1])
+    data, (kept, name, held) = load_train(source, 4, share), divided(source, share)
+    assert rows(data.train) == set(kept.tolist()) and name == ("val" if has_val else "train")
+    assert rows(data.val) == set(held.tolist())
+    assert data.val.labels.tolist() == source.labels(name)[held].tolist()
+
+
 def test_a_class_with_one_image_is_no_obstacle():
     data = load_train(indexed(np.array([0] * 50 + [1] * 50 + [2])), 4)
     assert len(data.train) + len(data.val) == 101
@@ -253,6 +269,8 @@ def test_the_natural_size_of_small_images_is_their_own(tmp_path, side, size):
 
 def test_hidden_folders_and_other_files_are_passed_over(tmp_path):
     tree(tmp_path, ("train", "test"))
+    (tmp_path / "train" / "cat" / "._0.png").write_bytes(b"what a Mac leaves on other disks")
+    (tmp_path / "train" / "cat" / "folder.jpg").mkdir()
     (tmp_path / "train" / ".cache").mkdir()
     (tmp_path / "test" / ".cache").mkdir()
     (tmp_path / "train" / "README").write_text("x")
@@ -339,6 +357,118 @@ def test_an_image_cut_off_anywhere_is_named_or_read(tmp_path, suffix):
         else:
             read += 1
     assert refused + read == len(lengths) and refused > read
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "of no known format"),
+        (b"text that is called an image", "of no known format"),
+        ("directory", "Is a directory"),
+        ("nothing there", "No such file or directory"),
+        (
+            "bomb",
+            r"Image size \(400000000 pixels\) exceeds limit of .* pixels, could be decompression bomb DOS attack.",
+        ),
+        pytest.param("secret", "Permission denied", marks=pytest.mark.skipif(not os.getuid(), reason="root reads all")),
+    ],
+)
+def test_why_an_image_is_unreadable_is_said(tmp_path, content, why):
+    source = open_source(f"folder:{tree(tmp_path, ('train', 'test'))}")
+    file = tmp_path / "train" / "cat" / "1.png"
+    file.unlink()
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    elif content == "directory":
+        file.mkdir()
+    elif content == "bomb":
+        paint(file)
+        whole = file.read_bytes()
+        header = b"IHDR" + (20_000).to_bytes(4) * 2 + whole[24:29]
+        file.write_bytes(whole[:12] + header + zlib.crc32(header).to_bytes(4) + whole[33:])
+    elif content == "secret":
+        paint(file)
+        file.chmod(0)
+    for read in (lambda: source.open("train", 1), lambda: source.images("train", np.arange(3), 10)):
+        with pytest.raises(DataError) as caught:
+            read()
+        ending = r"; repair or remove it, or leave such files out with --skip-bad"
+        assert re.fullmatch(rf"{file}: not readable as an image \({why}\){ending}", str(caught.value))
+
+
+def test_a_broken_link_to_an_image_is_an_unreadable_image(tmp_path):
+    tree(tmp_path, ("train", "test"))
+    (tmp_path / "train" / "cat" / "3.png").symlink_to(tmp_path / "gone.png")
+    source = open_source(f"folder:{tmp_path}")
+    assert len(source.labels("train")) == 7
+    with pytest.raises(DataError, match=r"cat/3\.png: not readable as an image \(No such file or directory\)"):
+        source.open("train", 3)
+
+
+def test_the_natural_size_is_that_of_the_first_image_that_is_readable(tmp_path):
+    tree(tmp_path, ("train", "test"))
+    (tmp_path / "train" / "cat" / "0.png").write_bytes(b"")
+    assert open_source(f"folder:{tmp_path}").size == 10
+
+
+# Images one by one, and what the data is
+
+
+@pytest.fixture(params=["digits", "folder"])
+def source(request, tmp_path):
+    return open_source("digits" if request.param == "digits" else f"folder:{tree(tmp_path, ('train', 'val', 'test'))}")
+
+
+def test_an_image_opened_alone_is_the_one_that_is_loaded_with_others(source):
+    for split in ("train", "test", "val") if source.has_val else ("train", "test"):
+        chosen = np.arange(len(source.labels(split)))[::-1][:5]
+        for image, row in zip(source.images(split, chosen, 10), chosen, strict=True):
+            alone = source.open(split, int(row))
+            assert alone.mode == "RGB"
+            middle = np.asarray(alone).transpose(2, 0, 1)[:, :, (alone.width - image.shape[2]) // 2 :]
+            assert np.array_equal(middle[:, :, : image.shape[2]], image)
+
+
+def test_a_source_can_be_sent_to_another_process(source):
+    sent = pickle.loads(pickle.dumps(source))
+    assert sent.identity() == source.identity() and sent.classes == source.classes
+    assert sent.labels("test").tolist() == source.labels("test").tolist()
+    assert np.array_equal(np.asarray(sent.open("train", 2)), np.asarray(source.open("train", 2)))
+
+
+def test_the_identity_of_a_folder_is_that_of_its_files_wherever_it_is(tmp_path):
+    def identity(root):
+        return open_source(f"folder:{root}").identity()
+
+    first, second = (tree(tmp_path / name, ("train", "test")) for name in ("first", "second"))
+    known = {identity(first)}
+    assert identity(second) in known and len(identity(first)) == 16
+    paint(second / "train" / "cat" / "more.png")
+    for change in (
+        lambda: None,
+        lambda: (second / "train" / "cat" / "more.png").rename(second / "train" / "dog" / "more.png"),
+        lambda: paint(second / "train" / "dog" / "more.png", size=(300, 200)),
+        lambda: (second / "train" / "dog" / "more.png").rename(second / "test" / "dog" / "more.png"),
+    ):
+        change()
+        assert identity(second) not in known
+        known.add(identity(second))
+
+
+def test_the_identity_is_looked_for_once_and_only_when_asked(tmp_path, monkeypatch):
+    source = open_source(f"folder:{tree(tmp_path, ('train', 'test'))}")
+    found = source.identity()
+    (tmp_path / "train" / "cat" / "0.png").unlink()
+    assert source.identity() == found != open_source(f"folder:{tmp_path}").identity()
+
+
+@pytest.mark.parametrize("name", ["\udcff\udcfe", "Žluťoučký kůň", "x" * 200, " ", "a\nb"])
+def test_any_name_of_a_file_is_one(tmp_path, name):
+    tree(tmp_path, ("train", "test"), count=1)
+    paint(tmp_path / "train" / "cat" / f"{name}.png", (1, 2, 3))
+    source = open_source(f"folder:{tmp_path}")
+    colours = {np.asarray(source.open("train", row))[0, 0].tolist()[0] for row in range(3)}
+    assert 1 in colours and len(source.identity()) == 16
 
 
 def test_too_many_images_for_the_memory_are_refused_before_any_is_read(tmp_path):

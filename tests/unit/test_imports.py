@@ -20,7 +20,7 @@ ALLOWED = {
     "torchvision": ("nxt.models", "nxt.data", "nxt.train"),
     "fvcore": ("nxt.models.check",),
     "optuna": ("nxt.search",),
-    "ray": ("nxt.search.ray_cluster", "nxt.search.ray_runner"),
+    "ray": ("nxt.train.ray_cluster", "nxt.train.distributed", "nxt.search.ray_runner"),
     "pyarrow": ("nxt.search.storage",),
     "rich": ("nxt.cli",),
     "typer": ("nxt.cli",),

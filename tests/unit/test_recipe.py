@@ -8,7 +8,7 @@ import pytest
 from nxt.config import to_mapping
 from nxt.data.augment import Augment
 from nxt.errors import ConfigError
-from nxt.train.recipe import FOLDER, Recipe, load_recipe
+from nxt.train.recipe import FOLDER, Recipe, Saving, load_recipe
 
 PACKAGED = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
@@ -54,8 +54,8 @@ def test_a_warmup_of_part_of_an_epoch_is_possible():
 def test_the_rate_of_every_step_is_positive_and_at_most_the_highest(name, steps):
     recipe = load_recipe(name)
     rates = [recipe.rate(step, steps) for step in range(recipe.epochs * steps)]
-    assert all(0 < rate <= recipe.lr for rate in rates)
-    assert max(rates) > 0.9 * recipe.lr
+    assert all(0 < rate <= recipe.peak for rate in rates)
+    assert max(rates) > 0.9 * recipe.peak
 
 
 def test_a_training_that_is_all_warmup_rises_to_its_end():
@@ -70,7 +70,7 @@ def test_the_rate_of_a_training_of_one_step_is_the_highest():
 
 
 def test_all_recipes_that_come_along_load_and_say_what_they_are_for():
-    assert PACKAGED == ["proxy", "quick", "resnext-cifar", "resnext-imagenet"]
+    assert PACKAGED == ["proxy", "quick", "resnest-imagenet", "resnext-cifar", "resnext-imagenet", "torchvision-long"]
     for name in PACKAGED:
         recipe = load_recipe(name)
         assert recipe.about and isinstance(recipe.augment, Augment)
@@ -85,10 +85,73 @@ def test_the_recipes_of_the_paper_are_as_published():
     assert [cifar.rate(e * 3, 3) for e in (149, 150, 225)] == pytest.approx([0.1, 0.01, 0.001])
 
 
+def test_the_recipe_of_resnest_differs_between_its_networks_as_published():
+    """Crop, batch and dropout of the released Gluon code; 0.1 per 256 images."""
+    names = ("resnest50", "resnest101", "resnest200", "resnest269")
+    recipes = [load_recipe("resnest-imagenet", network=name) for name in names]
+    assert [(r.size, r.batch, r.dropout) for r in recipes] == [
+        (224, 8192, 0.0), (256, 4096, 0.0), (320, 2048, 0.2), (416, 2048, 0.2),
+    ]  # fmt: skip
+    assert [r.peak for r in recipes] == pytest.approx([3.2, 1.6, 0.8, 0.8])
+    assert {r.drop_block for r in recipes} == {0.1} and {r.epochs for r in recipes} == {270}
+    assert load_recipe("resnest-imagenet", {"size": 128}, "resnest200").size == 128
+
+
+def test_torchvisions_recipe_tests_at_a_larger_size_than_it_trains():
+    recipe = load_recipe("torchvision-long")
+    assert (recipe.size, recipe.eval_size, recipe.epochs, recipe.batch, recipe.peak) == (176, 224, 600, 1024, 0.5)
+    assert recipe.preprocess(224, (0.5,) * 3, (0.5,) * 3).resized == 232
+
+
+def test_the_rate_is_scaled_to_the_batch_where_the_recipe_says_for_which_one_it_is():
+    assert make(lr=0.1, lr_batch=256, batch=64).peak == pytest.approx(0.025)
+    assert make(lr=0.1, batch=64).peak == 0.1
+    for recipe in (make(batch=64), make(batch=64, lr_batch=256)):
+        halved = recipe.with_batch(32)
+        assert halved.batch == 32 and halved.peak == pytest.approx(recipe.peak / 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("models: 3\n", "mine.yaml: models: a mapping"),
+        ("models: {resnest50: 3}\n", "mine.yaml: models: resnest50: a mapping"),
+        ("models: {resnest50: {sise: 3}}\n", "models: resnest50: unknown key 'sise'; did you mean 'size'"),
+    ],
+)
+def test_values_for_single_networks_are_checked_for_all_of_them(tmp_path, text, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text("epochs: 3\nbatch: 8\nlr: 0.1\n" + text)
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(str(path), network="resnet50")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"epochs": 0}, "epochs is 0"),
+        ({"accumulate": 0}, "accumulate is 0"),
+        ({"accumulate": 5}, "batch 32 is not 5 passes"),
+        ({"accumulate": 32}, "batch 32 is not 32 passes of 2 or more"),
+        ({"lr_batch": 0}, "lr_batch is 0"),
+        ({"betas": (0.9,)}, "betas are two numbers, not 1"),
+        ({"betas": (0.9, 1.0)}, r"betas is 1\.0"),
+        ({"betas": (-0.1, 0.9)}, r"betas is -0\.1"),
+        ({"ema": 1.0}, r"ema is 1\.0"),
+        ({"ema_every": 0}, "ema_every is 0"),
+        ({"clip": -1.0}, r"clip is -1\.0"),
+        ({"clip": math.nan}, "clip is nan"),
+        ({"mixup": -0.2}, r"mixup is -0\.2"),
+        ({"cutmix": math.inf}, "cutmix is inf"),
+        ({"dropout": 1.0}, r"dropout is 1\.0"),
+        ({"drop_block": -0.1}, r"drop_block is -0\.1"),
+        ({"stochastic_depth": 1.0}, r"stochastic_depth is 1\.0"),
+        ({"milestones": (0.5, 30.0)}, r"milestones are shares of the training between 0 and 1, not 30\.0"),
+        ({"size": 3}, "a size of 3"),
+        ({"eval_size": 5000}, "a size of 5000"),
+        ({"optimizer": "adam"}, "no optimizer is called 'adam'; did you mean 'adamw'"),
+        ({"loss": "bse"}, "no loss is called 'bse'; did you mean 'bce'"),
+        ({"interpolation": "nearest"}, "no interpolation is called 'nearest'"),
         ({"epochs": -3}, "epochs is -3"),
         ({"batch": 1}, "batch is 1"),
         ({"lr": 0.0}, r"lr is 0\.0"),
@@ -136,12 +199,24 @@ def test_values_at_the_limits_are_taken(changes):
     [
         ("crop_area", 0.0), ("crop_area", 1.1), ("crop_area", math.nan), ("shift", -0.1), ("shift", 1.1),
         ("rotate", 181), ("rotate", -1), ("zoom", 2.1), ("zoom", -0.1), ("jitter", 1.1), ("jitter", math.nan),
-        ("lighting", 11), ("lighting", -1),
+        ("lighting", 11), ("lighting", -1), ("erase", 1.1), ("erase", -0.1), ("policy_ops", 0),
+        ("policy_magnitude", 31),
     ],
 )  # fmt: skip
 def test_an_augmentation_out_of_range_is_refused_by_name(name, value):
     with pytest.raises(ConfigError, match=f"augment: {name} is {value}"):
         Augment(**{name: value})
+
+
+def test_an_unknown_policy_is_refused_with_the_nearest_one():
+    with pytest.raises(ConfigError, match="no policy is called 'randaug'; did you mean 'randaugment'"):
+        Augment(policy="randaug")
+
+
+@pytest.mark.parametrize(("name", "value"), [("minutes", 0.0), ("every", -1), ("most", 0)])
+def test_a_way_of_saving_out_of_range_is_refused(name, value):
+    with pytest.raises(ConfigError, match=f"recipe: saving: {name} is {value}"):
+        Saving(**{name: value})
 
 
 def test_without_mirror_changes_nothing_else():

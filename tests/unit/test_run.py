@@ -31,7 +31,7 @@ def begun(out, *settings, trials=4, **changes):
     """Return a search whose run directory has been made, as a command does."""
     job = Search(request(trials, *settings, **changes), out)
     with job.directory(new=True):
-        job.write_record(job.load_data())
+        job.write_record()
     return job
 
 
@@ -184,7 +184,7 @@ def test_a_run_under_the_same_conditions_is_replayed_as_far_as_it_went(tmp_path)
         train(job, strategy), train(job, strategy), train(job, strategy, upto=1)
     again = Search(request(), tmp_path / "again", replay=load_run(job.out))
     with again.directory(new=True):
-        again.write_record(again.load_data())
+        again.write_record()
     with again.opened() as strategy:
         trial = strategy.suggest()
         assert trial.number == 2 and trial.outcome is Outcome.RUNNING and not trial.curve

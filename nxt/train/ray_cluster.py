@@ -1,4 +1,7 @@
-"""The Ray cluster that a search runs on: one of its own on this machine, or one that is there; and what fits on it."""
+"""The Ray cluster that a search, or a training with several workers, runs on.
+
+It is one of its own on this machine, or one that is there; and here is what fits on it.
+"""
 
 from __future__ import annotations
 

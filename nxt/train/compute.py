@@ -1,0 +1,51 @@
+"""How a network is computed on a device: memory layout, precision, compiled or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from nxt.config import require
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """The way to compute. On a GPU, what stays in fp32 is multiplied in TF32.
+
+    Raises:
+        ConfigError: for a precision that is not known.
+    """
+
+    channels_last: bool = True
+    precision: str = "fp32"
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        known = ", ".join(PRECISIONS)
+        require(self.precision in PRECISIONS, "compute", f"precision is {self.precision!r}, not one of {known}")
+
+    def __str__(self) -> str:
+        words = ["channels last" if self.channels_last else "channels first", self.precision]
+        return ", ".join(words + ["compiled"] * self.compile)
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """The layout of images and of the network's weights."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """Return the context in which the network runs."""
+        if device.type == "cuda":
+            torch.backends.cudnn.benchmark = True  # images keep one size
+            torch.set_float32_matmul_precision("high")
+        return torch.autocast(device.type, PRECISIONS[self.precision], enabled=self.precision != "fp32")
+
+
+def by_rule(device: torch.device) -> Compute:
+    """Return what needs no measurement: fp32 in channels last on a CPU; on a GPU bfloat16, where it has that."""
+    if device.type == "cpu":
+        return Compute()
+    return Compute(channels_last=False, precision="bf16" if torch.cuda.is_bf16_supported() else "fp32")

@@ -1,0 +1,192 @@
+"""One training on many devices: Ray Train starts the workers, torch's DDP keeps them in step.
+
+Every worker runs the same `Training`, with its own part of every batch; the first one writes the run directory, which
+all of them must reach to go on with a run (one machine, or a shared folder). A worker that dies ends its group, and
+a new one goes on from the last checkpoint: the same way as `--resume`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nxt.train.ray_cluster import cluster  # isort: skip  # first: it sets what Ray reads when it is imported
+
+import ray
+import torch
+from ray import train as ray_train
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.util.queue import Queue
+
+from nxt import errors
+from nxt.errors import DeviceError, NxtError, RunError, first_line
+from nxt.files import is_file
+from nxt.train.ranks import Ranks
+from nxt.train.request import TrainRequest
+from nxt.train.run import Position, TrainResult, Watcher, prepared
+from nxt.train.stopping import Stop, StoppedError, stopping
+
+RESTARTS = 3  # of a group in which a worker died, without an epoch in between
+_TOLD = 0.5  # seconds between two messages about steps
+_PATIENCE = 4 * 3600  # seconds that workers wait for each other: the first one may have a million images to decode
+STOP = ".stop"  # a file by which the driver asks the workers to stop
+
+
+@dataclass(frozen=True)
+class _Task:
+    request: TrainRequest
+    resume: bool
+    threads: int
+    mail: Queue
+
+
+def train(request: TrainRequest, device: str, resume: bool, watcher: Watcher, address: str | None) -> TrainResult:
+    """Train with `request.workers` workers, and return what came out.
+
+    Args:
+        request: What was asked.
+        device: `auto`, `cpu` or `cuda`: the kind that each worker gets one of.
+        resume: Go on with an existing run.
+        watcher: Who follows.
+        address: Of a Ray cluster; None: a Ray instance of our own on this machine.
+
+    Raises:
+        DeviceError: if there are not so many devices.
+        StoppedError: if a signal asked for it; the state has been saved.
+        RunError: if workers die again and again.
+        NxtError: what `prepared` and `Training.run` raise.
+    """
+    with cluster(0, address), stopping() as stop:
+        gpus = _placed(request.workers, device)
+        threads = max(1, int(ray.cluster_resources().get("CPU", 1)) // request.workers)
+        mail = Queue(actor_options={"num_cpus": 0})
+        for left in reversed(range(RESTARTS + 1)):
+            post = _Post(mail, watcher, request, stop)
+            try:
+                with post:
+                    _fit(_Task(request, resume, threads, mail), gpus)
+            except ray_train.TrainingFailedError as error:  # a worker died, or said why it could not go on
+                post.raise_told()
+                if not left:
+                    raise RunError(f"{request.out}: the workers died {RESTARTS + 1} times ({_cause(error)})") from None
+                watcher.note("a worker died; going on from the last checkpoint")
+                resume = is_file(request.out / "run.yaml")
+                continue
+            finally:
+                shutil.rmtree(_scratch(request), ignore_errors=True)
+                (request.out / STOP).unlink(missing_ok=True)
+            post.raise_told()
+            assert post.result is not None
+            return post.result
+    raise AssertionError("unreachable")
+
+
+def _scratch(request: TrainRequest) -> Path:
+    """Where Ray keeps notes of its own: beside the run directory, which all workers reach."""
+    out = request.out.resolve()
+    return out.with_name(f".{out.name}.ray")
+
+
+def _fit(task: _Task, gpus: bool) -> None:
+    TorchTrainer(
+        _work,
+        train_loop_config={"task": task},
+        torch_config=TorchConfig(backend=None if gpus else "gloo", timeout_s=_PATIENCE),
+        scaling_config=ray_train.ScalingConfig(num_workers=task.request.workers, use_gpu=gpus),
+        run_config=ray_train.RunConfig(name="train", storage_path=str(_scratch(task.request))),
+    ).fit()
+
+
+def _placed(workers: int, device: str) -> bool:
+    """Tell whether the workers get a GPU each. Raises DeviceError if the cluster has not got that many devices."""
+    have = ray.cluster_resources()
+    gpus = device.startswith("cuda") or (device == "auto" and have.get("GPU", 0) > 0)
+    kind, count = ("GPU", have.get("GPU", 0)) if gpus else ("CPU", have.get("CPU", 0))
+    if workers > count:
+        raise DeviceError(f"--workers {workers}: there are {count:g} {kind}s here")
+    return gpus
+
+
+def _work(config: dict[str, Any]) -> None:
+    """What each worker does."""
+    task: _Task = config["task"]
+    context = ray_train.get_context()
+    ranks = Ranks(context.get_world_rank(), context.get_world_size())
+    torch.set_num_threads(task.threads)
+    watcher = _mailing(task.mail) if ranks.rank == 0 else Watcher()
+    try:
+        with prepared(task.request, get_device(), task.resume, watcher, ranks) as training:
+            training.stop_file = training.out / STOP
+            result = training.run()
+    except NxtError as error:
+        task.mail.put(("error", (type(error).__name__, str(error), getattr(error, "signal", 0))))
+        raise
+    if ranks.rank == 0:
+        task.mail.put(("result", result))
+
+
+def _mailing(mail: Queue) -> Watcher:
+    """Return a watcher that passes on what it is told."""
+    told = 0.0
+
+    def step(position: Position) -> None:
+        nonlocal told
+        if time.monotonic() - told > _TOLD:
+            told = time.monotonic()
+            mail.put(("step", position))
+
+    return Watcher(
+        note=lambda text: mail.put(("note", text)),
+        begin=lambda position: mail.put(("begin", position)),
+        step=step,
+        epoch=lambda report: mail.put(("epoch", report)),
+    )
+
+
+class _Post:
+    """Gives the first worker's messages to the watcher, in a thread of its own, for the time of a block."""
+
+    def __init__(self, mail: Queue, watcher: Watcher, request: TrainRequest, stop: Stop) -> None:
+        self.mail, self.watcher, self.request, self.stop = mail, watcher, request, stop
+        self.result: TrainResult | None = None
+        self._told: tuple[str, str, int] | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._deliver, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def raise_told(self) -> None:
+        """Raise the error that a worker told of, if any did."""
+        if self._told is None:
+            return
+        name, text, number = self._told
+        if name == StoppedError.__name__:
+            raise StoppedError(text, self.stop.signal or number)
+        raise getattr(errors, name, RunError)(text)
+
+    def _deliver(self) -> None:
+        while not (self._over.is_set() and self.mail.empty()):
+            if self.stop.signal is not None and self.request.out.is_dir():
+                (self.request.out / STOP).touch()
+            for kind, value in self.mail.get_nowait_batch(self.mail.qsize()):
+                if kind == "result":
+                    self.result = value
+                elif kind == "error":
+                    self._told = self._told or value
+                else:
+                    getattr(self.watcher, kind)(value)
+            time.sleep(0.1)
+
+
+def _cause(error: ray_train.TrainingFailedError) -> str:
+    failures = getattr(error, "worker_failures", {})
+    return first_line(next(iter(failures.values()), error))[:200]

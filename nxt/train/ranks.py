@@ -1,0 +1,47 @@
+"""A worker's place among those that train one network together, and what they tell each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Worker number `rank` of `world`. With one worker nothing is sent, and no process group is needed."""
+
+    rank: int = 0
+    world: int = 1
+
+    def total(self, value: Tensor) -> Tensor:
+        """Return the sum of all workers' tensors."""
+        if self.world > 1:
+            value = value.clone()
+            dist.all_reduce(value)
+        return value
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Return the mean of all workers' tensors."""
+        return self.total(value) / self.world if self.world > 1 else value
+
+    def agree(self, make: Callable[[], T]) -> T:
+        """Return what the first worker makes; the others wait for it."""
+        if self.world == 1:
+            return make()
+        values = [make() if self.rank == 0 else None]
+        dist.broadcast_object_list(values, 0)
+        return values[0]  # type: ignore[return-value]
+
+    @torch.no_grad()
+    def share_buffers(self, network: nn.Module) -> None:
+        """Give all workers the first one's buffers (BN statistics)."""
+        if self.world > 1:
+            for buffer in network.buffers():
+                dist.broadcast(buffer, 0)

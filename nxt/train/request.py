@@ -1,0 +1,99 @@
+"""What a training is asked: everything that decides its result, made from options, or read from a run's record."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nxt.arch import ArchSpec
+from nxt.config import check_record, from_mapping, read_yaml, require, to_mapping
+from nxt.data.choice import Choice
+from nxt.errors import RunError
+from nxt.files import is_file
+from nxt.provenance import versions
+from nxt.train.compute import Compute
+from nxt.train.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest:
+    """What to train, on what, how, and where the results go."""
+
+    spec: ArchSpec
+    data: str
+    recipe: Recipe
+    seed: int
+    out: Path
+    weights: str = ""  # what to start from: a file, or "torchvision"; empty: from scratch
+    freeze: str = ""  # the last part that keeps the weights it starts from, such as "stage2"
+    tune: bool = True  # whether `compute` is chosen by measurement, not by rule
+    compute: Compute | None = None  # None: to be chosen
+    inputs: Mapping[str, Choice] = field(default_factory=dict)  # how images are kept, by split; empty: to be chosen
+    workers: int = 1
+    download: bool = False  # data and weights may be downloaded
+    skip_bad: bool = False  # images that cannot be read are left out
+
+    def __post_init__(self) -> None:
+        require(0 <= self.seed < 2**31, "--seed", f"{self.seed} is not between 0 and 2147483647")
+        require(1 <= self.workers <= 4096, "--workers", f"{self.workers} is not between 1 and 4096")
+        share = self.recipe.batch // self.recipe.accumulate
+        uneven = f"{self.workers} workers do not divide the {share} images of a pass; change --set batch or accumulate"
+        require(share % self.workers == 0 and share >= 2 * self.workers, "--workers", uneven)
+        require(not self.freeze or bool(self.weights), "--freeze", "it keeps the weights of --weights; give those, too")
+
+    def record(self) -> dict[str, Any]:
+        """Return the request as plain data, for run.yaml."""
+        return {
+            "command": "train",
+            "name": self.spec.name,
+            "fingerprint": self.spec.fingerprint,
+            **{key: getattr(self, key) for key in _PLAIN},
+            "compute": to_mapping(self.compute),
+            "inputs": {split: to_mapping(choice) for split, choice in self.inputs.items()},
+            "arch": self.spec.to_dict(),
+            "recipe": to_mapping(self.recipe),
+            "versions": versions(),
+        }
+
+
+_PLAIN = {"data": str, "seed": int, "weights": str, "freeze": str, "workers": int, "skip_bad": bool, "tune": bool}
+
+
+def read_record(run: Path) -> Mapping[str, Any]:
+    """Read the record of a training's run directory.
+
+    Raises:
+        RunError: if the directory is no training run.
+        ConfigError: if its record is damaged.
+    """
+    if not is_file(run / "run.yaml"):
+        raise RunError(f"{run}: not a run directory (no run.yaml in it)")
+    record = read_yaml(run / "run.yaml")
+    if record.get("command") != "train":
+        raise RunError(f"{run}: a run of {record.get('command')!r}, where a training was expected")
+    check_record(
+        record, {**_PLAIN, "arch": dict, "recipe": dict, "compute": dict, "inputs": dict}, str(run / "run.yaml")
+    )
+    return record
+
+
+def load_request(run: Path) -> TrainRequest:
+    """Read what a training run was asked to do. Raises as `read_record` does."""
+    record, where = read_record(run), str(run / "run.yaml")
+    return TrainRequest(
+        spec=ArchSpec.from_dict(record["arch"], where),
+        recipe=from_mapping(Recipe, record["recipe"], where),
+        compute=from_mapping(Compute, record["compute"], where),
+        inputs={split: from_mapping(Choice, choice, where) for split, choice in record["inputs"].items()},
+        out=run,
+        **{key: record[key] for key in _PLAIN},
+    )
+
+
+def at_size(recipe: Recipe, natural: int | None, spec: ArchSpec) -> Recipe:
+    """Return a recipe that says its image sizes: where it does not, the data's own, or else the network's."""
+    size = recipe.size or natural or spec.size
+    return dataclasses.replace(recipe, size=size, eval_size=recipe.eval_size or size)

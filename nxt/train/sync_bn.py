@@ -1,0 +1,49 @@
+"""Batch norm over the images of all workers."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+import torch.distributed.nn.functional as together
+from torch import Tensor, nn
+
+from nxt.models.network import Network
+
+
+def synchronised(network: Network, device: torch.device) -> Network:
+    """Return the network with its BN statistics taken over all workers; state-dict keys stay.
+
+    torch's own form is for GPUs alone, so that on CPUs a plain one takes its place.
+    """
+    if device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-any-return,no-untyped-call]
+    for module in network.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = SyncBatchNorm2d
+    return network
+
+
+class SyncBatchNorm2d(nn.BatchNorm2d):
+    """BN whose mean and variance in training are those of all workers' images (b, C, H, W) together."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (b, C, H, W); all workers must call it together."""
+        if not self.training:
+            return super().forward(x)
+        count = x.numel() / x.shape[1] * dist.get_world_size()
+        mean = _total(x.sum((0, 2, 3))) / count
+        centred = x - mean.view(1, -1, 1, 1)
+        variance = _total(centred.square().sum((0, 2, 3))) / count
+        with torch.no_grad():
+            assert self.running_mean is not None and self.running_var is not None
+            assert self.num_batches_tracked is not None
+            self.num_batches_tracked += 1
+            share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+            self.running_mean.lerp_(mean, share)
+            self.running_var.lerp_(variance * count / (count - 1), share)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
+
+
+def _total(value: Tensor) -> Tensor:
+    return together.all_reduce(value)  # type: ignore[no-any-return,no-untyped-call]
