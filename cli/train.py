@@ -97,6 +97,9 @@ def train(
     else:
         request = _fresh(networks[0], given, download)
     result = _run(request, device, resume is not None, address)
+    from nxt.report.plots import plot_curves
+
+    plot_curves(f"{request.spec.name} on {request.data}", result.metrics, result.out / "curves.png")
     if as_json:
         render.print_json(
             {

@@ -1,7 +1,8 @@
-"""Figures of a search, drawn with matplotlib."""
+"""Figures of a search and of a training, drawn with matplotlib."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,39 @@ def plot_front(run: Run, path: Path) -> None:
     axes.margins(y=0.15)
     if run.entries or stopped:
         axes.legend(fontsize=8, loc="best")
+    with replacing(path) as file:
+        figure.savefig(file, format="png")
+
+
+def plot_curves(title: str, rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw a training's accuracies, loss and rate by epoch as PNG.
+
+    Raises:
+        RunError: if the file cannot be written.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    figure = Figure(figsize=(7.5, 5.6), dpi=140, layout="constrained")
+    upper, lower = figure.subplots(2, sharex=True)
+    epochs, marker = [row["epoch"] for row in rows], "o" if len(rows) < 40 else ""
+    for key, label, colour in (("accuracy", "weights", "#1f4e8c"), ("ema_accuracy", "averaged weights", "#c2410c")):
+        values = [row[key] for row in rows]
+        if None not in values:
+            upper.plot(epochs, values, color=colour, label=label, marker=marker, markersize=3)
+    upper.set_ylabel("accuracy, validation split")
+    upper.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    upper.legend(fontsize=8, loc="lower right")
+    upper.set_title(title, fontsize=10)
+    lower.plot(epochs, [row["loss"] for row in rows], color="#1f4e8c", label="loss", marker=marker, markersize=3)
+    lower.set_ylabel("training loss")
+    lower.set_xlabel("epoch")
+    lower.xaxis.set_major_locator(MaxNLocator(integer=True))
+    rate = lower.twinx()
+    rate.plot(epochs, [row["lr"] for row in rows], color="0.6", linestyle="--", label="rate")
+    rate.set_ylabel("rate at the epoch's end", color="0.4")
+    for axes in (upper, lower):
+        axes.grid(alpha=0.25)
     with replacing(path) as file:
         figure.savefig(file, format="png")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from nxt.config import require
 
@@ -42,6 +44,12 @@ class Compute:
             torch.backends.cudnn.benchmark = True  # images keep one size
             torch.set_float32_matmul_precision("high")
         return torch.autocast(device.type, PRECISIONS[self.precision], enabled=self.precision != "fp32")
+
+
+def compiled(network: nn.Module) -> nn.Module:
+    """Return a network as torch compiles it, at its first call."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # says on CPUs that there is no GPU
+    return torch.compile(network)  # type: ignore[return-value]
 
 
 def by_rule(device: torch.device) -> Compute:

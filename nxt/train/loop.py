@@ -25,7 +25,7 @@ from nxt.data.batches import Draw, Images, derived
 from nxt.errors import ConfigError, DivergedError
 from nxt.models.network import Network
 from nxt.train import optim
-from nxt.train.compute import Compute, by_rule
+from nxt.train.compute import Compute, by_rule, compiled
 from nxt.train.objective import Objective
 from nxt.train.ranks import Ranks
 from nxt.train.recipe import Recipe
@@ -103,7 +103,7 @@ class Trainer:
         forward: nn.Module = self.network
         if self.ranks.world > 1:
             forward = nn.parallel.DistributedDataParallel(forward)
-        return torch.compile(forward) if self.compute.compile else forward  # type: ignore[return-value]
+        return compiled(forward) if self.compute.compile else forward
 
     def run_epoch(self, on_step: Callable[[], None] | None = None) -> EpochReport:
         """Train one epoch, or the rest of one, and measure the accuracy on the validation split.

@@ -11,7 +11,7 @@ import json
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from nxt.data.dataset import Source, open_source
 from nxt.data.preprocess import Preprocess
 from nxt.errors import CheckpointError, DivergedError, RunError
 from nxt.files import is_file, locked, new_run_directory, write_text
+from nxt.train.board import Board
 from nxt.train.card import write_card
 from nxt.train.checkpoint import Checkpoint
 from nxt.train.compute import by_rule
@@ -43,12 +44,13 @@ _AGREE = 10  # steps between two times that several workers ask each other wheth
 
 @dataclass(frozen=True)
 class TrainResult:
-    """The outcome: the run directory, the last epoch's report, and the best validation accuracy with its epoch."""
+    """The outcome: the run directory, the last epoch's report, the best validation accuracy, and all metrics."""
 
     out: Path
     last: EpochReport
     best_accuracy: float
     best_epoch: int
+    metrics: tuple[Mapping[str, Any], ...]  # by epoch
 
 
 @dataclass(frozen=True)
@@ -203,6 +205,7 @@ class Training:
     watcher: Watcher
     saved: float = field(default_factory=time.monotonic)  # when
     stop_file: Path | None = None  # asks several workers to stop, once it is there
+    _board: Board = field(init=False)
 
     @property
     def summary(self) -> str:
@@ -234,7 +237,7 @@ class Training:
         self.watcher.begin(self.position)
         if self.metrics and self.trainer.ranks.rank == 0:
             self._write()  # what a kill may have left behind
-        with stopping() as stop:
+        with stopping() as stop, closing(Board(self.out / "tensorboard")) as self._board:
 
             def on_step() -> None:
                 if (number := self._asked(stop)) is not None:
@@ -254,7 +257,7 @@ class Training:
                 self.watcher.epoch(report)
         best = max(self.metrics, key=_best)
         last = EpochReport(**{key: self.metrics[-1][key] for key in _FIELDS})
-        return TrainResult(self.out, last, _best(best), best["epoch"])
+        return TrainResult(self.out, last, _best(best), best["epoch"], tuple(self.metrics))
 
     @property
     def position(self) -> Position:
@@ -279,6 +282,7 @@ class Training:
         self._save(best=report.best >= max(map(_best, self.metrics)))
         if self.trainer.ranks.rank == 0:
             self._write()
+            self._board.add(self.metrics[-1])
 
     def _write(self) -> None:
         """Write the metrics and the model card."""

@@ -22,7 +22,7 @@ from nxt.errors import ConfigError, RunError
 from nxt.files import write_text
 from nxt.models.network import Network
 from nxt.train import optim
-from nxt.train.compute import Compute, by_rule
+from nxt.train.compute import Compute, by_rule, compiled
 from nxt.train.objective import Objective
 from nxt.train.recipe import Recipe
 
@@ -115,7 +115,7 @@ class _Trial:
 
     def _seconds(self, compute: Compute) -> float:
         network = copy.deepcopy(self.network).to(self.device).to(memory_format=compute.memory_format).train()
-        forward = torch.compile(network) if compute.compile else network
+        forward = compiled(network) if compute.compile else network
         images = self.images.contiguous(memory_format=compute.memory_format)
         optimizer = optim.optimizer(network, self.recipe)
         times: list[float] = []

@@ -11,15 +11,19 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
+
+import nxt
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "nxt", "cli", "search_spaces")
+RECIPES = ("proxy", "quick", "resnest-imagenet", "resnext-cifar", "resnext-imagenet", "torchvision-long")
 NEEDED = [
     "nxt/py.typed",
     "nxt/data/digits.npz",
     "nxt/cli/main.py",
     *(f"nxt/search_spaces/{name}.yaml" for name in ("imagenet", "resnest", "cifar", "smoke")),
-    *(f"nxt/train/recipes/{name}.yaml" for name in ("proxy", "quick", "resnext-cifar", "resnext-imagenet")),
+    *(f"nxt/train/recipes/{name}.yaml" for name in RECIPES),
     *(f"nxt/search/proxies/{name}.yaml" for name in ("digits", "cifar10", "folder")),
 ]
 USE = """
@@ -120,6 +124,20 @@ def test_the_installed_package_works_from_another_folder(installed, tmp_path):
     assert found["epochs"] > 0
     assert found["proxy"] > 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_installed_package_loads_a_checkpoint_in_a_fresh_process(installed, trained, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    code = (
+        "import nxt, torch, sys; network = nxt.load(sys.argv[1]);"
+        "print(nxt.__file__, network.training, network(torch.zeros(2, 3, 8, 8)).tolist())"
+    )
+    place, training, logits = call(sys.executable, "-c", code, str(trained), cwd=tmp_path, env=environment).split(
+        " ", 2
+    )
+    assert Path(place).parent.parent == installed and training == "False"
+    with torch.inference_mode():
+        assert torch.allclose(torch.tensor(json.loads(logits)), nxt.load(trained)(torch.zeros(2, 3, 8, 8)))
 
 
 def test_the_installed_command_works_from_another_folder(installed, tmp_path):

@@ -21,6 +21,7 @@ ALLOWED = {
     "fvcore": ("nxt.models.check",),
     "optuna": ("nxt.search",),
     "ray": ("nxt.train.ray_cluster", "nxt.train.distributed", "nxt.search.ray_runner"),
+    "tensorboardX": ("nxt.train.board",),
     "pyarrow": ("nxt.search.storage",),
     "rich": ("nxt.cli",),
     "typer": ("nxt.cli",),

@@ -1,0 +1,41 @@
+"""A training's figures for TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_NAMES = {
+    "loss": "train/loss",
+    "lr": "train/rate",
+    "images_per_second": "train/images_per_second",
+    "wait": "train/wait",
+    "accuracy": "val/accuracy",
+    "ema_accuracy": "val/accuracy_averaged",
+}
+
+
+class Board:
+    """Event files in a folder. What an earlier process wrote for the first epoch added, and later, no longer counts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._writer: Any = None
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Add the metrics of an epoch."""
+        from tensorboardX import SummaryWriter
+
+        if self._writer is None:
+            self._writer = SummaryWriter(str(self.folder), purge_step=row["epoch"])
+        for key, name in _NAMES.items():
+            if row[key] is not None:
+                self._writer.add_scalar(name, row[key], row["epoch"], walltime=row["time"])
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
