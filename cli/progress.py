@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from nxt.train.loop import EpochReport
-    from nxt.train.run import Position
+    from nxt.train.training import Position
 
 _QUIET = 600.0  # seconds inside an epoch after which a log file gets a line
 _WAITS = 0.05  # share of the time that may go by waiting for images
 
 
 class TrainProgress:
-    """Follows a training; see `nxt.train.run.Watcher`."""
+    """Follows a training; see `nxt.train.training.Watcher`."""
 
     def __init__(self) -> None:
         self.console = render.err()

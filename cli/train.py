@@ -13,7 +13,7 @@ from . import options, render, several
 if TYPE_CHECKING:
     from nxt.train.recipe import Recipe
     from nxt.train.request import TrainRequest
-    from nxt.train.run import TrainResult
+    from nxt.train.training import TrainResult
 
 
 def train(
@@ -123,8 +123,9 @@ def train(
 def _run(request: TrainRequest, device: str, resume: bool, address: str | None) -> TrainResult:
     """Train, with progress on stderr; a training that is asked to stop ends this process as the signal would."""
     from nxt.train.devices import choose
-    from nxt.train.run import Watcher, prepared
+    from nxt.train.run import prepared
     from nxt.train.stopping import StoppedError
+    from nxt.train.training import Watcher
 
     from .progress import TrainProgress
 

@@ -27,8 +27,9 @@ from nxt.errors import DeviceError, NxtError, RunError, first_line
 from nxt.files import is_file
 from nxt.train.ranks import Ranks
 from nxt.train.request import TrainRequest
-from nxt.train.run import Position, TrainResult, Watcher, prepared
+from nxt.train.run import prepared
 from nxt.train.stopping import Stop, StoppedError, stopping
+from nxt.train.training import Position, TrainResult, Watcher
 
 RESTARTS = 3  # of a group in which a worker died, without an epoch in between
 _TOLD = 0.5  # seconds between two messages about steps
@@ -64,15 +65,19 @@ def train(request: TrainRequest, device: str, resume: bool, watcher: Watcher, ad
         gpus = _placed(request.workers, device)
         threads = max(1, int(ray.cluster_resources().get("CPU", 1)) // request.workers)
         mail = Queue(actor_options={"num_cpus": 0})
-        for left in reversed(range(RESTARTS + 1)):
+        deaths = 0
+        while True:
             post = _Post(mail, watcher, request, stop)
             try:
                 with post:
                     _fit(_Task(request, resume, threads, mail), gpus)
             except ray_train.TrainingFailedError as error:  # a worker died, or said why it could not go on
                 post.raise_told()
-                if not left:
-                    raise RunError(f"{request.out}: the workers died {RESTARTS + 1} times ({_cause(error)})") from None
+                deaths = 1 if post.epochs else deaths + 1
+                if deaths > RESTARTS:
+                    raise RunError(
+                        f"{request.out}: the workers died {deaths} times in a row ({_cause(error)})"
+                    ) from None
                 watcher.note("a worker died; going on from the last checkpoint")
                 resume = is_file(request.out / "run.yaml")
                 continue
@@ -82,7 +87,6 @@ def train(request: TrainRequest, device: str, resume: bool, watcher: Watcher, ad
             post.raise_told()
             assert post.result is not None
             return post.result
-    raise AssertionError("unreachable")
 
 
 def _scratch(request: TrainRequest) -> Path:
@@ -153,6 +157,7 @@ class _Post:
     def __init__(self, mail: Queue, watcher: Watcher, request: TrainRequest, stop: Stop) -> None:
         self.mail, self.watcher, self.request, self.stop = mail, watcher, request, stop
         self.result: TrainResult | None = None
+        self.epochs = 0  # trained meanwhile
         self._told: tuple[str, str, int] | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._deliver, daemon=True)
@@ -183,6 +188,7 @@ class _Post:
                 elif kind == "error":
                     self._told = self._told or value
                 else:
+                    self.epochs += kind == "epoch"
                     getattr(self.watcher, kind)(value)
             time.sleep(0.1)
 

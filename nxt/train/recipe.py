@@ -119,6 +119,17 @@ class Recipe:
         """The highest rate, scaled to the batch."""
         return self.lr * self.batch / (self.lr_batch or self.batch)
 
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Image sides in training and in evaluation, of a recipe that says them.
+
+        Raises:
+            ConfigError: if it does not.
+        """
+        require(self.size is not None and self.eval_size is not None, "recipe", "size and eval_size are missing")
+        assert self.size is not None and self.eval_size is not None
+        return self.size, self.eval_size
+
     def with_batch(self, batch: int) -> Recipe:
         """Return the same recipe with another batch, its rate scaled linearly."""
         scaled = self.lr if self.lr_batch else self.lr * batch / self.batch

@@ -183,7 +183,7 @@ def trial_run(folder, epochs, reported=0):
     recipe = to_mapping(load_recipe("proxy", {"epochs": epochs, "batch": 64}))
     task = TrialTask(
         number=0, arch=spec.to_dict(), recipe=recipe, size=8, seed=1, device="cpu", threads=1, gpu_share=0.0,
-        reported=reported, storage=str(folder), limit=600.0,
+        reported=reported, data="digits", together=1, storage=str(folder), limit=600.0,
     )  # fmt: skip
     return TrialRun(task, load_train(open_source("digits"), 8, 0.1))
 

@@ -26,8 +26,9 @@ from nxt.train.loop import evaluate
 from nxt.train.ranks import Ranks
 from nxt.train.recipe import Saving, load_recipe
 from nxt.train.request import TrainRequest, at_size, load_request
-from nxt.train.run import Watcher, prepared
+from nxt.train.run import prepared
 from nxt.train.stopping import StoppedError
+from nxt.train.training import Watcher
 
 SPEC = ArchSpec.from_dict(
     {"stem": "cifar", "stem_width": 8, "depths": [1, 1], "widths": [32, 64], "cardinality": 2, "base_width": 4}
@@ -130,8 +131,11 @@ def test_a_training_runs_to_its_end_and_learns(whole):
     assert whole.best_accuracy == max(row["accuracy"] for row in rows)
     assert rows[whole.best_epoch - 1]["accuracy"] == whole.best_accuracy
     names = {str(p.relative_to(whole.out)) for p in whole.out.rglob("*") if p.is_file()}
+    events = {name for name in names if name.startswith("tensorboard/events.out.tfevents.")}
     states = {f"checkpoints/{name}.pt" for name in ("last", "previous", "best")}
-    assert names == {".lock", "run.yaml", "metrics.jsonl", "card.yaml", "CARD.md", *states}
+    assert (
+        names == {".lock", "run.yaml", "metrics.jsonl", "card.yaml", "CARD.md", *states, *events} and len(events) == 1
+    )
 
 
 def test_the_record_says_what_was_trained_and_reads_back(whole):

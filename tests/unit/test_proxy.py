@@ -12,7 +12,7 @@ from nxt.errors import ArchError, ConfigError
 from nxt.feasible import FeasibleSet
 from nxt.models.network import build
 from nxt.names import parse_name
-from nxt.search.proxy import FOLDER, Proxy, load_proxy
+from nxt.search.proxy import FOLDER, Proxy, full_training, load_proxy
 from nxt.space import load_space
 
 SPACES = ("imagenet", "resnest", "cifar", "smoke")
@@ -102,6 +102,8 @@ def test_a_wider_proxy_is_never_cheaper():
         ("auto", 65, "imagenet", "imagenet"),
         ("auto", 224, "deep", "deep"),
         ("auto", 224, "cifar", "cifar"),
+        ("own", 8, "imagenet", "imagenet"),
+        ("own", 224, "cifar", "cifar"),
         *((stem, size, "imagenet", stem) for stem in STEMS for size in (8, 224)),
     ],
 )
@@ -109,6 +111,28 @@ def test_the_stem_follows_the_image_side_unless_it_is_given(stem, size, own, exp
     spec = parse_name("resnet50").replace(stem=own)
     assert Proxy(stem=stem).apply(spec, size).stem == expected
     assert Proxy(stem=stem, width=0.5).apply(spec, size).stem == expected
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_full_training_is_of_the_architecture_and_the_data_as_they_are(drawn, name):
+    proxy = full_training("quick", 16)
+    assert proxy.full and (proxy.recipe, proxy.epochs) == ("quick", 16)
+    for spec in drawn[name][:50]:
+        assert proxy.apply(spec, 8) == spec == proxy.apply(spec, 224)
+        assert proxy.image_size(28, spec) == 28 and proxy.image_size(None, spec) == spec.size
+
+
+@pytest.mark.parametrize(
+    "changes", [{"size": 224}, {"scale": 0.5}, {"width": 0.5}, {"share": 0.5}, {"stem": "auto"}, {"stem": "cifar"}]
+)
+def test_whatever_is_shrunk_is_no_full_training(changes):
+    assert Proxy(stem="own").full
+    assert not Proxy(**{"stem": "own", **changes}).full
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.yaml")))
+def test_the_proxy_of_no_data_set_is_a_full_training(name):
+    assert not load_proxy(name, {}).full
 
 
 @pytest.mark.parametrize(
@@ -157,7 +181,7 @@ def test_an_architecture_that_cannot_shrink_is_an_error_with_its_name(monkeypatc
     [
         ({"size": 3}, "size is 3"),
         ({"size": 5000}, "size is 5000"),
-        ({"stem": "wide"}, "stem is 'wide', not one of auto, imagenet, cifar, deep"),
+        ({"stem": "wide"}, "stem is 'wide', not one of auto, own, imagenet, cifar, deep"),
         ({"width": 0.0}, "width is"),
         ({"width": 1.5}, "width is"),
         ({"width": float("nan")}, "width is nan"),

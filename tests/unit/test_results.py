@@ -9,11 +9,12 @@ import re
 import pytest
 
 from nxt.arch import load_arch
-from nxt.config import read_yaml
+from nxt.config import read_yaml, to_mapping
 from nxt.costs import Cost
 from nxt.errors import ConfigError, NxtError, RunError
 from nxt.report.plots import plot_front
 from nxt.search.entries import Entry, best_of, noise_of, pareto, ranked
+from nxt.search.proxy import Proxy, full_training
 from nxt.search.results import FRONT_COLUMNS, Run, load_run, write
 from nxt.search.trial import Epoch, Outcome, Trial
 from nxt.space import load_space
@@ -58,7 +59,7 @@ CONFIRMED = [
 
 def run(trials, path="here", **record):
     base = {"objective": "macs", "val_images": 400, "space_name": "smoke", "budget_rule": "all", "data": "digits"}
-    return Run(path, {**base, "space": SPACE.to_dict(), **record}, list(trials))
+    return Run(path, {**base, "space": SPACE.to_dict(), "proxy": to_mapping(Proxy()), **record}, list(trials))
 
 
 def numbers(entries):

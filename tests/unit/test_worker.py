@@ -13,10 +13,14 @@ import torch
 
 from nxt.arch import ArchSpec
 from nxt.config import to_mapping
+from nxt.data.batches import Batches
 from nxt.data.dataset import load_train, open_source
 from nxt.search.trial import Outcome
 from nxt.search.worker import TrialRun, TrialTask
-from nxt.train.loop import _CHECK, Trainer
+from nxt.train import checkpoint as checkpoints
+from nxt.train.compute import Compute
+from nxt.train.loop import _CHECK, Trainer, evaluate
+from nxt.train.ranks import Ranks
 from nxt.train.recipe import load_recipe
 
 SPEC = ArchSpec(stem="cifar", stem_width=4, depths=(1,), widths=(16,), base_width=(4,))
@@ -41,7 +45,8 @@ def task(folder, epochs=3, reported=0, limit=250.0, number=0, **recipe):
     wanted = {"epochs": epochs, "batch": BATCH, "lr": LR, "warmup": 0, "calibrate": 0, **recipe}
     return TrialTask(
         number=number, arch=SPEC.to_dict(), recipe=to_mapping(load_recipe("proxy", wanted)), size=8, seed=1,
-        device="cpu", threads=1, gpu_share=0.0, reported=reported, storage=str(folder), limit=limit,
+        device="cpu", threads=1, gpu_share=0.0, reported=reported, data="digits", together=1, storage=str(folder),
+        limit=limit,
     )  # fmt: skip
 
 
@@ -84,6 +89,44 @@ def test_a_trial_reports_its_epochs_one_by_one(tmp_path, data):
     assert [report["epoch"] for report in told] == [1, 2, 3]
     assert all(report["remark"] == "" and 0 <= report["accuracy"] <= 1 and report["seconds"] > 0 for report in told)
     assert [path.name for path in tmp_path.iterdir()] == ["0.pt"]
+
+
+def test_what_a_trial_leaves_is_a_checkpoint_like_any_other_and_at_its_end_one_of_weights_alone(tmp_path, data):
+    run = TrialRun(task(tmp_path, epochs=2, ema=0.5), data)
+    told = run.step()
+    going = torch.load(tmp_path / "0.pt", weights_only=True)
+    assert going["reports"] == [told] and "optimizer" in going["state"]
+    told = run.step()
+    found = checkpoints.read(tmp_path / "0.pt")
+    assert (found.spec, found.classes, found.data, found.seed) == (SPEC, data.classes, "digits", 1)
+    assert found.epoch == 2 and set(found.state) == {"epoch", "step", "weights"} and found.kinds == ("raw", "ema")
+    assert max(found.accuracies.values()) == told["accuracy"] and set(found.accuracies) == {"raw", "ema"}
+    batches = Batches(data.val, found.preprocess, torch.device("cpu"))
+    for kind, accuracy in found.accuracies.items():
+        assert evaluate(found.network(kind), batches, BATCH, Compute(), Ranks()) == accuracy
+
+
+def test_a_trial_that_has_ended_is_reported_again_from_weights_alone(tmp_path, data, monkeypatch):
+    run = TrialRun(task(tmp_path, epochs=2), data)
+    told = [run.step(), run.step()]
+    seen = Limited(monkeypatch, lambda trainer: False)
+    again = TrialRun(task(tmp_path, epochs=2), data)
+    assert [again.step(), again.step()] == told and seen.epochs == []
+
+
+def test_a_full_training_opens_its_data_itself_and_says_which_it_was(tmp_path):
+    run = TrialRun(task(tmp_path, epochs=1), None)
+    assert run.step()["epoch"] == 1
+    found = checkpoints.read(tmp_path / "0.pt")
+    assert found.identity == open_source("digits").identity() != ""
+    assert (found.preprocess.size, len(found.classes)) == (8, 10)
+
+
+def test_a_full_training_and_a_trial_on_resident_data_are_the_same_training(tmp_path):
+    whole = load_train(open_source("digits"), 8)
+    given = TrialRun(task(tmp_path, epochs=2), whole)
+    opened = TrialRun(task(tmp_path, epochs=2, number=1), None)
+    assert [facts(given.step()) for _ in range(2)] == [facts(opened.step()) for _ in range(2)]
 
 
 def test_a_trial_that_starts_again_goes_on_in_the_same_bits(tmp_path, data):
@@ -165,24 +208,31 @@ def test_what_the_cpu_allocator_says_is_known_as_out_of_memory(tmp_path, data, m
     assert found["outcome"] == Outcome.OOM and "\n" not in found["message"]
 
 
+def losing(value, steps):
+    """A step of training that takes no time and ends in a loss of that value."""
+
+    def step(trainer, passes):
+        steps.append(trainer.step)
+        trainer._losses.append(torch.tensor(value))
+        return 0.0
+
+    return step
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_ends_a_trial_within_the_epoch(tmp_path, data, monkeypatch, value):
     steps = []
 
-    def step(trainer, images, labels, number):
-        steps.append(number)
-        return torch.tensor(value)
-
-    monkeypatch.setattr("nxt.train.loop.Trainer._step", step)
+    monkeypatch.setattr("nxt.train.loop.Trainer._step", losing(value, steps))
     found = TrialRun(task(tmp_path, batch=2), data).step()
     assert len(data.train) // 2 > _CHECK == len(steps)
     assert found["outcome"] == Outcome.DIVERGED
-    assert found["message"] == f"the loss became {value} in epoch 1; lower the recipe's lr"
+    assert found["message"] == f"the loss became {value} in epoch 1, step 1, at a rate of 0.05; lower the recipe's lr"
     assert not (tmp_path / "0.pt").exists()
 
 
 def test_a_loss_that_is_not_finite_ends_a_trial_of_few_steps_after_its_epoch(tmp_path, data, monkeypatch):
-    monkeypatch.setattr("nxt.train.loop.Trainer._step", lambda *_: torch.tensor(float("nan")))
+    monkeypatch.setattr("nxt.train.loop.Trainer._step", losing(float("nan"), []))
     assert TrialRun(task(tmp_path), data).step()["outcome"] == Outcome.DIVERGED
 
 
