@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from common import RESULTS, circumstances, options_of, show, write_json
+from common import RESULTS, circumstances, options_of, show, tell, write_json
 
 from nxt.data.batches import Batches
 from nxt.data.dataset import Split
@@ -61,11 +60,6 @@ def plain_step(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tenso
     return step
 
 
-def say(text: str) -> None:
-    """Tell how far it is."""
-    sys.stderr.write(f"{text}\n")
-
-
 def own_trainer(name: str, data: Split, recipe: Recipe, size: int, compute: Compute, device: torch.device) -> Trainer:
     """Return nxt's trainer on the same images."""
     few = Split(data.images[:2], data.labels[:2])  # what follows an epoch is not measured here
@@ -94,7 +88,7 @@ def main() -> None:
     recipe = Recipe(epochs=10_000, batch=batch, lr=0.01)
     preprocess = Preprocess(size=options.size, mean=MEAN, std=STD)
     network = build(parse_name(options.network), CLASSES)
-    best = tuned(network, recipe, preprocess, device, 1000, say)
+    best = tuned(network, recipe, preprocess, device, 1000, tell)
     images, labels = torch.from_numpy(data.images).to(device), torch.from_numpy(data.labels).to(device)
     plain = plain_step(peer(options.peer, options.network), images, labels, batch)
     ways: dict[str, Callable[[], None]] = {f"{options.peer}, plain loop, fp32": lambda: [plain() for _ in range(steps)]}
@@ -102,7 +96,7 @@ def main() -> None:
     for label, compute in {"fp32": fp32, "by rule": by_rule(device), "tuned": best}.items():
         trainer = own_trainer(options.network, data, recipe, options.size, compute, device)
         ways.setdefault(f"nxt, {compute}", trainer.run_epoch)
-        say(f"{label}: {compute}")
+        tell(f"{label}: {compute}")
     times: dict[str, list[float]] = {name: [] for name in ways}
     for index in range(1 + options.rounds):  # the first one warms up
         for name, run in ways.items():
@@ -112,7 +106,7 @@ def main() -> None:
                 torch.cuda.synchronize()
             if index:
                 times[name].append(count / (time.perf_counter() - start))
-        say(f"round {index} of {options.rounds}")
+        tell(f"round {index} of {options.rounds}")
     base, *_ = times.values()
     found = {
         name: {

@@ -18,7 +18,7 @@ from nxt.train.checkpoint import read
 from nxt.zoo import ZOO
 
 TINY = "resnext_1-1-1_w8_1x8d_cifar"
-COMMANDS = ["search", "show", "pick", "train", "eval", "profile", "zoo", "space", "space show"]
+COMMANDS = ["search", "show", "pick", "train", "eval", "export", "profile", "zoo", "space", "space show"]
 COSTS = ("params", "macs", "acts")
 # He et al. 2016, Xie et al. 2017 and Zhang et al. 2020, counted on the released code.
 KNOWN = {
@@ -50,8 +50,8 @@ def answer(result):
 def test_the_commands_are_these(nxt):
     result = nxt("--help")
     assert result.code == 0
-    assert [command.name for command in app.registered_commands] == COMMANDS[:7]
-    assert all(f" {command} " in result.out for command in COMMANDS[:8])
+    assert [command.name for command in app.registered_commands] == COMMANDS[:8]
+    assert all(f" {command} " in result.out for command in COMMANDS[:9])
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
@@ -182,7 +182,7 @@ def test_an_odd_name_of_a_run_is_shown_as_it_is(nxt, tmp_path):
     out = tmp_path / "a [bold]b[/] é"
     result = nxt("train", TINY, "--size", 8, "--epochs", 1, "--set", "warmup=0", "--out", out, "--device", "cpu")
     assert result.code == 0
-    assert str(out / "checkpoints" / "last.pt") in result.out
+    assert f"Test it: nxt eval '{out}'" in result.out
     assert str(out) in result.err
 
 
@@ -319,4 +319,4 @@ def test_nothing_is_coloured_or_cut_off_in_a_pipe(nxt_process):
 
 def test_a_checkpoint_tells_what_it_holds(trained):
     content = read(trained / "checkpoints" / "last.pt")
-    assert (content.spec.name, content.size, len(content.classes)) == (TINY, 8, 10)
+    assert (content.spec.name, content.preprocess.size, len(content.classes)) == (TINY, 8, 10)

@@ -31,6 +31,12 @@ axes:
   cardinality: [1, 2]
   base_width: [4, 8]
 """
+# What a checkpoint, and the record of a training, cannot do without; of a wrong kind they are as good as missing.
+WHOLE = ("format", "arch", "classes", "data", "identity", "preprocess", "recipe", "seed", "accuracies", "state")
+RECORD = {
+    **dict.fromkeys(("arch", "data", "recipe", "compute", "inputs", "weights", "freeze"), 7),
+    **dict.fromkeys(("seed", "workers", "tune", "skip_bad"), "x"),
+}
 BOMB = "\n".join(["a0: &a0 [x, x]"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)])
 FILES = {
     "empty.yaml": b"",
@@ -81,7 +87,7 @@ def checkpoints(folder, good):
     torch.save({"state_dict": {}}, folder / "foreign.pt")
     torch.save(torch.zeros(3), folder / "tensor.pt")
     content = torch.load(good, weights_only=True)
-    for key in ("arch", "classes", "data", "size", "mean", "recipe", "state"):
+    for key in WHOLE:
         torch.save({**content, key: None}, folder / f"null-{key}.pt")
         torch.save({k: v for k, v in content.items() if k != key}, folder / f"no-{key}.pt")
 
@@ -110,32 +116,26 @@ def places(tmp_path_factory, trained, searched):
     images(root / "too-few", number=1)
     (root / "checkpoints").mkdir()
     checkpoints(root / "checkpoints", trained / "checkpoints" / "last.pt")
-    for key in ("arch", "data", "size", "recipe", "seed"):
+    for key, value in RECORD.items():
         damaged(root, trained, f"train-no-{key}", **{key: None})
-    for key, value in {"arch": 7, "data": 7, "size": "x", "recipe": 7, "seed": "x"}.items():
         damaged(root, trained, f"train-bad-{key}", **{key: value})
-    for key in ("budget_rule", "convention", "objective", "trials", "repeats", "storage", "val_images", "space"):
+    for key in ("budget_rule", "convention", "objective", "trials", "repeats", "storage", "val_images", "space", "proxy"):
         damaged(root, searched, f"search-no-{key}", **{key: None})
     bad = {"data": 7, "objective": "x", "trials": "x", "space": 7, "budget": 7, "repeats": "x", "storage": 7}
-    for key, value in {**bad, "search": {"control": 2}}.items():
+    for key, value in {**bad, "search": {"control": 2}, "proxy": {"widht": 1}}.items():
         damaged(root, searched, f"search-bad-{key}", **{key: value})
     for name, content in {"empty": b"", "text": b"x" * 5000}.items():
         damaged(root, searched, f"study-{name}")
         (root / f"study-{name}" / "study.db").write_bytes(content)
-    for name, content in {"cut": b"{", "binary": b"\xff", "foreign": b"{}\n", "none": None}.items():
-        folder = damaged(root, trained, f"metrics-{name}")
-        if content is None:
-            (folder / "metrics.jsonl").unlink()
-        else:
-            (folder / "metrics.jsonl").write_bytes(content)
     folder = damaged(root, trained, "no-checkpoint")
     (folder / "checkpoints" / "last.pt").unlink()
     return {"root": root, "trained": trained, "searched": searched, "last": trained / "checkpoints" / "last.pt"}
 
 
 def everything(folder):
-    """Return all paths below a folder, with size and time of the files."""
-    return {(p, p.stat().st_size, p.stat().st_mtime_ns) if p.is_file() else p for p in folder.rglob("*")}
+    """Return all paths below a folder, with size and time of the files; a lock's time says only who looked last."""
+    files = {p: p.name != ".lock" and (p.stat().st_size, p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()}
+    return files | {p: None for p in folder.rglob("*") if not p.is_file()}
 
 
 BUDGETS = {
@@ -219,7 +219,7 @@ SETTINGS = {
     "proxy.epochs=-1": ["epochs is -1"],
     "proxy.epochs=[1": ["not readable"],
     "proxy.size=3": ["size is 3"],
-    "proxy.stem=cifr": ["not one of auto, imagenet, cifar, deep"],
+    "proxy.stem=cifr": ["not one of auto, own, imagenet, cifar, deep"],
     "proxy=1": ["write section.key=value"],
     "recipe.lr=nan": ["lr is nan"],
     "recipe.batch=1": ["batch is 1"],
@@ -230,7 +230,7 @@ SETTINGS = {
     "search.confirm=-1": ["--confirm", "-1 is not between"],
     "search.confirm_seeds=0": ["confirm_seeds is 0"],
     "search.retries=-1": ["retries is -1"],
-    "search.keep=all": ["keep is 'all', not one of running, front"],
+    "search.keep=every": ["keep is 'every', not one of running, front, all"],
     "foo=1": ["the sections are proxy, recipe and search"],
     "=": ["write key=value"],
     "": ["write key=value"],
@@ -315,6 +315,8 @@ RUNS = [
     (["show", "{root}/search-no-convention"], ["run.yaml", "damaged"]),
     (["show", "{root}/search-no-objective"], ["run.yaml", "damaged"]),
     (["show", "{root}/search-no-trials"], ["run.yaml", "damaged"]),
+    (["show", "{root}/search-no-proxy"], ["run.yaml", "damaged"]),
+    (["show", "{root}/search-bad-proxy"], ["run.yaml", "unknown key 'widht'; did you mean 'width'?"]),
     (["show", "{root}/search-no-repeats"], ["run.yaml", "damaged"]),
     (["show", "{root}/search-no-storage"], ["run.yaml", "damaged"]),
     (["show", "{root}/search-no-val_images"], ["run.yaml", "damaged"]),
@@ -328,24 +330,18 @@ RUNS = [
     (["pick", "{searched}", "--out", "{root}/folder"], ["cannot be written"]),
     (["pick", "{searched}", "--out", ""], ["--out"]),
     (["train", "--resume", "{root}/nowhere"], ["not a run directory"]),
-    (["train", "--resume", "{searched}"], ["a run of 'search', where a training was expected"]),
+    (["train", "--resume", "{searched}"], ["a run of 'search', where a training was expected; nxt search --resume"]),
     (["train", "resnext_1-1-1_w8_2x8d_cifar", "--resume", "{trained}"], ["holds resnext_1-1-1_w8_1x8d_cifar"]),
     (["train", "--resume", "{root}/no-checkpoint"], ["no such checkpoint"]),
-    *((["train", "--resume", f"{{root}}/train-no-{key}"], ["run.yaml"]) for key in ("arch", "data", "size", "seed")),
-    *((["train", "--resume", f"{{root}}/train-bad-{key}"], ["run.yaml"]) for key in ("arch", "data", "size", "seed")),
-    (["train", "--resume", "{root}/train-no-recipe"], ["run.yaml"]),
-    (["train", "--resume", "{root}/train-bad-recipe"], ["run.yaml"]),
-    *((["train", "--resume", f"{{root}}/metrics-{k}"], ["metrics"]) for k in ("cut", "binary", "foreign", "none")),
+    *((["train", "--resume", f"{{root}}/train-no-{key}"], ["run.yaml", f"'{key}' is missing"]) for key in RECORD),
+    *((["train", "--resume", f"{{root}}/train-bad-{key}"], ["run.yaml", f"'{key}' is of a wrong"]) for key in RECORD),
 ]
 EVALS = {
     **{key: ["truncated or damaged"] for key in ("none", "text", "cut")},
     **{key: ["not loaded"] for key in ("pickle", "hostile")},
     **{key: ["not a checkpoint of nxt"] for key in ("foreign", "tensor")},
-    **{f"no-{key}": [f"'{key}'"] for key in ("arch", "classes", "data", "size", "mean", "recipe", "state")},
-    **{
-        f"null-{key}": [f"null-{key}.pt: not a"]
-        for key in ("arch", "classes", "data", "size", "mean", "recipe", "state")
-    },
+    **{f"no-{key}": [f"'{key}'"] for key in WHOLE},
+    **{f"null-{key}": [f"null-{key}.pt: not a"] for key in WHOLE},
 }
 ONE_LINE = [
     *((["space", "show", "smoke", f"--flops={text}"], parts) for text, parts in BUDGETS.items()),

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import re
+from pathlib import Path
 
 import pytest
 
@@ -59,7 +60,7 @@ CONFIRMED = [
 
 def run(trials, path="here", **record):
     base = {"objective": "macs", "val_images": 400, "space_name": "smoke", "budget_rule": "all", "data": "digits"}
-    return Run(path, {**base, "space": SPACE.to_dict(), "proxy": to_mapping(Proxy()), **record}, list(trials))
+    return Run(Path(path), {**base, "space": SPACE.to_dict(), "proxy": to_mapping(Proxy()), **record}, list(trials))
 
 
 def numbers(entries):
@@ -333,6 +334,11 @@ def test_a_folder_that_cannot_be_written_is_a_run_error(tmp_path):
     (tmp_path / "front.json").mkdir()
     with pytest.raises(RunError, match=r"front\.json: cannot be written"):
         write(run(TRIALS, tmp_path))
+
+
+def test_a_run_knows_whether_its_trials_were_full_trainings():
+    assert not run(TRIALS).full
+    assert run(TRIALS, proxy=to_mapping(full_training("quick", 16))).full
 
 
 @pytest.mark.parametrize("trials", [[], TRIALS[6:], TRIALS[:1], TRIALS[3:4], TRIALS, TRIALS[1:5], CONFIRMED])
