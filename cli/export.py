@@ -47,6 +47,8 @@ def export(
     if out is None:
         stem = checkpoint / loaded.spec.name if checkpoint.is_dir() else checkpoint.with_suffix("")
         out = stem.with_name(stem.name + ("_features" if features else "") + SUFFIXES.get(to, ""))
+    if to in SUFFIXES and out.suffix != SUFFIXES[to]:
+        raise RunError(f"--out {out}: a file of this kind is called NAME{SUFFIXES[to]}")
     if out.resolve() == checkpoint.resolve():
         raise RunError(f"{out}: is what is to be exported; give another --out")
     try:

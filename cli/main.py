@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -63,7 +64,10 @@ def main() -> None:
         if getattr(sys, stream) is None:  # closed by the caller
             setattr(sys, stream, Path(os.devnull).open("w"))  # noqa: SIM115  # for the rest of the process
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except NxtError as error:
         if _debug:
             raise
@@ -72,3 +76,8 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has left; nothing to say to anyone
         sys.exit(1)
+    except OSError as error:
+        if _debug or error.errno != errno.ENOSPC:
+            raise
+        typer.echo("nxt: no space is left where the output goes; make room and try again", err=True)
+        os._exit(1)  # else Python tries to write it once more, and says so

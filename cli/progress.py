@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nxt.train.training import Position
 
 _QUIET = 600.0  # seconds inside an epoch after which a log file gets a line
+_READING = 10.0  # seconds between two lines about images that are read beforehand
 _WAITS = 0.05  # share of the time that may go by waiting for images
 
 
@@ -56,6 +57,11 @@ class TrainProgress:
     def note(self, text: str) -> None:
         """Say what a person should know."""
         self.console.print(text, soft_wrap=True)
+
+    def reading(self, done: int, total: int) -> None:
+        """Tell now and then how many images have been read beforehand."""
+        if time.monotonic() - self._told > _READING:
+            self._say(f"read {done:,} of {total:,} images")
 
     def step(self, position: Position) -> None:
         """Bring the bar up to date."""

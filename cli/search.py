@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +12,7 @@ import typer
 from . import options, render
 
 if TYPE_CHECKING:
+    from nxt.search.execute import Where
     from nxt.search.request import SearchRequest
     from nxt.search.run import Search
 
@@ -107,6 +107,7 @@ def search(
             storage=_absolute(storage),
         )
         out = out or _default_out(request)
+    from nxt.search.execute import Where
     from nxt.search.results import load_run
     from nxt.search.run import Search
 
@@ -116,17 +117,8 @@ def search(
 
         print_plan(job, workers, hours, as_json)
         return
-    carry_out(job, Where(workers, gpus_per_trial, address, hours), new=resume is None, as_json=as_json)
-
-
-@dataclass(frozen=True)
-class Where:
-    """Where trials run, and for how long; as in `nxt.search.execute.Where`, which is slow to import."""
-
-    workers: int | None = None
-    gpus_per_trial: float | None = None
-    address: str | None = None
-    hours: float | None = None
+    where = Where(workers=workers, gpus_per_trial=gpus_per_trial, address=address, hours=hours)
+    carry_out(job, where, new=resume is None, as_json=as_json)
 
 
 def carry_out(job: Search, where: Where, new: bool, as_json: bool) -> None:
@@ -212,10 +204,10 @@ def _check(workers: int | None, gpus_per_trial: float | None, hours: float | Non
 
 def _run(job: Search, where: Where, new: bool) -> bool:
     """Run the trials and return whether all of them have ended."""
-    from nxt.search import execute
+    from nxt.search.execute import execute
 
     from .live import Progress
 
     progress = Progress()
     with progress.waiting():
-        return execute.execute(job, execute.Where(**asdict(where)), progress, new)
+        return execute(job, where, progress, new)

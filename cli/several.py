@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from nxt.errors import RunError
+from nxt.errors import ConfigError, DeviceError, RunError
 
 from . import options, render
 
@@ -42,11 +42,11 @@ def train(
     Raises:
         NxtError: what a search raises.
     """
+    from nxt.search.execute import Where
     from nxt.search.results import load_run
     from nxt.search.run import Search
-    from nxt.train.devices import choose
 
-    from .search import Where, carry_out
+    from .search import carry_out
 
     if resume is not None:
         from nxt.search.request import load_request
@@ -58,12 +58,23 @@ def train(
         request = _request(networks, given)
         kind = request.data.partition(":")[0]
         out = given["--out"] or options.free_run("train", f"{request.space.size}-networks", kind)
-    gpus = 0.0 if choose(device).type == "cpu" else None
+    gpus = _gpus(device, address)
     job = Search(request, out, download)
     carry_out(job, Where(workers=given["--workers"], gpus_per_trial=gpus, address=address), resume is None, as_json)
     run = load_run(out)
     for origin in request.origins if not as_json else ():
         print_beside(load_run(origin), run)
+
+
+def _gpus(device: str, address: str | None) -> float | None:
+    """Return how many GPUs each training gets; None: one where there are any. A cluster may have what we lack here."""
+    from nxt.train.devices import choose
+
+    if device.startswith("cuda:"):
+        raise DeviceError(f"--device {device}: with several networks write auto, cpu or cuda")
+    if device != "auto" and address is None:
+        choose(device)
+    return {"cpu": 0.0, "cuda": 1.0}.get(device)
 
 
 def _request(networks: list[str], given: dict[str, Any]) -> SearchRequest:
@@ -90,11 +101,16 @@ def _request(networks: list[str], given: dict[str, Any]) -> SearchRequest:
         else:
             specs += load_list([name]).specs
     distinct = ArchList(tuple({spec.fingerprint: spec for spec in specs}.values()))
+    recipes = [recipe_of(given, spec.name) for spec in distinct.specs]
+    for spec, recipe in zip(distinct.specs, recipes, strict=True):
+        if recipe != recipes[0]:
+            pair = f"{distinct.specs[0].name} and {spec.name}"
+            raise ConfigError(f"{given['--recipe']}: has values of their own for {pair}; train them one by one")
     return full_request(
         distinct,
         given["--data"] or _data_of(runs),
         given["--recipe"] or "quick",
-        recipe_of(given, ""),
+        recipes[0],
         given["--seed"] or 0,
         given["--repeats"] or 1,
         [str(Path(run).resolve()) for run in runs],

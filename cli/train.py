@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nxt.errors import RunError
+
 from . import options, render, several
 
 if TYPE_CHECKING:
@@ -56,7 +58,8 @@ def train(
     workers: Annotated[
         int | None,
         typer.Option(
-            help="Devices for one network, each with its part of a batch; of several networks, how many at a time."
+            help="Devices for one network, each with its part of a batch; of several networks, how many at a time.",
+            min=1,
         ),
     ] = None,
     address: options.Address = None,
@@ -96,10 +99,15 @@ def train(
         raise typer.BadParameter("give the network to train, such as resnext50_32x4d or best.yaml")
     else:
         request = _fresh(networks[0], given, download)
+    if address is not None and request.workers == 1:
+        raise typer.BadParameter("--address is for several --workers, or several networks")
     result = _run(request, device, resume is not None, address)
     from nxt.report.plots import plot_curves
 
-    plot_curves(f"{request.spec.name} on {request.data}", result.metrics, result.out / "curves.png")
+    try:
+        plot_curves(f"{request.spec.name} on {request.data}", result.metrics, result.out / "curves.png")
+    except RunError as error:
+        render.err().print(f"nxt: {error}", soft_wrap=True)  # the training is done
     if as_json:
         render.print_json(
             {
@@ -131,7 +139,7 @@ def _run(request: TrainRequest, device: str, resume: bool, address: str | None) 
 
     try:
         with TrainProgress() as progress:
-            watcher = Watcher(progress.note, progress.begin, progress.step, progress.epoch)
+            watcher = Watcher(progress.note, progress.reading, progress.begin, progress.step, progress.epoch)
             if request.workers > 1:
                 from nxt.train import distributed
 

@@ -159,6 +159,8 @@ def _not_cached(
         return "they are small"
     if is_decoded(source, split, side, folder, preprocess.interpolation):
         return ""
+    if 2 * len(rows) < len(source.labels(split)):
+        return f"they are a small part of {split}"  # and all of it would be decoded
     needed, short = estimated(source, split, rows, side)
     needed = needed * len(source.labels(split)) // len(rows)
     if short <= side:

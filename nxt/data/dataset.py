@@ -182,6 +182,9 @@ def stratified(labels: NDArray[np.int64], share: float, seed: int) -> tuple[NDAr
 
 
 def check_classes(names: Sequence[str], where: str) -> None:
-    """Raise DataError unless there are at least two classes."""
+    """Raise DataError unless there are at least two classes, with names that can be written."""
+    for name in names:
+        if name != name.encode("utf-8", "replace").decode():
+            raise DataError(f"{where}: the class {name!a} has a name that is not UTF-8; rename its folder")
     if len(names) < 2:
         raise DataError(f"{where}: {len(names)} class folder(s) with images; classification needs at least two")

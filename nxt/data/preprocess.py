@@ -31,6 +31,8 @@ class Preprocess:
         where = "preprocessing"
         require(4 <= self.size <= 4096, where, f"size is {self.size}; it lies in 4..4096 pixels")
         require(0 < self.crop <= 1, where, f"crop is {self.crop}; it lies in (0, 1]")
+        most = f"a crop of {self.crop} of {self.size} px asks for images of {self.resized} px; at most are 8192"
+        require(self.resized <= 8192, where, most)
         known = ", ".join(INTERPOLATIONS)
         require(
             self.interpolation in INTERPOLATIONS, where, f"interpolation is {self.interpolation!r}, not one of {known}"

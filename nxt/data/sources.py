@@ -235,7 +235,9 @@ def _scan(where: Path) -> list[os.DirEntry[str]]:
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
-    return not entry.name.startswith(".") and entry.name.lower().endswith(SUFFIXES) and not entry.is_dir()
+    if entry.name.startswith(".") or not entry.name.lower().endswith(SUFFIXES):
+        return False
+    return entry.is_file() or (entry.is_symlink() and not entry.is_dir())  # a broken link is an image that is missing
 
 
 def _decode(files: list[Path], side: int) -> NDArray[np.uint8]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 import pickle
 import re
+import sys
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -212,7 +214,7 @@ def published(spec: ArchSpec, version: str = "DEFAULT", progress: bool = False) 
         raise CheckpointError(f"torchvision has no weights {version!r} of {spec.name}; it has {known}")
     chosen = versions[version]
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(sys.stderr):  # where torch says what it downloads
             warnings.simplefilter("ignore")  # about unusual pickles: those are refused
             state = chosen.get_state_dict(progress=progress, check_hash=True, weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:

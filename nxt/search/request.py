@@ -128,6 +128,11 @@ def make_request(
     require("epochs" not in given.get("recipe", {}), "--set recipe.epochs", "a trial's length is proxy.epochs")
     proxy = load_proxy(data, given.get("proxy", {}))
     recipe = load_recipe(proxy.recipe, given.get("recipe", {})).with_epochs(proxy.epochs)
+    asked = {"augment.policy": bool(recipe.augment.policy), "size": recipe.size, "eval_size": recipe.eval_size}
+    for key, value in asked.items():
+        require(
+            not value, f"recipe: {key}", "it is for nxt train; in a search images are resident, and sized by proxy.size"
+        )
     limit = budget.limit("macs")
     return SearchRequest(
         space=space,

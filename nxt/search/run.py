@@ -66,7 +66,7 @@ class Search:
         if self.feasible is not None:
             self.roles = {point: family for family, point in references(self.feasible).items()}
         sizes = {spec.size for spec in request.space.specs} if isinstance(request.space, ArchList) else set()
-        if self.source.size is None and len(sizes) > 1:
+        if request.recipe.size is None and self.source.size is None and len(sizes) > 1:
             raise ConfigError(
                 f"--arch: networks for {sorted(sizes)} pixels in one list; train them in lists of their own"
             )
@@ -95,7 +95,8 @@ class Search:
 
     def load_data(self) -> Dataset:
         """Load what the trials train and are judged on."""
-        return load_train(self.source, round(self.size / self.request.recipe.eval_crop), self.request.proxy.share)
+        preprocess = self.request.recipe.preprocess(self.size, self.source.mean, self.source.std)
+        return load_train(self.source, preprocess.resized, self.request.proxy.share)
 
     @contextmanager
     def directory(self, new: bool) -> Iterator[None]:

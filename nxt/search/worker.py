@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import faulthandler
 import io
 import re
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,8 @@ from typing import IO, Any
 import torch
 
 from nxt.arch import ArchSpec
-from nxt.config import from_mapping
+from nxt.config import from_mapping, to_mapping
+from nxt.data.choice import Choice
 from nxt.data.dataset import Dataset, Source, open_source
 from nxt.errors import CheckpointError, DivergedError, RunError, first_line
 from nxt.models.tensors import read_tensors
@@ -27,7 +29,7 @@ from nxt.train.checkpoint import Checkpoint, record
 from nxt.train.devices import choose
 from nxt.train.loop import EpochReport, Trainer
 from nxt.train.recipe import Recipe
-from nxt.train.setup import resident_trainer, source_trainer
+from nxt.train.setup import open_inputs, resident_trainer, source_trainer
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,13 @@ class TrialRun:
         self._given = task.reported  # epochs that step has answered for
         self._batch = int(task.recipe["batch"])
         self._remark = ""
+        self._inputs: dict[str, Any] = {}  # how images are kept, where the trial opens them itself
 
     def step(self) -> dict[str, Any]:
         """Train one epoch; or report one that was trained before a kill, but never reported.
 
-        An epoch that runs out of memory is tried once more with half the batch, and half the learning rate.
+        An epoch that runs out of memory is tried once more with half the batch, and half the learning rate; in full
+        trainings with twice the passes.
 
         Returns:
             `epoch, accuracy, loss, seconds, remark`; or `outcome` and `message` where the trial failed.
@@ -82,7 +86,8 @@ class TrialRun:
                 try:
                     return self._epoch()
                 except Exception as error:
-                    if not _out_of_memory(error) or self._batch < self.task.recipe["batch"] or self._batch < 4:
+                    halved = self._batch < self.task.recipe["batch"]
+                    if not _out_of_memory(error) or halved or self._batch // self.task.recipe["accumulate"] < 4:
                         raise
                 self._halve()
                 return self._epoch()
@@ -129,7 +134,7 @@ class TrialRun:
             accuracies={kind: value for kind, value in found.items() if value is not None},
             state=state,
         )
-        own = {"state": state, "reports": self._reports, "batch": self._batch}
+        own = {"state": state, "reports": self._reports, "batch": self._batch, "inputs": self._inputs}
         return {**record(checkpoint), **self._identity(), **own}
 
     @cached_property
@@ -150,17 +155,26 @@ class TrialRun:
         if 0 < task.gpu_share < 1:
             torch.cuda.set_per_process_memory_fraction(task.gpu_share)
         saved = self._saved()
-        recipe = from_mapping(Recipe, task.recipe, "recipe").with_batch(self._batch)
+        recipe = from_mapping(Recipe, task.recipe, "recipe")
         spec, data = ArchSpec.from_dict(task.arch), self._data
-        if isinstance(data, Source):
-            trainer = source_trainer(spec, data, recipe, task.size, device, task.seed, task.together)
+        if isinstance(data, Source):  # of full trainings the recipe stays what it is
+            recipe = dataclasses.replace(recipe, accumulate=recipe.accumulate * recipe.batch // self._batch)
+            choices = self._choices(saved)
+            inputs = open_inputs(data, recipe, task.size, device, choices=choices, processes=task.together)
+            self._inputs = {split: to_mapping(choice) for split, choice in inputs.choices.items()}
+            trainer = source_trainer(spec, data, inputs, recipe, task.seed)
         else:
-            trainer = resident_trainer(spec, data, recipe, task.size, device, task.seed)
+            trainer = resident_trainer(spec, data, recipe.with_batch(self._batch), task.size, device, task.seed)
         if saved is not None:
             if "optimizer" in saved["state"]:  # else it has ended, and only its reports are wanted
                 trainer.restore(saved["state"])
             self._reports = saved["reports"]
         return trainer
+
+    def _choices(self, saved: Mapping[str, Any] | None) -> dict[str, Choice]:
+        """Return how images were kept before: kept otherwise they would be changed by other numbers."""
+        before = {} if saved is None else saved["inputs"]
+        return {split: from_mapping(Choice, choice, "the trial's checkpoint") for split, choice in before.items()}
 
     def _saved(self) -> dict[str, Any] | None:
         """Return the trial's checkpoint; None if there is none, or one of no use: then the trial starts over."""
@@ -171,7 +185,7 @@ class TrialRun:
             if any(saved[key] != value for key, value in identity.items()):
                 return None  # of a trial of another search
             batch, remark = int(saved["batch"]), str(saved["reports"][-1]["remark"])
-            saved["state"]
+            saved["state"], saved["inputs"]
         except (CheckpointError, OSError, LookupError, TypeError, ValueError):
             return None
         if batch < self._batch:

@@ -28,7 +28,10 @@ class Board:
         from tensorboardX import SummaryWriter
 
         if self._writer is None:
-            self._writer = SummaryWriter(str(self.folder), purge_step=row["epoch"])
+            try:
+                self._writer = SummaryWriter(str(self.folder), purge_step=row["epoch"])
+            except OSError:
+                return  # a training can do without
         for key, name in _NAMES.items():
             if row[key] is not None:
                 self._writer.add_scalar(name, row[key], row["epoch"], walltime=row["time"])

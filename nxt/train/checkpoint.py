@@ -18,7 +18,7 @@ import torch
 from nxt.arch import ArchSpec
 from nxt.config import check_record, from_mapping, to_mapping
 from nxt.data.preprocess import Preprocess
-from nxt.errors import CheckpointError, NxtError
+from nxt.errors import CheckpointError, NxtError, RunError, first_line
 from nxt.files import replacing
 from nxt.models.network import Network, build
 from nxt.models.tensors import read_safetensors
@@ -41,7 +41,7 @@ class Checkpoint:
     """A training's state with what it belongs to.
 
     `accuracies` are top-1 on the validation split, in 0..1, by the kind of weights: "raw", and "ema" where the
-    recipe averages them; empty before the first epoch has ended.
+    recipe averages them; empty inside an epoch.
     """
 
     spec: ArchSpec
@@ -99,7 +99,10 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         RunError: if it cannot be written.
     """
     with replacing(path) as file:
-        torch.save({**record(checkpoint), "state": checkpoint.state}, file)
+        try:
+            torch.save({**record(checkpoint), "state": checkpoint.state}, file)
+        except RuntimeError as error:  # torch's word for a disk that is full
+            raise RunError(f"{path}: cannot be written ({first_line(error)})") from None
 
 
 def record(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -135,6 +138,7 @@ def read(path: Path | str) -> Checkpoint:
         check_record(content, _RECORD, str(path))
         if content["format"] != FORMAT:
             raise CheckpointError(f"{path}: format {content['format']!r} is not known to this version of nxt")
+        check_record(content["state"], {"epoch": int, "weights": dict}, f"{path}: state")
         return Checkpoint(
             spec=ArchSpec.from_dict(content["arch"], str(path)),
             classes=tuple(content["classes"]),

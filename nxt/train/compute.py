@@ -40,10 +40,14 @@ class Compute:
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """Return the context in which the network runs."""
-        if device.type == "cuda":
-            torch.backends.cudnn.benchmark = True  # images keep one size
-            torch.set_float32_matmul_precision("high")
         return torch.autocast(device.type, PRECISIONS[self.precision], enabled=self.precision != "fp32")
+
+
+def prepare(device: torch.device) -> None:
+    """Set what torch keeps for the whole process: in training, all batches have one shape."""
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
 
 
 def compiled(network: nn.Module) -> nn.Module:
@@ -53,7 +57,12 @@ def compiled(network: nn.Module) -> nn.Module:
 
 
 def by_rule(device: torch.device) -> Compute:
-    """Return what needs no measurement: fp32 in channels last on a CPU; on a GPU bfloat16, where it has that."""
+    """Return what needs no measurement: fp32 in channels last on a CPU; bfloat16, or else float16, on a GPU."""
     if device.type == "cpu":
         return Compute()
-    return Compute(channels_last=False, precision="bf16" if torch.cuda.is_bf16_supported() else "fp32")
+    return Compute(channels_last=False, precision=half())
+
+
+def half() -> str:
+    """Return the precision of 16 bits that the GPU computes in, not one that it emulates."""
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"

@@ -29,4 +29,6 @@ def choose(name: str = "auto") -> torch.device:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.type == "cuda" and (device.index or 0) >= count:
         raise DeviceError(f"--device {name}: this machine has {count} CUDA GPU(s); use --device cpu")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # calls without a device mean this one
     return device

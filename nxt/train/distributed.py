@@ -7,10 +7,14 @@ a new one goes on from the last checkpoint: the same way as `--resume`.
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 import threading
 import time
+import uuid
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,9 @@ from nxt.train.ray_cluster import cluster  # isort: skip  # first: it sets what 
 
 import ray
 import torch
+import torch.distributed as dist
 from ray import train as ray_train
+from ray.train.backend import Backend
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.util.queue import Queue
 
@@ -43,6 +49,16 @@ class _Task:
     resume: bool
     threads: int
     mail: Queue
+    meeting: str  # a file by which workers on one machine find each other; empty: by the network
+
+
+@dataclass
+class _NoMeeting(TorchConfig):  # type: ignore[misc]  # Ray has no types
+    """Leaves the process group to the workers: torch's own store for it listens on all interfaces of a machine."""
+
+    @property
+    def backend_cls(self) -> Any:
+        return Backend
 
 
 def train(request: TrainRequest, device: str, resume: bool, watcher: Watcher, address: str | None) -> TrainResult:
@@ -67,10 +83,14 @@ def train(request: TrainRequest, device: str, resume: bool, watcher: Watcher, ad
         mail = Queue(actor_options={"num_cpus": 0})
         deaths = 0
         while True:
+            if stop.signal is None:
+                (request.out / STOP).unlink(missing_ok=True)  # of a driver that was killed
             post = _Post(mail, watcher, request, stop)
             try:
-                with post:
-                    _fit(_Task(request, resume, threads, mail), gpus)
+                scratch = _scratch(request)
+                scratch.mkdir(parents=True, exist_ok=True)
+                meeting = "" if address else str(scratch / uuid.uuid4().hex)
+                _carry_out(_Task(request, resume, threads, mail, meeting), gpus, post)
             except ray_train.TrainingFailedError as error:  # a worker died, or said why it could not go on
                 post.raise_told()
                 deaths = 1 if post.epochs else deaths + 1
@@ -95,11 +115,32 @@ def _scratch(request: TrainRequest) -> Path:
     return out.with_name(f".{out.name}.ray")
 
 
+def _carry_out(task: _Task, gpus: bool, post: _Post) -> None:
+    """Run the workers, and deliver what they tell. In the main thread Ray would take Ctrl-C for itself."""
+    failures: list[Exception] = []
+
+    def fit() -> None:
+        try:
+            _fit(task, gpus)
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=fit, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        post.deliver()
+        thread.join(0.1)
+    post.deliver()
+    if failures:
+        raise failures[0]
+
+
 def _fit(task: _Task, gpus: bool) -> None:
+    by_network = TorchConfig(backend=None if gpus else "gloo", timeout_s=_PATIENCE)
     TorchTrainer(
         _work,
         train_loop_config={"task": task},
-        torch_config=TorchConfig(backend=None if gpus else "gloo", timeout_s=_PATIENCE),
+        torch_config=_NoMeeting() if task.meeting else by_network,
         scaling_config=ray_train.ScalingConfig(num_workers=task.request.workers, use_gpu=gpus),
         run_config=ray_train.RunConfig(name="train", storage_path=str(_scratch(task.request))),
     ).fit()
@@ -107,8 +148,10 @@ def _fit(task: _Task, gpus: bool) -> None:
 
 def _placed(workers: int, device: str) -> bool:
     """Tell whether the workers get a GPU each. Raises DeviceError if the cluster has not got that many devices."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise DeviceError(f"--device {device}: with several workers write auto, cpu or cuda")
     have = ray.cluster_resources()
-    gpus = device.startswith("cuda") or (device == "auto" and have.get("GPU", 0) > 0)
+    gpus = device == "cuda" or (device == "auto" and have.get("GPU", 0) > 0)
     kind, count = ("GPU", have.get("GPU", 0)) if gpus else ("CPU", have.get("CPU", 0))
     if workers > count:
         raise DeviceError(f"--workers {workers}: there are {count:g} {kind}s here")
@@ -119,11 +162,14 @@ def _work(config: dict[str, Any]) -> None:
     """What each worker does."""
     task: _Task = config["task"]
     context = ray_train.get_context()
-    ranks = Ranks(context.get_world_rank(), context.get_world_size())
+    ranks = Ranks(context.get_world_rank(), context.get_world_size(), context.get_local_world_size())
     torch.set_num_threads(task.threads)
     watcher = _mailing(task.mail) if ranks.rank == 0 else Watcher()
+    device = get_device()
+    if task.meeting:
+        _meet(task.meeting, ranks, device)
     try:
-        with prepared(task.request, get_device(), task.resume, watcher, ranks) as training:
+        with prepared(task.request, device, task.resume, watcher, ranks) as training:
             training.stop_file = training.out / STOP
             result = training.run()
     except NxtError as error:
@@ -131,6 +177,19 @@ def _work(config: dict[str, Any]) -> None:
         raise
     if ranks.rank == 0:
         task.mail.put(("result", result))
+
+
+def _meet(place: str, ranks: Ranks, device: torch.device) -> None:
+    """Form a process group with the other workers on this machine, on its loopback interface alone."""
+    if sys.platform == "linux":
+        os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        init_method=f"file://{place}",
+        rank=ranks.rank,
+        world_size=ranks.world,
+        timeout=timedelta(seconds=_PATIENCE),
+    )
 
 
 def _mailing(mail: Queue) -> Watcher:
@@ -141,33 +200,31 @@ def _mailing(mail: Queue) -> Watcher:
         nonlocal told
         if time.monotonic() - told > _TOLD:
             told = time.monotonic()
-            mail.put(("step", position))
+            mail.put(("step", (position,)))
+
+    def reading(done: int, total: int) -> None:
+        nonlocal told
+        if time.monotonic() - told > _TOLD:
+            told = time.monotonic()
+            mail.put(("reading", (done, total)))
 
     return Watcher(
-        note=lambda text: mail.put(("note", text)),
-        begin=lambda position: mail.put(("begin", position)),
+        note=lambda text: mail.put(("note", (text,))),
+        reading=reading,
+        begin=lambda position: mail.put(("begin", (position,))),
         step=step,
-        epoch=lambda report: mail.put(("epoch", report)),
+        epoch=lambda report: mail.put(("epoch", (report,))),
     )
 
 
 class _Post:
-    """Gives the first worker's messages to the watcher, in a thread of its own, for the time of a block."""
+    """Gives the first worker's messages to the watcher."""
 
     def __init__(self, mail: Queue, watcher: Watcher, request: TrainRequest, stop: Stop) -> None:
         self.mail, self.watcher, self.request, self.stop = mail, watcher, request, stop
         self.result: TrainResult | None = None
         self.epochs = 0  # trained meanwhile
         self._told: tuple[str, str, int] | None = None
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._deliver, daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
 
     def raise_told(self) -> None:
         """Raise the error that a worker told of, if any did."""
@@ -178,19 +235,18 @@ class _Post:
             raise StoppedError(text, self.stop.signal or number)
         raise getattr(errors, name, RunError)(text)
 
-    def _deliver(self) -> None:
-        while not (self._over.is_set() and self.mail.empty()):
-            if self.stop.signal is not None and self.request.out.is_dir():
-                (self.request.out / STOP).touch()
-            for kind, value in self.mail.get_nowait_batch(self.mail.qsize()):
-                if kind == "result":
-                    self.result = value
-                elif kind == "error":
-                    self._told = self._told or value
-                else:
-                    self.epochs += kind == "epoch"
-                    getattr(self.watcher, kind)(value)
-            time.sleep(0.1)
+    def deliver(self) -> None:
+        """Pass on what has come; and the wish to stop, in the other direction."""
+        if self.stop.signal is not None and self.request.out.is_dir():
+            (self.request.out / STOP).touch()
+        for kind, value in self.mail.get_nowait_batch(self.mail.qsize()):
+            if kind == "result":
+                self.result = value
+            elif kind == "error":
+                self._told = self._told or value
+            else:
+                self.epochs += kind == "epoch"
+                getattr(self.watcher, kind)(*value)
 
 
 def _cause(error: ray_train.TrainingFailedError) -> str:

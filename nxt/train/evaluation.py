@@ -19,7 +19,7 @@ from nxt.data.dataset import Source, divided
 from nxt.data.workers import Workers, default_workers
 from nxt.errors import CheckpointError, ConfigError, DataError, suggestion
 from nxt.models.network import Network
-from nxt.train.compute import by_rule
+from nxt.train.compute import Compute
 from nxt.train.views import Cutter, Views
 
 SPLITS = ("test", "val")
@@ -265,7 +265,8 @@ def predict(
         DataError: if an image cannot be read.
         CheckpointError: if the outputs are not finite numbers.
     """
-    compute, normalised = by_rule(device), Normalised(views.preprocess, device)
+    # In fp32: with 16 bits logits tie in the first place, and the loss and its calibration are coarse.
+    compute, normalised = Compute(channels_last=device.type == "cpu"), Normalised(views.preprocess, device)
     model = views.applied(network).to(device).to(memory_format=compute.memory_format).eval()
     elements = _ON_GPU if device.type == "cuda" else _ON_THREAD * torch.get_num_threads()
     batch = min(_MOST, max(1, elements // cost(network.spec, views.largest).acts))

@@ -54,8 +54,8 @@ class Keeper:
         checkpoints.save(self.folder / name, dataclasses.replace(checkpoint, state=state))
 
     def _kept(self) -> list[Path]:
-        numbered = [(path, re.fullmatch(r"epoch-(\d+)\.pt", path.name)) for path in self.folder.iterdir()]
-        return [path for path, match in sorted(numbered, key=lambda pair: pair[0].name) if match]
+        found = {path: re.fullmatch(r"epoch-(\d+)\.pt", path.name) for path in self.folder.iterdir()}
+        return sorted((path for path in found if found[path]), key=lambda path: int(path.stem.partition("-")[2]))
 
     def newest(self, warn: Callable[[str], None]) -> Checkpoint | None:
         """Return the newest whole state; None if nothing has been saved yet.
@@ -73,9 +73,17 @@ class Keeper:
             except CheckpointError as error:
                 problems.append(str(error))
                 continue
+            if "optimizer" not in checkpoint.state:
+                problems.append(f"{path}: holds weights alone")
+                continue
             for problem in problems:
-                warn(f"{problem.partition(';')[0]}; going on from {path.name} (epoch {checkpoint.epoch + 1})")
+                warn(f"{_short(problem)}; going on from {path.name} (epoch {checkpoint.epoch + 1})")
             return checkpoint
         if problems:
-            raise CheckpointError(f"{problems[0].partition(';')[0]}, and there is no other; train into a new --out")
+            raise CheckpointError(f"{_short(problems[0])}, and there is no other; train into a new --out")
         return None
+
+
+def _short(problem: str) -> str:
+    """Return what is wrong, without why and what to do."""
+    return re.split(r"; | \(", problem, maxsplit=1)[0]

@@ -25,7 +25,7 @@ from nxt.data.batches import Draw, Images, derived
 from nxt.errors import ConfigError, DivergedError
 from nxt.models.network import Network
 from nxt.train import optim
-from nxt.train.compute import Compute, by_rule, compiled
+from nxt.train.compute import Compute, by_rule, compiled, prepare
 from nxt.train.objective import Objective
 from nxt.train.ranks import Ranks
 from nxt.train.recipe import Recipe
@@ -79,6 +79,7 @@ class Trainer:
         ranks: Ranks | None = None,
     ) -> None:
         self.device = train.device
+        prepare(self.device)
         self.compute, self.ranks = compute or by_rule(self.device), ranks or Ranks()
         self.network = network.to(self.device).to(memory_format=self.compute.memory_format)
         self.train_images, self.val_images, self.recipe, self.seed = train, val, recipe, seed
@@ -90,6 +91,7 @@ class Trainer:
         self.steps_per_epoch = max(1, len(train) // recipe.batch)
         self.epoch = self.step = 0  # whole epochs, and steps of the one that runs
         self._losses: list[Tensor] = []  # of the steps of the epoch that runs
+        self._checked = 0  # how many of them are known to be finite
         if recipe.accumulate > 1 and len(train) < recipe.batch:
             raise ConfigError(f"recipe: batch is {recipe.batch}, but there are only {len(train)} training images")
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.compute.precision == "fp16")
@@ -109,7 +111,7 @@ class Trainer:
         """Train one epoch, or the rest of one, and measure the accuracy on the validation split.
 
         `on_step` is called after every step, and after every batch of the measurements at the end of the epoch; `state`
-        is whole at that moment, and what `on_step` raises ends the epoch there.
+        is whole then, and what `on_step` raises ends the epoch there. In measurements it runs in inference mode.
 
         Raises:
             DivergedError: if the loss is no longer finite.
@@ -136,26 +138,27 @@ class Trainer:
         ema = None if self.averaged is None else self._judge(self.averaged.module, notify)
         report = EpochReport(
             epoch=self.epoch + 1,
-            loss=float(self.ranks.mean(torch.stack(self._losses).mean())),
+            loss=float(torch.stack(self._losses).mean()),
             accuracy=accuracy,
             ema_accuracy=ema,
             lr=self.optimizer.param_groups[0]["lr"],
             seconds=time.perf_counter() - start,
-            images_per_second=(self.step - begun) * self.recipe.accumulate * self._draw.batch / trained,
+            images_per_second=(self.step - begun) * min(self.recipe.batch, len(self.train_images)) / trained,
             wait=waited / trained,
         )
-        self.epoch, self.step, self._losses = self.epoch + 1, 0, []
+        self.epoch, self.step, self._losses, self._checked = self.epoch + 1, 0, [], 0
         return report
 
     def check(self) -> None:
-        """Raise DivergedError if a loss of this epoch is not finite here: from NaN no training comes back."""
-        losses = torch.stack(self._losses).tolist() if self._losses else []
-        for step, loss in enumerate(losses):
+        """Raise DivergedError if a loss of this epoch is not finite: from NaN no training comes back."""
+        fresh = self._losses[self._checked :]
+        for step, loss in enumerate(torch.stack(fresh).tolist() if fresh else [], self._checked):
             if not math.isfinite(loss):
                 number = self.epoch * self.steps_per_epoch + step
                 rate = self.recipe.rate(number, self.steps_per_epoch)
                 where = f"in epoch {self.epoch + 1}, step {step + 1}, at a rate of {rate:.3g}"
                 raise DivergedError(f"the loss became {loss} {where}; lower the recipe's lr")
+        self._checked = len(self._losses)
 
     def _step(self, passes: Iterator[tuple[Tensor, Tensor]]) -> float:
         """Train one step, and return the seconds spent waiting for its images."""
@@ -178,7 +181,7 @@ class Trainer:
         self._scaler.update()
         if self.averaged is not None and (number + 1) % recipe.ema_every == 0:
             self.averaged.update_parameters(self.network)
-        self._losses.append(total)
+        self._losses.append(self.ranks.mean(total))
         return waited
 
     def _backward(self, images: Tensor, labels: Tensor, last: bool) -> Tensor:
@@ -197,7 +200,8 @@ class Trainer:
         if self.recipe.calibrate:
             self._calibrate(network, notify)
         self.ranks.share_buffers(network)
-        return evaluate(network, self.val_images, self.recipe.batch, self.compute, self.ranks, notify)
+        own = self._draw.batch // self.ranks.world
+        return evaluate(network, self.val_images, own, self.compute, self.ranks, notify)
 
     @torch.no_grad()
     def _calibrate(self, network: nn.Module, notify: Callable[[], None]) -> None:
@@ -214,7 +218,7 @@ class Trainer:
             norm.train()
             norm.reset_running_stats()
             norm.momentum = None  # a plain average over the batches that follow
-        draw = Draw(batch=max(64, self.recipe.batch), augment=Augment(), seed=derived(self.seed, self.epoch))
+        draw = Draw(batch=max(64, self._draw.batch), augment=Augment(), seed=derived(self.seed, self.epoch))
         count = max(1, min(self.recipe.calibrate, len(self.train_images)) // draw.batch)
         try:
             for images, _ in islice(self.train_images.train(draw, self.epoch), count):
@@ -249,7 +253,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
         self.epoch, self.step = state["epoch"], state["step"]
-        self._losses = list(state["losses"].to(self.device))
+        self._losses, self._checked = list(state["losses"].to(self.device)), 0
 
 
 @torch.inference_mode()

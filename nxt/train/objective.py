@@ -39,7 +39,8 @@ class Objective:
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of logits (B, classes) for targets as `mix` gives them.
 
-        The binary form judges each class by itself, as in Wightman et al. 2021 (arXiv 2110.00476).
+        The binary form judges each class by itself, as in Wightman et al. 2021 (arXiv 2110.00476); but of mixed images
+        the targets are the shares of the classes, where they are 1 there.
         """
         smoothing = self.recipe.label_smoothing
         if self.recipe.loss == "cross-entropy":

@@ -15,10 +15,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Ranks:
-    """Worker number `rank` of `world`. With one worker nothing is sent, and no process group is needed."""
+    """Worker number `rank` of `world`, one of `local` on its machine.
+
+    With one worker nothing is sent, and no process group is needed.
+    """
 
     rank: int = 0
     world: int = 1
+    local: int = 1
 
     def total(self, value: Tensor) -> Tensor:
         """Return the sum of all workers' tensors."""

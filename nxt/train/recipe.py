@@ -18,6 +18,7 @@ FOLDER = Path(__file__).with_name("recipes")
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "step")
 LOSSES = ("cross-entropy", "bce")
+_MOST_LR = 1e30  # what optimizers can compute with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,7 @@ class Recipe:
         require(self.accumulate >= 1, where, f"accumulate is {self.accumulate}; it is at least 1")
         passes = f"batch {self.batch} is not {self.accumulate} passes of 2 or more images"
         require(self.batch % self.accumulate == 0 and self.batch >= 2 * self.accumulate, where, passes)
-        require(0 < self.lr < math.inf, where, f"lr is {self.lr}; a positive number is needed")
+        require(0 < self.lr <= _MOST_LR, where, f"lr is {self.lr}; it lies in (0, {_MOST_LR:g}]")
         require(self.lr_batch is None or self.lr_batch > 0, where, f"lr_batch is {self.lr_batch}; it is at least 1")
         require(len(self.betas) == 2, where, f"betas are two numbers, not {len(self.betas)}")
         for name, value in {"momentum": self.momentum, "betas": max(self.betas), "ema": self.ema}.items():
@@ -100,6 +101,9 @@ class Recipe:
             require(0 <= getattr(self, name) < 1, where, f"{name} is {getattr(self, name)}; it lies in [0, 1)")
         for name in ("mixup", "cutmix", "clip", "calibrate"):
             require(0 <= getattr(self, name) < math.inf, where, f"{name} is {getattr(self, name)}; it is 0 or more")
+        for name in ("mixup", "cutmix"):
+            value = getattr(self, name)
+            require(value == 0 or value >= 1e-3, where, f"{name} is {value}; it is 0 (none), or at least 0.001")
         require(self.ema_every >= 1, where, f"ema_every is {self.ema_every} steps; it is at least 1")
         require(0 <= self.warmup <= self.epochs, where, f"warmup is {self.warmup} epochs of {self.epochs}")
         for share in self.milestones:
@@ -177,4 +181,6 @@ def load_recipe(name_or_path: str, overrides: Mapping[str, Any] | None = None, n
     for name, values in models.items():
         require(isinstance(values, dict), f"{path}: models: {name}", "a mapping of keys to values was expected")
         from_mapping(Recipe, merged(data, values), f"{path}: models: {name}")  # so that a mistake shows for any network
-    return from_mapping(Recipe, merged(merged(data, models.get(network, {})), overrides or {}), str(path))
+    own = merged(data, models.get(network, {}))
+    recipe = from_mapping(Recipe, own, str(path))
+    return from_mapping(Recipe, merged(own, overrides), "--set") if overrides else recipe

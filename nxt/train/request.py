@@ -33,7 +33,7 @@ class TrainRequest:
     compute: Compute | None = None  # None: to be chosen
     inputs: Mapping[str, Choice] = field(default_factory=dict)  # how images are kept, by split; empty: to be chosen
     workers: int = 1
-    download: bool = False  # data and weights may be downloaded
+    download: bool = False  # data may be downloaded
     skip_bad: bool = False  # images that cannot be read are left out
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from nxt.config import dump_yaml
+from nxt.config import dump_yaml, to_mapping
 from nxt.data.bad import without_bad
 from nxt.data.choice import Choice
 from nxt.data.dataset import Source, open_source
@@ -76,8 +76,9 @@ def prepared(
         if previous is not None:
             _restore(trainer, previous)
         elif new:
-            (out / "checkpoints").mkdir()
             write_text(out / "run.yaml", dump_yaml(request.record()))
+        if leads:
+            keeper.folder.mkdir(exist_ok=True)
         metrics = [] if previous is None else [dict(row) for row in previous.metrics]
         yield Training(request, out, source, identity, trainer, keeper, metrics, watcher)
 
@@ -102,7 +103,9 @@ def _held(out: Path) -> Iterator[None]:
 
 def _source(request: TrainRequest, watcher: Watcher) -> Source:
     source = open_source(request.data, request.download)
-    return without_bad(source, lambda problem: watcher.note(f"left out: {problem}")) if request.skip_bad else source
+    if not request.skip_bad:
+        return source
+    return without_bad(source, lambda problem: watcher.note(f"left out: {problem}"), watcher.reading)
 
 
 def _trainer(
@@ -117,7 +120,9 @@ def _trainer(
         network.freeze(request.freeze)
 
     def inputs(choices: Mapping[str, Choice]) -> Inputs:
-        return open_inputs(source, recipe, size, device, choices=choices, processes=ranks.world)
+        return open_inputs(
+            source, recipe, size, device, choices=choices, processes=ranks.local, on_progress=watcher.reading
+        )
 
     mine = inputs(request.inputs) if ranks.rank == 0 else None  # it makes caches, too
     choices = ranks.agree(lambda: dict(mine.choices) if mine is not None else {})
@@ -142,15 +147,28 @@ def _check_same(request: TrainRequest, previous: Checkpoint, identity: str, out:
     if previous.spec.fingerprint != request.spec.fingerprint:
         problem = f"holds {previous.spec.name}, not {name}; train that one, or choose another --out"
     elif previous.identity != identity:
-        problem = f"{request.data} is no longer the data of this run: images were added, removed or changed"
+        problem = (
+            f"{request.data} is no longer the data of this run: images were added, removed or changed; "
+            "put them back, or train into a new --out"
+        )
+    elif changed := _changed(request, previous):
+        problem = f"run.yaml has another {changed} than the checkpoint; undo that, or train into a new --out"
     else:
         return
     raise CheckpointError(f"{out}: {problem}")
 
 
+def _changed(request: TrainRequest, previous: Checkpoint) -> str:
+    """Return what a run's record says otherwise than its checkpoint; empty if nothing that a training depends on."""
+    if request.seed != previous.seed:
+        return "seed"
+    now, before = (to_mapping(recipe) for recipe in (request.recipe, previous.recipe))
+    return next((key for key in now if key not in ("about", "saving") and now[key] != before[key]), "")
+
+
 def _restore(trainer: Trainer, previous: Checkpoint) -> None:
     try:
         trainer.restore(previous.state)
-    except (RuntimeError, KeyError, ValueError) as error:
+    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
         problem = str(error).splitlines()[0]
         raise CheckpointError(f"the checkpoint does not fit this training ({problem}); was the data changed?") from None

@@ -82,10 +82,9 @@ def open_inputs(
     rows, split, held = divided(source)
     preprocess = recipe.preprocess(size, source.mean, source.std)
     judged = recipe.preprocess(recipe.eval_size or size, source.mean, source.std)
-    augment = recipe.augment if source.mirror else recipe.augment.without_mirror()
     before = choices or {}
     train, chosen = open_images(
-        source, "train", rows, preprocess, device, augment, passes=recipe.epochs, processes=processes,
+        source, "train", rows, preprocess, device, recipe.augment, passes=recipe.epochs, processes=processes,
         choice=before.get("train"), on_progress=on_progress,
     )  # fmt: skip
     val, also = open_images(
@@ -119,10 +118,7 @@ def resident_trainer(
     return Trainer(network, train, val, recipe, seed, mirror=data.mirror)
 
 
-def source_trainer(
-    spec: ArchSpec, source: Source, recipe: Recipe, size: int, device: torch.device, seed: int, processes: int
-) -> Trainer:
-    """Return a trainer of a fresh network on images that it opens itself. Arguments as for `resident_trainer`."""
-    inputs = open_inputs(source, recipe, size, device, processes=processes)
+def source_trainer(spec: ArchSpec, source: Source, inputs: Inputs, recipe: Recipe, seed: int) -> Trainer:
+    """Return a trainer of a fresh network on a source's images. Arguments as for `resident_trainer`."""
     network = network_for(spec, len(source.classes), recipe, seed)
     return Trainer(network, inputs.train, inputs.val, recipe, seed, mirror=source.mirror)

@@ -1,4 +1,4 @@
-"""Being asked to stop: by Ctrl-C, or by a machine that is about to be taken away."""
+"""Being asked to stop: by Ctrl-C, by a terminal that closes, or by a machine that is about to be taken away."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import FrameType
 
 from nxt.errors import NxtError
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class StoppedError(NxtError):
@@ -29,7 +29,7 @@ class Stop:
 
 @contextmanager
 def stopping() -> Iterator[Stop]:
-    """Note the first SIGTERM or SIGINT during the block instead of ending; a second one ends as usual.
+    """Note the first of `SIGNALS` during the block instead of ending; a second one ends as usual.
 
     Outside the main thread, where Python allows no handlers, nothing is noted.
     """

@@ -30,6 +30,7 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         """Normalise (b, C, H, W); all workers must call it together."""
         if not self.training:
             return super().forward(x)
+        dtype, x = x.dtype, x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
         count = x.numel() / x.shape[1] * dist.get_world_size()
         mean = _total(x.sum((0, 2, 3))) / count
         centred = x - mean.view(1, -1, 1, 1)
@@ -42,7 +43,7 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
             self.running_mean.lerp_(mean, share)
             self.running_var.lerp_(variance * count / (count - 1), share)
         scale = self.weight * (variance + self.eps).rsqrt()
-        return centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
+        return (centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)).to(dtype)
 
 
 def _total(value: Tensor) -> Tensor:

@@ -66,6 +66,7 @@ class Watcher:
     """Follows a training. `note` is told what a person should know."""
 
     note: Callable[[str], None] = lambda text: None
+    reading: Callable[[int, int], None] = lambda done, total: None  # images, before the training
     begin: Callable[[Position], None] = lambda position: None
     step: Callable[[Position], None] = lambda position: None
     epoch: Callable[[EpochReport], None] = lambda report: None
@@ -135,6 +136,8 @@ class Training:
                     raise DivergedError(f"{error}. {self._last_good()}") from None
                 self._store(report)
                 self.watcher.epoch(report)
+                if self.trainer.ranks.world > 1 and self._agreed():
+                    raise StoppedError(f"stopped after epoch {self.trainer.epoch}; its state is saved", signal.SIGTERM)
         best = max(self.metrics, key=_best)
         last = EpochReport(**{key: self.metrics[-1][key] for key in _FIELDS})
         return TrainResult(self.out, last, _best(best), best["epoch"], tuple(self.metrics))
@@ -151,10 +154,13 @@ class Training:
         if ranks.world == 1:
             return stop.signal
         training = 0 < step < self.trainer.steps_per_epoch  # in an evaluation not all have as many batches
-        if not training or step % _AGREE or self.stop_file is None:
-            return None
-        seen = torch.tensor(float(ranks.rank == 0 and self.stop_file.exists()), device=self.trainer.device)
-        return signal.SIGTERM if float(ranks.total(seen)) else None
+        return signal.SIGTERM if training and step % _AGREE == 0 and self._agreed() else None
+
+    def _agreed(self) -> bool:
+        """Tell whether several workers have been asked to stop; all must ask together."""
+        ranks = self.trainer.ranks
+        there = ranks.rank == 0 and self.stop_file is not None and self.stop_file.exists()
+        return bool(ranks.total(torch.tensor(float(there), device=self.trainer.device)))
 
     def _store(self, report: EpochReport) -> None:
         """Save the state, with the metrics; then the files that are made from them."""
@@ -178,7 +184,9 @@ class Training:
 
     def checkpoint(self) -> Checkpoint:
         """Return the state as it is now."""
-        row = self.metrics[-1] if self.metrics else {}
+        row = (
+            self.metrics[-1] if self.metrics and not self.trainer.step else {}
+        )  # inside an epoch: not of these weights
         found = {"raw": row.get("accuracy"), "ema": row.get("ema_accuracy")}
         return Checkpoint(
             spec=self.request.spec,

@@ -22,7 +22,7 @@ from nxt.errors import ConfigError, RunError
 from nxt.files import write_text
 from nxt.models.network import Network
 from nxt.train import optim
-from nxt.train.compute import Compute, by_rule, compiled
+from nxt.train.compute import Compute, by_rule, compiled, half, prepare
 from nxt.train.objective import Objective
 from nxt.train.recipe import Recipe
 
@@ -85,7 +85,7 @@ def tuned(
 
 def _candidates(device: torch.device) -> Iterator[Compute]:
     if device.type == "cuda":
-        precisions = ["bf16" if torch.cuda.is_bf16_supported() else "fp16", "fp32"]
+        precisions = [half(), "fp32"]
     else:
         precisions = ["fp32", *(["bf16"] if torch.cpu._is_avx512_bf16_supported() else [])]
     for precision in precisions:
@@ -114,6 +114,7 @@ class _Trial:
                 torch.cuda.empty_cache()
 
     def _seconds(self, compute: Compute) -> float:
+        prepare(self.device)
         network = copy.deepcopy(self.network).to(self.device).to(memory_format=compute.memory_format).train()
         forward = compiled(network) if compute.compile else network
         images = self.images.contiguous(memory_format=compute.memory_format)

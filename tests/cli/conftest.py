@@ -74,6 +74,12 @@ def nxt_process(tmp_path):
     return functools.partial(run_process, cwd=tmp_path)
 
 
+@pytest.fixture(scope="session")
+def any_process():
+    """Return `run_process`, for fixtures that serve several tests."""
+    return run_process
+
+
 @pytest.fixture
 def python_process(tmp_path):
     """Return `run_process` for Python itself."""

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -320,3 +321,11 @@ def test_nothing_is_coloured_or_cut_off_in_a_pipe(nxt_process):
 def test_a_checkpoint_tells_what_it_holds(trained):
     content = read(trained / "checkpoints" / "last.pt")
     assert (content.spec.name, content.preprocess.size, len(content.classes)) == (TINY, 8, 10)
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="there is no device here that is always full")
+@pytest.mark.parametrize("arguments", [["zoo"], ["zoo", "--json"]])
+def test_output_that_cannot_be_written_is_an_error_in_one_line(nxt_process, arguments):
+    with Path("/dev/full").open("w") as full:
+        result = nxt_process(*arguments, stdout=full)
+    assert (result.code, result.err) == (1, "nxt: no space is left where the output goes; make room and try again\n")

@@ -7,6 +7,7 @@ import contextlib
 import os
 import pickle
 import re
+import resource
 import shutil
 
 import numpy as np
@@ -15,6 +16,8 @@ import torch
 import yaml
 from PIL import Image
 
+from nxt.files import locked
+from nxt.models.network import build
 from nxt.train import ray_cluster
 from nxt.train.loop import Trainer
 
@@ -59,6 +62,10 @@ FILES = {
     "space-none.yaml": SPACE.replace("cardinality: [1, 2]", "cardinality: [65537]").encode(),
     "space-many.yaml": SPACE.replace("width: [4, 8]", f"width: {list(range(1, 9999))}").encode(),
     "space-markup.yaml": SPACE.replace("a test", '"[/red]"').encode(),
+    "recipe-typo.yaml": b"epochs: 2\nbatch: 8\nlr: 0.1\nlable_smoothing: 0.1\n",
+    "recipe-inside.yaml": b"epochs: 2\nbatch: 8\nlr: 0.1\naugment: {mirorr: true}\n",
+    "recipe-model.yaml": b"epochs: 2\nbatch: 8\nlr: 0.1\nmodels: {resnet50: {droput: 0.1}}\n",
+    "recipe-few.yaml": b"epochs: 2\nbatch: 8\n",
 }
 
 
@@ -114,12 +121,23 @@ def places(tmp_path_factory, trained, searched):
     images(root / "unreadable", number=8)
     (root / "unreadable" / "train" / "class0" / "5.png").write_bytes(b"x")
     images(root / "too-few", number=1)
+    images(root / "other-test", number=8)
+    images(root / "other-test-more", classes=3)
+    shutil.move(root / "other-test-more" / "test" / "class2", root / "other-test" / "test" / "class2")
+    images(root / "all-bad", number=8)
+    for path in (root / "all-bad" / "train" / "class1").iterdir():
+        path.write_bytes(b"x")
+    torch.save(build("resnext_1-1-1_w8_2x8d_cifar").state_dict(), root / "wider.pt")
+    with torch.device("meta"):
+        shapes = {key: value.shape for key, value in build("resnet50").state_dict().items()}
+    torch.save({key: torch.zeros(()).expand(shape) for key, shape in shapes.items()}, root / "zoo.pt")
     (root / "checkpoints").mkdir()
     checkpoints(root / "checkpoints", trained / "checkpoints" / "last.pt")
     for key, value in RECORD.items():
         damaged(root, trained, f"train-no-{key}", **{key: None})
         damaged(root, trained, f"train-bad-{key}", **{key: value})
-    for key in ("budget_rule", "convention", "objective", "trials", "repeats", "storage", "val_images", "space", "proxy"):
+    words = ("budget_rule", "convention", "objective", "storage")
+    for key in (*words, "trials", "repeats", "val_images", "space", "proxy"):
         damaged(root, searched, f"search-no-{key}", **{key: None})
     bad = {"data": 7, "objective": "x", "trials": "x", "space": 7, "budget": 7, "repeats": "x", "storage": 7}
     for key, value in {**bad, "search": {"control": 2}, "proxy": {"widht": 1}}.items():
@@ -129,13 +147,15 @@ def places(tmp_path_factory, trained, searched):
         (root / f"study-{name}" / "study.db").write_bytes(content)
     folder = damaged(root, trained, "no-checkpoint")
     (folder / "checkpoints" / "last.pt").unlink()
+    damaged(root, trained, "other-data", data=f"folder:{root / 'other-classes'}")
+    images(root / "other-classes", classes=10)
     return {"root": root, "trained": trained, "searched": searched, "last": trained / "checkpoints" / "last.pt"}
 
 
 def everything(folder):
     """Return all paths below a folder, with size and time of the files; a lock's time says only who looked last."""
-    files = {p: p.name != ".lock" and (p.stat().st_size, p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()}
-    return files | {p: None for p in folder.rglob("*") if not p.is_file()}
+    paths = {p: p.is_file() and p.name != ".lock" for p in folder.rglob("*")}
+    return {p: (p.stat().st_size, p.stat().st_mtime_ns) if counts else None for p, counts in paths.items()}
 
 
 BUDGETS = {
@@ -224,6 +244,8 @@ SETTINGS = {
     "recipe.lr=nan": ["lr is nan"],
     "recipe.batch=1": ["batch is 1"],
     "recipe.epochs=3": ["proxy.epochs"],
+    "recipe.augment.policy=randaugment": ["recipe: augment.policy", "it is for nxt train"],
+    "recipe.size=16": ["recipe: size", "it is for nxt train", "proxy.size"],
     "search.eta=1": ["eta is 1"],
     "search.control=2": ["control is 2.0; it lies in [0, 1]"],
     "search.control=nan": ["control is nan"],
@@ -280,12 +302,42 @@ TRAININGS = [
     (["--set", "lrr=1"], ["unknown key 'lrr'; did you mean 'lr'?"]),
     (["--set", "schedule=cosin"], ["did you mean 'cosine'?"]),
     (["--set", "augment=3"], ["a mapping was expected"]),
+    (["--set", "augment.mirorr=true"], ["unknown key 'mirorr'; did you mean 'mirror'?"]),
+    (["--set", "saving.evry=2"], ["unknown key 'evry'; did you mean 'every'?"]),
+    (["--set", "optimizer=adam"], ["no optimizer is called 'adam'; did you mean 'adamw'?"]),
+    (["--set", "augment.policy=randaug"], ["no policy is called 'randaug'; did you mean 'randaugment'?"]),
+    (
+        ["--recipe", "{root}/recipe-typo.yaml"],
+        ["recipe-typo.yaml", "'lable_smoothing'; did you mean 'label_smoothing'?"],
+    ),
+    (["--recipe", "{root}/recipe-inside.yaml"], ["recipe-inside.yaml: augment", "'mirorr'; did you mean 'mirror'?"]),
+    (["--recipe", "{root}/recipe-model.yaml"], ["models: resnet50", "'droput'; did you mean 'dropout'?"]),
+    (["--recipe", "{root}/recipe-few.yaml"], ["recipe-few.yaml", "'lr'"]),
+    (["--recipe", "{root}/nowhere.yaml"], ["nowhere.yaml: no such file"]),
+    (["--recipe", "imagenet"], ["no recipe is called 'imagenet'"]),
+    (["--tune", "on"], ["--tune", "'on' is not auto or off"]),
+    (["--workers", "0"], ["--workers", "0 is not between 1 and 4096"]),
+    (["--workers", "3"], ["--workers", "3 workers do not divide the 32 images of a pass", "--set batch or accumulate"]),
+    (["--set", "accumulate=3"], ["batch 32 is not 3 passes"]),
+    (["--weights", "{root}/nowhere.pt"], ["nowhere.pt: no such"]),
+    (["--weights", "{root}/folder"], ["last.pt: no such"]),
+    (["--weights", "{root}/checkpoints/text.pt"], ["text.pt: truncated or damaged"]),
+    (["--weights", "{root}/checkpoints/hostile.pt"], ["hostile.pt: ", "not loaded"]),
+    (["--weights", "{root}/checkpoints/tensor.pt"], ["tensor.pt: ", "no"]),
+    (["--weights", "{root}/checkpoints/foreign.pt"], ["foreign.pt: holds no weights"]),
+    (["--weights", "{root}/wider.pt"], ["wider.pt: not the weights of " + TINY, "in the file and", "more such"]),
+    (["--weights", "{root}/zoo.pt"], ["zoo.pt: not the weights of " + TINY, "; they are those of resnet50"]),
+    (["--weights", "torchvision"], [f"torchvision publishes no weights of {TINY}; it does of", "resnext50_32x4d"]),
+    (["--freeze", "stage1"], ["--freeze", "give those, too"]),
+    (["--weights", "{last}", "--freeze", "stage4"], [f"{TINY} has no part 'stage4' to freeze", "stem, stage1, stage2"]),
     (["--data", "digit"], ["did you mean 'digits'?"]),
     (["--data", "cifar10:{root}"], ["--download"]),
     (["--data", "folder:{root}/nowhere"], ["no such folder"]),
     (["--data", "folder:{root}/one-class"], ["at least two"]),
     (["--data", "folder:{root}/no-images"], ["no images"]),
-    (["--data", "folder:{root}/unreadable"], ["5.png: not readable as an image"]),
+    (["--data", "folder:{root}/no-test"], ["no folder 'test'"]),
+    (["--data", "folder:{root}/unreadable"], ["class0/5.png: not readable as an image", "--skip-bad"]),
+    (["--data", "folder:{root}/other-test"], ["other-test/test/class2: the training images have no class 'class2'"]),
     (["--data", "folder:{root}/too-few"], ["too-few"]),
     (["--out", "{trained}"], ["exists already", "--resume"]),
     (["--out", "{root}/file/run"], ["cannot be created"]),
@@ -333,6 +385,15 @@ RUNS = [
     (["train", "--resume", "{searched}"], ["a run of 'search', where a training was expected; nxt search --resume"]),
     (["train", "resnext_1-1-1_w8_2x8d_cifar", "--resume", "{trained}"], ["holds resnext_1-1-1_w8_1x8d_cifar"]),
     (["train", "--resume", "{root}/no-checkpoint"], ["no such checkpoint"]),
+    (["train", "--resume", "{root}/other-data"], ["other-data: ", "is no longer the data of this run"]),
+    (["train", TINY, "{root}/nowhere"], ["no network is called"]),
+    (["train", TINY, "{trained}"], ["no architectures there"]),
+    (["train", TINY, "resnet51"], ["no network of depth 51"]),
+    (["train", TINY, "--repeats", "1001"], ["--repeats", "1001 is not between 1 and 1000"]),
+    (["train", "{searched}", "--epochs", "0"], ["epochs is 0"]),
+    (["train", TINY, "resnet50", "--device", "cuda:0"], ["--device cuda:0", "auto, cpu or cuda"]),
+    (["train", "resnest50", "resnest200", "--recipe", "resnest-imagenet"], ["values of their own", "one by one"]),
+    (["train", "{searched}", "--recipe", "quik"], ["did you mean 'quick'?"]),
     *((["train", "--resume", f"{{root}}/train-no-{key}"], ["run.yaml", f"'{key}' is missing"]) for key in RECORD),
     *((["train", "--resume", f"{{root}}/train-bad-{key}"], ["run.yaml", f"'{key}' is of a wrong"]) for key in RECORD),
 ]
@@ -357,7 +418,7 @@ ONE_LINE = [
     (["eval", "{last}", "--size", "3"], ["--size", "3 is not between"]),
     (["eval", "{last}", "--device", "cuda:99"], ["use --device cpu"]),
     (["eval", "{last}", "--data", "digit"], ["did you mean 'digits'?"]),
-    (["eval", "{last}", "--data", "folder:{root}/unreadable"], ["classes"]),
+    (["eval", "{last}", "--data", "folder:{root}/unreadable"], ["classes", "class0"]),
 ]
 USAGE = [
     ([], ["Usage: nxt"]),
@@ -410,6 +471,32 @@ USAGE = [
     (["search", "--resume", "{searched}", "--seed", "5"], ["--seed cannot be given with --resume"]),
     (["search", "--resume", "{searched}", "--data", "cifar10"], ["--data cannot be given with --resume"]),
     (["train"], ["give the network to train"]),
+    (["train", "--repeats", "2"], ["give the networks to train"]),
+    (["train", "--repeats", "0", TINY], ["--repeats", "1"]),
+    (["train", "--top", "2", TINY], ["--top chooses from a search's run; give one"]),
+    (["train", "--top", "0", "{searched}"], ["--top", "1"]),
+    (["train", TINY, "--address", "127.0.0.1:1"], ["--address is for several --workers, or several networks"]),
+    *(
+        (["train", *networks, *option], [f"{option[0]} is for the training of one network"])
+        for networks in ([TINY, "resnet50"], ["{searched}"])
+        for option in (("--weights", "torchvision"), ("--freeze", "stem"), ("--tune", "off"), ("--skip-bad",))
+    ),
+    *(
+        (["train", "--resume", "{trained}", *option], [f"{option[0]} cannot be given with --resume"])
+        for option in (
+            ("--recipe", "quick"),
+            ("--data", "digits"),
+            ("--size", "8"),
+            ("--weights", "x"),
+            ("--freeze", "stem"),
+            ("--seed", "1"),
+            ("--workers", "2"),
+            ("--tune", "off"),
+            ("--top", "2"),
+            ("--repeats", "2"),
+            ("--skip-bad",),
+        )
+    ),
     (["train", "--resume", "{trained}", "--epochs", "3"], ["--epochs cannot be given with --resume"]),
     (["train", "--resume", "{trained}", "--out", "x"], ["--out cannot be given with --resume"]),
     (["train", "--resume", "{trained}", "--set", "lr=1"], ["--set cannot be given with --resume"]),
@@ -523,6 +610,108 @@ def test_a_place_that_holds_no_checkpoints_is_refused(place, two_cpus, places, n
     line = last_line(nxt(*SEARCH, "--storage", place.format(**places)))
     assert line.startswith("nxt: ") and "checkpoints cannot be stored there" in line
     assert list(tmp_path.rglob("*.pt")) == []
+
+
+# Trainings that go wrong when they have begun
+
+
+def begun(trained, tmp_path, **recipe):
+    """Copy a training of one epoch as one that was asked for more, and has the others before it."""
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    record = yaml.safe_load((run / "run.yaml").read_text(encoding="utf-8"))
+    record["recipe"] |= {"epochs": 3, **recipe}
+    (run / "run.yaml").write_text(yaml.safe_dump(record), encoding="utf-8")
+    return run
+
+
+def test_images_that_cannot_be_read_are_left_out_by_name_if_asked_for(places, nxt, tmp_path):
+    data = f"folder:{places['root'] / 'unreadable'}"
+    given = [*TRAIN, "--set", "batch=4", "--data", data, "--skip-bad", "--out", "run", "--device", "cpu"]
+    result = nxt(*given)
+    assert result.code == 0, result.err
+    bad = places["root"] / "unreadable" / "train" / "class0" / "5.png"
+    told = [line for line in result.err.splitlines() if line.startswith("left out: ")]
+    assert len(told) == 1 and told[0].startswith(f"left out: {bad}: not readable as an image (")
+    assert "--skip-bad" not in told[0]
+    assert "12 training and 3 validation images" in result.err
+    assert nxt("train", "--resume", "run", "--json").code == 0  # the data is still the same without it
+    assert nxt("eval", "run", "--json", "--device", "cpu").code == 0  # it is not in the test split
+
+
+def test_where_too_little_can_be_read_nothing_is_trained(places, nxt, tmp_path):
+    result = nxt(*TRAIN, "--data", f"folder:{places['root'] / 'all-bad'}", "--skip-bad", "--out", "run")
+    *told, last = result.err.splitlines()
+    assert result.code == 1 and len(told) == 8 and all(line.startswith("left out: ") for line in told)
+    assert last.endswith("all-bad: no training image of class 'class1' is readable; remove the class")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_is_no_number_ends_with_step_and_rate(nxt, tmp_path):
+    result = nxt(*TRAIN, "--set", "lr=1e30", "--out", "run", "--device", "cpu")
+    line = last_line(result)
+    rate = r"in epoch 1, step \d+, at a rate of \d(\.\d+)?e\+\d\d; lower the recipe's lr"
+    assert re.fullmatch(rf"nxt: the loss became (nan|inf) {rate}\. No checkpoint was written before", line), line
+
+
+def test_a_loss_that_is_no_number_later_on_names_the_last_good_checkpoint(trained, nxt, tmp_path):
+    run = begun(trained, tmp_path, lr=1e30)
+    line = last_line(nxt("train", "--resume", run, "--device", "cpu"))
+    assert " in epoch 2, step " in line and line.endswith(f"checkpoint is {run / 'checkpoints' / 'last.pt'} (epoch 1)")
+    assert nxt("eval", run, "--json", "--device", "cpu").code == 0
+
+
+@pytest.fixture
+def largest():
+    """Let no file grow beyond so many bytes: what is written then fails in the middle, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [8_192, 65_536, 163_840, 165_000, 262_144, 309_000])
+def test_a_checkpoint_that_cannot_be_written_is_one_line_and_the_earlier_one_serves(
+    size, trained, nxt, tmp_path, largest
+):
+    run = begun(trained, tmp_path)
+    before = {path.name: path.read_bytes() for path in (run / "checkpoints").iterdir()}
+    assert len(before["last.pt"]) > 309_000 and len(before["best.pt"]) > 165_000
+    largest(size)
+    result = nxt("train", "--resume", run, "--device", "cpu")
+    line = last_line(result)
+    assert ".pt: cannot be written (" in line and "Traceback" not in result.err
+    after = {path.name: path.read_bytes() for path in (run / "checkpoints").iterdir()}
+    assert after["last.pt"] == before["last.pt"] and set(after) == set(before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    assert nxt("eval", run, "--json", "--device", "cpu").code == 0
+    assert nxt("train", "--resume", run, "--json", "--device", "cpu").code == 0
+
+
+def test_a_run_that_another_process_trains_is_left_to_it(trained, nxt, python_process, tmp_path):
+    run = begun(trained, tmp_path)
+    before = everything(run)
+    with locked(run / ".lock"):
+        line = last_line(nxt("train", "--resume", run))
+    assert line == f"nxt: {run}: another training is writing there; wait for it to end, or use another --out"
+    assert everything(run) == before
+    assert nxt("train", "--resume", run, "--device", "cpu").code == 0
+
+
+def test_data_that_was_changed_meanwhile_is_not_trained_on(places, nxt, tmp_path):
+    shutil.copytree(places["root"] / "no-test" / "train", tmp_path / "data" / "train")
+    shutil.copytree(places["root"] / "no-test" / "train", tmp_path / "data" / "test")
+    assert nxt(*TRAIN, "--set", "batch=4", "--data", "folder:data", "--out", "run", "--device", "cpu").code == 0
+    (tmp_path / "data" / "train" / "class1" / "0.png").unlink()
+    before = everything(tmp_path / "run")
+    line = last_line(nxt("train", "--resume", "run"))
+    assert line.endswith("is no longer the data of this run: images were added, removed or changed")
+    assert everything(tmp_path / "run") == before
+
+
+def test_weights_for_other_classes_are_evaluated_only_where_the_classes_are_theirs(places, nxt):
+    result = nxt("eval", places["last"], "--data", f"folder:{places['root'] / 'other-classes'}")
+    line = last_line(result)
+    assert "class" in line and "other-classes" in line
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Searches as processes, found by a mark in their environment: so that what is left of one after a kill is seen."""
+"""Searches and trainings as processes, found by a mark in their environment: so that what a kill leaves is seen."""
 
 import contextlib
 import os
@@ -29,11 +29,13 @@ def marked(mark):
 class Job:
     """`nxt search ARGUMENTS` in a process group of its own; on leaving, whatever is left of it is ended."""
 
+    command, worker = "search", "Trainable"
+
     def __init__(self, out, *arguments, **environment):
         self.mark, self.out, self.log = uuid.uuid4().hex, out, out.with_name(f"{out.name}.{uuid.uuid4().hex}.log")
         with self.log.open("wb") as file:
             self.process = subprocess.Popen(
-                [*COMMAND, "search", *map(str, arguments)],
+                [*COMMAND, self.command, *map(str, arguments)],
                 env={**os.environ, MARK: self.mark, "CUDA_VISIBLE_DEVICES": "", **environment},
                 start_new_session=True, stdout=subprocess.PIPE, stderr=file,
             )  # fmt: skip
@@ -54,10 +56,10 @@ class Job:
 
     def workers(self):
         """Return the process ids of the workers that train."""
-        return [n for n, line in marked(self.mark).items() if line.startswith("ray::") and "Trainable" in line]
+        return [n for n, line in marked(self.mark).items() if line.startswith("ray::") and self.worker in line]
 
     def left(self, seconds):
-        """Wait for the processes of the search to go, and return those that do not: but for Ray's two agents."""
+        """Wait for the processes of the job to go, and return those that do not: but for Ray's two agents."""
         deadline = time.monotonic() + seconds
         while True:
             left = {n: line for n, line in marked(self.mark).items() if not line.startswith(SLOW_TO_GO)}
@@ -78,6 +80,12 @@ class Job:
     def ended(self, seconds=200):
         output, _ = self.process.communicate(timeout=seconds)
         return self.process.returncode, output.decode()
+
+
+class Training(Job):
+    """`nxt train ARGUMENTS`, likewise."""
+
+    command, worker = "train", "RayTrainWorker"
 
 
 def facts(run):

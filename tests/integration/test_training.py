@@ -24,7 +24,7 @@ from nxt.train.devices import choose
 from nxt.train.keeper import Keeper
 from nxt.train.loop import evaluate
 from nxt.train.ranks import Ranks
-from nxt.train.recipe import Saving, load_recipe
+from nxt.train.recipe import Recipe, Saving, load_recipe
 from nxt.train.request import TrainRequest, at_size, load_request
 from nxt.train.run import prepared
 from nxt.train.stopping import StoppedError
@@ -380,6 +380,25 @@ def test_metrics_that_were_damaged_are_written_again(whole, tmp_path, content):
     assert_same_run(run(request, resume=True).out, whole.out)
 
 
+@pytest.mark.parametrize(("key", "value"), [("batch", 64), ("lr", 0.2), ("mixup", 0.1)])
+def test_a_record_that_was_changed_by_hand_is_refused(whole, key, value):
+    request = request_for(whole.out)
+    changed = dataclasses.replace(request, recipe=dataclasses.replace(request.recipe, **{key: value}))
+    with pytest.raises(CheckpointError, match=f"run.yaml has another {key} than the checkpoint; undo that"):
+        run(changed, resume=True)
+    with pytest.raises(CheckpointError, match=r"another seed than the checkpoint"):
+        run(dataclasses.replace(request, seed=4), resume=True)
+
+
+def test_weights_alone_cannot_go_on_and_the_state_before_them_is_taken(whole, tmp_path):
+    request = request_for(tmp_path / "cut")
+    with pytest.raises(CutOffError):
+        run(request, 3)
+    folder = request.out / "checkpoints"
+    (folder / "last.pt").write_bytes((folder / "best.pt").read_bytes())
+    assert_same_run(run(request, resume=True).out, whole.out)
+
+
 def test_data_that_has_changed_cannot_go_on(tmp_path):
     from PIL import Image
 
@@ -416,14 +435,15 @@ def test_a_training_that_diverges_says_so_and_keeps_what_came_before(tmp_path):
         run(request)
 
 
-def test_a_training_that_diverges_late_names_the_last_good_checkpoint(tmp_path):
+def test_a_training_that_diverges_late_names_the_last_good_checkpoint(tmp_path, monkeypatch):
     from nxt.errors import DivergedError
 
     request = request_for(tmp_path / "run", saving={"minutes": ALWAYS})
     with pytest.raises(CutOffError):
         run(request, 2)
-    wild = dataclasses.replace(request, recipe=dataclasses.replace(request.recipe, lr=1e30, clip=0.0))
-    with pytest.raises(DivergedError, match=r"in epoch 3, step \d+.*The last good checkpoint is .*last\.pt"):
-        run(wild, resume=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(Recipe, "rate", lambda *_: 1e30)
+        with pytest.raises(DivergedError, match=r"in epoch 3, step \d+.*The last good checkpoint is .*last\.pt"):
+            run(request, resume=True)
     state = checkpoints.read(request.out).state
     assert all(value.isfinite().all() for value in state["weights"]["raw"].values())

@@ -173,6 +173,18 @@ def test_the_halved_batch_is_kept_after_a_restart(tmp_path, data, monkeypatch):
     assert again == told[1]
 
 
+def test_out_of_memory_in_a_full_training_halves_the_passes_and_leaves_the_recipe_as_it_is(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        seen = Limited(patch, lambda trainer: trainer.recipe.accumulate == 1)
+        run = TrialRun(task(tmp_path), None)
+        told = run.step()
+    assert told["epoch"] == 1 and told["remark"] == "batch halved to 32: out of memory with 64"
+    assert [(r.batch, r.accumulate, r.lr) for r in seen.recipes] == [(BATCH, 1, LR), (BATCH, 2, LR)]
+    seen = Limited(monkeypatch, lambda trainer: False)
+    again = TrialRun(task(tmp_path, reported=1), None)
+    assert again.step()["epoch"] == 2 and [(r.batch, r.accumulate) for r in seen.recipes] == [(BATCH, 2)]
+
+
 def test_out_of_memory_in_a_later_epoch_repeats_that_epoch_alone(tmp_path, data, monkeypatch):
     seen = Limited(monkeypatch, lambda trainer: with_full_batch(trainer) and trainer.epoch == 1)
     run = TrialRun(task(tmp_path), data)
