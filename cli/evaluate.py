@@ -124,9 +124,9 @@ def _check(
     require(crop is None or views != "dense", "--crop", "dense views show the whole image; leave it out")
     require(weights is None or weights in WEIGHTS, "--weights", f"{weights!r} is not one of {', '.join(WEIGHTS)}")
     for option, file in (("--confusion", confusion), ("--predictions", predictions)):
-        require(file is None or file.suffix == ".csv", option, f"{file}: name a file that ends in .csv")
         require(file is None or not is_folder(file), option, f"{file} is a folder; name a file")
         require(file is None or is_folder(file.parent), option, f"{file} would lie in a folder that does not exist")
+        require(file is None or file.suffix == ".csv", option, f"{file}: name a file that ends in .csv")
     same = confusion is not None and predictions is not None and confusion.resolve() == predictions.resolve()
     require(not same, "--predictions", f"{predictions} is --confusion's file; name another one")
 

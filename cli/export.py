@@ -48,7 +48,7 @@ def export(
         stem = checkpoint / loaded.spec.name if checkpoint.is_dir() else checkpoint.with_suffix("")
         out = stem.with_name(stem.name + ("_features" if features else "") + SUFFIXES.get(to, ""))
     if to in SUFFIXES and out.suffix != SUFFIXES[to]:
-        raise RunError(f"--out {out}: a file of this kind is called NAME{SUFFIXES[to]}")
+        raise RunError(f"{out}: a file of this kind is called NAME{SUFFIXES[to]}; give another --out")
     if out.resolve() == checkpoint.resolve():
         raise RunError(f"{out}: is what is to be exported; give another --out")
     try:

@@ -150,7 +150,8 @@ def carry_out(job: Search, where: Where, new: bool, as_json: bool) -> None:
 
 def _go_on(job: Search, hours: float | None, why: str) -> None:
     """Say how to go on with a search that is not complete."""
-    command = f"nxt search --resume {shlex.quote(str(job.out))}" + (" --hours H" if hours is not None else "")
+    kind = "train" if job.request.proxy.full else "search"
+    command = f"nxt {kind} --resume {shlex.quote(str(job.out))}" + (" --hours H" if hours is not None else "")
     render.err().print(f"{why}. Go on with: {command}", soft_wrap=True)
 
 

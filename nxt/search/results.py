@@ -207,6 +207,7 @@ def read_record(run: Path) -> dict[str, Any]:
     if record.get("command") != "search":
         raise RunError(f"{run}: a run of {record.get('command')!r}, where a search was expected")
     check_record(record, _RECORD, str(path))
+    from_mapping(Proxy, record.get("proxy", {}), str(path))  # what is wrong with it is said now
     require(record["objective"] in ("macs", "acts"), str(path), f"damaged; objective is {record['objective']!r}")
     return record
 

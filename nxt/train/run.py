@@ -114,10 +114,10 @@ def _trainer(
     """Build the network, give it its images, and choose how to compute; return the request with what was chosen."""
     recipe, size = request.recipe, request.recipe.sides[0]
     network = network_for(request.spec, len(source.classes), recipe, request.seed)
-    if request.weights and fresh:
-        watcher.note(start_from(network, request.weights))
     if request.freeze:
         network.freeze(request.freeze)
+    if request.weights and fresh:
+        watcher.note(start_from(network, request.weights))
 
     def inputs(choices: Mapping[str, Choice]) -> Inputs:
         return open_inputs(
@@ -163,7 +163,7 @@ def _changed(request: TrainRequest, previous: Checkpoint) -> str:
     if request.seed != previous.seed:
         return "seed"
     now, before = (to_mapping(recipe) for recipe in (request.recipe, previous.recipe))
-    return next((key for key in now if key not in ("about", "saving") and now[key] != before[key]), "")
+    return next((key for key in now if key not in ("about", "saving", "epochs") and now[key] != before[key]), "")
 
 
 def _restore(trainer: Trainer, previous: Checkpoint) -> None:

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -169,6 +170,16 @@ def test_a_network_is_trained_tested_and_loaded(trained, nxt):
         logits = network(torch.from_numpy(grey))
     assert logits.shape == (2, 10)
     assert torch.equal(logits[0], logits[1])
+
+
+def test_the_example_on_the_model_card_works(trained, monkeypatch):
+    page = (trained / "CARD.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(trained)
+    names = {}
+    exec(example, names)
+    assert names["network"].spec.name == TINY and not names["network"].training
+    assert page.startswith(f"# {TINY}\n")
 
 
 def test_a_finished_training_is_not_trained_again(trained, nxt):

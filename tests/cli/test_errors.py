@@ -4,6 +4,7 @@ In the tables, {name} stands for something that the fixture `places` made.
 """
 
 import contextlib
+import dataclasses
 import os
 import pickle
 import re
@@ -16,9 +17,11 @@ import torch
 import yaml
 from PIL import Image
 
+from nxt.config import dump_yaml, to_mapping
 from nxt.files import locked
 from nxt.models.network import build
 from nxt.train import ray_cluster
+from nxt.train.checkpoint import read, save
 from nxt.train.loop import Trainer
 
 TINY = "resnext_1-1-1_w8_1x8d_cifar"
@@ -147,6 +150,8 @@ def places(tmp_path_factory, trained, searched):
         (root / f"study-{name}" / "study.db").write_bytes(content)
     folder = damaged(root, trained, "no-checkpoint")
     (folder / "checkpoints" / "last.pt").unlink()
+    recipe = yaml.safe_load((trained / "run.yaml").read_text(encoding="utf-8"))["recipe"]
+    damaged(root, trained, "other-recipe", recipe={**recipe, "lr": 0.125})
     damaged(root, trained, "other-data", data=f"folder:{root / 'other-classes'}")
     images(root / "other-classes", classes=10)
     return {"root": root, "trained": trained, "searched": searched, "last": trained / "checkpoints" / "last.pt"}
@@ -316,7 +321,6 @@ TRAININGS = [
     (["--recipe", "{root}/nowhere.yaml"], ["nowhere.yaml: no such file"]),
     (["--recipe", "imagenet"], ["no recipe is called 'imagenet'"]),
     (["--tune", "on"], ["--tune", "'on' is not auto or off"]),
-    (["--workers", "0"], ["--workers", "0 is not between 1 and 4096"]),
     (["--workers", "3"], ["--workers", "3 workers do not divide the 32 images of a pass", "--set batch or accumulate"]),
     (["--set", "accumulate=3"], ["batch 32 is not 3 passes"]),
     (["--weights", "{root}/nowhere.pt"], ["nowhere.pt: no such"]),
@@ -386,6 +390,7 @@ RUNS = [
     (["train", "resnext_1-1-1_w8_2x8d_cifar", "--resume", "{trained}"], ["holds resnext_1-1-1_w8_1x8d_cifar"]),
     (["train", "--resume", "{root}/no-checkpoint"], ["no such checkpoint"]),
     (["train", "--resume", "{root}/other-data"], ["other-data: ", "is no longer the data of this run"]),
+    (["train", "--resume", "{root}/other-recipe"], ["other-recipe: run.yaml has another lr than the checkpoint"]),
     (["train", TINY, "{root}/nowhere"], ["no network is called"]),
     (["train", TINY, "{trained}"], ["no architectures there"]),
     (["train", TINY, "resnet51"], ["no network of depth 51"]),
@@ -475,6 +480,8 @@ USAGE = [
     (["train", "--repeats", "0", TINY], ["--repeats", "1"]),
     (["train", "--top", "2", TINY], ["--top chooses from a search's run; give one"]),
     (["train", "--top", "0", "{searched}"], ["--top", "1"]),
+    ([*TRAIN, "--workers", "0"], ["--workers", "greater than or equal to 1"]),
+    (["train", TINY, "resnet50", "--workers", "-1"], ["--workers", "greater than or equal to 1"]),
     (["train", TINY, "--address", "127.0.0.1:1"], ["--address is for several --workers, or several networks"]),
     *(
         (["train", *networks, *option], [f"{option[0]} is for the training of one network"])
@@ -617,11 +624,13 @@ def test_a_place_that_holds_no_checkpoints_is_refused(place, two_cpus, places, n
 
 def begun(trained, tmp_path, **recipe):
     """Copy a training of one epoch as one that was asked for more, and has the others before it."""
-    run = tmp_path / "run"
+    run, last = tmp_path / "run", tmp_path / "run" / "checkpoints" / "last.pt"
     shutil.copytree(trained, run)
+    state = read(last)
+    recipe = dataclasses.replace(state.recipe, epochs=3, **recipe)
+    save(last, dataclasses.replace(state, recipe=recipe))
     record = yaml.safe_load((run / "run.yaml").read_text(encoding="utf-8"))
-    record["recipe"] |= {"epochs": 3, **recipe}
-    (run / "run.yaml").write_text(yaml.safe_dump(record), encoding="utf-8")
+    (run / "run.yaml").write_text(dump_yaml({**record, "recipe": to_mapping(recipe)}), encoding="utf-8")
     return run
 
 
@@ -704,7 +713,7 @@ def test_data_that_was_changed_meanwhile_is_not_trained_on(places, nxt, tmp_path
     (tmp_path / "data" / "train" / "class1" / "0.png").unlink()
     before = everything(tmp_path / "run")
     line = last_line(nxt("train", "--resume", "run"))
-    assert line.endswith("is no longer the data of this run: images were added, removed or changed")
+    assert "folder:data is no longer the data of this run: images were added, removed or changed; put them" in line
     assert everything(tmp_path / "run") == before
 
 

@@ -48,28 +48,14 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-# Batch norm over the images of all workers
+# Two processes without Ray: batch norm over the images of both, and the loop, in double precision
 
 WORLD = 2
-
-
-def compare(rank, folder, momentum):
-    """Train a few steps of BN in one of two processes, and write what came out."""
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=WORLD)
-    norm = norm_of(momentum)
-    norm.__class__ = SyncBatchNorm2d
-    rows = []
-    for images in batches():
-        own = images.chunk(WORLD)[rank].clone().requires_grad_()
-        output = norm(own)
-        norm.zero_grad()
-        loss_of(output).backward()
-        for parameter in norm.parameters():
-            dist.all_reduce(parameter.grad)
-        rows.append((output.detach(), own.grad, norm.weight.grad.clone(), norm.bias.grad.clone()))
-    norm.eval()
-    torch.save((rows, norm.state_dict(), norm(next(batches())).detach()), f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+MOMENTA = (0.1, None)
+LOOP = Recipe(
+    epochs=2, batch=32, accumulate=2, lr=0.05, clip=0.5, ema=0.9, sync_bn=True, label_smoothing=0.1,
+    augment=Augment(shift=0.1, rotate=10, erase=0.3),
+)  # fmt: skip
 
 
 def norm_of(momentum):
@@ -90,35 +76,20 @@ def loss_of(output):
     return (output * output.roll(1, 2)).sin().sum()
 
 
-@pytest.mark.parametrize("momentum", [0.1, None])
-def test_batch_norm_of_two_workers_is_that_of_their_images_together(tmp_path, momentum):
-    processes.spawn(compare, (str(tmp_path), momentum), WORLD)
-    found = [torch.load(tmp_path / f"{rank}.pt") for rank in range(WORLD)]
-    norm = norm_of(momentum)
-    for step, images in enumerate(batches()):
-        images.requires_grad_()
-        output = norm(images)
+def norm_in_part(rank, momentum):
+    """Train a few steps of BN on a part of the images; return what came out at each step, and at the end."""
+    norm, rows = norm_of(momentum), []
+    norm.__class__ = SyncBatchNorm2d
+    for images in batches():
+        own = images.chunk(WORLD)[rank].clone().requires_grad_()
+        output = norm(own)
         norm.zero_grad()
         loss_of(output).backward()
-        shares = [rows[step] for rows, _, _ in found]
-        for together, parts in (output, [share[0] for share in shares]), (images.grad, [share[1] for share in shares]):
-            assert torch.allclose(together, torch.cat(parts), rtol=0, atol=1e-10)
-        for share in shares:
-            assert torch.allclose(norm.weight.grad, share[2], rtol=0, atol=1e-10)
-            assert torch.allclose(norm.bias.grad, share[3], rtol=0, atol=1e-10)
+        for parameter in norm.parameters():
+            dist.all_reduce(parameter.grad)
+        rows.append((output.detach(), own.grad, norm.weight.grad.clone(), norm.bias.grad.clone()))
     norm.eval()
-    for _, state, judged in found:
-        assert state.keys() == norm.state_dict().keys()
-        assert all(torch.allclose(state[k], v, rtol=0, atol=1e-10) for k, v in norm.state_dict().items())
-        assert torch.allclose(judged, norm(next(batches())), rtol=0, atol=1e-10)
-
-
-# The loop in double precision: what two workers train is what one does, to the last digits
-
-LOOP = Recipe(
-    epochs=2, batch=32, accumulate=2, lr=0.05, clip=0.5, ema=0.9, sync_bn=True, label_smoothing=0.1,
-    augment=Augment(shift=0.1, rotate=10, erase=0.3),
-)  # fmt: skip
+    return rows, norm.state_dict(), norm(next(batches())).detach()
 
 
 @dataclasses.dataclass
@@ -141,8 +112,7 @@ class Double:
 
 
 def trained(ranks):
-    """Train two epochs on 200 digits; return the reports and the state."""
-    torch.set_num_threads(1)
+    """Train two epochs on 200 digits; return the reports and the weights."""
     data = load_train(open_source("digits"), 8)
     preprocess = LOOP.preprocess(8, data.mean, data.std)
     few = (Split(split.images[:200], split.labels[:200]) for split in (data.train, data.val))
@@ -152,28 +122,62 @@ def trained(ranks):
     if ranks.world > 1:
         network = synchronised(network, CPU)
     trainer = Trainer(network, train, val, LOOP, seed=3, ranks=ranks)
-    return [trainer.run_epoch() for _ in range(LOOP.epochs)], trainer.state()
+    return [trainer.run_epoch() for _ in range(LOOP.epochs)], trainer.state()["weights"]
 
 
-def train_part(rank, folder):
+def part(rank, folder, request):
+    """What one of two processes does: everything above, or the training that is asked for."""
+    torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=WORLD)
-    torch.save(trained(Ranks(rank, WORLD)), f"{folder}/{rank}.pt")
+    if request is None:
+        found = [norm_in_part(rank, momentum) for momentum in MOMENTA], trained(Ranks(rank, WORLD))
+        torch.save(found, f"{folder}/{rank}.pt")
+    else:
+        with prepared(request, CPU, ranks=Ranks(rank, WORLD)) as training:
+            training.run()
     dist.destroy_process_group()
 
 
-def test_two_workers_train_the_network_that_one_trains(tmp_path):
-    processes.spawn(train_part, (str(tmp_path),), WORLD)
-    reports, state = trained(Ranks())
-    for rank in range(WORLD):
-        others, found = torch.load(tmp_path / f"{rank}.pt", weights_only=False)
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("parts")
+    processes.spawn(part, (str(folder), None), WORLD)
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(WORLD)]
+
+
+@pytest.mark.parametrize("momentum", MOMENTA)
+def test_batch_norm_of_two_workers_is_that_of_their_images_together(parts, momentum):
+    found = [norms[MOMENTA.index(momentum)] for norms, _ in parts]
+    norm = norm_of(momentum)
+    for step, images in enumerate(batches()):
+        images.requires_grad_()
+        output = norm(images)
+        norm.zero_grad()
+        loss_of(output).backward()
+        shares = [rows[step] for rows, _, _ in found]
+        for together, own in (output, [share[0] for share in shares]), (images.grad, [share[1] for share in shares]):
+            assert torch.allclose(together, torch.cat(own), rtol=0, atol=1e-10)
+        for share in shares:
+            assert torch.allclose(norm.weight.grad, share[2], rtol=0, atol=1e-10)
+            assert torch.allclose(norm.bias.grad, share[3], rtol=0, atol=1e-10)
+    norm.eval()
+    for _, state, judged in found:
+        assert state.keys() == norm.state_dict().keys()
+        assert all(torch.allclose(state[k], v, rtol=0, atol=1e-10) for k, v in norm.state_dict().items())
+        assert torch.allclose(judged, norm(next(batches())), rtol=0, atol=1e-10)
+
+
+def test_two_workers_train_the_network_that_one_trains(parts):
+    reports, weights = trained(Ranks())
+    for _, (others, found) in parts:
         for report, other in zip(reports, others, strict=True):
             assert other.loss == pytest.approx(report.loss, abs=1e-6)  # it is told in single precision
             assert (other.epoch, other.lr) == (report.epoch, report.lr)
             assert (other.accuracy, other.ema_accuracy) == (report.accuracy, report.ema_accuracy)
         for kind in ("raw", "ema"):
-            assert found["weights"][kind].keys() == state["weights"][kind].keys()
-            for key, value in state["weights"][kind].items():
-                assert torch.allclose(found["weights"][kind][key], value, rtol=0, atol=1e-9), (kind, key)
+            assert found[kind].keys() == weights[kind].keys()
+            for key, value in weights[kind].items():
+                assert torch.allclose(found[kind][key], value, rtol=0, atol=1e-9), (kind, key)
 
 
 def test_a_network_with_joint_batch_norm_keeps_its_keys_and_weights():
@@ -225,73 +229,37 @@ def exposed(job):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """A training by two workers that nothing disturbed: its directory, what it printed, and who listened to whom."""
-    out = tmp_path_factory.mktemp("whole") / "run"
-    with start(out, "--json") as job:
-        job.until(lambda: "epoch 1/" in job.text(), 400)
-        listening = exposed(job)
-        code, text = job.ended(400)
-        assert code == 0, job.text()
-        return out, json.loads(text), listening, job.text()
-
-
-@pytest.fixture(scope="module")
 def journey(tmp_path_factory):
-    """The same training; a worker is killed, it goes on by itself, is asked to stop, and goes on once more."""
+    """A training by two workers; one is killed, it goes on by itself, is asked to stop, and goes on once more."""
     out, seen = tmp_path_factory.mktemp("journey") / "run", {}
     with start(out) as job:
         job.until(lambda: "epoch 1/" in job.text(), 400)
-        seen["workers"] = job.workers()
+        seen["exposed"], seen["workers"] = exposed(job), job.workers()
         os.kill(seen["workers"][0], signal.SIGKILL)
         job.until(lambda: f"epoch 3/{EPOCHS}" in job.text(), 400)
         job.process.send_signal(signal.SIGTERM)
         seen["code"], seen["out"] = job.ended(400)
         seen["log"] = job.text()
     seen["stopped"] = checkpoints.read(out)
-    with Training(out, "--resume", out, "--device", "cpu") as job:
-        assert job.ended(400)[0] == 0, job.text()
-        seen["resumed"] = job.text()
+    with Training(out, "--resume", out, "--device", "cpu", "--json") as job:
+        code, text = job.ended(400)
+        assert code == 0, job.text()
+        seen["told"], seen["resumed"] = json.loads(text), job.text()
     return out, seen
 
 
-def test_two_workers_have_the_losses_of_one(whole, tmp_path):
-    out, _, _, log = whole
-    request = dataclasses.replace(load_request(out), workers=1, out=tmp_path / "one")
-    assert load_request(out).workers == 2 and "batch 32 (2 workers x 16)" in log
-    with prepared(request, CPU) as training:
-        training.run()
-    two, one = ([row["loss"] for row in metrics(run)] for run in (out, tmp_path / "one"))
-    assert len(two) == len(one) == EPOCHS and two[-1] < two[0]
-    assert two[0] == pytest.approx(one[0], rel=1e-4)  # in single precision, and a small difference grows
-    assert two == pytest.approx(one, rel=1e-2)
-
-
-def test_what_two_workers_trained_is_a_checkpoint_like_any_other(whole):
-    out, told, _, _ = whole
-    last = metrics(out)[-1]
-    assert (told["epochs"], told["accuracy"], told["split"]) == (EPOCHS, last["accuracy"], "val")
-    found = checkpoints.read(out)
-    batches = Batches(load_train(open_source("digits"), 8).val, found.preprocess, CPU)
-    accuracy = evaluate(found.network(), batches, 32, Compute(), Ranks())
-    assert accuracy == pytest.approx(last["accuracy"], abs=1.01 / len(batches)) and accuracy > 0.2
-    names = {path.name for path in out.iterdir()}
-    assert {"run.yaml", "metrics.jsonl", "card.yaml", "CARD.md", "checkpoints"} <= names
-    assert not {path.name for path in out.parent.iterdir()} - {"run", "arch.yaml"} - {p.name for p in logs(out)}
-
-
-def logs(out):
-    return list(out.parent.glob("run.*.log"))
-
-
-@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="the kernel's list of sockets is read from /proc")
-def test_no_process_of_a_training_listens_to_other_machines(whole):
-    assert whole[2] == set()
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, journey):
+    """The same training by two processes that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    request = dataclasses.replace(load_request(journey[0]), out=folder / "run")
+    processes.spawn(part, (str(folder), request), WORLD)
+    return request.out
 
 
 def test_a_training_whose_worker_is_killed_goes_on_by_itself(journey):
     _, seen = journey
-    assert len(seen["workers"]) == 2
+    assert len(seen["workers"]) == 2 and "batch 32 (2 workers x 16)" in seen["log"]
     assert seen["log"].count("a worker died; going on from the last checkpoint") == 1
     assert seen["log"].count(f"epoch 1/{EPOCHS}") == 1 and "Traceback" not in seen["log"]
 
@@ -300,26 +268,70 @@ def test_a_training_of_several_workers_that_is_asked_to_stop_saves_and_says_how_
     out, seen = journey
     assert (seen["code"], seen["out"]) == (128 + signal.SIGTERM, "")
     last = seen["log"].splitlines()[-1]
-    assert last.startswith("Stopped in epoch ") and last.endswith(f"Go on with: nxt train --resume {out}")
+    assert last.endswith(f"; its state is saved. Go on with: nxt train --resume {out}")
     stopped = seen["stopped"]
-    assert 3 <= stopped.epoch < EPOCHS and stopped.state["step"] > 0
-    assert f"Stopped in epoch {stopped.epoch + 1}, after step {stopped.state['step']}; its state is saved" in last
+    step = stopped.state["step"]
+    where = f"in epoch {stopped.epoch + 1}, after step {step}" if step else f"after epoch {stopped.epoch}"
+    assert 3 <= stopped.epoch < EPOCHS and last.startswith(f"Stopped {where}; ")
     assert not (out / ".stop").exists()
 
 
 def test_through_all_of_this_it_ends_as_if_nothing_had_happened(journey, whole):
     out, seen = journey
     assert f"epoch {EPOCHS}/{EPOCHS}" in seen["resumed"] and f"epoch 3/{EPOCHS}" not in seen["resumed"]
-    a, b = (checkpoints.read(run).state["weights"]["raw"] for run in (out, whole[0]))
-    assert all(torch.equal(value, b[key]) for key, value in a.items())
+    for name in ("last.pt", "best.pt"):
+        a, b = (checkpoints.read(run / "checkpoints" / name).state["weights"]["raw"] for run in (out, whole))
+        assert all(torch.equal(value, b[key]) for key, value in a.items())
     kinds = ("epoch", "accuracy", "lr")
-    disturbed, undisturbed = ([{k: row[k] for k in kinds} for row in metrics(run)] for run in (out, whole[0]))
-    assert disturbed == undisturbed
+    disturbed, undisturbed = ([{k: row[k] for k in kinds} for row in metrics(run)] for run in (out, whole))
+    assert disturbed == undisturbed and [row["epoch"] for row in disturbed] == list(range(1, EPOCHS + 1))
 
 
 def test_the_loss_of_an_epoch_that_was_stopped_inside_is_that_of_all_workers(journey, whole):
-    disturbed, undisturbed = ([row["loss"] for row in metrics(run)] for run in (journey[0], whole[0]))
+    disturbed, undisturbed = ([row["loss"] for row in metrics(run)] for run in (journey[0], whole))
     assert disturbed == pytest.approx(undisturbed, rel=1e-6)
+
+
+def test_two_workers_have_the_losses_of_one(whole, tmp_path):
+    request = dataclasses.replace(load_request(whole), workers=1, out=tmp_path / "one")
+    assert load_request(whole).workers == 2
+    with prepared(request, CPU) as training:
+        training.run()
+    two, one = ([row["loss"] for row in metrics(run)] for run in (whole, tmp_path / "one"))
+    assert len(two) == len(one) == EPOCHS and two[-1] < two[0]
+    assert two[0] == pytest.approx(one[0], rel=1e-4)  # in single precision, and a small difference grows
+    assert two == pytest.approx(one, rel=1e-2)
+
+
+def test_what_two_workers_trained_is_a_checkpoint_like_any_other(journey):
+    out, seen = journey
+    last, told = metrics(out)[-1], seen["told"]
+    assert (told["epochs"], told["accuracy"], told["split"]) == (EPOCHS, last["accuracy"], "val")
+    found = checkpoints.read(out)
+    images = Batches(load_train(open_source("digits"), 8).val, found.preprocess, CPU)
+    accuracy = evaluate(found.network(), images, 32, Compute(), Ranks())
+    assert accuracy == pytest.approx(last["accuracy"], abs=1.01 / len(images)) and accuracy > 0.2
+    names = {path.name for path in out.iterdir()}
+    assert {"run.yaml", "metrics.jsonl", "card.yaml", "CARD.md", "checkpoints"} <= names
+    assert {path.name for path in out.parent.iterdir() if path.suffix != ".log"} == {"run", "arch.yaml"}
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="the kernel's list of sockets is read from /proc")
+def test_no_process_of_a_training_listens_to_other_machines(journey):
+    assert journey[1]["exposed"] == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["TrainController", "QueueActor"])
+def test_the_death_of_a_process_of_rays_own_is_overcome_or_told_in_words(tmp_path, victim):
+    with start(tmp_path / "run") as job:
+        job.until(lambda: "epoch 1/" in job.text(), 400)
+        for number, line in marked(job.mark).items():
+            if line.startswith("ray::") and victim in line:
+                os.kill(number, signal.SIGKILL)
+        code, _ = job.ended(400)
+        assert code in (0, 1) and "Traceback" not in job.text()
+        assert code == 0 or job.text().splitlines()[-1].startswith("nxt: ")
 
 
 def test_more_workers_than_there_are_devices_are_refused_in_one_line(tmp_path):
@@ -330,6 +342,7 @@ def test_more_workers_than_there_are_devices_are_refused_in_one_line(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_what_a_worker_finds_wrong_is_one_line(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mine.txt").write_text("x")

@@ -71,6 +71,17 @@ def test_a_complete_search_leaves_no_checkpoints(tmp_path):
     assert checkpoints(job.out) is None
 
 
+def test_checkpoints_of_all_that_ended_well_are_kept_if_asked_for(tmp_path):
+    job = begun(tmp_path / "run", "search.keep=all", trials=3)
+    with job.opened() as strategy:
+        for upto in (EPOCHS, EPOCHS, 1):
+            trial = train(job, strategy, upto)
+        strategy.fail(trial.number, Outcome.DIVERGED, "nan")
+        job.tend()
+    assert checkpoints(job.out) == ["0.pt", "1.pt"]
+    assert [t.outcome for t in load_run(job.out).trials] == [Outcome.DONE, Outcome.DONE, Outcome.DIVERGED]
+
+
 @pytest.mark.parametrize("place", [None, "file"])
 def test_checkpoints_of_the_front_are_kept_if_asked_for(tmp_path, place):
     storage = "" if place is None else f"file://{tmp_path / 'everywhere'}"

@@ -96,6 +96,7 @@ def test_in_another_thread_signals_go_where_they_went_before(heard):
 PROGRAM = """
 import os, signal, sys
 from nxt.train.stopping import stopping
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which is not so in the background of a shell
 with stopping() as stop:
     for number in sys.argv[1:]:
         os.kill(os.getpid(), int(number))
