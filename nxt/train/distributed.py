@@ -24,6 +24,7 @@ import ray
 import torch
 import torch.distributed as dist
 from ray import train as ray_train
+from ray.exceptions import RayError
 from ray.train.backend import Backend
 from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.util.queue import Queue
@@ -80,18 +81,18 @@ def train(request: TrainRequest, device: str, resume: bool, watcher: Watcher, ad
     with cluster(0, address), stopping() as stop:
         gpus = _placed(request.workers, device)
         threads = max(1, int(ray.cluster_resources().get("CPU", 1)) // request.workers)
-        mail = Queue(actor_options={"num_cpus": 0})
         deaths = 0
         while True:
             if stop.signal is None:
                 (request.out / STOP).unlink(missing_ok=True)  # of a driver that was killed
+            mail = Queue(actor_options={"num_cpus": 0})
             post = _Post(mail, watcher, request, stop)
             try:
                 scratch = _scratch(request)
                 scratch.mkdir(parents=True, exist_ok=True)
                 meeting = "" if address else str(scratch / uuid.uuid4().hex)
                 _carry_out(_Task(request, resume, threads, mail, meeting), gpus, post)
-            except ray_train.TrainingFailedError as error:  # a worker died, or said why it could not go on
+            except (ray_train.TrainingFailedError, RayError) as error:  # some process died, or a worker said why
                 post.raise_told()
                 deaths = 1 if post.epochs else deaths + 1
                 if deaths > RESTARTS:
@@ -105,8 +106,9 @@ def train(request: TrainRequest, device: str, resume: bool, watcher: Watcher, ad
                 shutil.rmtree(_scratch(request), ignore_errors=True)
                 (request.out / STOP).unlink(missing_ok=True)
             post.raise_told()
-            assert post.result is not None
-            return post.result
+            if post.result is not None:
+                return post.result
+            resume = True  # it has ended, but nobody could tell
 
 
 def _scratch(request: TrainRequest) -> Path:
@@ -239,7 +241,11 @@ class _Post:
         """Pass on what has come; and the wish to stop, in the other direction."""
         if self.stop.signal is not None and self.request.out.is_dir():
             (self.request.out / STOP).touch()
-        for kind, value in self.mail.get_nowait_batch(self.mail.qsize()):
+        try:
+            messages = self.mail.get_nowait_batch(self.mail.qsize())
+        except RayError:  # the mail's own process has died; the first worker will not get far
+            return
+        for kind, value in messages:
             if kind == "result":
                 self.result = value
             elif kind == "error":

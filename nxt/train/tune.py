@@ -63,6 +63,8 @@ def tuned(
     first = trial.seconds(rule)
     if first * rest < _WORTH:
         return rule
+    if first == float("inf"):
+        return rule  # nothing can be measured here now
     times = {rule: first}
     for candidate in _candidates(device):
         if candidate not in times:
