@@ -92,7 +92,12 @@ def train(request: TrainRequest, device: str, resume: bool, watcher: Watcher, ad
                 scratch.mkdir(parents=True, exist_ok=True)
                 meeting = "" if address else str(scratch / uuid.uuid4().hex)
                 _carry_out(_Task(request, resume, threads, mail, meeting), gpus, post)
-            except (ray_train.TrainingFailedError, RayError) as error:  # some process died, or a worker said why
+            except RayError as error:  # what holds the devices is gone, and will not give them back to another group
+                post.raise_told()
+                raise RunError(
+                    f"{request.out}: a process of Ray's own died ({first_line(error)}); --resume goes on"
+                ) from None
+            except ray_train.TrainingFailedError as error:  # a worker died, or said why it could not go on
                 post.raise_told()
                 deaths = 1 if post.epochs else deaths + 1
                 if deaths > RESTARTS:
