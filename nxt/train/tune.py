@@ -63,13 +63,13 @@ def tuned(
     first = trial.seconds(rule)
     if first * rest < _WORTH:
         return rule
-    if first == float("inf"):
-        return rule  # nothing can be measured here now
     times = {rule: first}
     for candidate in _candidates(device):
         if candidate not in times:
             times[candidate] = trial.seconds(candidate)
     best = min(times, key=times.__getitem__)
+    if times[best] == float("inf"):
+        return rule  # nothing can be measured here now
     if times[best] > _CLEARLY * first:
         best = rule  # a difference within the noise decides nothing
     if times[best] * rest > _COMPILE:
