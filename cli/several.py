@@ -48,6 +48,8 @@ def train(
 
     from .search import carry_out
 
+    if resume is not None and networks:
+        raise typer.BadParameter("networks cannot be given with --resume: run.yaml has what was asked")
     if resume is not None:
         from nxt.search.request import load_request
 

@@ -87,7 +87,8 @@ class Trainer:
         self.averaged = optim.average(self.network, recipe.ema) if recipe.ema else None
         self.objective = Objective(recipe, network.num_classes)
         augment = recipe.augment if mirror else recipe.augment.without_mirror()
-        self._draw = self._drawn(recipe.batch // recipe.accumulate, augment)
+        share = {"rank": self.ranks.rank, "world": self.ranks.world}
+        self._draw = Draw(batch=recipe.batch // recipe.accumulate, augment=augment, seed=seed, **share)
         self.steps_per_epoch = max(1, len(train) // recipe.batch)
         self.epoch = self.step = 0  # whole epochs, and steps of the one that runs
         self._losses: list[Tensor] = []  # of the steps of the epoch that runs
@@ -96,9 +97,6 @@ class Trainer:
             raise ConfigError(f"recipe: batch is {recipe.batch}, but there are only {len(train)} training images")
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.compute.precision == "fp16")
         self._forward = self._parallel()
-
-    def _drawn(self, batch: int, augment: Augment) -> Draw:
-        return Draw(batch=batch, augment=augment, seed=self.seed, rank=self.ranks.rank, world=self.ranks.world)
 
     def _parallel(self) -> nn.Module:
         """Return the network as it is called in training: in step with other workers, compiled."""

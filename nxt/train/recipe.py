@@ -130,8 +130,8 @@ class Recipe:
         Raises:
             ConfigError: if it does not.
         """
-        require(self.size is not None and self.eval_size is not None, "recipe", "size and eval_size are missing")
-        assert self.size is not None and self.eval_size is not None
+        if self.size is None or self.eval_size is None:
+            raise ConfigError("recipe: size and eval_size are missing")
         return self.size, self.eval_size
 
     def with_batch(self, batch: int) -> Recipe:

@@ -171,4 +171,6 @@ def _restore(trainer: Trainer, previous: Checkpoint) -> None:
         trainer.restore(previous.state)
     except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
         problem = str(error).splitlines()[0]
-        raise CheckpointError(f"the checkpoint does not fit this training ({problem}); was the data changed?") from None
+        raise CheckpointError(
+            f"the checkpoint does not fit this training ({problem}); train into a new --out"
+        ) from None
