@@ -72,6 +72,7 @@ class ArchSpec:
     avd_first: bool = False  # ... and stands before the 3x3 ("fast")
     avg_down: bool = False  # average pooling does the striding of the shortcut
     shortcut: bool = True
+    preact: bool = False  # BN and ReLU before each convolution, not after (He et al. 2016, arXiv 1603.05027)
 
     def __post_init__(self) -> None:
         for name in ("depths", "widths", "cardinality", "base_width"):
@@ -103,9 +104,11 @@ class ArchSpec:
             _check_range(name, getattr(self, name), 1, top)
         _check_range("stem_width", (self.stem_width,), 1, _MAX_WIDTH)
         _check_range("radix", (self.radix,), 0, _MAX_RADIX)
-        for name in ("avd", "avd_first", "avg_down", "shortcut"):
+        for name in ("avd", "avd_first", "avg_down", "shortcut", "preact"):
             if not isinstance(getattr(self, name), bool):
                 raise ArchError(f"{name} {getattr(self, name)!r} is neither true nor false")
+        if self.preact and self.radix:
+            raise ArchError("preact and radix: split attention normalises after its 3x3; give one of both")
         if self.stem == "deep" and self.stem_width % 2:
             raise ArchError(f"stem_width {self.stem_width} must be even: a deep stem has half of it inside")
         for index, width in enumerate(self.widths):
@@ -160,6 +163,8 @@ class ArchSpec:
         data["avd"] = self.avd and strided
         data["avd_first"] = self.avd and self.avd_first and strided
         data["avg_down"] = self.avg_down and self.shortcut and strided
+        if not self.preact:
+            del data["preact"]  # came later: the fingerprints from before hold
         canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
@@ -173,6 +178,8 @@ class ArchSpec:
         for name in ("cardinality", "base_width"):
             if len(set(data[name])) == 1:
                 data[name] = data[name][0]
+        if not self.preact:
+            del data["preact"]
         return data
 
     @classmethod

@@ -10,10 +10,12 @@ design spaces are costed at once.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nxt.arch import ArchSpec, Stage
 from nxt.errors import ArchError
+from nxt.layers import Layer, block_layers, head_layer, stem_layers
 
 MAX_SIZE, MAX_CLASSES = 16384, 10**6
 MEMORY_BATCH = 32  # images in a training step, where memory is predicted
@@ -75,83 +77,60 @@ def cost(spec: ArchSpec, size: int | None = None, classes: int | None = None) ->
 
 def parts(spec: ArchSpec, size: int | None = None, classes: int | None = None) -> list[Part]:
     """Return stem, stages and head in order, each with its cost. Arguments and errors as for `cost`."""
+    size, classes = resolution(spec, size, classes)
+    layers, side = stem_layers(spec, size)
+    result = [Part("stem", 1, side, spec.stem_width, cost_of(layers))]
+    for stage in spec.stages():
+        first, later, side = stage_cost(spec, stage, side)
+        total = first + later * (stage.depth - 1)
+        result.append(Part(f"stage{stage.index + 1}", stage.depth, side, stage.width, total))
+    return [*result, Part("head", 1, 1, classes, cost_of([head_layer(spec, side, classes)]))]
+
+
+def resolution(spec: ArchSpec, size: int | None, classes: int | None) -> tuple[int, int]:
+    """Return the image side and number of classes to cost a network at: those given, or else its own.
+
+    Raises:
+        ArchError: if one is out of range.
+    """
     size = spec.size if size is None else size
     classes = spec.classes if classes is None else classes
     if not 1 <= size <= MAX_SIZE:
         raise ArchError(f"image size {size} is not between 1 and {MAX_SIZE} pixels")
     if not 1 <= classes <= MAX_CLASSES:
         raise ArchError(f"{classes} classes are not between 1 and {MAX_CLASSES}")
-    stem, side = _stem(spec, size)
-    result = [Part("stem", 1, side, spec.stem_width, stem)]
-    for stage in spec.stages():
-        first, later, side = _blocks(spec, stage, side)
-        total = first + later * (stage.depth - 1)
-        result.append(Part(f"stage{stage.index + 1}", stage.depth, side, stage.width, total))
-    features = spec.widths[-1]
-    head = Cost(macs=features * classes, params=features * classes + classes)
-    return [*result, Part("head", 1, 1, classes, head)]
+    return size, classes
+
+
+def cost_of(layers: Iterable[Layer]) -> Cost:
+    """Return what some layers cost together."""
+    macs = params = acts = 0
+    for layer in layers:
+        macs += layer.macs
+        params += layer.params
+        acts += layer.acts
+    return Cost(macs, params, acts)
 
 
 def coefficients(spec: ArchSpec, size: int, classes: int) -> tuple[Cost, list[Cost]]:
     """Return `(base, slopes)` with `cost = base + sum of slopes[s] * (depths[s] - 1)`, whatever spec's depths."""
     single = spec.replace(depths=(1,) * len(spec.depths))
     base, slopes = cost(single, size, classes), []
-    _, side = _stem(spec, size)
+    _, side = stem_layers(spec, size)
     for stage in single.stages():
-        _, later, side = _blocks(single, stage, side)
+        _, later, side = stage_cost(single, stage, side)
         slopes.append(later)
     return base, slopes
 
 
-def halved(side: int) -> int:
-    """Output side of every stride-2 layer here (7x7 pad 3, 3x3 pad 1, 2x2 in ceil mode)."""
-    return (side + 1) // 2
+def stage_cost(spec: ArchSpec, stage: Stage, side: int) -> tuple[Cost, Cost, int]:
+    """Return the cost of a stage's first block, of each later one, and the side that leaves the stage.
 
-
-def _conv(
-    in_width: int, out_width: int, kernel: int, side: int, groups: int = 1, norm: bool = True, bias: bool = False
-) -> Cost:
-    """Cost of a convolution with `side` x `side` output, by default followed by a batch norm."""
-    weights = in_width // groups * out_width * kernel * kernel
-    params = weights + (2 * out_width if norm else 0) + (out_width if bias else 0)
-    return Cost(macs=weights * side * side, params=params, acts=out_width * side * side)
-
-
-def _stem(spec: ArchSpec, size: int) -> tuple[Cost, int]:
-    """Return the cost of the stem and the side that leaves it (after the max pool, where it has one)."""
-    width = spec.stem_width
-    if spec.stem == "cifar":
-        return _conv(3, width, 3, size), size
-    side = halved(size)
-    if spec.stem == "imagenet":
-        return _conv(3, width, 7, side), halved(side)
-    half = width // 2
-    deep = _conv(3, half, 3, side) + _conv(half, half, 3, side) + _conv(half, width, 3, side)
-    return deep, halved(side)
-
-
-def _blocks(spec: ArchSpec, stage: Stage, side: int) -> tuple[Cost, Cost, int]:
-    """Return the cost of a stage's first block, of each later one, and the side that leaves the stage."""
-    out = side if stage.stride == 1 else halved(side)
-    pools_after = spec.avd and not spec.avd_first and stage.stride > 1
-    mid, width = stage.bottleneck, stage.width
-    first = (
-        _conv(stage.in_width, mid, 1, side) + _spatial(stage, side if pools_after else out) + _conv(mid, width, 1, out)
-    )
-    if spec.shortcut and (stage.stride > 1 or stage.in_width != width):
-        first += _conv(stage.in_width, width, 1, out)
-    later = _conv(width, mid, 1, out) + _spatial(stage, out) + _conv(mid, width, 1, out)
-    return first, later, out
-
-
-def _spatial(stage: Stage, side: int) -> Cost:
-    """Cost of the 3x3: a grouped convolution, or split attention with its two small layers (ResNeSt sec. 3.1)."""
-    mid, groups = stage.bottleneck, stage.cardinality
-    if stage.radix == 0:
-        return _conv(mid, mid, 3, side, groups)
-    splits = mid * stage.radix
-    return (
-        _conv(mid, splits, 3, side, groups * stage.radix)
-        + _conv(mid, stage.attention, 1, 1, groups, bias=True)
-        + _conv(stage.attention, splits, 1, 1, groups, norm=False, bias=True)
-    )
+    Args:
+        spec: The architecture, of which only the properties common to all stages matter.
+        stage: The stage.
+        side: Side of its input, in pixels.
+    """
+    first, out = block_layers(spec, stage, 0, side)
+    later, _ = block_layers(spec, stage, 1, out)
+    return cost_of(first), cost_of(later), out

@@ -3,6 +3,7 @@
     resnet50                        plain ResNet
     resnext50_32x4d                 cardinality 32, base width 4
     resnext29_8x64d_cifar           three stages behind a 3x3 stem; the suffix may go where the depth is unambiguous
+    resnext29_8x64d_cifar_preact    with BN and ReLU before the convolutions
     resnest50                       radix 2, cardinality 1, base width 64
     resnest50_fast_4s2x40d          radix 4, cardinality 2, base width 40, pooling before the 3x3
     resnext_3-5-7-2_w64_2s16x8d     any depths, stage base width 64, radix 2: the names that searches give
@@ -35,6 +36,7 @@ _NAME = re.compile(
     r"(?P<fast>_fast)?"
     r"(?:_(?:(?P<radix>\d{1,2})s)?(?P<cardinality>\d{1,5})x(?P<base_width>\d{1,5})d)?"
     r"(?P<cifar>_cifar)?"
+    r"(?P<preact>_preact)?"
 )
 
 
@@ -61,6 +63,7 @@ def parse_name(name: str) -> ArchSpec:
         "cardinality": int(match["cardinality"] or 1),
         "base_width": int(match["base_width"] or 64),
         "radix": int(match["radix"] or (2 if family == "resnest" else 0)),
+        "preact": bool(match["preact"]),
     }
     if family == "resnest":
         if cifar:
@@ -96,6 +99,8 @@ def name_of(spec: ArchSpec) -> str:
         candidates = [f"{plain}{depth}_{mark}{label}{end}", f"resnext_{shape}_{mark}{label}{end}"]
         if not end:
             candidates.insert(0, f"resnet{depth}")
+    if spec.preact:
+        candidates = [f"{candidate}_preact" for candidate in candidates]
     for candidate in candidates:
         try:
             if parse_name(candidate).fingerprint == spec.fingerprint:

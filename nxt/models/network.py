@@ -26,7 +26,9 @@ from nxt.names import parse_name
 class Bottleneck(nn.Module):
     """Residual block 1x1, 3x3 (grouped, or split attention), 1x1 (ResNeXt fig. 3c, ResNeSt fig. 2).
 
-    BN follows each convolution and ReLU each BN, except the last, where it follows the addition.
+    BN follows each convolution and ReLU each BN, except the last, where it follows the addition. With pre-activation
+    BN and ReLU stand before each convolution instead (He et al. 2016, arXiv 1603.05027, fig. 1b), and a shortcut that
+    projects starts behind the first of them.
     """
 
     def __init__(self, spec: ArchSpec, stage: Stage, first: bool) -> None:
@@ -35,8 +37,9 @@ class Bottleneck(nn.Module):
         stride = stage.stride if first else 1
         pooled = spec.avd and stride > 1
         mid = stage.bottleneck
+        norms = (in_width, mid, mid) if spec.preact else (mid, mid, stage.width)
         self.conv1 = nn.Conv2d(in_width, mid, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(mid)
+        self.bn1 = nn.BatchNorm2d(norms[0])
         self.avd_first = _avd_pool(stride) if pooled and spec.avd_first else None
         self.conv2: nn.Module
         if stage.radix:
@@ -45,19 +48,21 @@ class Bottleneck(nn.Module):
         else:
             groups = stage.cardinality
             self.conv2 = nn.Conv2d(mid, mid, 3, 1 if pooled else stride, 1, groups=groups, bias=False)
-            self.bn2 = nn.BatchNorm2d(mid)
+            self.bn2 = nn.BatchNorm2d(norms[1])
         self.avd_last = _avd_pool(stride) if pooled and not spec.avd_first else None
         self.conv3 = nn.Conv2d(mid, stage.width, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(stage.width)
+        self.bn3 = nn.BatchNorm2d(norms[2])
         self.relu = nn.ReLU(inplace=True)
         self.drop_block: nn.Module = nn.Identity()  # this one and the next: see Network.regularize
         self.stochastic_depth: nn.Module = nn.Identity()
-        self.shortcut = spec.shortcut
+        self.preact, self.shortcut = spec.preact, spec.shortcut
         projects = spec.shortcut and (stride > 1 or in_width != stage.width)
         self.downsample = _projection(spec, in_width, stage.width, stride) if projects else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C_in, H, W) to (B, C_out, H', W')."""
+        if self.preact:
+            return self._preactivated(x)
         out = self.relu(self.drop_block(self.bn1(self.conv1(x))))
         if self.avd_first is not None:
             out = self.avd_first(out)
@@ -65,11 +70,27 @@ class Bottleneck(nn.Module):
         out = self.drop_block(out) if self.bn2 is None else self.relu(self.drop_block(self.bn2(out)))
         if self.avd_last is not None:
             out = self.avd_last(out)
-        out = self.drop_block(self.bn3(self.conv3(out)))
+        out = self.conv3(out)  # a line of its own, so that its input is gone before bn3
+        out = self.drop_block(self.bn3(out))
         if self.shortcut:
             out = self.stochastic_depth(out)
             out += x if self.downsample is None else self.downsample(x)
         return self.relu(out)  # type: ignore[no-any-return]
+
+    def _preactivated(self, x: Tensor) -> Tensor:
+        active = self.relu(self.bn1(x))
+        out = self.drop_block(self.conv1(active))
+        if self.avd_first is not None:
+            out = self.avd_first(out)
+        assert self.bn2 is not None  # pre-activation and split attention exclude each other
+        out = self.drop_block(self.conv2(self.relu(self.bn2(out))))
+        if self.avd_last is not None:
+            out = self.avd_last(out)
+        out = self.drop_block(self.conv3(self.relu(self.bn3(out))))
+        if self.shortcut:
+            out = self.stochastic_depth(out)
+            out += x if self.downsample is None else self.downsample(active)
+        return out  # type: ignore[no-any-return]
 
 
 class Network(nn.Module):
@@ -85,12 +106,13 @@ class Network(nn.Module):
         super().__init__()
         self.spec, self.num_classes, self.in_channels = spec, num_classes, in_channels
         self.conv1 = _stem(spec, in_channels)
-        self.bn1 = nn.BatchNorm2d(spec.stem_width)
-        self.relu = nn.ReLU(inplace=True)
+        self.bn1: nn.Module = nn.Identity() if spec.preact else nn.BatchNorm2d(spec.stem_width)
+        self.relu: nn.Module = nn.Identity() if spec.preact else nn.ReLU(inplace=True)
         self.maxpool = nn.Identity() if spec.stem == "cifar" else nn.MaxPool2d(3, 2, 1)
         for stage in spec.stages():
             blocks = [Bottleneck(spec, stage, first=i == 0) for i in range(stage.depth)]
             self.add_module(f"layer{stage.index + 1}", nn.Sequential(*blocks))
+        self.norm = nn.Sequential(nn.BatchNorm2d(spec.widths[-1]), nn.ReLU(inplace=True)) if spec.preact else None
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.dropout: nn.Module = nn.Identity()
         self.fc = nn.Linear(spec.widths[-1], num_classes)
@@ -102,6 +124,8 @@ class Network(nn.Module):
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         for index in range(len(self.spec.depths)):
             x = getattr(self, f"layer{index + 1}")(x)
+        if self.norm is not None:
+            x = self.norm(x)
         return self.fc(self.dropout(torch.flatten(self.avgpool(x), 1)))  # type: ignore[no-any-return]
 
     @property
@@ -175,12 +199,13 @@ class Network(nn.Module):
     def zero_last_gamma(self) -> None:
         """Set the scale of each block's last BN to zero, so that every block starts as its shortcut.
 
-        Goyal et al. 2017 (arXiv 1706.02677) sec. 5.1. Does nothing to networks without shortcuts.
+        Goyal et al. 2017 (arXiv 1706.02677) sec. 5.1. With pre-activation, where a ReLU follows that BN and would never
+        learn, the last convolution is zero instead. Does nothing to networks without shortcuts.
         """
         if self.spec.shortcut:
             for module in self.modules():
                 if isinstance(module, Bottleneck):
-                    nn.init.zeros_(module.bn3.weight)
+                    nn.init.zeros_(module.conv3.weight if module.preact else module.bn3.weight)
 
 
 def build(network: str | ArchSpec, num_classes: int | None = None, in_channels: int = 3) -> Network:
@@ -226,11 +251,11 @@ def _avd_pool(stride: int) -> nn.Module:
 
 
 def _projection(spec: ArchSpec, in_width: int, width: int, stride: int) -> nn.Sequential:
-    norm = nn.BatchNorm2d(width)
+    norm = () if spec.preact else (nn.BatchNorm2d(width),)
     if not spec.avg_down:
-        return nn.Sequential(nn.Conv2d(in_width, width, 1, stride, bias=False), norm)
+        return nn.Sequential(nn.Conv2d(in_width, width, 1, stride, bias=False), *norm)
     pool = nn.Identity() if stride == 1 else nn.AvgPool2d(2, stride, ceil_mode=True, count_include_pad=False)
-    return nn.Sequential(pool, nn.Conv2d(in_width, width, 1, bias=False), norm)
+    return nn.Sequential(pool, nn.Conv2d(in_width, width, 1, bias=False), *norm)
 
 
 def _initialise(network: nn.Module) -> None:

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nxt.arch import STEMS, ArchSpec
-from nxt.costs import MAX_CLASSES, MAX_SIZE, Cost, coefficients, cost, halved, parts
+from nxt.costs import MAX_CLASSES, MAX_SIZE, Cost, coefficients, cost, parts
 from nxt.errors import ArchError
+from nxt.layers import halved
 from nxt.names import parse_name
 
 EXACT_MACS = {
@@ -40,11 +41,12 @@ def specs(draw):
         widths=tuple(4 * width << s for s in range(stages)),
         cardinality=tuple(draw(st.sampled_from([1, 2, 4, 8])) for _ in range(stages)),
         base_width=tuple(draw(st.sampled_from([4, 8, 24])) for _ in range(stages)),
-        radix=draw(st.sampled_from([0, 1, 2, 4])),
+        radix=(radix := draw(st.sampled_from([0, 1, 2, 4]))),
         avd=draw(st.booleans()),
         avd_first=draw(st.booleans()),
         avg_down=draw(st.booleans()),
         shortcut=draw(st.booleans()),
+        preact=not radix and draw(st.booleans()),
     )
 
 
