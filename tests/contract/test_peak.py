@@ -1,0 +1,81 @@
+"""The predicted peak memory of inference against tensors that are really alive together."""
+
+import weakref
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+from nxt.arch import ArchSpec
+from nxt.memory import moments, peak
+from nxt.models.network import build
+from nxt.names import parse_name
+
+
+class Alive(TorchDispatchMode):
+    """Sums the bytes of all storages that operators have made and that are still referenced."""
+
+    def __init__(self):
+        super().__init__()
+        self.known, self.now, self.most = {}, 0, 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        for tensor in tree_flatten(out)[0]:
+            if isinstance(tensor, torch.Tensor):
+                self.hold(tensor)
+        return out
+
+    def hold(self, tensor):
+        storage = tensor.untyped_storage()
+        if storage._cdata in self.known:
+            return
+        self.known[storage._cdata] = storage.nbytes()
+        self.now += storage.nbytes()
+        self.most = max(self.most, self.now)
+        weakref.finalize(storage, self.release, storage._cdata)
+
+    def release(self, key):
+        self.now -= self.known.pop(key)
+
+
+def measured(spec, size, classes):
+    network = build(spec, classes).eval()
+    with torch.no_grad(), Alive() as alive:
+        for parameter in (*network.parameters(), *network.buffers()):
+            alive.known[parameter.untyped_storage()._cdata] = 0  # weights do not count
+        image = torch.zeros(1, 3, size, size)
+        network(image)
+    return alive.most
+
+
+def small(**changes):
+    return ArchSpec(**{"depths": (2, 2), "widths": (64, 128), "base_width": 8, "stem_width": 16, **changes})
+
+
+SPECS = {
+    "resnet50": parse_name("resnet50"),
+    "resnext50_32x4d": parse_name("resnext50_32x4d"),
+    "resnext50_32x8d": parse_name("resnext50_32x8d"),
+    "resnest50": parse_name("resnest50"),
+    "resnest50_fast_4s2x40d": parse_name("resnest50_fast_4s2x40d"),
+    "resnest50_fast_1s1x64d": parse_name("resnest50_fast_1s1x64d"),
+    "resnext29_8x64d_cifar": parse_name("resnext29_8x64d_cifar"),
+    "resnext29_8x64d_cifar_preact": parse_name("resnext29_8x64d_cifar_preact"),
+    "resnet50_preact": parse_name("resnet50_preact"),
+    "no shortcut": small(shortcut=False),
+    "wide stem": small(stem_width=256, stem="deep"),
+    "wide bottleneck": small(cardinality=16),
+    "wide bottleneck, pre-activation": small(cardinality=16, preact=True),
+    "average pooling": small(cardinality=16, avd=True, avg_down=True),
+    "average pooling before": small(cardinality=16, avd=True, avd_first=True, preact=True),
+    "radix 4": small(cardinality=4, radix=4, stem="cifar"),
+    "radix 1": small(cardinality=4, radix=1),
+}
+
+
+@pytest.mark.parametrize("size", [64, 97])
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_the_predicted_peak_is_what_is_alive(spec, size):
+    assert peak(spec, size, 10).bytes == pytest.approx(measured(spec, size, 10), rel=0.002)
