@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +18,16 @@ class By(StrEnum):
     """How finely to divide the cost."""
 
     STAGE = "stage"
+    BLOCK = "block"
+    LAYER = "layer"
+
+
+class Count(StrEnum):
+    """What to count as cost."""
+
+    MACS = "macs"
+    FLOPS = "flops"
+    FVCORE = "fvcore"
 
 
 def profile(
@@ -24,78 +35,107 @@ def profile(
     size: Annotated[int | None, typer.Option(help="Image side in pixels; default: the network's own.")] = None,
     classes: Annotated[int | None, typer.Option(help="Number of classes; default: the network's own.")] = None,
     by: Annotated[By | None, typer.Option(help="Divide the cost.")] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Build each network and hold the figures against fvcore's count.")
+    count: Annotated[
+        Count, typer.Option(help="Show multiply-adds, FLOPs (two each), or what fvcore's total would be.")
+    ] = Count.MACS,
+    steps: Annotated[
+        bool, typer.Option("--steps", help="Show what one more block, group, channel or pixel costs.")
     ] = False,
+    flops: options.Flops = None,
+    params: options.Params = None,
+    acts: options.Acts = None,
+    memory: options.Memory = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Build each network; hold all counts against fvcore's and torch's.")
+    ] = False,
+    measure: Annotated[bool, typer.Option("--measure", help="Measure speed and memory on this device.")] = False,
+    device: options.Device = "auto",
+    batch: Annotated[str, typer.Option(help="Batch sizes to measure.", metavar="N,N...")] = "1,8,32",
+    compiled: Annotated[bool, typer.Option("--compile", help="Measure compiled networks too.")] = False,
+    roofline: Annotated[Path | None, typer.Option(help="Draw what was measured as PNG.", metavar="FILE")] = None,
     as_json: options.Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print rows of comma-separated values.")] = False,
 ) -> None:
-    """Show params, multiply-adds and activations of networks, in closed form.
+    """Show what networks cost, in closed form; two of them also stage by stage side by side.
 
-    MACs are those of convolution and linear layers, without bias: the papers' "FLOPs".
+    MACs are multiply-adds of convolution and linear layers, without bias: the papers' "FLOPs". With a budget
+    (--flops ...) the exit code is 1 if a network misses it.
     """
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv: give one of both")
+    if not measure and (roofline is not None or compiled):
+        raise typer.BadParameter("--roofline and --compile need --measure")
     from nxt.names import resolve
 
-    rows = [_row(resolve(network), size, classes, by, check) for network in networks]
+    budget = options.budget_of({"flops": flops, "params": params, "acts": acts, "memory": memory})
+    specs = [resolve(network) for network in networks]
+    rows = [_row(spec, size, classes, by, steps, check) for spec in specs]
+    if measure:
+        from .profile_measure import measured
+
+        for row, found in zip(rows, measured(specs, size, classes, device, batch, compiled, roofline), strict=True):
+            row["measured"] = found
     if as_json:
         render.print_json(rows[0] if len(rows) == 1 else rows)
     else:
-        _print(rows)
-    failed = [row["name"] for row in rows if check and any(row["check"].values())]
-    if failed:
-        from nxt.errors import NxtError
+        from . import profile_view
 
-        raise NxtError(f"{failed[0]}: the closed form differs from the built network; please report this")
+        (profile_view.print_csv if as_csv else profile_view.print_tables)(rows, by, count)
+    _raise_for(rows, specs, budget)
 
 
-def _row(spec: ArchSpec, size: int | None, classes: int | None, by: By | None, check: bool) -> dict[str, Any]:
-    import dataclasses
+def _row(
+    spec: ArchSpec, size: int | None, classes: int | None, by: By | None, steps: bool, check: bool
+) -> dict[str, Any]:
+    from nxt.costs import resolution
+    from nxt.memory import peak
+    from nxt.profiles import portions
 
-    from nxt.costs import cost, parts
-
-    total = cost(spec, size, classes)
+    size, classes = resolution(spec, size, classes)
+    whole = portions(spec, size, classes, "network")[0].to_dict()
     row: dict[str, Any] = {
         "name": spec.name,
-        "params": total.params,
-        "macs": total.macs,
-        "acts": total.acts,
-        "size": spec.size if size is None else size,
-        "classes": spec.classes if classes is None else classes,
+        **{key: whole[key] for key in ("params", "macs", "acts", "flops", "fvcore", "bytes", "intensity")},
+        "peak_bytes": whole["peak_bytes"],
+        "peak_at": str(peak(spec, size, classes)),
+        "size": size,
+        "classes": classes,
         "fingerprint": spec.fingerprint,
     }
-    if by:
-        row["stages"] = [
-            {"name": p.name, "blocks": p.blocks, "side": p.side, "channels": p.channels, **dataclasses.asdict(p.cost)}
-            for p in parts(spec, size, classes)
-        ]
-    if check:
-        from nxt.models.check import counted
+    published = _published(spec)
+    if published and size == spec.size:
+        row["published"] = {"flops": published[0], "source": published[1]}
+    row["stages"] = [portion.to_dict() for portion in portions(spec, size, classes, "stage")]
+    if by in (By.BLOCK, By.LAYER):
+        row[f"{by}s"] = [portion.to_dict() for portion in portions(spec, size, classes, by)]
+    if steps:
+        import dataclasses
 
-        found = counted(spec, row["size"], row["classes"])
-        row["check"] = {key: getattr(found, key) - row[key] for key in ("params", "macs", "acts")}
+        from nxt.sensitivity import steps as all_steps
+
+        row["steps"] = [dataclasses.asdict(step) for step in all_steps(spec, size, classes)]
+    if check:
+        from nxt.models.check import residuals
+
+        row["check"] = residuals(spec, size, classes)
     return row
 
 
-def _print(rows: list[dict[str, Any]]) -> None:
-    from nxt.units import format_count
+def _published(spec: ArchSpec) -> tuple[str, str] | None:
+    from nxt.zoo import ZOO
 
-    console = render.out()
-    figures = [
-        [r["name"], *(format_count(r[k], 4) for k in ("params", "macs", "acts")), r["size"], r["classes"]] for r in rows
-    ]
-    console.print(render.table(["network", "params", "MACs", "acts", "px", "classes"], figures))
-    for row in rows:
-        if "stages" in row:
-            lines = [
-                [
-                    part["name"], part["blocks"], f"{part['channels']} x {part['side']}x{part['side']}",
-                    *(format_count(part[key], 4) for key in ("params", "macs", "acts")),
-                    f"{part['macs'] / row['macs']:.1%}",
-                ]
-                for part in row["stages"]
-            ]  # fmt: skip
-            heads = ["part", "blocks", "output", "params", "MACs", "acts", "MACs share"]
-            console.print(render.table(heads, lines, title=row["name"]))
-        if "check" in row:
-            differs = {key: value for key, value in row["check"].items() if value}
-            console.print(f"{row['name']}: closed form minus built network: {differs or 'no difference'}")
-    console.print("MACs: multiply-adds of convolution and linear layers, no bias (the papers' FLOPs).")
+    entry = ZOO.get(spec.name)
+    return entry.flops if entry else None
+
+
+def _raise_for(rows: list[dict[str, Any]], specs: list[ArchSpec], budget: Any) -> None:
+    """Raise for the first network whose figures are wrong, or that misses the budget."""
+    from nxt.costs import cost
+    from nxt.errors import BudgetError, NxtError
+
+    for row, spec in zip(rows, specs, strict=True):
+        if any(row.get("check", {}).values()):
+            raise NxtError(f"{row['name']}: the closed form differs from the built network; please report this")
+        broken = budget.violations(cost(spec, row["size"], row["classes"]))
+        if broken:
+            raise BudgetError(f"{row['name']}: {'; '.join(broken)}")

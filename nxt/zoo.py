@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from nxt.arch import ArchSpec
 from nxt.names import parse_name
 
-PAPER = "ResNeXt paper"
+PAPER, README = "ResNeXt paper", "ResNeXt repository, README"
 TV1, TV2 = "torchvision V1", "torchvision V2"
 RSB1, RSB2, RSB3 = "ResNet strikes back A1", "ResNet strikes back A2", "ResNet strikes back A3"
 PYCLS, MM, GLUON, TIMM = "pycls", "mmpretrain", "Gluon port", "timm re-evaluation"
@@ -35,6 +35,7 @@ class Entry:
 
     name: str
     published: tuple[Published, ...] = ()
+    flops: tuple[str, str] | None = None  # as published, and where; all mean multiply-adds
 
     @property
     def spec(self) -> ArchSpec:
@@ -56,6 +57,7 @@ _ENTRIES = (
     Entry(
         "resnet50",
         _at(224, (76.1, _T3), (76.13, TV1), (80.858, TV2), (80.38, RSB1), (79.83, RSB2), (78.05, RSB3)),
+        ("4.1G", f"{PAPER}, table 1"),
     ),
     Entry("resnext50_2x40d", _at(224, (77.0, _T3))),
     Entry("resnext50_4x24d", _at(224, (77.4, _T3))),
@@ -64,16 +66,17 @@ _ENTRIES = (
         "resnext50_32x4d",
         _at(224, (77.8, _T3), (78.1, PYCLS), (77.9, MM), (77.618, TV1), (81.198, TV2))
         + _at(224, (80.53, RSB1), (80.44, RSB2), (79.26, RSB3)),
+        ("4.2G", f"{PAPER}, table 1"),
     ),
     Entry("resnext50_64x4d"),
     Entry("resnext50_2x64d"),
     Entry("resnet50_1x100d"),
     Entry("resnext50_32x8d"),
-    Entry("resnet101", _at(224, (78.0, _T3), (77.374, TV1), (81.886, TV2))),
+    Entry("resnet101", _at(224, (78.0, _T3), (77.374, TV1), (81.886, TV2)), ("7.8G", README)),
     Entry("resnext101_2x40d", _at(224, (78.3, _T3))),
     Entry("resnext101_4x24d", _at(224, (78.6, _T3))),
     Entry("resnext101_8x14d", _at(224, (78.7, _T3))),
-    Entry("resnext101_32x4d", _at(224, (78.8, _T3), (79.3, PYCLS), (78.61, MM), (80.336, GLUON))),
+    Entry("resnext101_32x4d", _at(224, (78.8, _T3), (79.3, PYCLS), (78.61, MM), (80.336, GLUON)), ("7.8G", README)),
     Entry("resnext101_2x64d", _at(224, (79.3, _T4))),
     Entry("resnet101_1x100d", _at(224, (78.7, _T4))),
     Entry(
@@ -81,6 +84,7 @@ _ENTRIES = (
         _at(224, (79.6, _T4), (83.246, TV1), (82.446, "timm c1"))
         + _at(288, (83.158, "timm c1"))
         + _at(320, (80.9, _T5)),
+        ("15.6G", README),
     ),
     Entry("resnext101_32x8d", _at(224, (79.312, TV1), (82.834, TV2), (79.27, MM))),
     Entry("resnext101_32x16d"),

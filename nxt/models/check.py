@@ -9,9 +9,38 @@ import torch
 from torch import Tensor, nn
 
 from nxt.arch import ArchSpec
-from nxt.costs import Cost
+from nxt.costs import Cost, cost
 from nxt.errors import ArchError
-from nxt.models.network import build
+from nxt.layers import blocks
+from nxt.models.network import Network, build
+
+
+def residuals(spec: ArchSpec, size: int, classes: int) -> dict[str, int]:
+    """Build the network and return, by what was counted, the closed form minus the count. All are 0 if nxt is right.
+
+    `macs`, `params` and `acts` are held against `counted`; `fvcore_total` against all that fvcore counts;
+    `flop_counter` against half of what torch's FlopCounterMode counts, and `flop_counter_layers` is the sum of the
+    differences layer by layer, each without its sign.
+
+    Raises:
+        ArchError: if the network is too large for this machine.
+    """
+    try:
+        network = build(spec, classes).eval()
+        found, total = _by_fvcore(network, size)
+        by_layer = _by_flop_counter(network, size)
+    except (RuntimeError, MemoryError) as error:
+        raise _too_large(spec, size, error) from None
+    own = cost(spec, size, classes)
+    layers = [layer for _, _, group in blocks(spec, size, classes) for layer in group]
+    return {
+        "macs": own.macs - found.macs,
+        "params": own.params - found.params,
+        "acts": own.acts - found.acts,
+        "fvcore_total": sum(layer.fvcore for layer in layers) - total,
+        "flop_counter": own.macs - by_layer.pop("") // 2,
+        "flop_counter_layers": sum(abs(layer.macs - by_layer.pop(layer.name, 0) // 2) for layer in layers),
+    }
 
 
 def counted(spec: ArchSpec, size: int, classes: int) -> Cost:
@@ -22,16 +51,21 @@ def counted(spec: ArchSpec, size: int, classes: int) -> Cost:
         ArchError: if the network is too large for this machine.
     """
     try:
-        return _counted(spec, size, classes)
-    except (RuntimeError, MemoryError) as error:  # torch's word for no memory on a CPU is RuntimeError
-        raise ArchError(f"{spec.name} cannot be built here at {size} px ({str(error).splitlines()[0]})") from None
+        return _by_fvcore(build(spec, classes).eval(), size)[0]
+    except (RuntimeError, MemoryError) as error:
+        raise _too_large(spec, size, error) from None
 
 
-def _counted(spec: ArchSpec, size: int, classes: int) -> Cost:
+def _too_large(spec: ArchSpec, size: int, error: Exception) -> ArchError:
+    """Torch's word for no memory on a CPU is RuntimeError."""
+    return ArchError(f"{spec.name} cannot be built here at {size} px ({str(error).splitlines()[0]})")
+
+
+def _by_fvcore(network: Network, size: int) -> tuple[Cost, int]:
+    """Return the counted cost, and fvcore's total of all operators that it knows."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's notices about what fvcore imports from it
         from fvcore.nn import FlopCountAnalysis
-    network = build(spec, classes).eval()
     elements: list[int] = []
 
     def count(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -48,8 +82,21 @@ def _counted(spec: ArchSpec, size: int, classes: int) -> Cost:
         warnings.simplefilter("ignore")  # torch's notices about its own tracer
         analysis = FlopCountAnalysis(network, image).unsupported_ops_warnings(False)
         by_operator = analysis.by_operator()
-    return Cost(
+        total = analysis.total()
+    found = Cost(
         macs=int(by_operator["conv"] + by_operator["linear"]),
         params=sum(parameter.numel() for parameter in network.parameters()),
         acts=sum(elements),
     )
+    return found, int(total)
+
+
+def _by_flop_counter(network: Network, size: int) -> dict[str, int]:
+    """Return torch's count of floating-point operations by module name; that of the network has an empty name."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, 3, size, size))
+    root = type(network).__name__
+    counts = {name: sum(by.values()) for name, by in counter.get_flop_counts().items()}
+    return {"" if name == root else name.removeprefix(f"{root}."): count for name, count in counts.items()}

@@ -37,6 +37,7 @@ LAYERS = [
     {"names"},
     {"zoo", "layers"},
     {"costs", "memory"},
+    {"profiles", "sensitivity"},
     {"budget"},
     {"space"},
     {"feasible", "archlist"},

@@ -1,0 +1,178 @@
+"""`nxt profile --measure`: networks by the clock, on this device."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from nxt.units import format_count
+
+from . import render
+
+if TYPE_CHECKING:
+    import torch
+
+    from nxt.arch import ArchSpec
+
+_ROOM = 64  # most images in a batch of a training step that is measured
+
+
+def measured(
+    specs: Sequence[ArchSpec],
+    size: int | None,
+    classes: int | None,
+    device: str,
+    batch: str,
+    compiled: bool,
+    roofline: Path | None,
+) -> list[dict[str, Any]]:
+    """Measure every network in every way of computing; the fastest way also in training and stage by stage.
+
+    Raises:
+        DeviceError: if there is no such device.
+        ArchError: for sizes out of range, and if a network does not fit into memory.
+        RunError: if the drawing cannot be written.
+    """
+    batches = _batches(batch)
+    os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # torch's profiler, read when torch is imported, is a chatterbox
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    from nxt.report.roofline import plot_roofline
+    from nxt.train.devices import choose
+    from nxt.train.measure import Ceiling, ceiling
+
+    chosen = choose(device)
+    ceilings: dict[str, Ceiling] = {}
+    found = []
+    for spec in specs:
+        result = _network(spec, size, classes, batches, chosen, compiled)
+        precision = result["best"]["precision"]
+        if precision not in ceilings:
+            ceilings[precision] = ceiling(chosen, precision)
+        found.append({**result, **_stages(spec, size, classes, result, chosen, ceilings[precision])})
+    if roofline is not None:
+        plot_roofline(dict(zip([spec.name for spec in specs], found, strict=True)), roofline)
+    return found
+
+
+def _batches(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and 0 < int(part) <= 65536 for part in parts):
+        raise typer.BadParameter(f"--batch {text}: write numbers of images, such as 1,8,32")
+    return sorted({int(part) for part in parts})
+
+
+def _network(
+    spec: ArchSpec, size: int | None, classes: int | None, batches: list[int], device: torch.device, compiled: bool
+) -> dict[str, Any]:
+    import torch
+
+    from nxt.costs import cost, resolution
+    from nxt.errors import ArchError, first_line
+    from nxt.train.measure import speeds, training, ways
+
+    size, classes = resolution(spec, size, classes)
+    console = render.err()
+    rows, best = [], None
+    try:
+        for compute in ways(device, compiled):
+            console.print(f"{spec.name}: measuring {compute}")
+            speed = speeds(spec, size, classes, batches, device, compute)
+            if best is None or max(speed.throughput.values()) > max(best.throughput.values()):
+                best = speed
+            rows.append(
+                {
+                    **dataclasses.asdict(compute),
+                    "latency": dataclasses.asdict(speed.latency),
+                    "images_per_second": {str(n): rate for n, rate in speed.throughput.items()},
+                }
+            )
+        assert best is not None
+        eager = dataclasses.replace(best.compute, compile=False)
+        steps = min(max(batches), _ROOM)
+        console.print(f"{spec.name}: measuring a training step, {eager}")
+        timing, memory = training(spec, size, classes, steps, device, eager)
+    except (RuntimeError, MemoryError) as error:  # of memory, torch's own error is a RuntimeError too
+        raise ArchError(f"{spec.name} cannot be measured here ({first_line(error)}); try a smaller --batch") from None
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "ways": rows,
+        "best": dataclasses.asdict(eager),
+        "training": {
+            "batch": steps,
+            "seconds": dataclasses.asdict(timing),
+            "peak_bytes": memory,
+            "predicted_bytes": cost(spec, size, classes).step_memory(steps),
+        },
+    }
+
+
+def _stages(
+    spec: ArchSpec,
+    size: int | None,
+    classes: int | None,
+    result: Mapping[str, Any],
+    device: torch.device,
+    most: Any,
+) -> dict[str, Any]:
+    from nxt.costs import resolution
+    from nxt.train.compute import Compute
+    from nxt.train.measure import stage_speeds
+
+    size, classes = resolution(spec, size, classes)
+    batch = result["training"]["batch"]
+    found = stage_speeds(spec, size, classes, batch, device, Compute(**result["best"]), most)
+    return {
+        "ceiling": dataclasses.asdict(most),
+        "stages": [{**dataclasses.asdict(stage), "share": stage.share} for stage in found],
+    }
+
+
+def tables(name: str, found: Mapping[str, Any]) -> list[Any]:
+    """Return what was measured as tables and lines."""
+    smallest = min(int(n) for n in found["ways"][0]["images_per_second"])
+    heads = [f"{name} on {found['device']}", f"latency, batch {smallest}", "quartiles"]
+    heads += [f"images/s, {n}" for n in found["ways"][0]["images_per_second"]]
+    lines = [
+        [
+            _way(way), _ms(way["latency"]["median"]), f"{_ms(way['latency']['low'])}..{_ms(way['latency']['high'])}",
+            *(f"{rate:.1f}" for rate in way["images_per_second"].values()),
+        ]
+        for way in found["ways"]
+    ]  # fmt: skip
+    step = found["training"]
+    text = (
+        f"training step, {_way(found['best'])}, batch {step['batch']}: {_ms(step['seconds']['median'])}, "
+        f"{step['batch'] / step['seconds']['median']:.1f} images/s, peak {format_count(step['peak_bytes'])}B "
+        f"(predicted for fp32: {format_count(step['predicted_bytes'])}B)"
+    )
+    total = sum(stage["seconds"] for stage in found["stages"])
+    stages = [
+        [
+            stage["name"], _ms(stage["seconds"]), f"{stage['seconds'] / total:.1%}", f"{stage['intensity']:.1f}",
+            f"{format_count(stage['flops'])}", f"{format_count(stage['attainable'])}", f"{stage['share']:.0%}",
+        ]
+        for stage in found["stages"]
+    ]  # fmt: skip
+    most = found["ceiling"]
+    title = (
+        f"inference by stage, {_way(found['best'])}, batch {step['batch']}; ceiling measured here: "
+        f"{format_count(most['flops'])}FLOP/s, {format_count(most['bandwidth'])}B/s"
+    )
+    names = ["stage", "time", "share", "FLOP/B", "FLOP/s", "attainable", "of it"]
+    return [render.table(heads, lines), text, render.table(names, stages, title=title)]
+
+
+def _way(way: Mapping[str, Any]) -> str:
+    layout = "channels last" if way["channels_last"] else "NCHW"
+    return ", ".join([layout, way["precision"], "compiled" if way["compile"] else "eager"])
+
+
+def _ms(seconds: float) -> str:
+    return f"{1000 * seconds:.3g} ms"
