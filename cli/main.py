@@ -13,24 +13,16 @@ import typer
 from nxt import __version__
 from nxt.errors import NxtError
 
-from . import evaluate, export, pick, profile, search, show, space, train, zoo
+from .lazy import CONTEXT, LazyGroup
 
 app = typer.Typer(
     name="nxt",
+    cls=LazyGroup,
     help="Architecture search and model zoo for the ResNeXt/ResNeSt family.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=CONTEXT,
 )
-app.command("search")(search.search)
-app.command("show")(show.show)
-app.command("pick")(pick.pick)
-app.command("train")(train.train)
-app.command("eval")(evaluate.evaluate)
-app.command("export")(export.export)
-app.command("profile")(profile.profile)
-app.command("zoo")(zoo.zoo)
-app.add_typer(space.app, name="space")
 
 _debug = False
 

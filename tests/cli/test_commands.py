@@ -1,17 +1,20 @@
 """What the commands answer when they are used as intended."""
 
+import ast
 import csv
 import dataclasses
 import io
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from nxt.cli.main import app
+from nxt.cli import lazy
 
 import nxt as package
 from nxt.names import parse_name
@@ -52,7 +55,7 @@ def answer(result):
 def test_the_commands_are_these(nxt):
     result = nxt("--help")
     assert result.code == 0
-    assert [command.name for command in app.registered_commands] == COMMANDS[:8]
+    assert list(lazy.COMMANDS) == COMMANDS[:9]
     assert all(f" {command} " in result.out for command in COMMANDS[:9])
 
 
@@ -77,6 +80,23 @@ def test_help_fits_a_narrow_terminal(nxt):
 
 def test_the_version_is_shown(nxt):
     assert nxt("--version").out == f"nxt {package.__version__}\n"
+
+
+@pytest.mark.parametrize("name", lazy.COMMANDS)
+def test_the_list_of_commands_says_what_the_command_itself_says(name):
+    command = lazy.load(name)
+    assert command.name == name
+    assert " ".join(command.help.split("\n\n")[0].split()) == lazy.COMMANDS[name]
+
+
+def test_help_and_other_commands_do_not_import_a_command():
+    code = "import sys; sys.argv = ['nxt', '--help']\nfrom nxt.cli.main import main\n"
+    code += "try: main()\nexcept SystemExit: pass\n"
+    code += "print([name for name in sys.modules if name.startswith('nxt.')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(ast.literal_eval(done.stdout.splitlines()[-1])) <= {
+        "nxt.errors", "nxt.cli", "nxt.cli.main", "nxt.cli.lazy"
+    }  # fmt: skip
 
 
 # Profile

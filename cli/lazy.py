@@ -1,0 +1,56 @@
+"""Commands that are imported when they are called, so that `nxt --help` and every command start fast."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+# Name -> the first paragraph of its help, which the list of commands shows. Each is a function, or for `space` an
+# app, in the module of that name.
+COMMANDS = {
+    "search": "Search a design space inside a budget and write the Pareto front of architectures.",
+    "show": "Show where a search stands: its trials, the front, the best against the best reference, "
+    "and whom to trust.",
+    "pick": "Pick one architecture as YAML: the front's knee, or with limits the most accurate network inside them.",
+    "train": "Train a network fully. Killed at any moment, it goes on with --resume as if nothing had happened.",
+    "eval": "Measure trained networks on the test split. Tables and files of several networks are of their ensemble.",
+    "export": "Write a trained network as ONNX, as a torch.export program or as safetensors, "
+    "and compare it with the original.",
+    "profile": "Show what networks cost, in closed form; two of them also stage by stage side by side.",
+    "zoo": "List the named networks with their cost and published accuracies.",
+    "space": "Look into design spaces.",
+}
+_HOMES = {"eval": "evaluate"}
+
+
+def load(name: str) -> Any:
+    """Import a command and return it as typer's command or group."""
+    home = _HOMES.get(name, name)
+    module = importlib.import_module(f"{__package__}.{home}")
+    app = getattr(module, "app", None)
+    if app is None:
+        app = typer.Typer(add_completion=False, context_settings=CONTEXT)
+        app.command(name)(getattr(module, home))
+    command = typer.main.get_command(app)
+    command.name = name
+    return command
+
+
+CONTEXT = {"help_option_names": ["-h", "--help"]}
+
+
+class LazyGroup(TyperGroup):
+    """A group that knows its commands' names and first lines, and imports the one that is called."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        for name, summary in COMMANDS.items():
+            self.add_command(TyperCommand(name, help=summary), name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Return the command that the arguments begin with, imported, and the arguments that are left."""
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name else None, rest
