@@ -107,7 +107,8 @@ class TrialRun:
             return self._reports[self._given - 1]
         report = trainer.run_epoch()
         values = {"epoch": report.epoch, "accuracy": report.best, "loss": report.loss, "seconds": report.seconds}
-        self._reports.append({**values, "remark": self._remark})
+        remark = "; ".join(part for part in (self._remark, trainer.remark) if part)
+        self._reports.append({**values, "remark": remark})
         content = io.BytesIO()
         torch.save(self._content(trainer, report), content)
         try:

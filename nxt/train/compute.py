@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ class Compute:
     channels_last: bool = True
     precision: str = "fp32"
     compile: bool = False
+    graph: bool = False  # passes are recorded as CUDA graphs; see nxt.train.graph
 
     def __post_init__(self) -> None:
         known = ", ".join(PRECISIONS)
@@ -31,7 +33,7 @@ class Compute:
 
     def __str__(self) -> str:
         words = ["channels last" if self.channels_last else "channels first", self.precision]
-        return ", ".join(words + ["compiled"] * self.compile)
+        return ", ".join(words + ["compiled"] * self.compile + ["CUDA graph"] * self.graph)
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -61,6 +63,11 @@ def by_rule(device: torch.device) -> Compute:
     if device.type == "cpu":
         return Compute()
     return Compute(channels_last=False, precision=half())
+
+
+def for_proxy(device: torch.device) -> Compute:
+    """Return the rule for networks so small that on a GPU most of their time is the launching of kernels."""
+    return dataclasses.replace(by_rule(device), graph=device.type == "cuda")
 
 
 def half() -> str:

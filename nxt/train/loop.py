@@ -24,7 +24,7 @@ from nxt.data.augment import Augment
 from nxt.data.batches import Draw, Images, derived
 from nxt.errors import ConfigError, DivergedError
 from nxt.models.network import Network
-from nxt.train import optim
+from nxt.train import graph, optim
 from nxt.train.compute import Compute, by_rule, compiled, prepare
 from nxt.train.objective import Objective
 from nxt.train.ranks import Ranks
@@ -97,6 +97,14 @@ class Trainer:
             raise ConfigError(f"recipe: batch is {recipe.batch}, but there are only {len(train)} training images")
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.compute.precision == "fp16")
         self._forward = self._parallel()
+        alone = self.ranks.world == 1 and recipe.accumulate == 1 and not self._scaler.is_enabled()
+        recorded = self.compute.graph and alone and not self.compute.compile
+        self._replayed = graph.Replayed(self._pass, self.network, graph.record_cuda) if recorded else None
+
+    @property
+    def remark(self) -> str:
+        """What went otherwise than asked for; empty if nothing did."""
+        return self._replayed.problem if self._replayed is not None else ""
 
     def _parallel(self) -> nn.Module:
         """Return the network as it is called in training: in step with other workers, compiled."""
@@ -186,11 +194,16 @@ class Trainer:
         """Add one pass to the gradients, and return its part of the step's loss."""
         images, targets = self.objective.mix(images, labels)
         images = images.contiguous(memory_format=self.compute.memory_format)
+        if self._replayed is not None:
+            return self._replayed(images, targets)
         apart = self.ranks.world > 1 and not last
         with self._forward.no_sync() if apart else nullcontext():  # type: ignore[operator]
-            with self.compute.autocast(self.device):
-                loss = self.objective.loss(self._forward(images), targets) / self.recipe.accumulate
-            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            return self._pass(images, targets)
+
+    def _pass(self, images: Tensor, targets: Tensor) -> Tensor:
+        with self.compute.autocast(self.device):
+            loss = self.objective.loss(self._forward(images), targets) / self.recipe.accumulate
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
     def _judge(self, network: nn.Module, notify: Callable[[], None]) -> float:

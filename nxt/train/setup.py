@@ -13,6 +13,7 @@ from nxt.data.choice import Choice, open_images
 from nxt.data.dataset import Dataset, Source, divided
 from nxt.models.network import Network, build
 from nxt.models.weights import load_weights, published, read_weights
+from nxt.train.compute import for_proxy
 from nxt.train.loop import Trainer
 from nxt.train.recipe import Recipe
 
@@ -102,7 +103,7 @@ def resident_trainer(
     device: torch.device,
     seed: int,
 ) -> Trainer:
-    """Return a trainer of a fresh network on images that live on the device, computed by rule.
+    """Return a trainer of a proxy on images that live on the device, computed by rule.
 
     Args:
         spec: The network.
@@ -115,7 +116,7 @@ def resident_trainer(
     network = network_for(spec, len(data.classes), recipe, seed)
     preprocess = recipe.preprocess(size, data.mean, data.std)
     train, val = (Batches(split, preprocess, device) for split in (data.train, data.val))
-    return Trainer(network, train, val, recipe, seed, mirror=data.mirror)
+    return Trainer(network, train, val, recipe, seed, mirror=data.mirror, compute=for_proxy(device))
 
 
 def source_trainer(spec: ArchSpec, source: Source, inputs: Inputs, recipe: Recipe, seed: int) -> Trainer:
