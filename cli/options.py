@@ -36,7 +36,7 @@ Data = Annotated[
     str | None,
     typer.Option(
         "--data",
-        help="digits (bundled), cifar10, cifar10:PATH or folder:PATH.",
+        help="digits (bundled), cifar10[:PATH], cifar100[:PATH] or folder:PATH.",
         metavar="DATA",
         show_default="digits",
     ),

@@ -1,25 +1,29 @@
-"""`nxt space`: what a design space holds."""
+"""`nxt space`: what a design space holds, and what a budget leaves of it."""
 
 from __future__ import annotations
 
-import math
-from typing import Annotated
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import options, render
+from . import options, render, space_runs, space_view
 
-app = typer.Typer(help="Look into design spaces.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from nxt.arch import ArchSpec
+    from nxt.iso import Member
+    from nxt.lint import Axis, Spread
 
+app = typer.Typer(help="Look into design spaces.", no_args_is_help=True, add_completion=False)
 
-@app.callback()
-def group() -> None:
-    """Make `show` a subcommand although it is the only one."""
+Name = Annotated[str, typer.Argument(help="A space that comes with nxt (imagenet, cifar, ...), or a YAML file.")]
 
 
 @app.command()
 def show(
-    space: Annotated[str, typer.Argument(help="imagenet, resnest, cifar, smoke, or a YAML file.")] = "imagenet",
+    space: Name = "imagenet",
     flops: options.Flops = None,
     params: options.Params = None,
     acts: options.Acts = None,
@@ -32,7 +36,7 @@ def show(
 
     loaded = load_space(space)
     budget = options.budget_of({"flops": flops, "params": params, "acts": acts, "memory": memory}, like)
-    answer = {
+    answer: dict[str, Any] = {
         "name": loaded.name,
         "about": loaded.about,
         "size": loaded.size,
@@ -53,49 +57,160 @@ def show(
     if as_json:
         render.print_json(answer)
     else:
-        _print(answer)
+        space_view.print_space(answer)
 
 
-def _print(answer: dict[str, object]) -> None:
-    console = render.out()
-    console.print(f"{answer['name']}: {answer['about']}\n")
-    axes, fixed = answer["axes"], answer["fixed"]
-    assert isinstance(axes, dict) and isinstance(fixed, dict)
-    spread = answer.get("spread")
-    rows = []
-    for axis, values in axes.items():
-        row = [axis, len(values), _values(values)]
-        if isinstance(spread, dict):
-            row.append(_shares(spread[axis]))
-        rows.append(row)
-    heads = ["axis", "values", "", "share of the feasible (%)"][: 4 if spread else 3]
-    made = render.table(heads, rows)
-    for column in made.columns[2:]:
-        column.justify = "left"
-    console.print(made)
-    console.print("fixed: " + ", ".join(f"{key} {value}" for key, value in fixed.items()))
-    console.print(f"architectures: {answer['size']:,}")
-    if isinstance(spread, dict):
-        share = 100 * int(str(answer["feasible"])) / int(str(answer["size"]))
-        console.print(f"inside the budget ({answer['budget']}): {answer['feasible']:,} ({share:.3g} %)")
-        found = answer["references"]
-        assert isinstance(found, dict)
-        console.print(
-            "references: " + (", ".join(f"{name} ({family})" for family, name in found.items()) or "none fits")
+@app.command("lint")
+def check(
+    space: Name,
+    flops: options.Flops = None,
+    params: options.Params = None,
+    acts: options.Acts = None,
+    memory: options.Memory = None,
+    like: options.Like = None,
+    as_json: options.Json = False,
+) -> None:
+    """Hold a space against a budget: what fits, how that changes the spread, and which values it rules out."""
+    from nxt.lint import lint
+    from nxt.space import load_space
+
+    budget = options.budget_of({"flops": flops, "params": params, "acts": acts, "memory": memory}, like)
+    if not budget.limits:
+        raise typer.BadParameter("give a budget, such as --flops 4.1G")
+    found = lint(load_space(space), budget)
+    if as_json:
+        render.print_json(
+            {
+                "name": found.space.name,
+                "budget": str(budget),
+                "combinations": found.space.combinations,
+                "left_out": found.space.left_out,
+                "size": found.space.size,
+                "feasible": found.feasible,
+                "axes": {name: _axis(axis) for name, axis in found.axes.items()},
+            }
         )
+    else:
+        space_view.print_lint(found)
 
 
-def _values(values: list[object]) -> str:
-    numbers = [v for v in values if isinstance(v, int)]
-    if len(values) > 4 and numbers == list(range(numbers[0], numbers[-1] + 1)):
-        return f"{numbers[0]} to {numbers[-1]}"
-    return " ".join(str(v).lower() for v in values)
+@app.command()
+def sample(
+    space: Name,
+    number: Annotated[int, typer.Option("--number", "-n", help="How many, all different.", min=1)] = 1,
+    flops: options.Flops = None,
+    params: options.Params = None,
+    acts: options.Acts = None,
+    memory: options.Memory = None,
+    like: options.Like = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same command: same architectures.", min=0)] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="New folder for architecture files, instead of JSON lines on stdout.")
+    ] = None,
+) -> None:
+    """Draw architectures uniformly from what fits a budget: as JSON lines, or as files for profile and train."""
+    import numpy as np
+
+    from nxt.feasible import FeasibleSet
+    from nxt.space import load_space
+
+    budget = options.budget_of({"flops": flops, "params": params, "acts": acts, "memory": memory}, like)
+    loaded = load_space(space)
+    points = FeasibleSet(loaded, budget).sample(np.random.default_rng(seed), number)
+    specs = [loaded.spec(point) for point in points]
+    if out is None:
+        for spec in specs:
+            line = {**_figures(spec), "fingerprint": spec.fingerprint, "arch": spec.to_dict()}
+            typer.echo(json.dumps(line))
+        return
+    limits = {limit.cost: [limit.low, limit.high] for limit in budget.limits}
+    _write(out, specs, {"space": loaded.name, "budget": limits, "seed": seed})
+    typer.echo(f"{number} architecture files written to {out}")
 
 
-def _shares(counts: dict[str, int]) -> str:
-    total = sum(counts.values())
-    if len(counts) > 12:
-        mean = sum(int(v) * n for v, n in counts.items()) / total
-        spread = math.sqrt(sum((int(v) - mean) ** 2 * n for v, n in counts.items()) / total)
-        return f"mean {mean:.1f}, deviation {spread:.1f}"
-    return " ".join(f"{100 * n / total:.0f}" for n in counts.values())
+@app.command()
+def iso(
+    like: Annotated[str, typer.Option(help="The reference: a name or an architecture file.", metavar="NAME_OR_YAML")],
+    cardinality: Annotated[
+        str, typer.Option(help="Cardinalities to find base widths for.", metavar="C,C,...")
+    ] = "1,2,4,8,32",
+    as_json: options.Json = False,
+) -> None:
+    """Show the family of equal complexity: for each cardinality the base width that comes nearest to a network.
+
+    Nearest by the weights of a block's convolutions (ResNeXt table 2), and by the whole network's multiply-adds.
+    """
+    from nxt.iso import block_weights, macs, nearest
+    from nxt.names import resolve
+
+    try:
+        wanted = [int(text) for text in cardinality.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"--cardinality {cardinality!r}: give whole numbers, such as 1,2,4,8,32") from None
+    reference = resolve(like)
+    answer = {
+        "reference": {**_figures(reference), "block": block_weights(reference)},
+        "by_block": [_member(nearest(reference, c, block_weights), reference) for c in wanted],
+        "by_macs": [_member(nearest(reference, c, macs), reference) for c in wanted],
+    }
+    if as_json:
+        render.print_json(answer)
+    else:
+        space_view.print_family(answer)
+
+
+def _figures(spec: ArchSpec) -> dict[str, Any]:
+    from nxt.costs import cost
+
+    total = cost(spec)
+    return {"name": spec.name, "macs": total.macs, "params": total.params, "acts": total.acts}
+
+
+def _write(out: Path, specs: Sequence[ArchSpec], provenance: Mapping[str, Any]) -> None:
+    """Write architecture files into a new folder, numbered in the order of the draw."""
+    from nxt.errors import RunError
+    from nxt.files import write_text
+
+    try:
+        out.mkdir(parents=True)
+    except FileExistsError:
+        raise RunError(f"{out}: exists already; choose another --out") from None
+    except OSError as error:
+        raise RunError(f"{out}: cannot be created ({error.strerror}); choose another --out") from None
+    digits = len(str(len(specs) - 1))
+    for index, spec in enumerate(specs):
+        write_text(out / f"{index:0{digits}}_{spec.name}.yaml", spec.to_yaml(provenance={**provenance, "index": index}))
+
+
+def _member(member: Member, reference: ArchSpec) -> dict[str, Any]:
+    from nxt.iso import block_weights
+
+    if member.spec is None:
+        return {"cardinality": member.cardinality, "problem": member.problem}
+    own, other = ({**_figures(spec), "block": block_weights(spec)} for spec in (member.spec, reference))
+    return {
+        "cardinality": member.cardinality,
+        "base_width": member.spec.base_width[0],
+        **own,
+        "deviation": {key: own[key] / other[key] - 1 for key in ("block", "macs", "params", "acts")},
+    }
+
+
+def _axis(axis: Axis) -> dict[str, Any]:
+    def spread(found: Spread) -> dict[str, Any]:
+        least, greatest = found.range
+        counts = {space_view.word(value): n for value, n in found.counts.items()}
+        return {
+            "mean": found.mean, "deviation": found.deviation, "least": least, "greatest": greatest, "counts": counts,
+        }  # fmt: skip
+
+    return {
+        "before": spread(axis.before),
+        "after": spread(axis.after),
+        "never": axis.never,
+        "nearly_never": axis.nearly_never,
+    }
+
+
+app.command("narrow")(space_runs.narrow)
+app.command("compare")(space_runs.compare)

@@ -113,14 +113,18 @@ def cost_of(layers: Iterable[Layer]) -> Cost:
 
 
 def coefficients(spec: ArchSpec, size: int, classes: int) -> tuple[Cost, list[Cost]]:
-    """Return `(base, slopes)` with `cost = base + sum of slopes[s] * (depths[s] - 1)`, whatever spec's depths."""
-    single = spec.replace(depths=(1,) * len(spec.depths))
-    base, slopes = cost(single, size, classes), []
-    _, side = stem_layers(spec, size)
-    for stage in single.stages():
-        _, later, side = stage_cost(single, stage, side)
+    """Return `(base, slopes)` with `cost = base + sum of slopes[s] * (depths[s] - 1)`, whatever spec's depths.
+
+    Arguments and errors as for `cost`.
+    """
+    size, classes = resolution(spec, size, classes)
+    layers, side = stem_layers(spec, size)
+    base, slopes = cost_of(layers), []
+    for stage in spec.stages():
+        first, later, side = stage_cost(spec, stage, side)
+        base += first
         slopes.append(later)
-    return base, slopes
+    return base + cost_of([head_layer(spec, side, classes)]), slopes
 
 
 def stage_cost(spec: ArchSpec, stage: Stage, side: int) -> tuple[Cost, Cost, int]:

@@ -1,7 +1,8 @@
 """The papers' own templates inside a budget: what a search has to beat.
 
-Each family is one rule for the bottleneck. Depths follow a published pattern (3-4-6-3 of ResNet-50, 3-4-23-3, ...;
-three each where there are not four stages) and the stage base width is 64, or as near to both as the budget lets.
+Each family is one rule for the bottleneck, the same at all stages. Depths follow a published pattern (3-4-6-3 of
+ResNet-50, 3-4-23-3, ...; three each where there are not four stages), the widths double from stage to stage and the
+stage base width is 64, or as near to depths and width as the budget lets.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def references(feasible: FeasibleSet) -> dict[str, Point]:
     for family, belongs in FAMILIES.items():
         candidates = [
             (distance + _distance(spec), point)
-            for choice, spec in feasible.space.configs.items()
+            for choice, spec in feasible.space.uniform.items()
             if belongs(spec)
             for distance, point in [_nearest_depths(feasible, choice)]
             if point is not None

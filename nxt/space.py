@@ -1,19 +1,21 @@
 """Design spaces: which networks a search may choose from, read from YAML.
 
-A space fixes some properties of a network and lists the values of the others. The widths double from stage
-to stage (ResNeXt sec. 3.1), so the stage base width decides all of them. A `Point` is one value index per axis;
-depths come first.
+A space fixes some properties of a network and lists the values of the others. There are two kinds. In a `Space` one
+value holds for all stages, and the widths double from stage to stage (ResNeXt sec. 3.1), so that the stage base width
+decides all of them. In a `StagewiseSpace` (stagewise.py) each stage chooses on its own. A `Point` is one value index
+per axis; depths come first.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import nxt
 from nxt.arch import EXPANSION, SCHEMA, ArchSpec
@@ -22,12 +24,17 @@ from nxt.costs import Cost, cost
 from nxt.errors import ArchError, ConfigError, SpaceError, suggestion
 from nxt.files import is_file
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 Point = tuple[int, ...]
 DEFAULT = "imagenet"
-_NETWORK = ("stem", "stem_width", "avd", "avd_first", "avg_down", "shortcut")
-_AXES = ("width", "cardinality", "base_width", "radix", *_NETWORK[1:])
-_FLAGS = ("avd", "avd_first", "avg_down", "shortcut")
-_MAX_POINTS, _MAX_CHOICES = 10**8, 200_000  # all combinations; those of the axes other than the depths
+NO_NETWORK, OUTSIDE, DUPLICATE = "no network", "outside the bottleneck ratio", "duplicate"
+FLAGS = ("avd", "avd_first", "avg_down", "shortcut", "preact")
+_AXES = ("width", "cardinality", "base_width", "radix", "stem_width", *FLAGS)
+_MAX_POINTS = 10**8  # combinations
+_MAX_CHOICES = 200_000, 10**6  # those of the axes other than the depths: made one by one, or combined by stage
 _MAX_VALUES = 10_000
 
 
@@ -75,27 +82,67 @@ class Space:
         """Values of all axes, in the order of a Point."""
         return [*self.depths, *self.axes.values()]
 
-    @cached_property
+    @property
+    def combinations(self) -> int:
+        """Number of combinations of the axes' values, whether they make a network or not."""
+        return math.prod(len(values) for values in self.axis_values)
+
+    @property
     def size(self) -> int:
-        """Exact number of architectures: combinations that make a network."""
-        return len(self.configs) * math.prod(len(values) for values in self.depths)
+        """Exact number of architectures: combinations that make a distinct network."""
+        return self.combinations - sum(self.left_out.values())
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """How many combinations are no members, by reason: NO_NETWORK, OUTSIDE, DUPLICATE."""
+        depths = math.prod(len(values) for values in self.depths)
+        return {reason: self._walk[1][reason] * depths for reason in (NO_NETWORK, OUTSIDE, DUPLICATE)}
+
+    @property
+    def configs(self) -> Mapping[Point, ArchSpec]:
+        """Every choice along the other axes that makes a distinct network, with that network at one block per stage."""
+        return self._walk[0]
 
     @cached_property
-    def configs(self) -> dict[Point, ArchSpec]:
-        """Every choice along the other axes that makes a distinct network, with that network at one block per stage."""
-        choices = itertools.product(*(range(len(values)) for values in self.axes.values()))
+    def choices(self) -> NDArray[np.int16]:
+        """Every choice along the other axes that makes a distinct network: value indices (choices, axes), in order."""
+        import numpy as np
+
+        return np.array(list(self.configs), dtype=np.int16).reshape(len(self.configs), len(self.axes))
+
+    @property
+    def uniform(self) -> Mapping[Point, ArchSpec]:
+        """The choices that follow one rule at all stages, as the papers' networks do: widths double, the rest stays."""
+        return self.configs
+
+    @property
+    def example(self) -> ArchSpec:
+        """One of the networks."""
+        return next(iter(self.configs.values()))
+
+    @cached_property
+    def _walk(self) -> tuple[dict[Point, ArchSpec], Counter[str]]:
+        """Make all choices one by one; return the members and, by reason, the number of the others."""
         found: dict[Point, ArchSpec] = {}
+        left: Counter[str] = Counter()
         known: set[str] = set()
-        for choice in choices:
+        twins = any(name in self.axes for name in FLAGS)  # other values always make other networks
+        for choice in itertools.product(*(range(len(values)) for values in self.axes.values())):
             try:
                 spec = self._spec((1,) * len(self.depths), choice)
             except ArchError:
+                left[NO_NETWORK] += 1
                 continue
             ratio = spec.cardinality[0] * spec.base_width[0] * EXPANSION / spec.widths[0]
-            if self.bottleneck[0] <= ratio <= self.bottleneck[1] and spec.fingerprint not in known:
+            if not self.bottleneck[0] <= ratio <= self.bottleneck[1]:
+                left[OUTSIDE] += 1
+            elif twins and spec.fingerprint in known:
+                left[DUPLICATE] += 1
+            else:
                 found[choice] = spec
-                known.add(spec.fingerprint)
-        return found
+                if twins:
+                    known.add(spec.fingerprint)
+        return found, left
 
     def spec(self, point: Point) -> ArchSpec:
         """Return the architecture at a point.
@@ -127,49 +174,37 @@ class Space:
         data = {"schema": SCHEMA, "about": self.about, "network": dict(self.fixed), "axes": axes}
         return data if self.bottleneck[1] == math.inf else {**data, "bottleneck": list(self.bottleneck)}
 
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any], name: str, where: str) -> Space:
-        """Build a space from plain data.
+    @staticmethod
+    def from_dict(data: Mapping[str, Any], name: str, where: str) -> Space:
+        """Build a space of either kind from plain data; with `stages` it is stage-wise.
 
         Raises:
             ConfigError: for unknown keys and values of a wrong kind.
             SpaceError: if no combination makes a network, or there are more than 10^8.
         """
-        check_keys(data, ("schema", "about", "network", "axes", "bottleneck"), where)
+        from nxt.stagewise import STAGE_PROPERTIES, read_stagewise
+
+        stagewise = isinstance(data, Mapping) and "stages" in data
+        check_keys(data, ("schema", "about", "network", "axes", "stages" if stagewise else "bottleneck"), where)
         require(data.get("schema", SCHEMA) == SCHEMA, where, f"schema {data.get('schema')!r} is not known")
         fixed: Any = data.get("network", {})
         axes: Any = data.get("axes")
         require(isinstance(fixed, dict), f"{where}: network", "a mapping was expected")
         require(isinstance(axes, dict), f"{where}: axes", "a mapping of axis names to values was expected")
-        check_keys(fixed, (*_NETWORK, *_AXES), f"{where}: network")
-        check_keys(axes, ("depths", *_AXES), f"{where}: axes")
-        depths = axes.get("depths")
-        require(
-            isinstance(depths, list) and bool(depths), f"{where}: depths", "one list of depths per stage was expected"
-        )
-        require(len(depths) <= 8, f"{where}: depths", f"{len(depths)} stages; at most 8 are possible")
-        named = {key: _values(value, f"{where}: {key}", key) for key, value in axes.items() if key != "depths"}
-        both = next((key for key in named if key in fixed), "")
-        require(not both, where, f"{both!r} is given both as an axis and for all networks")
+        check_keys(fixed, ("stem", *(STAGE_PROPERTIES if stagewise else _AXES)), f"{where}: network")
         for key, value in fixed.items():
-            if key not in ("stem", "stem_width") or (key == "stem_width" and value != "width"):
-                _values([value], f"{where}: network: {key}", key)
-        for key in ("width", "cardinality", "base_width"):
-            require(key in named or key in fixed, where, f"axis {key!r} is missing")
-        space = cls(
-            name=name,
-            about=str(data.get("about", "")).strip(),
-            depths=tuple(_values(value, f"{where}: depths, stage {s + 1}", "depths") for s, value in enumerate(depths)),
-            axes={key: named[key] for key in _AXES if key in named},
-            fixed=dict(fixed),
-            bottleneck=_ratio(data["bottleneck"], f"{where}: bottleneck") if "bottleneck" in data else (0, math.inf),
-        )
-        combinations = math.prod(len(values) for values in space.axis_values)
-        if combinations > _MAX_POINTS:
-            raise SpaceError(f"{where}: {combinations:.2g} combinations; at most 1e8 can be counted, shorten an axis")
+            if key != "stem" and not (key == "stem_width" and value == "width" and not stagewise):
+                read_values([value], f"{where}: network: {key}", key)
+        space = (read_stagewise if stagewise else _doubling)(data, name, where)
+        both = next((key for key in axes if key in fixed), "")
+        require(not both, where, f"{both!r} is given both as an axis and for all networks")
+        if space.combinations > _MAX_POINTS:
+            problem = f"{float(space.combinations):.2g} combinations; at most 1e8 can be counted, shorten an axis"
+            raise SpaceError(f"{where}: {problem}")
         choices = math.prod(len(values) for values in space.axes.values())
-        if choices > _MAX_CHOICES:
-            raise SpaceError(f"{where}: {choices} combinations of the axes other than depths; at most {_MAX_CHOICES}")
+        most = _MAX_CHOICES[stagewise and len(space.depths) > 1]
+        if choices > most:
+            raise SpaceError(f"{where}: {choices} combinations of the axes other than depths; at most {most}")
         _check_networks(space, where)
         return space
 
@@ -198,7 +233,27 @@ def spaces_folder() -> Path:
     return inside if inside.is_dir() else package.parent / "search_spaces"
 
 
-def _values(value: Any, where: str, axis: str) -> tuple[Any, ...]:
+def _doubling(data: Mapping[str, Any], name: str, where: str) -> Space:
+    """Read a space in which one value holds for all stages; the keys of `data` are known already."""
+    axes, fixed = data["axes"], data.get("network", {})
+    check_keys(axes, ("depths", *_AXES), f"{where}: axes")
+    depths = axes.get("depths")
+    require(isinstance(depths, list) and bool(depths), f"{where}: depths", "one list of depths per stage was expected")
+    require(len(depths) <= 8, f"{where}: depths", f"{len(depths)} stages; at most 8 are possible")
+    named = {key: read_values(value, f"{where}: {key}", key) for key, value in axes.items() if key != "depths"}
+    for key in ("width", "cardinality", "base_width"):
+        require(key in named or key in fixed, where, f"axis {key!r} is missing")
+    return Space(
+        name=name,
+        about=str(data.get("about", "")).strip(),
+        depths=tuple(read_values(value, f"{where}: depths, stage {s + 1}", "depths") for s, value in enumerate(depths)),
+        axes={key: named[key] for key in _AXES if key in named},
+        fixed=dict(fixed),
+        bottleneck=_ratio(data["bottleneck"], f"{where}: bottleneck") if "bottleneck" in data else (0, math.inf),
+    )
+
+
+def read_values(value: Any, where: str, axis: str) -> tuple[Any, ...]:
     """Read the values of an axis: a list, or `{from, to, step}` with both ends included."""
     if isinstance(value, dict):
         check_keys(value, ("from", "to", "step"), where)
@@ -210,7 +265,7 @@ def _values(value: Any, where: str, axis: str) -> tuple[Any, ...]:
         require(step > 0 and low <= high, where, "from must not exceed to, and step must be positive")
         value = list(range(low, high + 1, step))
     require(isinstance(value, list) and bool(value), where, "a list of values was expected")
-    if axis in _FLAGS:
+    if axis in FLAGS:
         require(all(type(v) is bool for v in value), where, "only true and false are possible")
     else:
         least = 0 if axis == "radix" else 1
@@ -232,7 +287,7 @@ def _ratio(value: Any, where: str) -> tuple[float, float]:
 def _check_networks(space: Space, where: str) -> None:
     """Raise unless at least one combination makes a network; say why the first one does not."""
     try:
-        empty = not space.configs
+        empty = not space.size
     except TypeError as error:
         raise ConfigError(f"{where}: network: a value of a wrong kind ({error})") from None
     if empty:
@@ -244,6 +299,6 @@ def _check_networks(space: Space, where: str) -> None:
         raise SpaceError(f"{where}: no combination of the axes makes a network ({problem})")
     deepest = tuple(values[-1] for values in space.depths)
     try:
-        next(iter(space.configs.values())).replace(depths=deepest)
+        space.example.replace(depths=deepest)
     except ArchError as error:
         raise ConfigError(f"{where}: {error}") from None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 VAL_SHARE, VAL_MOST = 0.2, 10_000  # share of the training images held out for selection, and the most of them
-KINDS = ("digits", "cifar10", "folder")
+KINDS = ("digits", "cifar10", "cifar100", "folder")
 SPLIT_SEED = 0  # one split for all runs: an image that selected a network never trains it
 
 
@@ -74,7 +74,9 @@ class Source:
 
 
 def open_source(text: str, download: bool = False) -> Source:
-    """Open the data set that `digits`, `cifar10`, `cifar10:PATH` or `folder:PATH` names. Reads no images yet.
+    """Open the data set that `digits`, `cifar10[:PATH]`, `cifar100[:PATH]` or `folder:PATH` names.
+
+    Images are read when they are wanted, but for those of CIFAR.
 
     Raises:
         DataError: if there is no such data set, or it is not usable.
@@ -84,7 +86,8 @@ def open_source(text: str, download: bool = False) -> Source:
     kind, path = kind_of(text), text.partition(":")[2]
     known: dict[str, Callable[[], Source]] = {
         "digits": sources.digits,
-        "cifar10": partial(sources.cifar10, path, download),
+        "cifar10": partial(sources.cifar, kind, path, download),
+        "cifar100": partial(sources.cifar, kind, path, download),
         "folder": partial(sources.folder, path),
     }
     return known[kind]()
@@ -98,7 +101,7 @@ def kind_of(text: str) -> str:
     """
     kind, colon, _ = text.partition(":")
     if kind not in KINDS or (kind == "digits" and colon):
-        near = suggestion(kind, KINDS) or "; known are digits, cifar10, cifar10:PATH and folder:PATH"
+        near = suggestion(kind, KINDS) or "; known are digits, cifar10[:PATH], cifar100[:PATH] and folder:PATH"
         raise DataError(f"no data set is called {text!r}{near}")
     return kind
 

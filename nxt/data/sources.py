@@ -1,4 +1,4 @@
-"""The data sets: bundled digits, CIFAR-10, and folders of images with a class a folder."""
+"""The data sets: bundled digits, CIFAR-10 and CIFAR-100, and folders of images with a class a folder."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_CIFAR = {  # mean and deviation of the training images' values, per channel
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+}
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".gif")
 ADVICE = "; repair or remove it, or leave such files out with --skip-bad"
 _MEMORY = 16 << 30  # bytes of decoded images that may be resident
@@ -52,27 +56,34 @@ def digits() -> Source:
     )
 
 
-def cifar10(path: str, download: bool) -> Source:
-    """Return CIFAR-10 from torchvision's files in `path`, by default `$NXT_DATA` or `~/.cache/nxt`.
+def cifar(kind: str, path: str, download: bool) -> Source:
+    """Return CIFAR-10 or CIFAR-100 (its 100 fine classes) from torchvision's files.
+
+    Args:
+        kind: "cifar10" or "cifar100".
+        path: The folder that torchvision keeps it in; by default `$NXT_DATA` or `~/.cache/nxt`.
+        download: Whether it may be downloaded to there.
 
     Raises:
         DataError: if it is not there and may not be, or cannot be, downloaded.
     """
-    from torchvision.datasets import CIFAR10
+    from torchvision.datasets import CIFAR10, CIFAR100
 
     root = Path(path or os.environ.get("NXT_DATA", "~/.cache/nxt")).expanduser()
+    opened = CIFAR10 if kind == "cifar10" else CIFAR100
     try:
-        splits = {name: CIFAR10(root, train=name == "train", download=download) for name in ("train", "test")}
+        splits = {name: opened(root, train=name == "train", download=download) for name in ("train", "test")}
     except RuntimeError:
-        raise DataError(f"cifar10: not in {root}; add --download, or say where it is with cifar10:PATH") from None
+        raise DataError(f"{kind}: not in {root}; add --download, or say where it is with {kind}:PATH") from None
     except OSError as error:
-        raise DataError(f"cifar10: cannot be downloaded to {root} ({error})") from None
+        raise DataError(f"{kind}: cannot be downloaded to {root} ({error})") from None
     arrays = _Arrays({name: (s.data, np.asarray(s.targets, dtype=np.int64)) for name, s in splits.items()})
+    mean, std = _CIFAR[kind]
     return Source(
-        name=f"cifar10:{root}",
+        name=f"{kind}:{root}",
         classes=tuple(splits["train"].classes),
-        mean=(0.4914, 0.4822, 0.4465),
-        std=(0.2470, 0.2435, 0.2616),
+        mean=mean,
+        std=std,
         mirror=True,
         size=32,
         has_val=False,
@@ -90,7 +101,7 @@ def folder(path: str) -> Source:
     split, and selection uses images held out from train.
 
     Raises:
-        DataError: if the folders are missing or empty, or have other classes than train.
+        DataError: if the folders are missing or empty, or do not have the same classes as train.
     """
     root = Path(path).expanduser().resolve()
     if not path or not root.is_dir():
@@ -210,19 +221,26 @@ def _class_names(train: Path) -> tuple[str, ...]:
 
 def _image_files(where: Path, classes: tuple[str, ...]) -> tuple[NDArray[np.bytes_], NDArray[np.int64]]:
     """Return the names of the image files, as bytes and relative to the folder, and their labels."""
-    for entry in _scan(where):
-        if entry.is_dir() and entry.name not in classes and not entry.name.startswith("."):
-            raise DataError(f"{where / entry.name}: the training images have no class {entry.name!r}")
+    present = {entry.name for entry in _scan(where) if entry.is_dir() and not entry.name.startswith(".")}
+    for name in sorted(present.difference(classes)):
+        raise DataError(f"{where / name}: the training images have no class {name!r}; add them to train, or remove it")
     found = [
         (f"{name}/{entry.name}", label) for label, name in enumerate(classes) for entry in _images_in(where / name)
     ]
     if not found:
         raise DataError(f"{where}: no images; expected {where.name}/CLASS/image files")
+    missing = [name for name in classes if name not in present]
+    if missing:
+        more = f" (nor for {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise DataError(
+            f"{where}: no folder for the class {missing[0]!r} of the training images{more}; add it, "
+            "empty if there are no such images"
+        )
     return np.array([os.fsencode(name) for name, _ in found]), np.array([label for _, label in found], dtype=np.int64)
 
 
 def _images_in(where: Path) -> list[os.DirEntry[str]]:
-    """Return the image files of a class in order; none if the split has no folder for it."""
+    """Return the image files of a class in order; none if there is no such folder."""
     return sorted(filter(_is_image, _scan(where)), key=lambda entry: entry.name) if where.is_dir() else []
 
 

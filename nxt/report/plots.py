@@ -1,4 +1,4 @@
-"""Figures of a search and of a training, drawn with matplotlib."""
+"""Figures of searches and of a training, drawn with matplotlib."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from nxt.files import replacing
 from nxt.search.trial import Outcome, Trial
 from nxt.units import format_count
 
 if TYPE_CHECKING:
+    from nxt.search.distribution import Comparison
     from nxt.search.entries import Entry
     from nxt.search.results import Run
 
@@ -72,6 +75,39 @@ def plot_front(run: Run, path: Path) -> None:
     axes.margins(y=0.15)
     if run.entries or stopped:
         axes.legend(fontsize=8, loc="best")
+    with replacing(path) as file:
+        figure.savefig(file, format="png")
+
+
+def plot_edf(comparison: Comparison, path: Path) -> None:
+    """Draw the error distribution functions of two populations at equal cost as PNG, with 95 % bootstrap bands.
+
+    Raises:
+        RunError: if the file cannot be written.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    from nxt.search.distribution import bands, edf
+
+    figure = Figure(figsize=(7.5, 4.8), dpi=140, layout="constrained")
+    axes = figure.add_subplot()
+    errors = np.unique(np.concatenate([side.errors for side in comparison.sides]))
+    edge = 0.03 * (errors[-1] - errors[0]) or 0.01
+    at = np.concatenate([[errors[0] - edge], errors, [errors[-1] + edge]])
+    for side, colour in zip(comparison.sides, ("#1f4e8c", "#c2410c"), strict=True):
+        share = edf(side.errors, side.weights, at)
+        axes.step(at, share, where="post", color=colour, label=f"{side.name} ({len(side.errors)})")
+        low, high = bands(side.errors, side.weights, at)
+        axes.fill_between(at, low, high, step="post", color=colour, alpha=0.15, linewidth=0)
+    axes.set_xlabel("error at the last epoch")
+    axes.set_ylabel(f"share with at most that error, at equal {_LABELS[comparison.cost].split(' of ')[0]}")
+    axes.set_title(comparison.verdict(), fontsize=9, wrap=True)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_xlim(at[0], at[-1])
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8, loc="best")
     with replacing(path) as file:
         figure.savefig(file, format="png")
 

@@ -198,7 +198,7 @@ def load_request(run: Path) -> SearchRequest:
 
 def example_of(space: Space | ArchList) -> Any:
     """Return one architecture, for what all of a space have in common."""
-    return space.specs[0] if isinstance(space, ArchList) else next(iter(space.configs.values()))
+    return space.specs[0] if isinstance(space, ArchList) else space.example
 
 
 def same_conditions(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:

@@ -23,7 +23,8 @@ from nxt.train.checkpoint import read
 from nxt.zoo import ZOO
 
 TINY = "resnext_1-1-1_w8_1x8d_cifar"
-COMMANDS = ["search", "show", "pick", "train", "eval", "export", "profile", "zoo", "space", "space show"]
+COMMANDS = ["search", "show", "pick", "train", "eval", "export", "profile", "zoo", "space"]
+COMMANDS += [f"space {name}" for name in ("show", "lint", "sample", "iso", "narrow", "compare")]
 COSTS = ("params", "macs", "acts")
 # He et al. 2016, Xie et al. 2017 and Zhang et al. 2020, counted on the released code.
 KNOWN = {
@@ -143,7 +144,7 @@ def test_the_zoo_is_filtered_by_part_of_a_name_and_by_pattern(nxt):
     assert {row["name"] for row in answer(nxt("zoo", "*_32x4d", "--json"))} == {n for n in ZOO if n.endswith("_32x4d")}
 
 
-@pytest.mark.parametrize("name", ["imagenet", "resnest", "cifar", "smoke"])
+@pytest.mark.parametrize("name", ["imagenet", "resnest", "cifar", "smoke", "nds_resnext_a", "nds_resnext_b"])
 def test_a_space_is_shown_with_its_exact_size(name, nxt):
     found = answer(nxt("space", "show", name, "--json"))
     assert found["size"] == load_space(name).size

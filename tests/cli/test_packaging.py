@@ -18,13 +18,14 @@ import nxt
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "nxt", "cli", "search_spaces")
 RECIPES = ("proxy", "quick", "resnest-imagenet", "resnext-cifar", "resnext-imagenet", "torchvision-long")
+SPACES = ["cifar", "imagenet", "nds_resnext_a", "nds_resnext_b", "resnest", "smoke"]
 NEEDED = [
     "nxt/py.typed",
     "nxt/data/digits.npz",
     "nxt/cli/main.py",
-    *(f"nxt/search_spaces/{name}.yaml" for name in ("imagenet", "resnest", "cifar", "smoke")),
+    *(f"nxt/search_spaces/{name}.yaml" for name in SPACES),
     *(f"nxt/train/recipes/{name}.yaml" for name in RECIPES),
-    *(f"nxt/search/proxies/{name}.yaml" for name in ("digits", "cifar10", "folder")),
+    *(f"nxt/search/proxies/{name}.yaml" for name in ("digits", "cifar10", "cifar100", "folder")),
 ]
 USE = """
 import json, sys
@@ -118,7 +119,7 @@ def test_the_installed_package_works_from_another_folder(installed, tmp_path):
     found = json.loads(call(sys.executable, "-c", USE, cwd=tmp_path, env=environment))
     assert Path(found["home"]) == installed
     assert Path(found["command"]) == installed / "nxt" / "cli" / "main.py"
-    assert sorted(found["sizes"]) == ["cifar", "imagenet", "resnest", "smoke"]
+    assert sorted(found["sizes"]) == SPACES
     assert found["sizes"]["smoke"] == 96
     assert found["classes"] == 10
     assert found["epochs"] > 0

@@ -46,7 +46,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)
     import fvcore.nn  # noqa: F401  # warns of torch.jit.script where it is first imported
 
-SPACES = ["smoke", "cifar", "imagenet", "resnest"]
+SPACES = ["smoke", "cifar", "imagenet", "resnest", "nds_resnext_a", "nds_resnext_b"]
 INITIALISERS = ("kaiming_normal_", "kaiming_uniform_", "uniform_", "zeros_", "ones_")
 
 

@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from nxt.arch import ArchSpec
-from nxt.memory import moments, peak
+from nxt.memory import peak
 from nxt.models.network import build
 from nxt.names import parse_name
 

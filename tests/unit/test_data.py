@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from nxt.data import sources
-from nxt.data.dataset import Split, divided, load_split, load_train, open_source, stratified
+from nxt.data.dataset import KINDS, Split, divided, load_split, load_train, open_source, stratified
 from nxt.errors import DataError
+from nxt.search.proxy import load_proxy
 
 SHARES = [1.0, 0.8, 0.5, 0.3, 0.1, 0.02]
 
@@ -278,10 +279,29 @@ def test_hidden_folders_and_other_files_are_passed_over(tmp_path):
     assert len(open_source(f"folder:{tmp_path}").labels("train")) == 6
 
 
-def test_a_test_split_without_one_of_the_classes_is_fine(tmp_path):
+def test_a_test_split_with_an_empty_folder_for_one_of_the_classes_is_fine(tmp_path):
     tree(tmp_path, ("train",))
     tree(tmp_path, ("test",), classes=("dog",))
+    (tmp_path / "test" / "cat").mkdir()
     assert open_source(f"folder:{tmp_path}").labels("test").tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("split", ["test", "val", "validation"])
+def test_a_split_whose_classes_are_not_those_of_train_is_named_with_the_class(tmp_path, split):
+    tree(tmp_path, {"train", "test", split}, classes=("ape", "bee", "cat"))
+    (tmp_path / split / "bee").rename(tmp_path / "bee")
+    with pytest.raises(
+        DataError, match=rf"/{split}: no folder for the class 'bee' of the training images; add it, emp"
+    ):
+        open_source(f"folder:{tmp_path}")
+    (tmp_path / split / "ape").rename(tmp_path / "ape")
+    with pytest.raises(DataError, match=rf"/{split}: no folder for the class 'ape' of .* \(nor for 1 more\); add it"):
+        open_source(f"folder:{tmp_path}")
+    for name in ("ape", "bee"):
+        (tmp_path / name).rename(tmp_path / split / name)
+    (tmp_path / split / "dog").mkdir()  # although it is empty: who made it expects something of it
+    with pytest.raises(DataError, match=rf"/{split}/dog: the training images have no class 'dog'; add them to train, "):
+        open_source(f"folder:{tmp_path}")
 
 
 def prepare(root, problem):
@@ -487,7 +507,8 @@ def test_too_many_images_for_the_memory_are_refused_before_any_is_read(tmp_path)
         ("cifar", "no data set is called 'cifar'; did you mean 'cifar10'"),
         ("foldr:/x", "no data set is called 'foldr:/x'; did you mean 'folder'"),
         ("mnist", r"no data set is called 'mnist'; (did you mean|known are)"),
-        ("", "no data set is called ''; known are digits, cifar10, cifar10:PATH and folder:PATH"),
+        ("cifar-100", "no data set is called 'cifar-100'; did you mean 'cifar100'"),
+        ("", r"no data set is called ''; known are digits, cifar10\[:PATH\], cifar100\[:PATH\] and folder:PATH"),
         ("digits:/x", "no data set is called 'digits:/x'"),
         ("folder", "write folder:PATH"),
         ("folder:", "write folder:PATH"),
@@ -499,8 +520,70 @@ def test_an_unknown_data_set_is_an_error_with_a_way_out(text, message):
         open_source(text)
 
 
+# CIFAR
+
+
+@pytest.mark.parametrize("kind", ["cifar10", "cifar100"])
 @pytest.mark.parametrize("by", ["path", "environment"])
-def test_cifar10_that_is_not_there_is_said_with_where_it_was_sought(tmp_path, monkeypatch, by):
+def test_cifar_that_is_not_there_is_said_with_where_it_was_sought(tmp_path, monkeypatch, by, kind):
     monkeypatch.setenv("NXT_DATA", str(tmp_path if by == "environment" else tmp_path / "other"))
-    with pytest.raises(DataError, match=rf"cifar10: not in {tmp_path}; add --download"):
-        open_source(f"cifar10:{tmp_path}" if by == "path" else "cifar10")
+    with pytest.raises(DataError, match=rf"{kind}: not in {tmp_path}; add --download, or .* with {kind}:PATH"):
+        open_source(f"{kind}:{tmp_path}" if by == "path" else kind)
+
+
+def archive(root, kind, monkeypatch):
+    """Write files as CIFAR's, of few images each; return images (N, 3, 32, 32) and labels of "train" and "test".
+
+    Only torchvision's checksums are changed, since they are those of the true files.
+    """
+    from torchvision.datasets import CIFAR10, CIFAR100
+
+    dataset, classes = (CIFAR10, 10) if kind == "cifar10" else (CIFAR100, 100)
+    folder = root / dataset.base_folder
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    written = {}
+    for split, attribute in (("train", "train_list"), ("test", "test_list")):
+        names = [name for name, _ in getattr(dataset, attribute)]
+        monkeypatch.setattr(dataset, attribute, [(name, None) for name in names])
+        parts = [(rng.integers(0, 256, (200, 3, 32, 32), dtype=np.uint8), np.arange(200) % classes) for _ in names]
+        for name, (images, labels) in zip(names, parts, strict=True):
+            content = {"data": images.reshape(200, -1), "labels": labels.tolist()}
+            if kind == "cifar100":
+                content = {"data": content["data"], "coarse_labels": [0] * 200, "fine_labels": labels.tolist()}
+            (folder / name).write_bytes(pickle.dumps(content))
+        written[split] = tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    monkeypatch.setattr(dataset, "meta", {**dataset.meta, "md5": None})
+    names = {dataset.meta["key"]: [f"class {c}" for c in range(classes)], "coarse_label_names": ["coarse"]}
+    (folder / dataset.meta["filename"]).write_bytes(pickle.dumps(names))
+    return written
+
+
+@pytest.mark.parametrize(("kind", "classes", "batches"), [("cifar10", 10, 5), ("cifar100", 100, 1)])
+def test_cifar_is_read_from_torchvisions_files_with_its_fine_classes(tmp_path, monkeypatch, kind, classes, batches):
+    written = archive(tmp_path, kind, monkeypatch)
+    source = open_source(f"{kind}:{tmp_path}")
+    assert source.classes == tuple(f"class {c}" for c in range(classes))
+    assert source.name == f"{kind}:{tmp_path}" and source.size == 32 and source.mirror and not source.has_val
+    for split, count in (("train", 200 * batches), ("test", 200)):
+        found = load_split(source, split, 32)
+        assert found.images.shape == (count, 3, 32, 32)
+        assert (found.images == written[split][0]).all() and (found.labels == written[split][1]).all()
+        assert (np.asarray(source.open(split, 7)) == found.images[7].transpose(1, 2, 0)).all()
+    data = load_train(source, 32)
+    assert len(data.train) + len(data.val) == 200 * batches
+    assert set(data.train.labels) == set(data.val.labels) == set(range(classes))
+
+
+def test_cifar10_and_cifar100_in_one_folder_are_two_data_sets(tmp_path, monkeypatch):
+    sources = []
+    for kind in ("cifar10", "cifar100"):
+        archive(tmp_path, kind, monkeypatch)
+        sources.append(open_source(f"{kind}:{tmp_path}"))
+    assert sources[0].identity() != sources[1].identity()
+    assert sources[0].mean != sources[1].mean and sources[0].std != sources[1].std
+
+
+def test_every_kind_of_data_has_a_proxy():
+    found = {kind: load_proxy(f"{kind}:anywhere" if kind != "digits" else kind, {}) for kind in KINDS}
+    assert found["cifar100"] == found["cifar10"] != found["digits"]

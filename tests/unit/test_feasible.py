@@ -5,6 +5,7 @@ import math
 import re
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -33,6 +34,16 @@ REDUCED = Space.from_dict(
     "reduced",
     "here",
 )
+STAGES = Space.from_dict(
+    {
+        "about": "Stages that choose on their own?",
+        "stages": 3,
+        "network": {"stem": "cifar", "stem_width": 16},
+        "axes": {"depth": [1, 2, 16], "width": [16, 64], "ratio": [1, 4], "groups": [1, 8]},
+    },
+    "stages",
+    "here",
+)
 BUDGETS = [
     ("smoke", {}),
     ("smoke", {"flops": ":4M"}),
@@ -55,11 +66,14 @@ BUDGETS = [
     ("reduced", {"flops": "2G:9G", "acts": ":12M"}),
     ("reduced", {"memory": ":4G"}),
     ("reduced", {"flops": "4.1G", "memory": ":3.5G"}),
+    ("stages", {}),
+    ("stages", {"flops": "100M+-5%"}),
+    ("stages", {"flops": ":90M", "params": "100K:", "acts": "1M:3M"}),
 ]
 
 
 def load(name):
-    return REDUCED if name == "reduced" else load_space(name)
+    return {"reduced": REDUCED, "stages": STAGES}.get(name) or load_space(name)
 
 
 def feasible(name, texts):
@@ -96,7 +110,7 @@ def test_the_budgets_under_test_leave_something_out():
 
 
 def test_without_a_budget_everything_fits():
-    for name in ("smoke", "cifar", "imagenet", "resnest"):
+    for name in ("smoke", "cifar", "imagenet", "resnest", "nds_resnext_a", "nds_resnext_b"):
         space = load_space(name)
         assert len(FeasibleSet(space, Budget())) == space.size
 
@@ -145,6 +159,48 @@ def test_every_architecture_is_drawn_equally_often(name, texts):
     assert low < statistic < high
 
 
+@pytest.mark.parametrize(("name", "texts"), [("smoke", {}), ("reduced", {"flops": "4.1G"})])
+def test_every_architecture_is_sampled_equally_often(name, texts):
+    found = feasible(name, texts)
+    rng = np.random.default_rng(8)
+    size, rounds = 20, 400
+    counts = dict.fromkeys(found.points(), 0)
+    for _ in range(rounds):
+        points = found.sample(rng, size)
+        assert len(set(points)) == size
+        for point in points:
+            counts[point] += 1
+    share = size / len(found)  # each count is binomial; they add up to a constant, as in a chi-square test
+    statistic = sum((n - rounds * share) ** 2 for n in counts.values()) / (rounds * share * (1 - share))
+    statistic *= (len(found) - 1) / len(found)
+    low, high = chi2.ppf([1e-4, 1 - 1e-4], len(found) - 1)
+    assert low < statistic < high
+
+
+def test_a_sample_of_all_is_the_whole_set_in_some_order():
+    found = feasible("stages", {"flops": "100M+-5%"})
+    drawn = found.sample(np.random.default_rng(3), len(found))
+    assert drawn != found.points()
+    assert sorted(drawn) == sorted(found.points())
+    assert drawn == found.sample(np.random.default_rng(3), len(found))
+    assert all(type(index) is int for point in drawn for index in point)
+
+
+def test_more_different_architectures_than_there_are_is_a_space_error():
+    found = feasible("smoke", {"flops": ":4M"})
+    with pytest.raises(SpaceError, match=f"{len(found) + 1} different .* 'smoke' has {len(found)} with macs <= 4"):
+        found.sample(np.random.default_rng(0), len(found) + 1)
+
+
+def test_samples_of_the_largest_space_fit_the_budget():
+    space, budget = load_space("nds_resnext_b"), parse_budget({"flops": "1G+-1%", "params": ":5M"})
+    found = FeasibleSet(space, budget)
+    points = found.sample(np.random.default_rng(0), 200)
+    assert len(set(points)) == 200
+    assert all(point in found and budget.allows(cost(space.spec(point))) for point in points)
+    assert space.spec(found.nearest((0,) * 12)) is not None
+
+
 def test_draws_of_a_large_space_fit_the_budget():
     space, budget = load_space("imagenet"), parse_budget({"flops": "4.1G", "params": ":30M"})
     found = FeasibleSet(space, budget)
@@ -183,6 +239,7 @@ NEIGHBOURS = [
     ("smoke", {"flops": "4M:11M"}),
     ("smoke", {"params": "40K:50K"}),
     ("reduced", {"flops": "4.1G"}),
+    ("stages", {"flops": "100M+-1%"}),
 ]
 
 
@@ -241,6 +298,13 @@ def test_the_spread_counts_each_value_as_an_enumeration_does(name, texts):
     assert feasible(name, texts).spread() == expected
 
 
+@pytest.mark.parametrize(("name", "texts"), BUDGETS)
+def test_the_total_depths_are_counted_as_an_enumeration_does(name, texts):
+    space = load(name)
+    totals = Counter(sum(space.spec(point).depths) for point in fitting(name, texts))
+    assert feasible(name, texts).total_depths() == dict(sorted(totals.items()))
+
+
 def test_the_spread_of_every_axis_adds_up_to_the_count():
     found = FeasibleSet(load_space("imagenet"), parse_budget({"flops": "4.1G"}))
     assert {sum(counts.values()) for counts in found.spread().values()} == {len(found)}
@@ -259,6 +323,7 @@ def test_the_spread_of_every_axis_adds_up_to_the_count():
         ("reduced", {"flops": "900G"}),
         ("reduced", {"acts": ":1K"}),
         ("smoke", {"memory": ":1K"}),
+        ("stages", {"flops": "50G:", "params": ":100K"}),
     ],
 )
 def test_where_nothing_fits_the_message_names_the_nearest_architecture(name, texts):
@@ -290,6 +355,12 @@ def test_a_space_of_depths_alone_works():
     assert sorted(found.points()) == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert found.nearest((1, 1), [(1, 1)]) in [(0, 1), (1, 0)]
     assert found.spread() == {"depth1": {1: 2, 2: 2}, "depth2": {1: 2, 2: 2}}
+
+
+def test_a_point_outside_the_axes_is_not_inside():
+    found = feasible("smoke", {})
+    assert (0,) * 6 in found
+    assert all(point not in found for point in [(2, 0, 0, 0, 0, 0), (0, 0, 0, 0, 0, 2), (0, 0, 0, 0, 0, -1)])
 
 
 def test_counting_in_pieces_gives_the_same(monkeypatch):

@@ -15,7 +15,7 @@ from nxt.names import parse_name
 from nxt.search.proxy import FOLDER, Proxy, full_training, load_proxy
 from nxt.space import load_space
 
-SPACES = ("imagenet", "resnest", "cifar", "smoke")
+SPACES = ("imagenet", "resnest", "cifar", "smoke", "nds_resnext_a", "nds_resnext_b")
 PAPERS = ("resnet50", "resnext50_32x4d", "resnext101_32x8d", "resnest50d", "resnest101e")
 
 

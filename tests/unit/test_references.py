@@ -110,3 +110,33 @@ def test_a_family_that_cannot_fit_is_left_out():
     )
     names = references(FeasibleSet(space, parse_budget({"flops": f":{smallest - 1}"})))
     assert set(names) <= {"ResNet-like"}
+
+
+def test_the_references_of_independent_stages_follow_one_rule_at_all_stages():
+    space = load_space("nds_resnext_a")
+    found = references(FeasibleSet(space, parse_budget({"flops": "100M"})))
+    specs = {family: space.spec(point) for family, point in found.items()}
+    assert set(specs) == {"ResNet-like", "ResNeXt-like"}
+    for family, spec in specs.items():
+        assert family_of(spec) == family
+        assert spec.widths == tuple(spec.widths[0] << s for s in range(3))
+        assert len(set(spec.cardinality)) == len(set(spec.base_width)) == 1
+
+
+def test_a_reference_of_independent_stages_is_the_nearest_of_all_that_follow_one_rule():
+    axes = {"depth": [1, 2, 4], "width": [16, 32, 64, 128], "ratio": [2, 4], "groups": [1, 2, 4]}
+    data = {"stages": 3, "network": {"stem": "cifar", "stem_width": 16}, "axes": axes}
+    space = Space.from_dict(data, "stages", "here")
+    feasible = FeasibleSet(space, parse_budget({"flops": "20M+-50%"}))
+    found = references(feasible)
+    specs = [space.spec(point) for point in feasible.points()]
+    uniform = [
+        spec
+        for spec in specs
+        if spec.widths == tuple(spec.widths[0] << s for s in range(3))
+        and len(set(spec.cardinality)) == len(set(spec.base_width)) == 1
+    ]
+    assert len(found) == 2
+    for family, point in found.items():
+        members = [spec for spec in uniform if family_of(spec) == family]
+        assert miss(space.spec(point)) == pytest.approx(min(map(miss, members)))

@@ -13,7 +13,7 @@ from nxt.errors import ArchError, ConfigError, NxtError, SpaceError
 from nxt.names import parse_name
 from nxt.space import DEFAULT, Space, load_space, spaces_folder
 
-PACKAGED = ["cifar", "imagenet", "resnest", "smoke"]
+PACKAGED = ["cifar", "imagenet", "nds_resnext_a", "nds_resnext_b", "resnest", "smoke"]
 BASE = {
     "about": "A space for tests?",
     "network": {"stem": "cifar", "stem_width": "width"},
@@ -99,7 +99,7 @@ def test_a_packaged_space_survives_the_way_through_plain_data_and_yaml(name, tmp
 def test_every_value_of_a_packaged_space_is_part_of_some_network(name):
     loaded = load_space(name)
     for axis, values in enumerate(loaded.axes.values()):
-        assert {choice[axis] for choice in loaded.configs} == set(range(len(values)))
+        assert set(loaded.choices[:, axis].tolist()) == set(range(len(values)))
 
 
 MEMBERS = {
@@ -147,6 +147,40 @@ def test_the_size_and_the_members_are_those_of_an_enumeration(changes, bounds):
     found = [made.spec((*rows, *choice)) for rows in depths for choice in made.configs]
     assert len(set(found)) == len(found)
     assert set(found) == set(expected)
+
+
+@pytest.mark.parametrize("changes", [{}, {"axes__avd": [False, True], "axes__avd_first": [False, True]}])
+def test_what_is_left_out_is_counted_by_reason(changes):
+    made, depths = space(**changes), 6
+    reasons = {"no network": 0, "outside the bottleneck ratio": 0, "duplicate": 0}
+    known = set()
+    for choice in itertools.product(*(range(len(values)) for values in made.axes.values())):
+        try:
+            spec = made.spec((0, 0, *choice))
+        except ArchError:
+            reasons["no network"] += depths
+            continue
+        if not 0.5 <= spec.cardinality[0] * spec.base_width[0] * EXPANSION / spec.widths[0] <= 4:
+            reasons["outside the bottleneck ratio"] += depths
+        elif spec.fingerprint in known:
+            reasons["duplicate"] += depths
+        known.add(spec.fingerprint)
+    assert made.left_out == reasons
+    assert all(reasons[reason] for reason in list(reasons)[: 3 if changes else 2])
+    assert made.combinations == made.size + sum(reasons.values())
+    assert [tuple(choice) for choice in made.choices.tolist()] == list(made.configs)
+
+
+def test_preact_is_an_axis_or_fixed_and_never_meets_split_attention():
+    both = space(axes__preact=[False, True])
+    assert {(spec.preact, spec.radix) for spec in both.configs.values()} == {
+        (False, 0), (False, 1), (False, 2), (True, 0)
+    }  # fmt: skip
+    plain = sum(spec.radix == 0 for spec in space().configs.values())
+    assert both.size == space().size + plain * 6
+    assert {spec.preact for spec in space(axes__radix=[0], network__preact=True).configs.values()} == {True}
+    with pytest.raises(SpaceError, match="preact and radix"):
+        space(axes__radix=[1, 2], network__preact=True)
 
 
 def test_the_bounds_of_the_bottleneck_ratio_are_inside():
@@ -199,6 +233,104 @@ def test_a_space_survives_the_way_through_plain_data(changes):
     assert Space.from_dict(made.to_dict(), "test", "here") == made
 
 
+# Stage by stage
+
+STAGES = {
+    "about": "Independent stages?",
+    "stages": 2,
+    "network": {"stem": "cifar", "stem_width": 8},
+    "axes": {"depth": [1, 3], "width": [8, 12, 16], "ratio": [1, 2], "groups": [1, 2, 3, 4]},
+}
+
+
+def stagewise(**changes):
+    result = copy.deepcopy(STAGES)
+    for key, value in changes.items():
+        place, name = (result, key) if "__" not in key else (result[key.partition("__")[0]], key.partition("__")[2])
+        if value is None:
+            del place[name]
+        else:
+            place[name] = value
+    return Space.from_dict(result, "test", "here")
+
+
+def stage_networks(data):
+    """Every network of two independent stages, made one by one without `Space`."""
+    axes, stem_width = data["axes"], data["network"]["stem_width"]
+    blocks = list(itertools.product(*(axes[name] for name in ("depth", "width", "ratio", "groups"))))
+    for stages in itertools.product(blocks, repeat=data["stages"]):
+        depths, widths, ratios, groups = zip(*stages, strict=True)
+        whole = all(w % (r * g) == 0 == widths[0] % (r * g) for w, r, g in zip(widths, ratios, groups, strict=True))
+        if whole:
+            base = tuple(widths[0] // (r * g) for r, g in zip(ratios, groups, strict=True))
+            spec = ArchSpec(
+                stem="cifar", stem_width=stem_width, depths=depths, widths=widths, cardinality=groups, base_width=base
+            )
+            mids = [stage.bottleneck for stage in spec.stages()]
+            assert mids == [w // r for w, r in zip(widths, ratios, strict=True)]
+            yield spec
+
+
+@pytest.mark.parametrize("changes", [{}, {"stages": 1}, {"stages": 3, "axes__width": [8, 12], "axes__depth": [2]}])
+def test_the_members_of_independent_stages_are_those_of_an_enumeration(changes):
+    made = stagewise(**changes)
+    expected = list(stage_networks({**STAGES, **made.to_dict()}))
+    stages = len(made.depths)
+    depths = list(itertools.product(*(range(len(values)) for values in made.depths)))
+    found = [made.spec((*rows, *choice)) for choice in map(tuple, made.choices.tolist()) for rows in depths]
+    assert made.size == len(found) == len(set(found)) == len(expected)
+    assert set(found) == set(expected)
+    assert (
+        made.size
+        < made.combinations
+        == len(made.depths[0]) ** stages * math.prod(len(values) for values in made.axes.values())
+    )
+    assert made.left_out == {
+        "no network": made.combinations - made.size, "outside the bottleneck ratio": 0, "duplicate": 0
+    }  # fmt: skip
+    assert [tuple(choice) for choice in made.choices.tolist()] == list(made.configs)  # made one by one
+
+
+@pytest.mark.parametrize(("name", "size"), [("nds_resnext_a", 11_390_625), ("nds_resnext_b", 52_734_375)])
+def test_the_spaces_of_radosavovic_et_al_have_their_size(name, size):
+    made = load_space(name)
+    assert made.size == made.combinations == size
+    assert made.axis_names[:4] == ["depth1", "depth2", "depth3", "width1"]
+    assert made.axis_names[-1] == "groups3"
+    last = made.spec(tuple(len(values) - 1 for values in made.axis_values))
+    top, groups = made.axis_values[3][-1], made.axis_values[-1][-1]
+    assert (last.depths, last.widths) == ((16,) * 3, (top,) * 3)
+    assert [stage.bottleneck for stage in last.stages()] == [top // 4] * 3
+    assert last.cardinality == (groups,) * 3
+
+
+def test_what_all_stages_share_is_fixed():
+    made = stagewise(axes__ratio=None, network__ratio=2, network__radix=2, axes__groups=[1, 2])
+    assert made.axis_names == ["depth1", "depth2", "width1", "width2", "groups1", "groups2"]
+    for choice in made.choices.tolist():
+        spec = made.spec((0, 0, *choice))
+        assert spec.radix == 2
+        assert [stage.bottleneck * 2 for stage in spec.stages()] == list(spec.widths)
+
+
+def test_uniform_choices_double_the_widths_and_keep_the_rest():
+    def is_uniform(spec):
+        ratios = {width / stage.bottleneck for width, stage in zip(spec.widths, spec.stages(), strict=True)}
+        return spec.widths[1] == 2 * spec.widths[0] and len(ratios) == len(set(spec.cardinality)) == 1
+
+    made = stagewise()
+    expected = {choice: spec for choice, spec in made.configs.items() if is_uniform(spec)}
+    assert made.uniform == expected
+    assert expected
+    assert space().uniform == space().configs
+
+
+def test_independent_stages_survive_the_way_through_plain_data():
+    for changes in ({}, {"axes__groups": None, "network__groups": 2}, {"network__preact": True}):
+        made = stagewise(**changes)
+        assert Space.from_dict(made.to_dict(), "test", "here") == made
+
+
 # Errors
 
 
@@ -211,7 +343,9 @@ def test_an_unknown_space_gets_the_nearest_name(name, near):
 
 
 def test_an_unknown_space_that_is_near_to_none_lists_all():
-    with pytest.raises(SpaceError, match="known are cifar, imagenet, resnest, smoke, or give a YAML file"):
+    with pytest.raises(
+        SpaceError, match="known are cifar, imagenet, nds_resnext_a, nds_resnext_b, resnest, smoke, or give a YAML file"
+    ):
         load_space("qqq")
 
 
@@ -325,3 +459,42 @@ def test_a_number_of_combinations_past_any_float_is_a_space_error():
 def test_a_long_range_is_refused_for_its_length():
     with pytest.raises(ConfigError, match=r"cardinality: (?!values must be distinct)"):
         space(axes__cardinality={"from": 1, "to": 20_000})
+
+
+STAGES_REFUSED = {
+    "no stages": ({"stages": 0}, ConfigError, "here: stages: a whole number from 1 to 8"),
+    "nine stages": ({"stages": 9}, ConfigError, "here: stages: a whole number from 1 to 8"),
+    "stages that are true": ({"stages": True}, ConfigError, "here: stages: a whole number"),
+    "a bottleneck": ({"bottleneck": [1, 2]}, ConfigError, "here: unknown key 'bottleneck'"),
+    "depths": ({"axes__depths": [[1]]}, ConfigError, "here: axes: unknown key 'depths'; did you mean 'depth'?"),
+    "a cardinality": ({"axes__cardinality": [1]}, ConfigError, "here: axes: unknown key 'cardinality'"),
+    "a base width for all": ({"network__base_width": 4}, ConfigError, "here: network: unknown key 'base_width'"),
+    "no depth": ({"axes__depth": None}, ConfigError, "here: axis 'depth' is missing"),
+    "no ratio": ({"axes__ratio": None}, ConfigError, "here: axis 'ratio' is missing"),
+    "groups twice": ({"network__groups": 2}, ConfigError, "here: 'groups' is given both as an axis and for all"),
+    "a ratio below one": ({"axes__ratio": [0.5, 1]}, ConfigError, "here: ratio: only whole numbers from 1 up"),
+    "a stem as wide as the stage": ({"network__stem_width": "width"}, ConfigError, "here: network: stem_width: only"),
+    "radix as an axis": ({"axes__radix": [0, 2]}, ConfigError, "here: axes: unknown key 'radix'"),
+    "groups of half a channel": (
+        {"axes__groups": [7]},
+        SpaceError,
+        "no combination of the axes makes a network (stage",
+    ),
+    "no width of four": ({"axes__width": [6]}, SpaceError, "width 6 is not a multiple of 4"),
+    "stages too deep": ({"axes__depth": [1, 1001]}, ConfigError, "depths: 1001 is not a whole number"),
+    "a billion": ({"axes__depth": {"from": 1, "to": 999}, "stages": 3}, SpaceError, "at most 1e8 can be counted"),
+    "many choices": ({"stages": 5, "axes__depth": [1]}, SpaceError, "at most 1000000"),
+}
+
+
+@pytest.mark.parametrize(("changes", "error", "problem"), STAGES_REFUSED.values(), ids=STAGES_REFUSED)
+def test_a_bad_space_of_independent_stages_is_refused_with_the_reason(changes, error, problem):
+    with pytest.raises(error, match=re.escape(problem)) as caught:
+        stagewise(**changes)
+    assert str(caught.value).startswith("here")
+
+
+def test_a_point_of_independent_stages_that_makes_no_network_is_an_arch_error():
+    made = stagewise()
+    with pytest.raises(ArchError, match=re.escape("stage 2: group width 8 / (1 * 3) at the first stage's width")):
+        made.spec((0, 0, 0, 1, 0, 0, 0, 2))
