@@ -39,7 +39,7 @@ def pick(
         why = f"the knee of a front of {len(points)}: beyond it, accuracy costs more {found.objective} than before"
         if len(points) < 3:
             why = f"the most accurate of a front of {len(points)}, which has no knee"
-    text = arch_file(chosen, found.path.resolve().name)
+    text = arch_file(chosen, found)
     if out is None:
         typer.echo(text, nl=False)
     else:

@@ -102,6 +102,11 @@ def train(
     if address is not None and request.workers == 1:
         raise typer.BadParameter("--address is for several --workers, or several networks")
     result = _run(request, device, resume is not None, address)
+    _show(request, result, as_json)
+
+
+def _show(request: TrainRequest, result: TrainResult, as_json: bool) -> None:
+    """Draw the curves, and say what came out."""
     from nxt.report.plots import plot_curves
 
     try:

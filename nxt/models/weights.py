@@ -191,13 +191,12 @@ def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
     return {key: value.shape for key, value in state.items() if not key.endswith(_COUNTER)}
 
 
-def published(spec: ArchSpec, version: str = "DEFAULT", progress: bool = False) -> Pretrained:
+def published(spec: ArchSpec, version: str = "DEFAULT") -> Pretrained:
     """Return torchvision's weights of a network, downloaded (and their hash checked) unless they are in torch's cache.
 
     Args:
         spec: The network, one of the zoo.
         version: A name such as "IMAGENET1K_V1"; torchvision's newest by default.
-        progress: Whether to show a progress bar on stderr.
 
     Raises:
         CheckpointError: if torchvision publishes none for the network, or none of that name, or they cannot be
@@ -216,7 +215,7 @@ def published(spec: ArchSpec, version: str = "DEFAULT", progress: bool = False) 
     try:
         with warnings.catch_warnings(), redirect_stdout(sys.stderr):  # where torch says what it downloads
             warnings.simplefilter("ignore")  # about unusual pickles: those are refused
-            state = chosen.get_state_dict(progress=progress, check_hash=True, weights_only=True)
+            state = chosen.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise CheckpointError(
             f"torchvision's weights of {spec.name} cannot be had from {chosen.url} ({first_line(error)}); "

@@ -225,27 +225,28 @@ def write(run: Run) -> None:
     except OSError as error:
         raise RunError(f"{folder}: cannot be created ({error.strerror})") from None
     for entry, row in zip(run.front, rows, strict=True):
-        write_text(run.path / row["yaml"], arch_file(entry, run.path.name))
+        write_text(run.path / row["yaml"], arch_file(entry, run))
     write_text(run.path / "front.json", json.dumps(rows, indent=1) + "\n")
     write_text(run.path / "front.csv", _csv(rows, FRONT_COLUMNS))
     write_text(run.path / "trials.csv", _csv([_trial_row(trial) for trial in run.trials], _TRIAL_COLUMNS))
     if run.best:
-        write_text(run.path / "best.yaml", arch_file(run.best, run.path.name))
+        write_text(run.path / "best.yaml", arch_file(run.best, run))
     current = {row["yaml"] for row in rows}
     for stale in folder.glob("*.yaml"):
         if f"pareto/{stale.name}" not in current:
             stale.unlink()
 
 
-def arch_file(entry: Entry, run: str) -> str:
+def arch_file(entry: Entry, run: Run) -> str:
     """Return an entry's architecture as a YAML file, with where it comes from."""
+    kind = "" if run.full else "proxy_"
     provenance = {
-        "run": run,
+        "run": run.path.resolve().name,
         "trials": [trial.number for trial in entry.trials],
         "reference": entry.role or None,
-        "proxy_accuracy": entry.accuracy,
-        "proxy_accuracy_std": entry.deviation,
-        "proxy_epochs": len(entry.trials[0].curve),
+        f"{kind}accuracy": entry.accuracy,
+        f"{kind}accuracy_std": entry.deviation,
+        f"{kind}epochs": len(entry.trials[0].curve),
         "macs": entry.cost.macs,
         "params": entry.cost.params,
         "acts": entry.cost.acts,

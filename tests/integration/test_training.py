@@ -49,13 +49,7 @@ class CutOffError(Exception):
     """Stands for whatever ends a training before its time."""
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    choose("cpu")
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def request_for(out, spec=SPEC, **changes):

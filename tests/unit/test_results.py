@@ -267,6 +267,13 @@ def test_the_files_of_the_front_are_architectures_that_can_be_loaded(tmp_path):
     assert provenance["run"] == tmp_path.name and provenance["proxy_epochs"] == 3
 
 
+def test_of_full_trainings_no_file_speaks_of_a_proxy(tmp_path):
+    write(run(TRIALS, tmp_path, proxy=to_mapping(full_training("quick", 3))))
+    provenance = read_yaml(tmp_path / "best.yaml")["provenance"]
+    assert (provenance["accuracy"], provenance["epochs"]) == (0.95, 3)
+    assert not any(key.startswith("proxy") for key in provenance)
+
+
 def test_the_files_of_a_confirmed_run_tell_mean_spread_and_trainings(tmp_path):
     write(run(CONFIRMED, tmp_path))
     rows = json.loads((tmp_path / "front.json").read_text())
