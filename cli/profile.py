@@ -65,6 +65,8 @@ def profile(
         raise typer.BadParameter("--json and --csv: give one of both")
     if not measure and (roofline is not None or compiled):
         raise typer.BadParameter("--roofline and --compile need --measure")
+    if as_csv and (measure or steps or check):
+        raise typer.BadParameter("--csv has costs alone; --measure, --steps and --check go with --json")
     from nxt.names import resolve
 
     budget = options.budget_of({"flops": flops, "params": params, "acts": acts, "memory": memory})

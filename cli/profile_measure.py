@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from nxt.errors import RunError
+from nxt.files import is_folder
 from nxt.units import format_count
 
 from . import render
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from nxt.arch import ArchSpec
 
-_ROOM = 64  # most images in a batch of a training step that is measured
+_ROOM = 2, 64  # fewest and most images in a training step that is measured; batch norm refuses one
 
 
 def measured(
@@ -36,9 +38,11 @@ def measured(
     Raises:
         DeviceError: if there is no such device.
         ArchError: for sizes out of range, and if a network does not fit into memory.
-        RunError: if the drawing cannot be written.
+        RunError: if the drawing cannot be written; where there is no such folder, at once.
     """
     batches = _batches(batch)
+    if roofline is not None and not is_folder(roofline.parent):
+        raise RunError(f"--roofline {roofline}: there is no folder {roofline.parent}")
     os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # torch's profiler, read when torch is imported, is a chatterbox
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from nxt.report.roofline import plot_roofline
@@ -93,7 +97,7 @@ def _network(
             )
         assert best is not None
         eager = dataclasses.replace(best.compute, compile=False)
-        steps = min(max(batches), _ROOM)
+        steps = min(max(*batches, _ROOM[0]), _ROOM[1])
         console.print(f"{spec.name}: measuring a training step, {eager}")
         timing, memory = training(spec, size, classes, steps, device, eager)
     except (RuntimeError, MemoryError) as error:  # of memory, torch's own error is a RuntimeError too

@@ -134,8 +134,6 @@ def _shortcut(layer: Layer, x: int, last: Layer) -> Iterator[tuple[str, str, int
 
 def _attention(stage: Stage, conv: Layer) -> Iterator[tuple[str, int]]:
     """The moments of split attention, beside its input."""
-    one = stage.bottleneck * conv.out_side**2  # a split
     yield "conv", conv.output
     yield "norm", 2 * conv.output
-    pooled = 0 if stage.radix == 1 else one
-    yield "attention", conv.output + pooled + (2 if stage.radix > 1 else 1) * one
+    yield "attention", conv.output + stage.bottleneck * conv.out_side**2

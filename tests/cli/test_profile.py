@@ -113,6 +113,7 @@ def test_measuring_gives_every_way_a_training_step_and_the_stages(tmp_path, monk
     [
         (["--json", "--csv"], "give one of both"),
         (["--roofline", "x.png"], "need --measure"),
+        (["--csv", "--steps"], "--csv has costs alone"),
         (["--compile"], "need --measure"),
         (["--measure", "--batch", "0"], "--batch 0"),
         (["--measure", "--batch", "a,b"], "--batch a,b"),
@@ -127,3 +128,17 @@ def test_usage_errors_are_said(arguments, part, nxt):
 def test_a_device_that_is_not_there_is_one_line(nxt):
     result = nxt("profile", TINY, "--measure", "--device", "cuda:7")
     assert result.code == 1 and "--device cuda:7" in result.err and len(result.err.splitlines()) == 1
+
+
+def test_a_drawing_that_has_no_place_is_refused_before_anything_is_measured(nxt):
+    result = nxt("profile", TINY, "--measure", "--roofline", "no/such/r.png")
+    assert result.code == 1 and "there is no folder no/such" in result.err and "measuring" not in result.err
+
+
+def test_a_batch_of_one_on_a_map_of_one_pixel_can_be_measured(nxt, monkeypatch):
+    from nxt.train import measure
+
+    for name, value in {"_SECONDS": 0.02, "_SIDE": 64, "_COPIED": 2**12}.items():
+        monkeypatch.setattr(measure, name, value)
+    found = answer(nxt, TINY, "--measure", "--batch", "1", "--size", 4, "--device", "cpu")
+    assert found["measured"]["training"]["batch"] == 2
