@@ -96,7 +96,7 @@ def write_csv(name: str, rows: Sequence[Row], device: str = "cpu", folder: Path 
     """Write and show rows: `NAME-ENVIRONMENT.csv`, whole or not at all; the command and date are in every line."""
     about = circumstances()
     extra = {
-        "command": " ".join(["python", f"benchmarks/{about['command'][0]}", *about["command"][1:]]),
+        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *about["command"][1:]]),
         "date": about["started"][:10],
         "load": f"{about['load_average'][0]:.1f}",
     }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as together
 from torch import Tensor, nn
 
 from nxt.models.network import Network
@@ -46,5 +47,19 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         return (centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)).to(dtype)
 
 
+class _Sum(torch.autograd.Function):
+    """The sum of a tensor over all workers. Each worker's loss depends on it, so the gradients are summed as well."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        total = value.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return _total(gradients[0])
+
+
 def _total(value: Tensor) -> Tensor:
-    return together.all_reduce(value)  # type: ignore[no-any-return,no-untyped-call]
+    return _Sum.apply(value)  # type: ignore[no-any-return]

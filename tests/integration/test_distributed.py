@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import signal
+import warnings
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,6 @@ from nxt.data.dataset import Split, load_train, open_source
 from nxt.models.network import build
 from nxt.train import checkpoint as checkpoints
 from nxt.train.compute import Compute
-from nxt.train.devices import choose
 from nxt.train.loop import Trainer, evaluate
 from nxt.train.ranks import Ranks
 from nxt.train.recipe import Recipe
@@ -39,13 +39,7 @@ CPU = torch.device("cpu")
 LOOPBACK = ("0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    choose("cpu")
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # Two processes without Ray: batch norm over the images of both, and the loop, in double precision
@@ -128,6 +122,7 @@ def trained(ranks):
 def part(rank, folder, request):
     """What one of two processes does: everything above, or the training that is asked for."""
     torch.set_num_threads(1)
+    warnings.simplefilter("error", FutureWarning)
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=WORLD)
     if request is None:
         found = [norm_in_part(rank, momentum) for momentum in MOMENTA], trained(Ranks(rank, WORLD))

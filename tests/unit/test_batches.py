@@ -1,5 +1,6 @@
 """Batches: reproducible from the generator alone, geometry exact to the pixel where it can be."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -181,6 +182,28 @@ def test_mirroring_and_shifting_together_only_move_whole_pixels():
     moves = [(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1)]
     fits = [each_close(images, shifted(kind, *move)) for kind in (originals, originals.flip(-1)) for move in moves]
     assert (torch.stack(fits).sum(dim=0) == 1).all()
+
+
+@pytest.mark.parametrize(("side", "size", "crop"), [(16, 16, 1.0), (20, 16, 0.8), (19, 16, 0.85)])
+@pytest.mark.parametrize("place", [{}, {"rank": 1, "world": 2}])
+def test_pixels_that_are_picked_are_those_of_the_affine_map(side, size, crop, place):
+    """A zoom too small to be seen draws the same numbers, and takes the way of all other changes."""
+    batches = make(count=40, side=side, size=size, crop=crop)
+    for augment in (Augment(), Augment(shift=0.25), Augment(mirror=True), Augment(shift=0.25, mirror=True)):
+        as_affine = dataclasses.replace(augment, zoom=1e-9)
+        for batch in (16, 8):  # another size in the same object
+            pair = (batches.train(draw(kind, batch, **place), 1) for kind in (augment, as_affine))
+            for (images, labels), (expected, expected_labels) in zip(*pair, strict=True):
+                assert torch.equal(labels, expected_labels) and images.shape == expected.shape
+                assert close(images, expected)
+
+
+def test_batches_given_out_before_are_not_written_over():
+    batches = make(count=24)
+    first, second = (next(batches.train(draw(Augment(shift=0.25, mirror=True)), 0)) for _ in range(2))
+    copy = first[0].clone()
+    next(batches.train(draw(Augment(shift=0.25, mirror=True), seed=9), 3))
+    assert torch.equal(first[0], copy) and torch.equal(first[0], second[0])
 
 
 def test_a_rotation_by_little_keeps_the_middle_and_changes_the_corners():
