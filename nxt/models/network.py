@@ -18,6 +18,7 @@ from torchvision.ops import StochasticDepth
 from nxt.arch import ArchSpec, Stage
 from nxt.config import require
 from nxt.errors import ArchError
+from nxt.models.convolution import Conv2d
 from nxt.models.regularize import DropBlock
 from nxt.models.split_attention import SplitAttention
 from nxt.names import parse_name
@@ -38,7 +39,7 @@ class Bottleneck(nn.Module):
         pooled = spec.avd and stride > 1
         mid = stage.bottleneck
         norms = (in_width, mid, mid) if spec.preact else (mid, mid, stage.width)
-        self.conv1 = nn.Conv2d(in_width, mid, 1, bias=False)
+        self.conv1 = Conv2d(in_width, mid, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(norms[0])
         self.avd_first = _avd_pool(stride) if pooled and spec.avd_first else None
         self.conv2: nn.Module
@@ -47,10 +48,10 @@ class Bottleneck(nn.Module):
             self.bn2 = None  # split attention normalises inside
         else:
             groups = stage.cardinality
-            self.conv2 = nn.Conv2d(mid, mid, 3, 1 if pooled else stride, 1, groups=groups, bias=False)
+            self.conv2 = Conv2d(mid, mid, 3, 1 if pooled else stride, 1, groups=groups, bias=False)
             self.bn2 = nn.BatchNorm2d(norms[1])
         self.avd_last = _avd_pool(stride) if pooled and not spec.avd_first else None
-        self.conv3 = nn.Conv2d(mid, stage.width, 1, bias=False)
+        self.conv3 = Conv2d(mid, stage.width, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(norms[2])
         self.relu = nn.ReLU(inplace=True)
         self.drop_block: nn.Module = nn.Identity()  # this one and the next: see Network.regularize
@@ -253,9 +254,9 @@ def _avd_pool(stride: int) -> nn.Module:
 def _projection(spec: ArchSpec, in_width: int, width: int, stride: int) -> nn.Sequential:
     norm = () if spec.preact else (nn.BatchNorm2d(width),)
     if not spec.avg_down:
-        return nn.Sequential(nn.Conv2d(in_width, width, 1, stride, bias=False), *norm)
+        return nn.Sequential(Conv2d(in_width, width, 1, stride, bias=False), *norm)
     pool = nn.Identity() if stride == 1 else nn.AvgPool2d(2, stride, ceil_mode=True, count_include_pad=False)
-    return nn.Sequential(pool, nn.Conv2d(in_width, width, 1, bias=False), *norm)
+    return nn.Sequential(pool, Conv2d(in_width, width, 1, bias=False), *norm)
 
 
 def _initialise(network: nn.Module) -> None:

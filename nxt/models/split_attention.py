@@ -5,10 +5,14 @@ Shapes: B images, C channels of the bottleneck, R radix, H x W pixels.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch.autograd.function import once_differentiable
 
 from nxt.arch import Stage
+from nxt.models.convolution import Conv2d
 
 
 class SplitAttention(nn.Module):
@@ -22,26 +26,21 @@ class SplitAttention(nn.Module):
         super().__init__()
         width, groups, radix = stage.bottleneck, stage.cardinality, stage.radix
         self.radix, self.cardinality = radix, groups
-        self.conv = nn.Conv2d(width, width * radix, 3, stride, 1, groups=groups * radix, bias=False)
+        self.conv = Conv2d(width, width * radix, 3, stride, 1, groups=groups * radix, bias=False)
         self.bn0 = nn.BatchNorm2d(width * radix)
-        self.fc1 = nn.Conv2d(width, stage.attention, 1, groups=groups)
+        self.fc1 = Conv2d(width, stage.attention, 1, groups=groups)
         self.bn1 = nn.BatchNorm2d(stage.attention)
-        self.fc2 = nn.Conv2d(stage.attention, width * radix, 1, groups=groups)
+        self.fc2 = Conv2d(stage.attention, width * radix, 1, groups=groups)
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C, H', W')."""
         x = self.relu(self.bn0(self.conv(x)))
-        splits = x.chunk(self.radix, dim=1)  # R views of (B, C, H', W'): summing views spares a 5-D copy
-        pooled = splits[0]
-        for index in range(1, self.radix):  # by number, which torch.fx can trace
-            pooled = pooled + splits[index]
-        hidden = self.relu(self.bn1(self.fc1(pooled.mean((2, 3), keepdim=True))))
-        weights = self._weights(self.fc2(hidden)).chunk(self.radix, dim=1)
-        out = splits[0] * weights[0]
-        for index in range(1, self.radix):
-            out = torch.addcmul(out, splits[index], weights[index])
-        return out
+        # Pixels before splits, and a sum, not a mean: its gradient is a view, and is added where the other one lies.
+        pooled = x.sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3])
+        pooled = _splits(pooled, self.radix).sum(1)
+        hidden = self.relu(self.bn1(self.fc1(pooled)))
+        return weighted_sum(x, self._weights(self.fc2(hidden)).to(x.dtype), self.radix)
 
     def _weights(self, logits: Tensor) -> Tensor:
         """Turn cardinality-major logits into radix-major weights, both (B, R * C, 1, 1)."""
@@ -50,3 +49,55 @@ class SplitAttention(nn.Module):
         batch = logits.shape[0]
         grouped = logits.view(batch, self.cardinality, self.radix, -1).transpose(1, 2)
         return grouped.softmax(dim=1).reshape(batch, -1, 1, 1)
+
+
+def weighted_sum(x: Tensor, weights: Tensor, radix: int) -> Tensor:
+    """Return the sum of x's splits, each times its weights.
+
+    Args:
+        x: (B, R * C, H, W), radix-major.
+        weights: (B, R * C, 1, 1), of the same type.
+        radix: R.
+
+    Returns:
+        (B, C, H, W).
+    """
+    if torch.compiler.is_compiling() or not isinstance(x.shape[0], int):  # torch.jit traces shapes as tensors
+        return _weighted_sum(x, weights, radix)
+    return _WeightedSum.apply(x, weights, radix)  # type: ignore[no-any-return]
+
+
+fx.wrap("weighted_sum")  # feature extractors trace around it
+
+
+def _splits(x: Tensor, radix: int) -> Tensor:
+    """View (B, R * C, H, W) as (B, R, C, H, W)."""
+    return x.unflatten(1, (radix, -1))  # type: ignore[no-any-return,no-untyped-call]
+
+
+def _weighted_sum(x: Tensor, weights: Tensor, radix: int) -> Tensor:
+    splits, shares = x.chunk(radix, dim=1), weights.chunk(radix, dim=1)
+    out = splits[0] * shares[0]
+    for split, share in zip(splits[1:], shares[1:], strict=True):
+        out = out.addcmul_(split, share)
+    return out
+
+
+class _WeightedSum(torch.autograd.Function):
+    """The sum with a gradient of two passes: torch's own makes one of each split and then copies them together."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weights: Tensor, radix: int) -> Tensor:
+        ctx.save_for_backward(x, weights)
+        ctx.radix = radix
+        return _weighted_sum(x, weights, radix)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, weights = ctx.saved_tensors
+        grad = grad.unsqueeze(1)
+        of_x = torch.empty_like(x)  # in x's memory layout, which a product would not find from five dimensions
+        torch.mul(_splits(weights, ctx.radix), grad, out=_splits(of_x, ctx.radix))
+        of_weights = (_splits(x, ctx.radix) * grad).sum((3, 4), keepdim=True)
+        return of_x, of_weights.flatten(1, 2), None

@@ -50,13 +50,7 @@ SPACES = ["smoke", "cifar", "imagenet", "resnest", "nds_resnext_a", "nds_resnext
 INITIALISERS = ("kaiming_normal_", "kaiming_uniform_", "uniform_", "zeros_", "ones_")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Small networks gain nothing from threads, which wait for each other on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
