@@ -84,7 +84,7 @@ def gradients(made):
 def test_an_epoch_is_what_a_loop_by_hand_does(accumulate):
     made = trainer(accumulate=accumulate, compute=Compute(channels_last=False))
     model = network().train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=9.0, momentum=0.9, nesterov=True, weight_decay=0.001)
+    optimizer = torch.optim.SGD(model.parameters(), lr=9.0, momentum=0.9, nesterov=True, weight_decay=0.001, fused=True)
     for epoch in range(2):
         passes = images(64).train(Draw(batch=32 // accumulate, augment=Augment(), seed=5), epoch)
         losses = []
