@@ -13,6 +13,8 @@ from nxt.search.trial import Outcome, Trial
 from nxt.units import format_count
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from nxt.search.distribution import Comparison
     from nxt.search.entries import Entry
     from nxt.search.results import Run
@@ -20,8 +22,21 @@ if TYPE_CHECKING:
 _LABELS = {"macs": "multiply-adds of conv and linear layers", "acts": "activations", "params": "parameters"}
 
 
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure whole or not at all: as SVG where the name ends so, else as PNG. The same figure, the same bytes.
+
+    Raises:
+        RunError: if the file cannot be written.
+    """
+    from matplotlib import rc_context
+
+    svg = path.suffix.lower() == ".svg"
+    with replacing(path) as file, rc_context({"svg.hashsalt": "nxt"}):
+        figure.savefig(file, format="svg" if svg else "png", metadata={"Date": None} if svg else None)
+
+
 def plot_front(run: Run, path: Path) -> None:
-    """Draw proxy accuracy against the cost objective as PNG: the front with standard errors, and all others.
+    """Draw proxy accuracy against the cost objective: the front with standard errors, and all others.
 
     Trials that were stopped have accuracies of fewer epochs, so only their costs are shown, along the lower edge.
 
@@ -75,12 +90,11 @@ def plot_front(run: Run, path: Path) -> None:
     axes.margins(y=0.15)
     if run.entries or stopped:
         axes.legend(fontsize=8, loc="best")
-    with replacing(path) as file:
-        figure.savefig(file, format="png")
+    save(figure, path)
 
 
 def plot_edf(comparison: Comparison, path: Path) -> None:
-    """Draw the error distribution functions of two populations at equal cost as PNG, with 95 % bootstrap bands.
+    """Draw the error distribution functions of two populations at equal cost, with 95 % bootstrap bands.
 
     Raises:
         RunError: if the file cannot be written.
@@ -108,12 +122,11 @@ def plot_edf(comparison: Comparison, path: Path) -> None:
     axes.set_xlim(at[0], at[-1])
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8, loc="best")
-    with replacing(path) as file:
-        figure.savefig(file, format="png")
+    save(figure, path)
 
 
 def plot_curves(title: str, rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw a training's accuracies, loss and rate by epoch as PNG.
+    """Draw a training's accuracies, loss and rate by epoch.
 
     Raises:
         RunError: if the file cannot be written.
@@ -141,8 +154,7 @@ def plot_curves(title: str, rows: Sequence[Mapping[str, Any]], path: Path) -> No
     rate.set_ylabel("rate at the epoch's end", color="0.4")
     for axes in (upper, lower):
         axes.grid(alpha=0.25)
-    with replacing(path) as file:
-        figure.savefig(file, format="png")
+    save(figure, path)
 
 
 def _cost(run: Run, entry: Entry | Trial) -> int:

@@ -17,13 +17,19 @@ import torch
 from nxt.cli import lazy
 
 import nxt as package
+from nxt.archlist import load_list
+from nxt.budget import Budget, parse_budget
 from nxt.names import parse_name
+from nxt.pareto import knee
+from nxt.search.request import make_request
+from nxt.search.run import Search
+from nxt.search.trial import Epoch
 from nxt.space import load_space
 from nxt.train.checkpoint import read
 from nxt.zoo import ZOO
 
 TINY = "resnext_1-1-1_w8_1x8d_cifar"
-COMMANDS = ["search", "show", "pick", "train", "eval", "export", "profile", "zoo", "space"]
+COMMANDS = ["search", "show", "report", "pick", "train", "eval", "export", "profile", "zoo", "space"]
 COMMANDS += [f"space {name}" for name in ("show", "lint", "sample", "iso", "narrow", "compare")]
 COSTS = ("params", "macs", "acts")
 # He et al. 2016, Xie et al. 2017 and Zhang et al. 2020, counted on the released code.
@@ -56,8 +62,8 @@ def answer(result):
 def test_the_commands_are_these(nxt):
     result = nxt("--help")
     assert result.code == 0
-    assert list(lazy.COMMANDS) == COMMANDS[:9]
-    assert all(f" {command} " in result.out for command in COMMANDS[:9])
+    assert list(lazy.COMMANDS) == COMMANDS[:10]
+    assert all(f" {command} " in result.out for command in COMMANDS[:10])
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
@@ -270,6 +276,33 @@ def test_limits_pick_the_most_accurate_inside_them(searched, nxt, tmp_path):
     assert package.load_arch(tmp_path / "chosen.yaml").fingerprint == best.spec.fingerprint
 
 
+def test_a_pick_says_why(searched, nxt):
+    run = package.load_run(searched)  # its accuracies rise by a point from trial to trial
+    cheapest = min(run.entries, key=lambda entry: entry.cost.macs)
+    inside = "the most accurate of 1 architectures trained to the end with macs <= "
+    said = nxt("pick", searched, "--flops", f":{cheapest.cost.macs}").err
+    costlier = [e for e in run.entries if e.accuracy > cheapest.accuracy]
+    following = min(costlier, key=lambda entry: entry.cost.macs)
+    more, gain = following.cost.macs / cheapest.cost.macs - 1, following.accuracy - cheapest.accuracy
+    assert inside in said and said.count("\n") == 1
+    assert (
+        f"; the next one costs {more:.1%} more MACs and gains {100 * gain:.1f} points, within twice the noise" in said
+    )
+    said = nxt("pick", searched, "--flops", ":1G").err
+    assert "the most accurate of 5 " in said and "the next one" not in said
+
+
+def test_a_knee_is_explained_by_its_place_on_the_front(rising, nxt):
+    run = package.load_run(rising[0])
+    points = [(entry.cost.macs, entry.accuracy) for entry in run.front]
+    assert len(points) > 2
+    cost, accuracy = points[knee(points)]
+    (least, lowest), (most, highest) = points[0], points[-1]
+    shares = (accuracy - lowest) / (highest - lowest), (cost - least) / (most - least)
+    place = "with {:.0%} of its range of accuracy for {:.0%} of its range of MACs".format(*shares)
+    assert f"the knee of a front of {len(points)}, {place}" in nxt("pick", rising[0]).err
+
+
 def test_the_files_of_a_run_agree(searched, nxt):
     found = answer(nxt("show", searched, "--json"))
     assert package.load_arch(searched / "best.yaml").name == found["best"]["name"]
@@ -296,6 +329,90 @@ def test_a_confirmed_search_is_shown_and_picked_by_its_fresh_seeds(confirmed, nx
     assert f"5 trials and {again} more to confirm" in shown.out and "mean of 2 fresh seeds" in shown.out
     nxt("pick", confirmed, "--flops", ":1G", "--out", tmp_path / "chosen.yaml")
     assert package.load_arch(tmp_path / "chosen.yaml").name == found["best"]["name"]
+
+
+def carried_out(out, request, accuracy):
+    """Make a search whose accuracies are a function of the trial."""
+    job = Search(request, Path(out))
+    with job.directory(new=True):
+        job.write_record()
+    with job.opened() as strategy:
+        while (trial := strategy.suggest()) is not None:
+            strategy.observe(trial.number, Epoch(1, accuracy(trial), 1.0, 0.1))
+    return job.out
+
+
+def search_of_a_rising_front(out, seed, wiggle):
+    settings = ["proxy.epochs=1", "search.confirm=0", "search.sampler=random"]
+    request = make_request(load_space("smoke"), parse_budget({"flops": ":1G"}), "digits", 12, seed, settings)
+    return carried_out(out, request, lambda t: float(0.1 * np.log10(t.cost.macs) + 0.02 * np.sin(wiggle * t.number)))
+
+
+@pytest.fixture(scope="module")
+def rising(tmp_path_factory):
+    """Return the directories of two searches in which costlier networks are, as a rule, more accurate."""
+    folder = tmp_path_factory.mktemp("rising")
+    return [search_of_a_rising_front(folder / name, seed, seed + 1) for seed, name in enumerate("ab")]
+
+
+def test_two_searches_are_shown_side_by_side(rising, nxt):
+    found = answer(nxt("show", *rising, "--json"))
+    runs = [package.load_run(path) for path in rising]
+    reference = {
+        "macs": max(entry.cost.macs for run in runs for entry in run.entries),
+        "accuracy": min(entry.accuracy for run in runs for entry in run.entries),
+    }
+    assert found["difference"] is None and found["reference_point"] == reference
+    rows = [row for side in found["runs"] for row in side["front"]]
+    for side, run in zip(found["runs"], runs, strict=True):
+        assert [row["name"] for row in side["front"]] == [entry.spec.name for entry in run.front]
+        assert side["hypervolume"] == pytest.approx(area(side["front"], reference), rel=1e-3)
+    for row in rows:
+        others = [o for o in rows if o["macs"] <= row["macs"] and o["accuracy"] >= row["accuracy"]]
+        worse = any((o["macs"], o["accuracy"]) != (row["macs"], row["accuracy"]) for o in others)
+        assert row["joint_front"] is not worse
+    assert len({row["joint_front"] for row in rows}) == 2
+    shown = nxt("show", *rising)
+    assert (shown.code, shown.err) == (0, "")
+    assert all(
+        len(re.findall(rf"^{name} .* \u00b1 ", shown.out, re.MULTILINE)) == 1 for name in {r["name"] for r in rows}
+    )
+    areas = [side["hypervolume"] for side in found["runs"]]
+    assert f"A {areas[0]:.3f}, B {areas[1]:.3f}.\n" in shown.out
+
+
+def area(front, reference):
+    """Sum up fine slices below a front, in accuracy and the logarithm of cost."""
+    logs = np.linspace(np.log(min(row["macs"] for row in front)), np.log(reference["macs"]), 20001)
+    heights = [max(row["accuracy"] for row in front if np.log(row["macs"]) <= at + 1e-12) for at in logs[:-1]]
+    return float(np.sum(np.array(heights) - reference["accuracy"]) * (logs[1] - logs[0]))
+
+
+def test_searches_that_do_not_compare_are_shown_without_a_joint_ranking(longer, searched, nxt):
+    found = answer(nxt("show", longer, searched, "--json"))
+    assert "proxy.epochs (4 and 1)" in found["difference"] and found["reference_point"] is None
+    assert [run["hypervolume"] for run in found["runs"]] == [None, None]
+    shown = nxt("show", longer, searched)
+    assert f"No joint ranking: {found['difference']}.\n" in shown.out and "joint front" not in shown.out
+    assert all(row["name"] in shown.out for run in found["runs"] for row in run["front"])
+    refused = nxt("show", longer, searched, "--published")
+    assert refused.code == 2 and "--against and --published are for one run" in refused.err
+
+
+def test_published_accuracies_stand_beside_a_search_of_about_their_cost(searched, nxt, tmp_path):
+    assert answer(nxt("show", searched, "--published", "--json"))["published"] == []
+    assert "No network with a published accuracy costs" in nxt("show", searched, "--published").out
+    request = make_request(load_list(["resnet50", "resnet101"]), Budget(()), "digits", 2, 0, ["proxy.epochs=1"])
+    out = carried_out(tmp_path / "run", request, lambda trial: 0.5 + 0.1 * trial.number)
+    rows = answer(nxt("show", out, "--published", "--json"))["published"]
+    low, high = package.cost("resnet50").macs / 1.08, package.cost("resnet101").macs * 1.08
+    near = {name: package.cost(name).macs for name, entry in ZOO.items() if entry.published}
+    near = {name: macs for name, macs in near.items() if low <= macs <= high}
+    assert {row["name"]: row["macs"] for row in rows} == near and {"resnet50", "resnext101_32x4d"} <= set(near)
+    shown = nxt("show", out, "--published").out
+    assert all(name in shown for name in near)
+    assert re.search(r"^resnet50 +4.089G .* 76.10 @224 +ImageNet-1k +ResNeXt paper, table 3$", shown, re.MULTILINE)
+    assert "this run's are on digits: the two do not compare." in shown
 
 
 # Plans

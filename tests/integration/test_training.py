@@ -140,7 +140,7 @@ def test_the_record_says_what_was_trained_and_reads_back(whole):
     chosen = {"recipe": at_size(asked.recipe, None, SPEC), "inputs": request.inputs}
     assert request == dataclasses.replace(asked, **chosen)
     assert {split: choice.kind for split, choice in request.inputs.items()} == {"train": "resident", "val": "resident"}
-    assert record["compute"] == {"channels_last": True, "precision": "fp32", "compile": False}
+    assert record["compute"] == {"channels_last": True, "precision": "fp32", "compile": False, "graph": False}
 
 
 def test_the_same_training_again_ends_in_the_same_bits(whole, tmp_path):

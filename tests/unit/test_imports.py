@@ -26,6 +26,7 @@ ALLOWED = {
     "rich": ("nxt.cli",),
     "typer": ("nxt.cli",),
     "matplotlib": ("nxt.report",),
+    "plotly": ("nxt.report",),
     "timm": (),
 }
 # The modules directly in nxt/, lowest first. A module may import only from layers below its own.

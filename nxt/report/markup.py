@@ -1,0 +1,95 @@
+"""Pieces of an HTML page. Every text that comes in is escaped; what functions here return is HTML."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+
+class Html(str):
+    """Text that is HTML already."""
+
+    __slots__ = ()
+
+
+def escape(value: object) -> Html:
+    """Return a value as HTML: as it is if it is that already, else as text."""
+    return value if isinstance(value, Html) else Html(html.escape(str(value)))
+
+
+def joined(parts: Iterable[Html]) -> Html:
+    """Return pieces one after the other."""
+    return Html("\n".join(parts))
+
+
+def paragraph(text: object, kind: str = "") -> Html:
+    """Return a paragraph; `kind` is its class."""
+    return Html(f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>")
+
+
+def notes(texts: Iterable[str]) -> Html:
+    """Return short remarks as a list; nothing if there are none."""
+    items = "".join(f"<li>{escape(text)}</li>" for text in texts)
+    return Html(f'<ul class="notes">{items}</ul>' if items else "")
+
+
+def facts(pairs: Mapping[str, object]) -> Html:
+    """Return names and what belongs to them, as a description list. Empty ones are left out."""
+    rows = (f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in pairs.items() if value)
+    return Html(f"<dl>{''.join(rows)}</dl>")
+
+
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "", text: Iterable[int] = ()
+) -> Html:
+    """Return a table that scrolls by itself where it is too wide.
+
+    Args:
+        columns: Its heads.
+        rows: Its cells.
+        caption: What stands above it, and does not scroll with it.
+        text: Which columns besides the first hold text; all others are aligned to the right.
+    """
+    left = {0, *text}
+    kinds = ['<td class="text">' if index in left else "<td>" for index in range(len(columns))]
+    heads = (
+        f'<th scope="col"{" class=text" if index in left else ""}>{escape(c)}</th>' for index, c in enumerate(columns)
+    )
+    body = "".join(
+        "<tr>" + "".join(f"{kind}{escape(cell)}</td>" for kind, cell in zip(kinds, row, strict=True)) + "</tr>\n"
+        for row in rows
+    )
+    above = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    head = f"<thead><tr>{''.join(heads)}</tr></thead>"
+    whole = f'<div class="wide" tabindex="0"><table>{head}\n<tbody>{body}</tbody></table></div>'
+    return Html(f"<figure>{above}{whole}</figure>")
+
+
+def code(text: str) -> Html:
+    """Return text to be copied, as it is."""
+    return Html(f'<pre tabindex="0"><code>{escape(text)}</code></pre>')
+
+
+def details(summary: object, body: Html) -> Html:
+    """Return what is shown when asked for."""
+    return Html(f"<details><summary>{escape(summary)}</summary>{body}</details>")
+
+
+def plot(figure: Figure, label: str, height: int = 420) -> Html:
+    """Return a place where the page's script draws a figure, `height` pixels high; `label` says what it shows.
+
+    The figure travels as JSON in which nothing can end the element that holds it.
+    """
+    data = figure.to_json().replace("<", "\\u003c")
+    place = f'<div class="plot" role="img" aria-label="{escape(label)}" style="height:{height}px"></div>'
+    return Html(f'<figure>{place}<script type="application/json">{data}</script></figure>')
+
+
+def small_plots(plots: Iterable[tuple[str, Html]]) -> Html:
+    """Return titled plots side by side, as many as there is room for."""
+    cells = (f"<div><h3>{escape(title)}</h3>{body}</div>" for title, body in plots)
+    return Html(f'<div class="grid">{"".join(cells)}</div>')

@@ -1,0 +1,114 @@
+"""What a report is about: a run, what it chose from, and when its trials ran."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+from nxt.archlist import ArchList
+from nxt.budget import Budget, Limit
+from nxt.config import from_mapping
+from nxt.errors import RunError
+from nxt.lint import Lint, lint
+from nxt.report.effects import Residuals, residuals
+from nxt.search.distribution import first_trainings
+from nxt.search.request import Settings
+from nxt.search.results import Run, architectures, load_run
+from nxt.search.schedulers import rungs
+from nxt.search.trial import Trial
+from nxt.search.trust import Trust, between_epochs
+from nxt.space import Space
+
+
+@dataclass(frozen=True)
+class Span:
+    """When a trial was begun and when it ended (None: not yet), by the clock of the machine that searched."""
+
+    begun: datetime
+    ended: datetime | None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run with what several sections tell of; each figure is computed once."""
+
+    run: Run
+    times: Mapping[int, Span] = field(default_factory=dict)  # by trial number
+
+    @property
+    def where(self) -> str:
+        """The record's place, for errors."""
+        return str(self.run.path / "run.yaml")
+
+    @property
+    def measure(self) -> str:
+        """What accuracies are called: those of full trainings, or of a proxy."""
+        return "accuracy" if self.run.full else "proxy accuracy"
+
+    @cached_property
+    def space(self) -> Space | ArchList:
+        """What was chosen from."""
+        return architectures(self.run.record, self.where)
+
+    @cached_property
+    def budget(self) -> Budget:
+        """What architectures may cost."""
+        return Budget(tuple(from_mapping(Limit, limit, self.where) for limit in self.run.record["budget"]))
+
+    @cached_property
+    def settings(self) -> Settings:
+        """How was searched."""
+        return from_mapping(Settings, self.run.record["search"], self.where)
+
+    @cached_property
+    def rungs(self) -> tuple[int, ...]:
+        """The epochs at which trials are compared; none where nothing is stopped."""
+        if isinstance(self.space, ArchList) or self.settings.scheduler == "none":
+            return ()
+        return rungs(self.run.record["proxy"]["epochs"], self.settings.eta, self.settings.grace)
+
+    @cached_property
+    def first(self) -> list[Trial]:
+        """Of each architecture that reached the last epoch, the first training to do so."""
+        return first_trainings(self.run)
+
+    @cached_property
+    def lint(self) -> Lint | None:
+        """What the budget does to the space; None of a list, and without a budget."""
+        return lint(self.space, self.budget) if isinstance(self.space, Space) and self.budget.limits else None
+
+    @cached_property
+    def residuals(self) -> Residuals | None:
+        """Accuracies at equal cost; None of a list, and of too few architectures."""
+        return residuals(self.first) if isinstance(self.space, Space) else None
+
+    @cached_property
+    def trust(self) -> Trust | None:
+        """How well early epochs predict the last one, where that can be told."""
+        return between_epochs(self.run)
+
+
+def load_subject(path: Path) -> Subject:
+    """Read a run directory and the times of its trials. Errors as `load_run`."""
+    return Subject(load_run(path), read_times(path / "study.db"))
+
+
+def read_times(study: Path) -> dict[int, Span]:
+    """Return when each trial was begun and ended, by number, from Optuna's table of trials.
+
+    Raises:
+        RunError: if the study cannot be read.
+    """
+    query = "select number, datetime_start, datetime_complete from trials where datetime_start is not null"
+    try:
+        with contextlib.closing(sqlite3.connect(f"{study.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            rows = connection.execute(query).fetchall()
+        parse = datetime.fromisoformat
+        return {number: Span(parse(begun), parse(ended) if ended else None) for number, begun, ended in rows}
+    except (sqlite3.Error, TypeError, ValueError) as error:
+        raise RunError(f"{study}: the times of its trials cannot be read ({error})") from None

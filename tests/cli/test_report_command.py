@@ -1,0 +1,58 @@
+"""`nxt report`: one page about a search, on searches whose accuracies are made up."""
+
+import shutil
+
+import pytest
+
+
+def test_help_says_what_it_takes_and_writes(nxt):
+    result = nxt("report", "--help")
+    assert result.code == 0 and result.err == ""
+    assert "nxt report [OPTIONS] {RUN}" in result.out and "--figures" in result.out and "--out" in result.out
+
+
+def test_the_page_goes_to_the_run_and_its_sections_are_named(nxt, longer, tmp_path):
+    run = shutil.copytree(longer, tmp_path / "run")
+    result = nxt("report", run)
+    assert result.code == 0 and result.err == ""
+    assert result.out.startswith(f"{run / 'report.html'}: summary, front, drawings, hypervolume, curves, errors, gate")
+    page = (run / "report.html").read_text(encoding="utf-8")
+    shown = nxt("show", run).out
+    verdict = next(line for line in shown.splitlines() if line.startswith("Best: "))
+    assert verdict.split(";")[0] in page and "12 done" in page and f"nxt train {run / 'best.yaml'}" in page
+    assert not [path for path in run.iterdir() if path.name.endswith(".tmp")]
+
+
+def test_page_and_figures_go_where_they_are_asked_for(nxt, confirmed, tmp_path):
+    result = nxt("report", confirmed, "--out", "page.html", "--figures", "figures")
+    assert result.code == 0 and result.err == ""
+    assert (tmp_path / "page.html").stat().st_size < 10_000_000
+    names = [f"{name}{suffix}" for name in ("front", "errors", "curves") for suffix in (".png", ".svg")]
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == sorted(names)
+    assert [line.rpartition("/")[2] for line in result.out.splitlines()[1:]] == names
+    assert not (confirmed / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["nowhere"], 1, "nowhere: not a run directory"),
+        (["{run}", "--out", "page.pdf"], 2, "a page's name ends in .html"),
+        (["{run}", "--out", "no/page.html"], 1, "no/page.html: cannot be written"),
+        (["{run}", "--out", "page.html", "--figures", "file/inside"], 1, "file/inside: cannot be created"),
+        ([], 2, "Missing argument"),
+    ],
+)
+def test_what_goes_wrong_is_said(nxt, searched, tmp_path, arguments, code, said):
+    (tmp_path / "file").write_text("")
+    result = nxt("report", *(text.format(run=searched) for text in arguments))
+    assert result.code == code and said in result.err and result.out.count("\n") <= 1
+    assert code == 2 or len(result.err.splitlines()) == 1
+
+
+def test_a_study_that_is_damaged_is_said_in_one_line(nxt, searched, tmp_path):
+    run = shutil.copytree(searched, tmp_path / "run")
+    (run / "study.db").write_bytes(b"SQLite format 3\0" + bytes(100))
+    result = nxt("report", run)
+    assert result.code == 1 and len(result.err.splitlines()) == 1 and "study.db" in result.err
+    assert not (run / "report.html").exists()
