@@ -1,9 +1,10 @@
 # make demo: set up on a fresh machine and search.  make test: run the tests.  make lint: style and types.
+# make docs: write docs/COMMANDS.md and docs/API.md anew.
 # make bench: nxt against its peers, into results/benchmarks/; on a quiet machine, about half an hour.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint format bench clean
+.PHONY: demo test test-all lint format docs bench clean
 .DEFAULT_GOAL := test
 
 .venv/installed: pyproject.toml constraints.txt
@@ -28,6 +29,9 @@ lint: .venv/installed
 format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: .venv/installed
+	$(BIN)/python docs/generate.py
 
 bench: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,bench]"

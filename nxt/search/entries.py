@@ -64,8 +64,8 @@ class Entry:
         return deviation(self.accuracies)
 
 
-def ranked(trials: Iterable[Trial]) -> list[Entry]:
-    """Return the architectures with finished trainings, the most accurate first; of equals the cheaper one."""
+def ranked(trials: Iterable[Trial], objective: str = "macs") -> list[Entry]:
+    """Return the architectures with finished trainings, the most accurate first; of equals the one that costs less."""
     by_network: dict[str, list[Trial]] = defaultdict(list)
     for trial in trials:
         if trial.outcome is Outcome.DONE:
@@ -74,7 +74,7 @@ def ranked(trials: Iterable[Trial]) -> list[Entry]:
         Entry(tuple([trial for trial in group if trial.repeat] or group))
         for group in (sorted(trials, key=lambda trial: trial.repeat) for trials in by_network.values())
     ]
-    return sorted(found, key=lambda entry: (-entry.accuracy, entry.cost.macs, entry.trials[0].number))
+    return sorted(found, key=lambda entry: (-entry.accuracy, getattr(entry.cost, objective), entry.trials[0].number))
 
 
 def best_of(entries: Sequence[Entry]) -> Entry | None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nxt.archlist import ArchList
 from nxt.config import check_record, from_mapping, read_yaml, require
@@ -21,10 +21,14 @@ from nxt.errors import RunError
 from nxt.files import is_file, is_locked, write_text
 from nxt.search.entries import Entry, best_of, noise_of, pareto, ranked
 from nxt.search.noise import CLEAR, Noise, front_probability, ties
+from nxt.search.notebook import frame, html
 from nxt.search.proxy import Proxy
 from nxt.search.study import read_trials
 from nxt.search.trial import Outcome, Trial
 from nxt.space import Space
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LOCK = ".lock"  # held by the search that writes in a run directory
 _RECORD = {
@@ -64,7 +68,7 @@ class Run:
     @cached_property
     def entries(self) -> list[Entry]:
         """Architectures with finished trainings, the most accurate first."""
-        return ranked(self.trials)
+        return ranked(self.trials, self.objective)
 
     @cached_property
     def noise(self) -> Noise:
@@ -177,6 +181,17 @@ class Run:
         if not control:
             return told + "None due to stop ran on as a control."
         return f"{told}Ran on as a control although due to stop: {len(control)}, of which {reached} reached the front."
+
+    def frame(self) -> pd.DataFrame:
+        """Return the trials as a pandas frame: a row a trial, with the columns of trials.csv.
+
+        Raises:
+            RunError: if pandas is not installed.
+        """
+        return frame([_trial_row(trial) for trial in self.trials], _TRIAL_COLUMNS)
+
+    def _repr_html_(self) -> str:
+        return html(self)
 
 
 def load_run(path: Path | str) -> Run:

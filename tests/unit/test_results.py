@@ -73,6 +73,12 @@ def test_the_front_holds_what_no_finished_trial_dominates_by_rising_cost():
     assert numbers(run(TRIALS, objective="acts").front) == [0, 5]
 
 
+@pytest.mark.parametrize("objective", ["macs", "acts"])
+def test_of_equally_accurate_ones_the_best_is_on_the_front(objective):
+    found = run([trial(0, 500, 0.9), trial(1, 400, 0.9)], objective=objective)  # the second has more activations
+    assert [found.best] == found.front
+
+
 @pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome is not Outcome.DONE])
 def test_what_did_not_reach_the_last_epoch_is_never_an_entry(outcome):
     found = run([*TRIALS[:3], trial(3, 10, 0.99, outcome), trial(10, 300, 0.99, outcome, repeat=1, of=2)])
