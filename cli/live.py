@@ -1,41 +1,47 @@
-"""The live view of a search on stderr: a calm panel on a terminal, plain lines elsewhere."""
+"""The progress of a search on stderr: a calm view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
 
 from nxt.search.request import UNLIMITED
-from nxt.units import format_count, format_seconds
+from nxt.units import format_seconds
 
-from . import render
+from . import calm, render, standing, view
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.status import Status
+    from rich.text import Text
 
-    from nxt.search.entries import Entry
+    from nxt.search.results import Run
     from nxt.search.run import Search
     from nxt.search.trial import Trial
 
+_FRESH = 0.4  # seconds between two looks at the trials
+
 
 class Progress:
-    """Follows a search."""
+    """Follows a search; see `nxt.search.execute.Observer`."""
 
     def __init__(self) -> None:
         self.console = render.err()
-        self._started = time.monotonic()
+        self._moves = calm.moves(self.console)
+        self._began = time.monotonic()
         self._search: Search
-        self._drawn, self._lines = 0.0, [""]
-        self._status: Status | None = None
+        self._record: dict[str, Any]
+        self._run: Run  # as of the trial that ended last
+        self._before = (0, 0)  # trials that had ended before this session, and epochs trained
+        self._looked, self._latest = 0.0, ""
+        self._view: view.View
+        self._prepares = ExitStack()
 
     def begin(self, search: Search, workers: int) -> None:
         """Say what is about to run."""
         self._search = search
-        if self._status is not None:
-            self._status.stop()
+        self._prepares.close()
         request = search.request
         fit = f"{request.space.size:,} architectures"
         if search.feasible is not None:
@@ -43,53 +49,95 @@ class Progress:
         self.console.print(f"space {request.space.name}: {fit}")
         many = "as many trials as the hours allow" if request.trials == UNLIMITED else f"{request.trials} trials"
         epochs = f" of up to {request.proxy.epochs} epochs, {workers} at a time, into {search.out}"
-        self.console.print(f"{many}{epochs}", soft_wrap=True)
+        self.console.print(f"{many}{epochs}", soft_wrap=not self._moves)
+        if self._moves:
+            from nxt.search.results import read_record
+
+            self._record, self._before = read_record(search.out), self._reached()
+            self._run = self._snapshot()
+            self._look()
 
     def ended(self, trial: Trial) -> None:
         """Tell about a trial that has ended."""
-        reached = f" {render.percent(trial.accuracy)}" if trial.curve else ""
-        role = f" ({trial.role} reference)" if trial.role else ""
-        again = f" with fresh seed {trial.repeat}" if trial.repeat else ""
-        notes = [trial.message, trial.remark, trial.replayed and f"taken from {trial.replayed}"]
-        message = "".join(f" {note}" for note in notes if note)
-        line = f"{self._head()} trial {trial.number} {trial.outcome}{again}{reached}{message}: {trial.spec.name}{role}"
-        self.console.print(line, soft_wrap=True)
+        self._latest = view.told(trial)
+        if self._moves:
+            self._run = self._snapshot()
+        else:
+            self.console.print(f"{self._head()} {self._latest}", soft_wrap=True)
 
     def update(self) -> None:
-        """Bring the panel up to date, twice a second at most; the terminal's own thread only shows it."""
-        if self.console.is_terminal and time.monotonic() - self._drawn > 0.5:
-            self._drawn, self._lines = time.monotonic(), self._panel()
+        """Look at the trials, now and then; the terminal's own thread draws what was seen."""
+        if self._moves and time.monotonic() - self._looked > _FRESH:
+            self._look()
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Show on a terminal that something is being prepared, until `begin`."""
-        if self.console.is_terminal:
-            self._status = self.console.status("reading the data and starting Ray")
-            self._status.start()
-        try:
+        with self._prepares:
+            if self._moves:
+                self._prepares.enter_context(calm.line(self.console, self._preparing))
             yield
-        finally:
-            if self._status is not None:
-                self._status.stop()
 
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Show the view for the time of the block."""
-        self._started = time.monotonic()
-        if not self.console.is_terminal:
+        self._began = time.monotonic()
+        if not self._moves:
             yield
             return
-        from rich.live import Live
-
-        with Live(get_renderable=self._text, console=self.console, refresh_per_second=2, transient=True):
+        resume = standing.resume_command(self._run)
+        with calm.screen(self._draw, f"nxt: killed. Go on with: {resume}"):
             yield
 
-    def _text(self) -> RenderableType:
-        from rich.console import Group
+    def _preparing(self, width: int, height: int) -> list[Text]:
         from rich.text import Text
 
-        gone = f"{format_seconds(time.monotonic() - self._started)} gone"
-        return Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in (*self._lines, gone)))
+        return [Text(f"reading the data and starting Ray, {format_seconds(time.monotonic() - self._began)} gone")]
+
+    def _draw(self, width: int, height: int) -> list[Text]:
+        now, seen = time.monotonic(), self._view
+        left = seen.left and max(1.0, seen.left - (now - self._looked))
+        return view.lines_of(dataclasses.replace(seen, gone=now - self._began, left=left), width, height)
+
+    def _snapshot(self) -> Run:
+        from nxt.search.results import Run
+
+        return Run(self._search.out, self._record, list(self._search.strategy.study.trials.values()))
+
+    def _look(self) -> None:
+        """Note how the search stands."""
+        self._looked = time.monotonic()
+        search, trials = self._search, list(self._search.strategy.study.trials.values())
+        ended, epochs = self._reached()
+        left, unlimited = search.strategy.agenda.left(trials), search.request.trials == UNLIMITED
+        gone = time.monotonic() - self._began
+        self._view = view.View(
+            run=self._run,
+            running=[trial for trial in trials if trial.outcome == "running"],
+            phase=standing.phase_of(trials, 0 if unlimited else left[0], standing.is_list(self._run)),
+            ended=ended,
+            total=None if unlimited else len(trials) + sum(left),
+            gone=gone,
+            left=search.pace.left(search.strategy.agenda),
+            tally=standing.tally(trials) if trials else "the workers are starting",
+            speed=self._speed(ended - self._before[0], epochs - self._before[1], gone),
+            latest=self._latest,
+        )
+
+    def _reached(self) -> tuple[int, int]:
+        """Return how many trials have ended, and how many epochs have been trained, not taken from another run."""
+        trials = self._search.strategy.study.trials.values()
+        ended = sum(trial.outcome != "running" for trial in trials)
+        return ended, sum(len(trial.curve) for trial in trials if not trial.replayed)
+
+    def _speed(self, ended: int, epochs: int, seconds: float) -> str:
+        """Say how fast this session goes, with everything that goes on beside the training."""
+        parts = []
+        if ended:
+            parts.append(f"{3600 * ended / seconds:,.0f} trials an hour")
+        if epochs:
+            parts.append(f"{epochs * self._run.record['train_images'] / seconds:,.0f} training images a second")
+        return ", ".join(parts)
 
     def _head(self) -> str:
         trials = self._search.strategy.study.trials.values()
@@ -98,28 +146,3 @@ class Progress:
         count = f"{ended}" if self._search.request.trials == UNLIMITED else f"{ended}/{len(trials) + left}"
         seconds = self._search.pace.left(self._search.strategy.agenda)
         return f"[{count}]" if not seconds else f"[{count}, about {format_seconds(seconds)} left]"
-
-    def _panel(self) -> list[str]:
-        from nxt.search.entries import best_of, ranked
-
-        trials = list(self._search.strategy.study.trials.values())
-        counts = {state: sum(t.outcome == state for t in trials) for state in ("done", "running", "stopped")}
-        counts["failed"] = sum(t.outcome.failed for t in trials)
-        lines = [f"{self._head()} " + ", ".join(f"{number} {state}" for state, number in counts.items())]
-        entries = ranked(trials)
-        best, reference = best_of(entries), best_of([entry for entry in entries if entry.role])
-        if best:
-            lines.append(f"best       {_summary(best)}")
-        if reference:
-            lines.append(f"reference  {_summary(reference)}")
-        for trial in trials:
-            if trial.outcome == "running":
-                reached = f", {render.percent(trial.accuracy)}" if trial.curve else ""
-                epochs = f"epoch {len(trial.curve)}/{self._search.request.proxy.epochs}{reached}"
-                lines.append(f"running    {trial.spec.name}  {epochs}")
-        return lines
-
-
-def _summary(entry: Entry) -> str:
-    macs, params = format_count(entry.cost.macs), format_count(entry.cost.params)
-    return f"{render.percent(entry.accuracy)}  {entry.spec.name}  {macs} MACs, {params} params"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import options, render
+
+if TYPE_CHECKING:
+    from nxt.search.entries import Entry
+    from nxt.search.results import Run
 
 
 def pick(
@@ -33,12 +38,15 @@ def pick(
             raise RunError(f"{run}: none of the {len(found.entries)} architectures trained to the end has {budget}")
         chosen = inside[0]
         why = f"the most accurate of {len(inside)} architectures trained to the end with {budget}"
+        cost = budget.limits[0].cost if len(budget.limits) == 1 else found.objective
     else:
-        points = [(getattr(entry.cost, found.objective), entry.accuracy) for entry in found.front]
+        cost = found.objective
+        points = [(getattr(entry.cost, cost), entry.accuracy) for entry in found.front]
         chosen = found.front[knee(points)]
-        why = f"the knee of a front of {len(points)}: beyond it, accuracy costs more {found.objective} than before"
-        if len(points) < 3:
-            why = f"the most accurate of a front of {len(points)}, which has no knee"
+        why = f"the most accurate of a front of {len(points)}, which has no knee"
+        if len(points) > 2:
+            why = f"the knee of a front of {len(points)}, {_share(points, chosen, cost)}"
+    why += _next(found, chosen, cost)
     text = arch_file(chosen, found)
     if out is None:
         typer.echo(text, nl=False)
@@ -49,3 +57,30 @@ def pick(
     accuracy = render.percent(chosen.accuracy)
     seeds = f"mean of {chosen.seeds} fresh seeds" if chosen.confirmed else "one seed, not confirmed"
     render.err().print(f"{chosen.spec.name} ({accuracy} in the proxy, {seeds}): {why}.", soft_wrap=True)
+
+
+def _share(points: list[tuple[float, float]], chosen: Entry, cost: str) -> str:
+    """Say how much of the front's accuracy a member has for how much of its cost."""
+    (least, lowest), (most, highest) = points[0], points[-1]  # a front rises in both
+    gain, price = (chosen.accuracy - lowest) / (highest - lowest), (getattr(chosen.cost, cost) - least) / (most - least)
+    return f"with {gain:.0%} of its range of accuracy for {price:.0%} of its range of {render.COST_LABELS[cost]}"
+
+
+def _next(run: Run, chosen: Entry, cost: str) -> str:
+    """Say what the next costlier architecture that is more accurate would cost and gain; empty: there is none."""
+    from nxt.search.noise import CLEAR
+
+    def value(entry: Entry) -> int:
+        return int(getattr(entry.cost, cost))
+
+    costlier = [e for e in run.entries if e.accuracy > chosen.accuracy and value(e) > value(chosen)]
+    if not costlier:
+        return ""
+    nearest = min(costlier, key=value)
+    gain, error = nearest.accuracy - chosen.accuracy, math.hypot(run.error(nearest), run.error(chosen))
+    sure = "more than" if gain > CLEAR * error else "within"
+    more = value(nearest) / value(chosen) - 1
+    return (
+        f"; the next one costs {more:.1%} more {render.COST_LABELS[cost]} and gains {100 * gain:.1f} points, "
+        f"{sure} twice the noise of {100 * error:.1f}"
+    )

@@ -1,17 +1,18 @@
-"""A training on stderr: a bar on a terminal, a line an epoch elsewhere."""
+"""A training on stderr: one calm line on a terminal, a line an epoch elsewhere."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from nxt.units import format_seconds
 
-from . import render
+from . import calm, render
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.text import Text
 
     from nxt.train.loop import EpochReport
     from nxt.train.training import Position
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _QUIET = 600.0  # seconds inside an epoch after which a log file gets a line
 _READING = 10.0  # seconds between two lines about images that are read beforehand
 _WAITS = 0.05  # share of the time that may go by waiting for images
+_BAR = 16  # columns
 
 
 class TrainProgress:
@@ -26,76 +28,114 @@ class TrainProgress:
 
     def __init__(self) -> None:
         self.console = render.err()
-        self._bar: Progress | None = None
-        self._task: TaskID
+        self._moves = calm.moves(self.console)
+        self._shown, self._drawing = ExitStack(), False
         self._began = self._told = time.monotonic()
-        self._first: Position  # where it began this time
+        self._reads = ""  # what is being read before it begins
+        self._first: Position | None = None  # where it began this time
         self._now: Position
+        self._last: EpochReport | None = None
 
     def __enter__(self) -> TrainProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        self._shown.close()
+        if self._moves and self._last is not None:
+            self.console.print(self._line(self._last), soft_wrap=True)  # of all epochs the last one stays
 
     def begin(self, position: Position) -> None:
         """Note that the training begins."""
         self._began = self._told = time.monotonic()
         self._first = self._now = position
-        if not self.console.is_terminal:
-            return
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-
-        if self._bar is None:
-            columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TaskProgressColumn())
-            self._bar = Progress(*columns, TextColumn("{task.fields[rest]}"), console=self.console, transient=True)
-            self._task = self._bar.add_task("", total=position.total, rest="")
-            self._bar.start()
-        self.step(position)
+        self._show()
 
     def note(self, text: str) -> None:
         """Say what a person should know."""
-        self.console.print(text, soft_wrap=True)
+        self.console.print(text, soft_wrap=not self._moves)
 
     def reading(self, done: int, total: int) -> None:
         """Tell now and then how many images have been read beforehand."""
-        if time.monotonic() - self._told > _READING:
-            self._say(f"read {done:,} of {total:,} images")
+        self._reads = f"read {done:,} of {total:,} images"
+        self._show()
+        if not self._moves and time.monotonic() - self._told > _READING:
+            self._say(self._reads)
 
     def step(self, position: Position) -> None:
-        """Bring the bar up to date."""
+        """Note how far it is."""
         self._now = position
-        if self._bar is not None:
-            rest = f"{self._rate():.0f} images/s, {self._left()} left"
-            head = f"epoch {min(position.epoch + 1, position.epochs)}/{position.epochs}"
-            self._bar.update(self._task, completed=position.done, description=head, rest=rest)
-        elif time.monotonic() - self._told > _QUIET:
+        if not self._moves and time.monotonic() - self._told > _QUIET:
             share = position.step / position.steps
             self._say(f"epoch {position.epoch + 1}/{position.epochs}, {share:.0%} of it  about {self._left()} left")
 
     def epoch(self, report: EpochReport) -> None:
-        """Tell about an epoch that has ended."""
+        """Note, or tell, what an epoch gave."""
         self._now = dataclasses.replace(self._now, epoch=report.epoch, step=0)
+        self._last = report
+        if not self._moves:
+            self._say(f"{self._line(report)}  about {self._left()} left")
+
+    def _line(self, report: EpochReport) -> str:
         ema = "" if report.ema_accuracy is None else f"  averaged {render.percent(report.ema_accuracy)}"
         waits = f", {report.wait:.0%} of the time waiting for images" if report.wait > _WAITS else ""
         val = f"val {render.percent(report.accuracy)}{ema}"
-        self._say(
-            f"epoch {report.epoch}/{self._now.epochs}  loss {report.loss:.3f}  {val}"
-            f"  {report.images_per_second:.0f} images/s{waits}  about {self._left()} left"
-        )
+        speed = f"{report.images_per_second:.0f} images/s{waits}"
+        return f"epoch {report.epoch}/{self._now.epochs}  loss {report.loss:.3f}  {val}  {speed}"
 
     def _say(self, line: str) -> None:
         self._told = time.monotonic()
         self.console.print(line, soft_wrap=True)
 
+    def _show(self) -> None:
+        """From now on show on a terminal how far it is."""
+        if self._moves and not self._drawing:
+            self._drawing = True
+            self._shown.enter_context(calm.line(self.console, self._draw))
+
+    def _draw(self, width: int, height: int) -> list[Text]:
+        from rich.text import Text
+
+        if self._first is None:
+            return [Text(self._reads)]
+        return [line_of(self._now, self._last, self._rate(), self._left(), width)]
+
     def _rate(self) -> float:
         """Images a second since the training went on, with everything that goes on between the steps."""
-        images = (self._now.done - self._first.done) * self._now.batch
+        images = (self._now.done - self._first.done) * self._now.batch if self._first else 0
         return images / max(1e-9, time.monotonic() - self._began)
 
     def _left(self) -> str:
-        trained = self._now.done - self._first.done
+        trained = self._now.done - self._first.done if self._first else 0
         if not trained:
             return "?"
         return format_seconds((time.monotonic() - self._began) / trained * (self._now.total - self._now.done))
+
+
+def line_of(position: Position, report: EpochReport | None, rate: float, left: str, width: int) -> Text:
+    """Return how far a training is, on one line of at most `width` columns; with less room, without what counts least.
+
+    Args:
+        position: Where it is.
+        report: What the last epoch gave; None: none has ended.
+        rate: Images a second.
+        left: The time left.
+        width: Columns.
+    """
+    from rich.text import Text
+
+    share = position.done / max(1, position.total)
+    epoch = f"epoch {min(position.epoch + 1, position.epochs)}/{position.epochs}"
+    parts = {"epoch": epoch, "bar": " " * _BAR, "share": f"{share:.0%}"}
+    if report is not None:
+        parts |= {"loss": f"loss {report.loss:.3f}", "val": f"val {report.best:.1%}"}
+    parts |= {"rate": f"{rate:,.0f} images/s", "left": f"{left} left"}
+    if report is not None and report.wait > _WAITS:
+        parts["wait"] = f"waits {report.wait:.0%}"
+    for spare in ("bar", "loss", "rate", "wait", "share", "val"):
+        if sum(map(len, parts.values())) + 2 * (len(parts) - 1) <= width:
+            break
+        parts.pop(spare, None)
+    texts = [render.bar(share, _BAR) if name == "bar" else Text(text) for name, text in parts.items()]
+    line = Text("  ").join(texts)
+    line.truncate(width)
+    return line

@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
+
+COST_LABELS = {"macs": "MACs", "params": "params", "acts": "acts", "memory": "bytes"}  # fields of `Cost`
+_GAP = 3  # columns between two of a table, as rich draws them
 
 
 def print_json(value: Any) -> None:
@@ -44,6 +48,56 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str |
     for row in rows:
         made.add_row(*(str(cell) for cell in row))
     return made
+
+
+def say(text: str) -> None:
+    """Print a sentence to stdout: broken between words on a terminal, on one line elsewhere."""
+    console = out()
+    console.print(text, soft_wrap=not console.is_terminal)
+
+
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], spare: Sequence[str], title: str | None = None
+) -> None:
+    """Print a table to stdout; on a terminal that is too narrow, without columns of `spare`, its first one first."""
+    console = out()
+    header, fitted = fitting(columns, rows, console.width, spare) if console.is_terminal else (columns, rows)
+    console.print(table(header, fitted, title=title))
+    if len(header) < len(columns):
+        left_out = ", ".join(name for name in columns if name not in header)
+        console.print(f"(no room here for {left_out}; a wider terminal, a file and --json have them)")
+
+
+def fitting(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], width: int, spare: Sequence[str], gap: int = _GAP
+) -> tuple[list[str], list[list[str]]]:
+    """Leave out columns until a table fits a width: those of `spare`, its first one first."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    wide = {name: max(map(len, (name, *(row[i] for row in cells)))) for i, name in enumerate(columns)}
+    for name in spare:
+        if sum(wide.values()) + gap * (len(wide) - 1) <= width:
+            break
+        wide.pop(name, None)
+    kept = [i for i, name in enumerate(columns) if name in wide]
+    return [columns[i] for i in kept], [[row[i] for i in kept] for row in cells]
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as lines whose columns are aligned, figures to the right."""
+    lines = []
+    sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (f"{c:>{n}}" if c[:1].isdigit() else f"{c:<{n}}" for c, n in zip(row, sizes, strict=True))
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def bar(share: float, width: int) -> Text:
+    """Return a bar of which a share, in 0..1, is full."""
+    from rich.text import Text
+
+    full = round(min(1.0, max(0.0, share)) * width)
+    return Text.assemble(("\u2501" * full, "bold green"), ("\u2500" * (width - full), "dim"))
 
 
 def percent(value: float | None) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nxt.errors import RunError
 
 from . import options, render
+from .standing import Standing, standing, tally
 
 if TYPE_CHECKING:
     from nxt.search.results import Run
@@ -20,64 +21,89 @@ if TYPE_CHECKING:
 
 def show(
     run: Annotated[Path, typer.Argument(help="Run directory of a search.", metavar="RUN")],
+    beside: Annotated[
+        Path | None, typer.Argument(help="Another one: show both fronts side by side.", metavar="RUN_B")
+    ] = None,
     against: Annotated[
         Path | None,
         typer.Option(help="Tell how well RUN's accuracies predict those of this run (trained longer).", metavar="RUN"),
     ] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="Add networks of about the front's cost with published accuracies.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Show where a search stands: its trials, the front, the best against the best reference, and whom to trust."""
     from nxt.search import trust
     from nxt.search.results import load_run
 
+    from . import beside as side
+
     found = load_run(run)
+    if beside is not None:
+        if against is not None or published:
+            raise typer.BadParameter("--against and --published are for one run")
+        side.print_both(side.Both(found, load_run(beside)), as_json)
+        return
     other = None if against is None else load_run(against)
     told = trust.between_epochs(found) if other is None else trust.against(found, other)
     if other is not None and told is None:
         raise RunError(f"{against}: fewer than {trust.LEAST} architectures that both runs trained to the end")
-    print_run(found, as_json, told)
+    print_run(found, as_json, told, standing(found), side.published(found) if published else None)
     if told is not None and not as_json:
         print_trust(told)
+    if published and not as_json:
+        side.print_published(found)
 
 
-def print_run(run: Run, as_json: bool, trust: Trust | None = None) -> None:
-    """Print a search's state and front to stdout."""
+def print_run(
+    run: Run,
+    as_json: bool,
+    trust: Trust | None = None,
+    stands: Standing | None = None,
+    published: list[dict[str, Any]] | None = None,
+) -> None:
+    """Print a search's trials and front to stdout; with `stands`, or as JSON, also how far it is."""
     from nxt.search.request import UNLIMITED
     from nxt.search.trial import Outcome
 
-    counts = {str(outcome): run.count(outcome) for outcome in Outcome}
     if as_json:
+        counts = {str(outcome): run.count(outcome) for outcome in Outcome}
         best, reference = run.best, run.best_reference
-        render.print_json(
-            {
-                "run": str(run.path),
-                "active": run.active,
-                "budget": run.record["budget_rule"],
-                "asked": None if run.record["trials"] == UNLIMITED else run.record["trials"],
-                "explored": sum(not trial.repeat for trial in run.trials),
-                "trials": counts,
-                "best": run.row(best) | {"yaml": "best.yaml"} if best else None,
-                "reference": run.row(reference) if reference else None,
-                "seed_noise": run.noise.seeds,
-                "verdict": run.verdict(),
-                "stopping": run.stopping(),
-                "trust": None if trust is None else trust.to_dict(),
-                "front": [run.row(entry) for entry in run.front],
-            }
-        )
+        stands = stands or standing(run)
+        document = {
+            "run": str(run.path),
+            "active": run.active,
+            "state": stands.state,
+            "phase": stands.phase,
+            "seconds_left": stands.seconds,
+            "budget": run.record["budget_rule"],
+            "asked": None if run.record["trials"] == UNLIMITED else run.record["trials"],
+            "explored": sum(not trial.repeat for trial in run.trials),
+            "trials": counts,
+            "best": run.row(best) | {"yaml": "best.yaml"} if best else None,
+            "reference": run.row(reference) if reference else None,
+            "seed_noise": run.noise.seeds,
+            "verdict": run.verdict(),
+            "stopping": run.stopping(),
+            "trust": None if trust is None else trust.to_dict(),
+            "front": [run.row(entry) for entry in run.front],
+        }
+        render.print_json(document if published is None else document | {"published": published})
         return
     console = render.out()
-    states = {state: "cut off" if state == "running" and not run.active else state for state in counts}
-    tally = ", ".join(f"{number} {states[state]}" for state, number in counts.items() if number)
-    console.print(f"{run.path}: {_asked(run)}; {tally or 'none begun'}", soft_wrap=True)
-    console.print(f"{run.record['budget_rule']} ({run.record['convention']})", soft_wrap=True)
+    counted = tally(run.trials, "running" if run.active else "cut off")
+    render.say(f"{run.path}: {_asked(run)}; {counted}")
+    if stands is not None:
+        render.say(stands.sentence(run))
+    render.say(f"{run.record['budget_rule']} ({run.record['convention']})")
     if run.front:
-        console.print(_front(run))
+        _print_front(run)
     for line in _failures(run):
-        console.print(line, soft_wrap=True)
-    console.print(" ".join(text for text in (run.verdict(), run.stopping()) if text), soft_wrap=True)
+        render.say(line)
+    render.say(" ".join(text for text in (run.verdict(), run.stopping()) if text))
     if trust is not None:
-        console.print(trust.verdict(), soft_wrap=True)
+        render.say(trust.verdict())
     if run.best and run.full:
         first = max(run.best.trials, key=lambda trial: trial.accuracy or 0.0)
         place = run.path / "trials" / f"{first.number}.pt"
@@ -100,7 +126,7 @@ def print_trust(trust: Trust) -> None:
     ceiling = "not measured" if trust.ceiling is None else f"{trust.ceiling:.2f}"
     title = f"How well the order by {trust.of} is predicted (by another seed's training: tau {ceiling})"
     columns = ["by", "tau", "95 %", "tau, similar cost", "Spearman", "top fifth"]
-    render.out().print(render.table(columns, rows, title=title))
+    render.print_table(columns, rows, ["Spearman", "tau, similar cost", "top fifth", "95 %"], title)
 
 
 def _figure(value: float) -> str:
@@ -120,7 +146,8 @@ def _asked(run: Run) -> str:
     return asked + (f" and {again} more to confirm" if again else "")
 
 
-def _front(run: Run) -> object:
+def _print_front(run: Run) -> None:
+    """Print the front: on a terminal as many columns as there is room for."""
     from nxt.units import format_count
 
     rows = []
@@ -140,7 +167,8 @@ def _front(run: Run) -> object:
     kind = "accuracy" if run.full else "proxy accuracy"
     title = f"Front of {kind} against {run.objective} (* best.yaml; a shared letter: no clear difference)"
     columns = ["architecture", "MACs", "params", "acts", "accuracy", "seeds", "tie", "P(front)", "reference"]
-    return render.table(columns, rows, title=title)
+    spare = ["params", "MACs" if run.objective == "acts" else "acts", "P(front)", "reference", "seeds"]
+    render.print_table(columns, rows, spare, title)
 
 
 def _failures(run: Run) -> list[str]:
