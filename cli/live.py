@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from nxt.files import place
 from nxt.search.request import UNLIMITED
 from nxt.units import format_seconds
 
@@ -48,7 +49,7 @@ class Progress:
             fit = f"{len(search.feasible):,} of {fit} fit, {request.budget} (conv + linear MACs)"
         self.console.print(f"space {request.space.name}: {fit}")
         many = "as many trials as the hours allow" if request.trials == UNLIMITED else f"{request.trials} trials"
-        epochs = f" of up to {request.proxy.epochs} epochs, {workers} at a time, into {search.out}"
+        epochs = f" of up to {request.proxy.epochs} epochs, {workers} at a time, into {place(search.out)}"
         self.console.print(f"{many}{epochs}", soft_wrap=not self._moves)
         if self._moves:
             from nxt.search.results import read_record

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nxt.files import place
+
 from . import options, render
 
 if TYPE_CHECKING:
@@ -145,13 +147,15 @@ def carry_out(job: Search, where: Where, new: bool, as_json: bool) -> None:
     if not complete or job.cut_short:
         _go_on(job, where.hours, "The hours are over")
     if run.best is None:
-        raise RunError(f"{job.out}: no trial was trained to the end; nxt show {shlex.quote(str(job.out))} says why")
+        raise RunError(
+            f"{job.out}: no trial was trained to the end; nxt show {shlex.quote(str(place(job.out)))} says why"
+        )
 
 
 def _go_on(job: Search, hours: float | None, why: str) -> None:
     """Say how to go on with a search that is not complete."""
     kind = "train" if job.request.proxy.full else "search"
-    command = f"nxt {kind} --resume {shlex.quote(str(job.out))}" + (" --hours H" if hours is not None else "")
+    command = f"nxt {kind} --resume {shlex.quote(str(place(job.out)))}" + (" --hours H" if hours is not None else "")
     render.err().print(f"{why}. Go on with: {command}", soft_wrap=True)
 
 

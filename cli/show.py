@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nxt.errors import RunError
+from nxt.files import place
 
 from . import options, render
 from .standing import Standing, standing, tally
@@ -93,7 +94,7 @@ def print_run(
         return
     console = render.out()
     counted = tally(run.trials, "running" if run.active else "cut off")
-    render.say(f"{run.path}: {_asked(run)}; {counted}")
+    render.say(f"{place(run.path)}: {_asked(run)}; {counted}")
     if stands is not None:
         render.say(stands.sentence(run))
     render.say(f"{run.record['budget_rule']} ({run.record['convention']})")
@@ -106,10 +107,10 @@ def print_run(
         render.say(trust.verdict())
     if run.best and run.full:
         first = max(run.best.trials, key=lambda trial: trial.accuracy or 0.0)
-        place = run.path / "trials" / f"{first.number}.pt"
-        console.print(f"Test it: nxt eval {shlex.quote(str(place))}", soft_wrap=True)
+        weights = place(run.path) / "trials" / f"{first.number}.pt"
+        console.print(f"Test it: nxt eval {shlex.quote(str(weights))}", soft_wrap=True)
     elif run.best:
-        console.print(f"Train it: nxt train {shlex.quote(str(run.path / 'best.yaml'))}", soft_wrap=True)
+        console.print(f"Train it: nxt train {shlex.quote(str(place(run.path) / 'best.yaml'))}", soft_wrap=True)
 
 
 def print_trust(trust: Trust) -> None:

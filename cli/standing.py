@@ -8,6 +8,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nxt.files import place
+
 if TYPE_CHECKING:
     from nxt.search.agenda import Agenda
     from nxt.search.results import Run
@@ -88,7 +90,7 @@ def resume_command(run: Run) -> str:
     from nxt.search.request import UNLIMITED
 
     hours = " --hours H" if run.record["trials"] == UNLIMITED else ""
-    return f"nxt {'train' if run.full else 'search'} --resume {shlex.quote(str(run.path))}{hours}"
+    return f"nxt {'train' if run.full else 'search'} --resume {shlex.quote(str(place(run.path)))}{hours}"
 
 
 def is_list(run: Run) -> bool:

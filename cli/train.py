@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nxt.errors import RunError
+from nxt.files import place
 
 from . import options, render, several
 
@@ -130,7 +131,7 @@ def _show(request: TrainRequest, result: TrainResult, as_json: bool) -> None:
     last, best = render.percent(result.last.best), render.percent(result.best_accuracy)
     line = f"{request.spec.name}: {last} on the validation split (best {best} in epoch {result.best_epoch})"
     render.out().print(line, soft_wrap=True)
-    render.out().print(f"Test it: nxt eval {shlex.quote(str(result.out))}", soft_wrap=True)
+    render.out().print(f"Test it: nxt eval {shlex.quote(str(place(result.out)))}", soft_wrap=True)
 
 
 def _run(request: TrainRequest, device: str, resume: bool, address: str | None) -> TrainResult:
@@ -152,7 +153,7 @@ def _run(request: TrainRequest, device: str, resume: bool, address: str | None) 
             with prepared(request, choose(device), resume, watcher) as training:
                 return training.run()
     except StoppedError as stopped:
-        command = f"nxt train --resume {shlex.quote(str(request.out))}"
+        command = f"nxt train --resume {shlex.quote(str(place(request.out)))}"
         render.err().print(f"{str(stopped).capitalize()}. Go on with: {command}", soft_wrap=True)
         raise typer.Exit(128 + stopped.signal) from None
     except KeyboardInterrupt:  # before the training began, or asked for twice

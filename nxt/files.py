@@ -28,6 +28,14 @@ def is_folder(path: Path) -> bool:
         return False
 
 
+def place(path: Path) -> Path:
+    """Return a path as one would type it: relative to the current folder, where it lies in there."""
+    try:
+        return path.resolve().relative_to(Path.cwd())
+    except (ValueError, OSError):  # elsewhere; or there is no current folder any more
+        return path
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock on a file, created if need be, for this process; the lock goes with the process, however it ends.

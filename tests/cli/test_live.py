@@ -242,7 +242,7 @@ def test_a_search_that_was_cut_off_says_how_to_go_on(nxt, tmp_path):
     out = begun(tmp_path / "run", 6, 3)
     result = nxt("show", out)
     assert "6 trials asked, 4 begun; 3 done, 1 cut off" in result.out
-    assert f"Interrupted while exploring. Go on with: nxt search --resume {out}\n" in result.out
+    assert "Interrupted while exploring. Go on with: nxt search --resume run\n" in result.out
     assert standing.standing(package.load_run(out)).state == "interrupted"
 
 
