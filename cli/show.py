@@ -13,6 +13,7 @@ from nxt.errors import RunError
 from nxt.files import place
 
 from . import options, render
+from .show_training import print_training
 from .standing import Standing, standing, tally
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def show(
-    run: Annotated[Path, typer.Argument(help="Run directory of a search.", metavar="RUN")],
+    run: Annotated[Path, typer.Argument(help="Run directory of a search, or of a training.", metavar="RUN")],
     beside: Annotated[
         Path | None, typer.Argument(help="Another one: show both fronts side by side.", metavar="RUN_B")
     ] = None,
@@ -34,7 +35,17 @@ def show(
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Show where a search stands: its trials, the front, the best against the best reference, and whom to trust."""
+    """Show where a search stands: its trials, the front, the best against the best reference, and whom to trust.
+
+    Of a training: how far it is, and what its last epochs gave.
+    """
+    from nxt.train.history import is_training
+
+    if is_training(run):
+        if beside is not None or against is not None or published:
+            raise typer.BadParameter("RUN_B, --against and --published are for searches")
+        print_training(run, as_json)
+        return
     from nxt.search import trust
     from nxt.search.results import load_run
 

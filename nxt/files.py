@@ -11,6 +11,8 @@ from typing import BinaryIO
 
 from nxt.errors import RunError
 
+LOCK = ".lock"  # in a run directory: held by the process that writes there
+
 
 def is_file(path: Path) -> bool:
     """Tell whether a path is an existing file; False also for what cannot be a path, such as a very long name."""

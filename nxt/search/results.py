@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from nxt.archlist import ArchList
 from nxt.config import check_record, from_mapping, read_yaml, require
 from nxt.errors import RunError
-from nxt.files import is_file, is_locked, write_text
+from nxt.files import LOCK, is_file, is_locked, write_text
 from nxt.search.entries import Entry, best_of, noise_of, pareto, ranked
 from nxt.search.noise import CLEAR, Noise, front_probability, ties
 from nxt.search.notebook import frame, html
@@ -30,7 +30,6 @@ from nxt.space import Space
 if TYPE_CHECKING:
     import pandas as pd
 
-LOCK = ".lock"  # held by the search that writes in a run directory
 _RECORD = {
     **dict.fromkeys(("space_name", "budget_rule", "convention", "objective", "data", "storage"), str),
     **dict.fromkeys(("trials", "repeats", "seed", "train_images", "val_images"), int),

@@ -21,7 +21,7 @@ from nxt.config import dump_yaml, read_yaml, require, to_mapping
 from nxt.data.dataset import Dataset, Source, divided, load_train, open_source
 from nxt.errors import ConfigError, NxtError, RunError
 from nxt.feasible import FeasibleSet
-from nxt.files import locked, new_run_directory, write_text
+from nxt.files import LOCK, locked, new_run_directory, write_text
 from nxt.references import references
 from nxt.search import results
 from nxt.search.agenda import Agenda, ListAgenda, SearchAgenda
@@ -105,7 +105,7 @@ class Search:
         Raises:
             RunError: if it exists already, cannot be created, or another process is writing there.
         """
-        made = new_run_directory(self.out, results.LOCK) if new else nullcontext(self.out.resolve())
+        made = new_run_directory(self.out, LOCK) if new else nullcontext(self.out.resolve())
         with made as self.out, self._locked():
             if new and (self.out / "run.yaml").exists():
                 raise RunError(f"{self.out}: another search has just been there; choose another --out")
@@ -117,7 +117,7 @@ class Search:
                 yield
             finally:
                 if not (self.out / "run.yaml").exists():
-                    (self.out / results.LOCK).unlink()  # nothing came of it
+                    (self.out / LOCK).unlink()  # nothing came of it
 
     def write_record(self) -> None:
         """Write run.yaml."""
@@ -263,7 +263,7 @@ class Search:
             return
         with ExitStack() as stack:
             try:
-                stack.enter_context(locked(self.out / results.LOCK))
+                stack.enter_context(locked(self.out / LOCK))
             except BlockingIOError:
                 where = f"{self.out}: another search is writing there"
                 raise RunError(f"{where}; wait for it to end, or use another directory") from None

@@ -9,6 +9,7 @@ from typing import Any
 from nxt.config import dump_yaml, to_mapping
 from nxt.costs import cost
 from nxt.files import write_text
+from nxt.train.history import accuracy_of
 from nxt.train.request import TrainRequest
 from nxt.units import format_count, format_seconds
 
@@ -42,7 +43,7 @@ def _card(
 ) -> dict[str, Any]:
     recipe, spec = request.recipe, request.spec
     own = cost(spec, recipe.eval_size, len(classes))
-    best = max(rows, key=lambda row: max(row["accuracy"], row["ema_accuracy"] or 0.0))
+    best = max(rows, key=accuracy_of)
     return {
         "name": spec.name,
         "fingerprint": spec.fingerprint,

@@ -18,19 +18,18 @@ from nxt.data.bad import without_bad
 from nxt.data.choice import Choice
 from nxt.data.dataset import Source, open_source
 from nxt.errors import CheckpointError, RunError
-from nxt.files import is_file, locked, new_run_directory, write_text
+from nxt.files import LOCK, is_file, locked, new_run_directory, write_text
 from nxt.train.checkpoint import Checkpoint
 from nxt.train.compute import by_rule
+from nxt.train.history import METRICS
 from nxt.train.keeper import LAST, Keeper
 from nxt.train.loop import Trainer
 from nxt.train.ranks import Ranks
 from nxt.train.request import TrainRequest, at_size
 from nxt.train.setup import Inputs, network_for, open_inputs, start_from
 from nxt.train.sync_bn import synchronised
-from nxt.train.training import METRICS, Training, Watcher
+from nxt.train.training import Training, Watcher
 from nxt.train.tune import tuned
-
-LOCK = ".lock"
 
 
 @contextmanager

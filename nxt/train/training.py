@@ -20,12 +20,12 @@ from nxt.files import place, write_text
 from nxt.train.board import Board
 from nxt.train.card import write_card
 from nxt.train.checkpoint import Checkpoint
+from nxt.train.history import METRICS, accuracy_of
 from nxt.train.keeper import LAST, Keeper
 from nxt.train.loop import EpochReport, Trainer
 from nxt.train.request import TrainRequest
 from nxt.train.stopping import Stop, StoppedError, stopping
 
-METRICS = "metrics.jsonl"
 _AGREE = 10  # steps between two times that several workers ask each other whether to stop
 
 
@@ -138,9 +138,9 @@ class Training:
                 self.watcher.epoch(report)
                 if self.trainer.ranks.world > 1 and self._agreed():
                     raise StoppedError(f"stopped after epoch {self.trainer.epoch}; its state is saved", signal.SIGTERM)
-        best = max(self.metrics, key=_best)
+        best = max(self.metrics, key=accuracy_of)
         last = EpochReport(**{key: self.metrics[-1][key] for key in _FIELDS})
-        return TrainResult(self.out, last, _best(best), best["epoch"], tuple(self.metrics))
+        return TrainResult(self.out, last, accuracy_of(best), best["epoch"], tuple(self.metrics))
 
     @property
     def position(self) -> Position:
@@ -165,7 +165,7 @@ class Training:
     def _store(self, report: EpochReport) -> None:
         """Save the state, with the metrics; then the files that are made from them."""
         self.metrics.append({**to_mapping(report), "time": round(time.time(), 3)})
-        self._save(best=report.best >= max(map(_best, self.metrics)))
+        self._save(best=report.best >= max(map(accuracy_of, self.metrics)))
         if self.trainer.ranks.rank == 0:
             self._write()
             self._board.add(self.metrics[-1])
@@ -208,7 +208,3 @@ class Training:
 
 
 _FIELDS = tuple(EpochReport.__dataclass_fields__)
-
-
-def _best(row: dict[str, Any]) -> float:
-    return max(float(row["accuracy"]), row["ema_accuracy"] or 0.0)

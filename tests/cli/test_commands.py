@@ -19,6 +19,7 @@ from nxt.cli import lazy
 import nxt as package
 from nxt.archlist import load_list
 from nxt.budget import Budget, parse_budget
+from nxt.files import LOCK, locked
 from nxt.names import parse_name
 from nxt.pareto import knee
 from nxt.search.request import make_request
@@ -466,3 +467,31 @@ def test_output_that_cannot_be_written_is_an_error_in_one_line(nxt_process, argu
     with Path("/dev/full").open("w") as full:
         result = nxt_process(*arguments, stdout=full)
     assert (result.code, result.err) == (1, "nxt: no space is left where the output goes; make room and try again\n")
+
+
+def test_show_tells_how_far_a_training_is(trained, nxt, tmp_path):
+    result = nxt("show", trained)
+    assert result.code == 0 and result.err == ""
+    lines = result.out.splitlines()
+    assert lines[0].endswith("on digits, 1 of 1 epochs") and lines[1] == "Ended: all epochs are trained."
+    assert lines[2].split() == ["epoch", "loss", "val", "images/s"] and lines[4].startswith("1 *")
+    assert lines[-1] == f"Test it: nxt eval {trained}"
+    told = json.loads(nxt("show", trained, "--json").out)
+    assert (told["state"], told["epoch"], told["epochs"], told["best_epoch"]) == ("ended", 1, 1, 1)
+    cut = shutil.copytree(trained, tmp_path / "cut off")
+    record = (cut / "run.yaml").read_text(encoding="utf-8")
+    (cut / "run.yaml").write_text(record.replace("\n  epochs: 1\n", "\n  epochs: 3\n"), encoding="utf-8")
+    said = nxt("show", cut).out.splitlines()
+    assert said[0].endswith("1 of 3 epochs")
+    assert said[1] == "Interrupted in epoch 2. Go on with: nxt train --resume 'cut off'"
+    with locked(cut / LOCK):
+        assert nxt("show", cut).out.splitlines()[1].startswith("Running: epoch 2, about ")
+    (cut / "metrics.jsonl").unlink()
+    assert nxt("show", cut).out.splitlines()[1].startswith("Interrupted in epoch 1.")
+    assert json.loads(nxt("show", cut, "--json").out)["best_accuracy"] is None
+
+
+@pytest.mark.parametrize("option", [["--published"], ["--against", "{searched}"], ["{searched}"]])
+def test_what_show_does_with_searches_it_does_not_with_trainings(option, trained, searched, nxt):
+    result = nxt("show", trained, *(text.format(searched=searched) for text in option))
+    assert result.code == 2 and "are for searches" in result.err

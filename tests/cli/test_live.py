@@ -21,10 +21,9 @@ from rich.console import Console
 
 import nxt as package
 from nxt.budget import parse_budget
-from nxt.files import locked
+from nxt.files import LOCK, locked
 from nxt.pareto import front
 from nxt.search.request import make_request
-from nxt.search.results import LOCK
 from nxt.search.run import Search
 from nxt.search.trial import Epoch, Outcome
 from nxt.space import load_space

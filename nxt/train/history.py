@@ -1,0 +1,87 @@
+"""A training's run directory as far as it has come, read without torch, also while it trains."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nxt.config import check_record, read_yaml
+from nxt.errors import RunError
+from nxt.files import LOCK, is_file, is_locked
+
+METRICS = "metrics.jsonl"  # a row for each epoch trained
+_ROW = ("epoch", "loss", "accuracy", "ema_accuracy", "seconds", "images_per_second", "time")
+
+
+@dataclass(frozen=True)
+class History:
+    """What a training was asked, and what its epochs gave so far. Accuracies are on the validation split, in 0..1."""
+
+    path: Path
+    record: Mapping[str, Any]
+    rows: list[dict[str, Any]]  # by epoch, as in metrics.jsonl
+
+    @property
+    def active(self) -> bool:
+        """Whether a training is at work there, as far as this machine can tell."""
+        return is_locked(self.path / LOCK)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs asked for."""
+        return int(self.record["recipe"]["epochs"])
+
+    @property
+    def state(self) -> str:
+        """Return running, ended or interrupted."""
+        if len(self.rows) >= self.epochs:
+            return "ended"
+        return "running" if self.active else "interrupted"
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The row of the most accurate epoch, the earliest of equals; None: no epoch has ended."""
+        return max(self.rows, key=accuracy_of, default=None)
+
+    def seconds_left(self) -> float | None:
+        """Predict how long a running training still takes, from its epochs' mean; None: not running, or none ended."""
+        if self.state != "running" or not self.rows:
+            return None
+        each = float(sum(row["seconds"] for row in self.rows)) / len(self.rows)
+        since = time.time() - float(self.rows[-1]["time"])  # of the epoch that runs
+        return max(0.0, each * (self.epochs - len(self.rows)) - min(since, each))
+
+
+def accuracy_of(row: Mapping[str, Any]) -> float:
+    """Return an epoch's accuracy: the higher one of raw and averaged weights."""
+    return max(float(row["accuracy"]), row["ema_accuracy"] or 0.0)
+
+
+def is_training(run: Path) -> bool:
+    """Tell whether a run directory is a training's. Raises ConfigError if its record cannot be read."""
+    return is_file(run / "run.yaml") and read_yaml(run / "run.yaml").get("command") == "train"
+
+
+def load_history(run: Path) -> History:
+    """Read a training's run directory.
+
+    Raises:
+        RunError: if its metrics are damaged.
+        ConfigError: if its record is damaged.
+    """
+    record = read_yaml(run / "run.yaml")
+    check_record(record, {"name": str, "data": str, "recipe": dict}, str(run / "run.yaml"))
+    check_record(record["recipe"], {"epochs": int}, f"{run / 'run.yaml'}: recipe")
+    metrics = run / METRICS
+    try:
+        lines = metrics.read_text(encoding="utf-8").splitlines() if is_file(metrics) else []
+        rows = [json.loads(line) for line in lines]
+    except (OSError, ValueError) as error:
+        raise RunError(f"{metrics}: cannot be read ({error})") from None
+    if not all(isinstance(row, dict) and row.keys() >= set(_ROW) for row in rows):
+        raise RunError(f"{metrics}: damaged; nxt train --resume {run} writes it anew from the checkpoint")
+    return History(run, record, rows)
