@@ -15,6 +15,12 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="The page; default: report.html in the run directory.", metavar="FILE.html")
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw this run's hypervolume beside, such as a search with search.sampler=random.", metavar="RUN"
+        ),
+    ] = None,
     figures: Annotated[
         Path | None,
         typer.Option(help="Draw the main figures for papers too, as PNG and SVG, into this folder.", metavar="DIR"),
@@ -27,7 +33,7 @@ def report(
     from nxt.report.page import write_report
     from nxt.report.subject import load_subject
 
-    subject = load_subject(run)
+    subject = load_subject(run, against)
     sections = write_report(subject, file)
     render.out().print(f"{file}: {', '.join(sections)}", soft_wrap=True)
     if figures is not None:

@@ -71,6 +71,7 @@ def standing(run: Run) -> Standing:
     from nxt.search.agenda import Pause
     from nxt.search.pace import Pace
     from nxt.search.request import UNLIMITED
+    from nxt.search.times import read_times, slowdown, together
     from nxt.search.trial import Outcome
 
     agenda, active = _agenda(run), run.active
@@ -79,7 +80,10 @@ def standing(run: Run) -> Standing:
     by_hours = run.record["trials"] == UNLIMITED
     phase = phase_of(run.trials, 0 if by_hours else spared, is_list(run))
     if active:
-        pace = Pace({trial.number: trial for trial in run.trials}, _epochs(run), max(1, running))
+        times = read_times(run.path / "study.db")
+        known = slowdown(run.trials, times)
+        workers = max(1, running, together(times))
+        pace = Pace({trial.number: trial for trial in run.trials}, _epochs(run), workers, slowdown=known)
         return Standing("running", phase, None if by_hours else pace.left(agenda))
     over = not whole if by_hours else agenda.next(run.trials) is Pause.END
     return Standing("ended" if over and not running else "interrupted", phase, None)

@@ -7,9 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
+
 from nxt.pareto import hypervolume
-from nxt.report.subject import Span
+from nxt.search.times import Span
 from nxt.search.trial import Trial
+
+_WORST = (1.0, 0.0)  # the scaled reference point of hypervolumes: the highest cost, the lowest accuracy
+_ORDERS = 100  # in which trials drawn by chance might have come
+_TOLD = 60  # trials after which their hypervolume is told, at most
 
 
 @dataclass(frozen=True)
@@ -44,28 +50,68 @@ def lanes(trials: Sequence[Trial], times: Mapping[int, Span]) -> list[Bar]:
     return bars
 
 
-def growth(trials: Sequence[Trial], times: Mapping[int, Span], objective: str) -> list[tuple[float, float]]:
+def growth(
+    trials: Sequence[Trial], times: Mapping[int, Span], objective: str, among: Sequence[Trial] = ()
+) -> list[tuple[float, float]]:
     """Return (seconds since the first trial began, hypervolume found by then) after each trial that ended.
 
-    Accuracy and log cost are scaled to the range of these trials; the reference point is the lowest accuracy at the
-    highest cost. The last value is 1, except where no trial is both cheaper and better than the worst: then there is
-    no hypervolume, and nothing is returned.
+    Accuracy and log cost are scaled to the range of these trials and of those `among` which they are seen; the
+    reference point is the lowest accuracy at the highest cost. 1 is what all of them dominate together; where no trial
+    is both cheaper and better than the worst there is no hypervolume, and nothing is returned.
     """
+    placed, whole = _placed(trials, times, objective, among)
+    if not whole:
+        return []
+    points = [one.point for one in placed]
+    return [(one.at, hypervolume(points[: count + 1], _WORST) / whole) for count, one in enumerate(placed)]
+
+
+def chance(
+    trials: Sequence[Trial], times: Mapping[int, Span], objective: str, among: Sequence[Trial] = ()
+) -> list[tuple[float, float, float, float]]:
+    """Return (seconds, mean, 5 %, 95 %) of the hypervolume, had trials that were drawn by chance come in another order.
+
+    The references, which every search begins with, keep their places. Of many trials only some are told of.
+    """
+    placed, whole = _placed(trials, times, objective, among)
+    if not whole:
+        return []
+    points = np.array([one.point for one in placed])
+    drawn = [index for index, one in enumerate(placed) if not one.trial.role]
+    told = np.unique(np.linspace(0, len(placed) - 1, min(len(placed), _TOLD)).astype(int)).tolist()
+    rng, found = np.random.default_rng(0), np.zeros((_ORDERS, len(told)))
+    for row in found:
+        mixed = points.copy()
+        mixed[drawn] = points[rng.permutation(drawn)]
+        row[:] = [hypervolume(mixed[: last + 1].tolist(), _WORST) / whole for last in told]
+    figures = np.vstack([found.mean(axis=0), np.quantile(found, [0.05, 0.95], axis=0)]).T.tolist()
+    return [(placed[last].at, mean, low, high) for last, (mean, low, high) in zip(told, figures, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A trial that ended: when, in seconds since the first one began, and its scaled (cost, accuracy)."""
+
+    trial: Trial
+    at: float
+    point: tuple[float, float]
+
+
+def _placed(
+    trials: Sequence[Trial], times: Mapping[int, Span], objective: str, among: Sequence[Trial]
+) -> tuple[list[_Placed], float]:
+    """Return the trials that ended, in order, and what they and those `among` which they are seen dominate together."""
     spans = {trial.number: times[trial.number] for trial in trials if trial.number in times}
     ended = {number: span.ended for number, span in spans.items() if span.ended is not None}
     known = sorted((trial for trial in trials if trial.number in ended), key=lambda trial: ended[trial.number])
     if not known:
-        return []
-    costs = _scaled([math.log(getattr(trial.cost, objective)) for trial in known])
-    points = list(zip(costs, _scaled([trial.accuracy or 0.0 for trial in known]), strict=True))
-    whole = hypervolume(points, (1.0, 0.0))
-    if not whole:
-        return []
+        return [], 0.0
+    every = [*known, *among]
+    costs = _scaled([math.log(getattr(trial.cost, objective)) for trial in every])
+    points = list(zip(costs, _scaled([trial.accuracy or 0.0 for trial in every]), strict=True))
     start = min(span.begun for span in times.values())
-    return [
-        ((ended[trial.number] - start).total_seconds(), hypervolume(points[: count + 1], (1.0, 0.0)) / whole)
-        for count, trial in enumerate(known)
-    ]
+    seconds = [(ended[trial.number] - start).total_seconds() for trial in known]
+    return list(map(_Placed, known, seconds, points)), hypervolume(points, _WORST)
 
 
 def _ended(trial: Trial, span: Span, start: datetime) -> float:

@@ -139,21 +139,40 @@ def errors(found: Population, weights: Sequence[float]) -> go.Figure:
     return made
 
 
-def growth(points: Sequence[tuple[float, float]]) -> go.Figure:
-    """Return the hypervolume against the time since the search began; `points` are (seconds, share of the final)."""
-    unit, seconds = time_unit(points[-1][0])
-    made = figure(
-        [
-            go.Scatter(
-                x=np.array([x / seconds for x, _ in points]),
-                y=np.array([y for _, y in points]),
-                mode="lines+markers" if len(points) < 60 else "lines",
-                line={"shape": "hv", "color": BLUE},
-                hovertemplate="%{y:.1%} after %{x:.2f} " + unit + "<extra></extra>",
-                showlegend=False,
-            )
+def growth(
+    points: Sequence[tuple[float, float]],
+    other: Sequence[tuple[float, ...]] = (),
+    names: tuple[str, str] = ("", ""),
+) -> go.Figure:
+    """Return the hypervolume against the time since the search began.
+
+    Args:
+        points: (seconds, share of what was found) of this run.
+        other: The same of the run that it is held against; or (seconds, mean, low, high) over the orders in which its
+            trials might have come.
+        names: Of this run and the other, for the legend.
+    """
+    unit, seconds = time_unit(max(row[0] for row in (*points, *other)))
+
+    def curve(rows: Sequence[tuple[float, ...]], at: int, name: str, **style: Any) -> go.Scatter:
+        told = {"hovertemplate": "%{y:.1%} after %{x:.2f} " + unit + f"<extra>{escape(name)}</extra>"}
+        times, shares = np.array([row[0] / seconds for row in rows]), np.array([row[at] for row in rows])
+        return go.Scatter(x=times, y=shares, name=escape(name), **{**told, **style})
+
+    step = {"shape": "hv", "color": BLUE}
+    mode = "lines+markers" if len(points) < 60 else "lines"
+    traces = [curve(points, 1, names[0], mode=mode, line=step)]
+    if other and len(other[0]) > 2:
+        edge = {"mode": "lines", "line": {"shape": "hv", "width": 0}, "hoverinfo": "skip", "hovertemplate": None}
+        fill = {"fill": "tonexty", "fillcolor": "rgba(138,138,138,0.25)"}
+        traces += [
+            curve(other, 2, "", showlegend=False, **edge),
+            curve(other, 3, "9 of 10 orders", **edge, **fill),
+            curve(other, 1, f"{names[1]}, mean over orders", mode="lines", line={**step, "color": GREY}),
         ]
-    )
+    elif other:
+        traces.append(curve(other, 1, names[1], mode=mode, line={**step, "color": GREY}))
+    made = figure(traces, showlegend=bool(other))
     made.update_xaxes(title=f"{unit} since the first trial began", rangemode="tozero")
     made.update_yaxes(title="hypervolume, share of what was found", tickformat=".0%", range=[0, 1.04])
     return made

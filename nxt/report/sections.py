@@ -83,20 +83,37 @@ def drawn(subject: Subject) -> Html:
 
 
 def progress(subject: Subject) -> Html:
-    """Return the hypervolume against time."""
-    points = clock.growth(subject.first, subject.times, subject.run.objective)
+    """Return the hypervolume against time, beside that of the run which it is held against."""
+    objective, other = subject.run.objective, subject.other
+    beside = [] if other is None else other.first
+    points = clock.growth(subject.first, subject.times, objective, beside)
     if len(points) < 2:
         return Html("")
-    sampler = subject.settings.sampler
-    how = "In the order of the list." if isinstance(subject.space, ArchList) else f"Proposed by {sampler}."
-    if sampler == "random" and not isinstance(subject.space, ArchList):
-        how = "The sampler was random: this is what drawing uniformly finds."
     told = (
         "What the trials dominate together, after each one that reached the last epoch: first trainings alone, "
-        f"{subject.measure} and log {subject.run.objective} scaled to their range, above the lowest accuracy at the "
-        f"highest cost. {how}"
+        f"{subject.measure} and log {objective} scaled to their range, above the lowest accuracy at the "
+        f"highest cost. {_proposed(subject)}"
     )
-    return joined([paragraph(told), plot(figures.growth(points), "hypervolume against time", 340)])
+    if other is None:
+        return joined([paragraph(told), plot(figures.growth(points), "hypervolume against time", 340)])
+    told += f" Grey: {other.run.path}, {other.settings.sampler}, on the same scale; 100 % is what both found together."
+    random = other.settings.sampler == "random"
+    if random:
+        told += " Trials drawn by chance might have come in any order: the line is the mean over them."
+    given = other.first, other.times, objective, subject.first
+    found = clock.chance(*given) if random else clock.growth(*given)
+    drawn = figures.growth(points, found, (subject.settings.sampler, other.settings.sampler))
+    return joined([paragraph(told), plot(drawn, "hypervolume against time", 340)])
+
+
+def _proposed(subject: Subject) -> str:
+    """Say where the architectures came from."""
+    if isinstance(subject.space, ArchList):
+        return "In the order of the list."
+    if subject.settings.sampler == "random":
+        return "The sampler was random: this is what drawing uniformly finds."
+    hint = "" if subject.other else " Against a search with search.sampler=random (nxt report --against) it says more."
+    return f"Proposed by {subject.settings.sampler}.{hint}"
 
 
 def curves(subject: Subject) -> Html:

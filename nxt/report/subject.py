@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -17,20 +14,13 @@ from nxt.errors import RunError
 from nxt.lint import Lint, lint
 from nxt.report.effects import Residuals, residuals
 from nxt.search.distribution import first_trainings
-from nxt.search.request import Settings
+from nxt.search.request import Settings, same_conditions
 from nxt.search.results import Run, architectures, load_run
 from nxt.search.schedulers import rungs
+from nxt.search.times import Span, read_times
 from nxt.search.trial import Trial
 from nxt.search.trust import Trust, between_epochs
 from nxt.space import Space
-
-
-@dataclass(frozen=True)
-class Span:
-    """When a trial was begun and when it ended (None: not yet), by the clock of the machine that searched."""
-
-    begun: datetime
-    ended: datetime | None
 
 
 @dataclass(frozen=True)
@@ -39,6 +29,7 @@ class Subject:
 
     run: Run
     times: Mapping[int, Span] = field(default_factory=dict)  # by trial number
+    other: Subject | None = None  # a run under the same conditions, to hold this one against
 
     @property
     def where(self) -> str:
@@ -93,22 +84,18 @@ class Subject:
         return between_epochs(self.run)
 
 
-def load_subject(path: Path) -> Subject:
-    """Read a run directory and the times of its trials. Errors as `load_run`."""
-    return Subject(load_run(path), read_times(path / "study.db"))
-
-
-def read_times(study: Path) -> dict[int, Span]:
-    """Return when each trial was begun and ended, by number, from Optuna's table of trials.
+def load_subject(path: Path, against: Path | None = None) -> Subject:
+    """Read a run directory and the times of its trials, and another one to hold it against.
 
     Raises:
-        RunError: if the study cannot be read.
+        RunError: if one is no search's or damaged, or their accuracies or costs do not compare.
+        ConfigError: if a record is damaged.
     """
-    query = "select number, datetime_start, datetime_complete from trials where datetime_start is not null"
-    try:
-        with contextlib.closing(sqlite3.connect(f"{study.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-            rows = connection.execute(query).fetchall()
-        parse = datetime.fromisoformat
-        return {number: Span(parse(begun), parse(ended) if ended else None) for number, begun, ended in rows}
-    except (sqlite3.Error, TypeError, ValueError) as error:
-        raise RunError(f"{study}: the times of its trials cannot be read ({error})") from None
+    run = load_run(path)
+    other = None if against is None else load_subject(against)
+    if other is not None:
+        differs = same_conditions(run.record, other.run.record)
+        differs = differs or ("objective" if run.objective != other.run.objective else "")
+        if differs:
+            raise RunError(f"--against {against}: its {differs} differs, so it does not compare")
+    return Subject(run, read_times(path / "study.db"), other)

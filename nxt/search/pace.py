@@ -22,6 +22,7 @@ class Pace:
         workers: Trials at a time.
         hours: How long the search may take from now; None: as long as it likes.
         patience: Seconds granted to an epoch as long as none was measured.
+        slowdown: How much longer the workers take than they train, as long as it has not been measured here.
     """
 
     def __init__(
@@ -31,9 +32,10 @@ class Pace:
         workers: int,
         hours: float | None = None,
         patience: float = 3600.0,
+        slowdown: float = 1.0,
     ) -> None:
         self.trials, self.epochs, self.workers = trials, epochs, workers
-        self.patience = patience
+        self.patience, self._known_slowdown = patience, slowdown
         self.started = time.monotonic()
         self._deadline = math.inf if hours is None else self.started + 3600 * hours
         self._folded: set[int] = set()
@@ -100,9 +102,11 @@ class Pace:
         now, trained = time.monotonic(), self._trained()
         if self._first is None:
             self._first = (now, trained) if trained > self._before else None
-            return 1.0
+            return self._known_slowdown
         since, already = self._first
-        return max(1.0, (now - since) * self.workers / (trained - already)) if trained > already else 1.0
+        if trained <= already:
+            return self._known_slowdown
+        return max(1.0, (now - since) * self.workers / (trained - already))
 
     def _trained(self) -> float:
         self._fold()

@@ -130,3 +130,10 @@ def confirmed(tmp_path_factory):
 def longer(tmp_path_factory):
     """Return the directory of a finished search of enough trials and epochs to tell how far to trust early ones."""
     return made_up(tmp_path_factory.mktemp("longer") / "run", "search.confirm=0", trials=12, epochs=4)
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory):
+    """Return the directory of a finished search like `longer`, whose architectures were drawn by chance."""
+    out = tmp_path_factory.mktemp("drawn") / "run"
+    return made_up(out, "search.confirm=0", "search.sampler=random", trials=9, epochs=4)

@@ -33,6 +33,17 @@ def test_page_and_figures_go_where_they_are_asked_for(nxt, confirmed, tmp_path):
     assert not (confirmed / "report.html").exists()
 
 
+def test_against_a_random_search_its_hypervolume_stands_beside(nxt, longer, drawn, tmp_path):
+    result = nxt("report", longer, "--against", drawn, "--out", "page.html")
+    assert result.code == 0 and result.err == ""
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert f"Grey: {drawn}, random, on the same scale" in page and "random, mean over orders" in page
+    assert "9 of 10 orders" in page
+    swapped = nxt("report", drawn, "--against", longer, "--out", "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert swapped.code == 0 and "mean over orders" not in page and f"Grey: {longer}, gp," in page
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -40,12 +51,14 @@ def test_page_and_figures_go_where_they_are_asked_for(nxt, confirmed, tmp_path):
         (["{run}", "--out", "page.pdf"], 2, "a page's name ends in .html"),
         (["{run}", "--out", "no/page.html"], 1, "no/page.html: cannot be written"),
         (["{run}", "--out", "page.html", "--figures", "file/inside"], 1, "file/inside: cannot be created"),
+        (["{run}", "--against", "nowhere"], 1, "nowhere: not a run directory"),
+        (["{run}", "--against", "{longer}"], 1, "its proxy differs, so it does not compare"),
         ([], 2, "Missing argument"),
     ],
 )
-def test_what_goes_wrong_is_said(nxt, searched, tmp_path, arguments, code, said):
+def test_what_goes_wrong_is_said(nxt, searched, longer, tmp_path, arguments, code, said):
     (tmp_path / "file").write_text("")
-    result = nxt("report", *(text.format(run=searched) for text in arguments))
+    result = nxt("report", *(text.format(run=searched, longer=longer) for text in arguments))
     assert result.code == code and said in result.err and result.out.count("\n") <= 1
     assert code == 2 or len(result.err.splitlines()) == 1
 

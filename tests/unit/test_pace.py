@@ -75,6 +75,17 @@ def test_trials_that_were_not_trained_here_tell_nothing():
     assert mixed.limit(100) == 60 and mixed.left(agenda(0, 1)) == 20
 
 
+def test_a_slowdown_that_is_known_counts_until_one_is_measured(clock):
+    trials = {0: trial([1] * EPOCHS), 1: trial([1], outcome=Outcome.RUNNING)}
+    known = Pace(trials, EPOCHS, 1, slowdown=3.0)
+    assert known.left(agenda()) == 27
+    trials[1].curve.append(Epoch(2, 0.5, 1.0, 1.0))
+    assert known.left(agenda()) == 24  # the clock begins here
+    clock.now += 2
+    trials[1].curve.append(Epoch(3, 0.5, 1.0, 1.0))
+    assert known.left(agenda()) == 14  # an epoch of 1 s took 2 s
+
+
 def test_nothing_is_predicted_before_an_epoch_was_measured():
     assert pace().left(agenda(3, 3)) is None
     assert pace(trial(outcome=Outcome.RUNNING)).left(agenda(3, 3)) is None

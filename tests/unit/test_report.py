@@ -28,10 +28,11 @@ from nxt.report import clock, drawing, effects, figures
 from nxt.report.markup import Html, escape, plot, table
 from nxt.report.page import write_report
 from nxt.report.paper import draw_figures
-from nxt.report.subject import Span, Subject, load_subject, read_times
+from nxt.report.subject import Subject, load_subject
 from nxt.search.request import full_request, make_request
 from nxt.search.results import Run
 from nxt.search.study import StudyRecord
+from nxt.search.times import Span, read_times
 from nxt.search.trial import Epoch, Outcome, Trial
 from nxt.space import Space
 from nxt.train.recipe import load_recipe
@@ -417,6 +418,44 @@ def test_the_hypervolume_grows_to_what_was_found():
     # scaled: (1, 0), (0, 0), (1/2, 1), (1/2, 1/2); the reference is (1, 0)
     assert found == [(10, 0), (20, pytest.approx(0.5)), (30, pytest.approx(0.5)), (40, 1.0)]
     assert clock.growth(trials[:2], times, "macs") == [] == clock.growth([], {}, "macs")
+
+
+def ended(trials):
+    return {t.number: Span(START, START + timedelta(seconds=10 * (t.number + 1))) for t in trials}
+
+
+def test_beside_another_run_both_hypervolumes_are_shares_of_what_both_found():
+    def costing(number, macs, accuracy):
+        made = trial(number, accuracy)
+        return dataclasses.replace(made, cost=dataclasses.replace(made.cost, macs=macs))
+
+    mine, others = (
+        [costing(0, 4, 0.5), costing(1, 2, 0.9)],
+        [costing(0, 4, 0.5), costing(1, 1, 0.7), costing(2, 1, 0.5)],
+    )
+    # scaled: (1, 0), (1/2, 1) and (1, 0), (0, 1/2), (0, 0): together 1/2 + 1/4
+    found = clock.growth(mine, ended(mine), "macs", others)
+    assert found == [(10, 0), (20, pytest.approx(2 / 3))]
+    other = clock.growth(others, ended(others), "macs", mine)
+    assert other == [(10, 0), (20, pytest.approx(2 / 3)), (30, pytest.approx(2 / 3))]
+
+
+def test_what_chance_finds_is_the_mean_over_the_orders_of_its_trials():
+    def costing(number, macs, accuracy, role=""):
+        made = trial(number, accuracy, role=role)
+        return dataclasses.replace(made, cost=dataclasses.replace(made.cost, macs=macs))
+
+    # scaled: the reference at (1, 0); of the drawn ones, (0, 1) finds everything and the others nothing
+    trials = [costing(0, 4, 0.5, "ResNet-like"), *(costing(n, 4, 0.5) for n in range(1, 4)), costing(4, 1, 0.9)]
+    rows = clock.chance(trials, ended(trials), "macs")
+    assert [row[0] for row in rows] == [10, 20, 30, 40, 50]
+    means = [row[1] for row in rows]
+    assert means[0] == 0 and means[-1] == 1 and means == sorted(means)
+    assert means[1:4] == pytest.approx([1 / 4, 1 / 2, 3 / 4], abs=0.15)  # 100 orders: 3 standard errors
+    assert all(low <= mean <= high for _, mean, low, high in rows) and rows[2][2:] == (0, 1)
+    many = [costing(n, 1 + n % 7, 0.5 + 0.001 * n) for n in range(300)]
+    assert len(clock.chance(many, ended(many), "macs")) == 60
+    assert clock.chance([], {}, "macs") == []
 
 
 def test_times_are_those_of_the_study(tmp_path):

@@ -1,0 +1,57 @@
+"""When trials ran, by the clock of the machine that searched: what another process can tell of a search's pace."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from statistics import median
+
+from nxt.errors import RunError
+from nxt.search.trial import Trial
+
+_LATEST = 6  # of the trials, the last to begin tell how many run at a time
+
+
+@dataclass(frozen=True)
+class Span:
+    """When a trial was begun and when it ended (None: not yet)."""
+
+    begun: datetime
+    ended: datetime | None
+
+
+def read_times(study: Path) -> dict[int, Span]:
+    """Return when each trial was begun and ended, by number, from Optuna's table of trials.
+
+    Raises:
+        RunError: if the study cannot be read.
+    """
+    query = "select number, datetime_start, datetime_complete from trials where datetime_start is not null"
+    try:
+        with contextlib.closing(sqlite3.connect(f"{study.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            rows = connection.execute(query).fetchall()
+        parse = datetime.fromisoformat
+        return {number: Span(parse(begun), parse(ended) if ended else None) for number, begun, ended in rows}
+    except (sqlite3.Error, TypeError, ValueError) as error:
+        raise RunError(f"{study}: the times of its trials cannot be read ({error})") from None
+
+
+def slowdown(trials: Iterable[Trial], times: Mapping[int, Span]) -> float:
+    """Return how much longer trials last than they train: the median, which one that was cut off does not move."""
+    spans = [(times.get(trial.number), trial.seconds) for trial in trials if trial.curve and not trial.replayed]
+    ratios = [(s.ended - s.begun).total_seconds() / trained for s, trained in spans if s and s.ended and trained]
+    return max(1.0, median(ratios)) if ratios else 1.0
+
+
+def together(times: Mapping[int, Span]) -> int:
+    """Return how many trials run at a time: the most that had begun, and not ended, when one of the latest began."""
+    spans = sorted(times.values(), key=lambda span: span.begun)
+    counts = [
+        sum(span.begun <= latest.begun and (span.ended is None or span.ended > latest.begun) for span in spans)
+        for latest in spans[-_LATEST:]
+    ]
+    return max(counts, default=1)
