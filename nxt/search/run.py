@@ -1,7 +1,7 @@
 """A search in its run directory: the durable study, the trials' checkpoints, and the files that it hands out.
 
 run.yaml  study.db  study.db.bak  trials/N.pt (of running trials)  trials.csv  front.json  front.csv  pareto/*.yaml
-best.yaml
+best.yaml  tensorboard/NNNN_name (curves of trials that have ended)
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -36,6 +36,7 @@ from nxt.search.study import StudyRecord, backup_of
 from nxt.search.trial import Outcome, Trial
 from nxt.search.worker import TrialTask
 from nxt.space import Point
+from nxt.train.board import Board
 
 _REFRESH = 600.0  # seconds between two copies of the study, and two updates of the result files
 
@@ -171,6 +172,8 @@ class Search:
                 "" if self.replay is None else self.replay.path.resolve().name,
             )
             self._sweep()
+            for trial in study.trials.values():
+                self._add_to_board(trial)  # what a kill may have left out
             try:
                 yield self.strategy
             except NxtError:
@@ -215,6 +218,8 @@ class Search:
             for number in ({trial.number for trial in ended} | self._kept) - keep:
                 self._forget(number)
             self._kept = keep
+            for trial in ended:
+                self._add_to_board(trial)
         if time.monotonic() - self._refreshed > _REFRESH:
             self._refresh()
         return ended
@@ -274,6 +279,15 @@ class Search:
                 yield
             finally:
                 self._holding = False
+
+    def _add_to_board(self, trial: Trial) -> None:
+        """Write the curve of a trial that has ended for TensorBoard, once."""
+        folder = self.out / "tensorboard" / f"{trial.number:04}_{trial.spec.name}"
+        if trial.outcome is Outcome.RUNNING or not trial.curve or folder.exists():
+            return
+        with closing(Board(folder)) as board:
+            for row in trial.curve:
+                board.add({**dataclasses.asdict(row), "time": time.time()})
 
     def _storage(self) -> Storage:
         return Storage(self.request.storage or str(self.out / "trials"))

@@ -1,4 +1,4 @@
-"""A training's figures for TensorBoard."""
+"""The figures of trainings, and of a search's trials, for TensorBoard."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Board:
         self._writer: Any = None
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Add the metrics of an epoch."""
+        """Add the metrics of an epoch: those of `_NAMES` that it has, at its `epoch` and `time`."""
         from tensorboardX import SummaryWriter
 
         if self._writer is None:
@@ -33,7 +33,7 @@ class Board:
             except OSError:
                 return  # a training can do without
         for key, name in _NAMES.items():
-            if row[key] is not None:
+            if row.get(key) is not None:
                 self._writer.add_scalar(name, row[key], row["epoch"], walltime=row["time"])
         self._writer.flush()
 

@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
+import shutil
+import struct
 import subprocess
 import sys
 
 import pytest
+from tensorboardX.proto.event_pb2 import Event
 
 from nxt.budget import parse_budget
 from nxt.config import read_yaml
@@ -218,3 +221,33 @@ def test_a_run_is_active_as_long_as_a_search_holds_it(tmp_path, capsys):
     print_run(run, as_json=False)
     first, second = [line for line in capsys.readouterr().out.splitlines() if "trials asked" in line]
     assert first.endswith("4 trials asked, 1 begun; 1 running") and second.endswith("1 begun; 1 cut off")
+
+
+def scalars(folder):
+    """Return the scalars in a folder's event file as {tag: [(step, value)]}."""
+    [file] = folder.iterdir()
+    data, found = file.read_bytes(), {}
+    while data:  # records: length, its CRC, content, its CRC
+        (length,) = struct.unpack("<Q", data[:8])
+        event = Event.FromString(data[12 : 12 + length])
+        for value in event.summary.value:
+            found.setdefault(value.tag, []).append((event.step, pytest.approx(value.simple_value)))
+        data = data[16 + length :]
+    return found
+
+
+def test_curves_of_trials_that_ended_are_there_for_tensorboard_once(tmp_path):
+    job = begun(tmp_path / "run", trials=3)
+    with job.opened() as strategy:
+        first = train(job, strategy)
+        job.tend()
+        train(job, strategy, upto=1)
+    folders = {path.name: path for path in (job.out / "tensorboard").iterdir()}
+    assert list(folders) == [f"0000_{first.spec.name}"]
+    found = scalars(folders.popitem()[1])
+    curve = [(row.epoch, row.accuracy) for row in first.curve]
+    assert found == {"val/accuracy": curve, "train/loss": [(1, 1.0), (2, 1.0)]}
+    shutil.rmtree(job.out / "tensorboard")  # as if a kill had come before
+    again = Search(load_request(job.out), job.out)
+    with again.opened():
+        assert len(list((job.out / "tensorboard").iterdir())) == 1
