@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from . import complete
+
 if TYPE_CHECKING:
     from nxt.budget import Budget
 
@@ -30,7 +32,13 @@ Memory = Annotated[
     ),
 ]
 Like = Annotated[
-    str | None, typer.Option("--like", help="Take the multiply-adds of this network as the window.", metavar="NAME")
+    str | None,
+    typer.Option(
+        "--like",
+        help="Take the multiply-adds of this network as the window.",
+        metavar="NAME",
+        autocompletion=complete.networks,
+    ),
 ]
 Data = Annotated[
     str | None,
@@ -39,6 +47,7 @@ Data = Annotated[
         help="digits (bundled), cifar10[:PATH], cifar100[:PATH] or folder:PATH.",
         metavar="DATA",
         show_default="digits",
+        autocompletion=complete.data,
     ),
 ]
 Download = Annotated[bool, typer.Option("--download", help="Let data be downloaded if it is not there.")]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import options, render
+from . import complete, options, render
 
 if TYPE_CHECKING:
     from nxt.arch import ArchSpec
@@ -31,7 +31,12 @@ class Count(StrEnum):
 
 
 def profile(
-    networks: Annotated[list[str], typer.Argument(help="Names or architecture files.", metavar="NAME_OR_YAML...")],
+    networks: Annotated[
+        list[str],
+        typer.Argument(
+            help="Names or architecture files.", metavar="NAME_OR_YAML...", autocompletion=complete.networks
+        ),
+    ],
     size: Annotated[int | None, typer.Option(help="Image side in pixels; default: the network's own.")] = None,
     classes: Annotated[int | None, typer.Option(help="Number of classes; default: the network's own.")] = None,
     by: Annotated[By | None, typer.Option(help="Divide the cost.")] = None,

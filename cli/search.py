@@ -11,7 +11,7 @@ import typer
 
 from nxt.files import place
 
-from . import options, render
+from . import complete, options, render
 
 if TYPE_CHECKING:
     from nxt.search.execute import Where
@@ -24,7 +24,10 @@ EXAMPLE = "give a budget, such as --flops 4.1G or --like resnext50_32x4d"
 
 def search(
     space: Annotated[
-        str | None, typer.Argument(help="imagenet (the default), resnest, cifar, smoke, or a YAML file.")
+        str | None,
+        typer.Argument(
+            help="imagenet (the default), resnest, cifar, smoke, or a YAML file.", autocompletion=complete.spaces
+        ),
     ] = None,
     flops: options.Flops = None,
     params: options.Params = None,
@@ -37,6 +40,7 @@ def search(
             "--arch",
             help="Train this instead of searching: a name, a YAML file, or a run (its front); may be repeated.",
             metavar="NAME_OR_YAML_OR_RUN",
+            autocompletion=complete.networks,
         ),
     ] = None,
     repeats: Annotated[

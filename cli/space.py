@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import options, render, space_runs, space_view
+from . import complete, options, render, space_runs, space_view
 
 if TYPE_CHECKING:
     from nxt.arch import ArchSpec
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Look into design spaces.", no_args_is_help=True, add_completion=False)
 
-Name = Annotated[str, typer.Argument(help="A space that comes with nxt (imagenet, cifar, ...), or a YAML file.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="A space that comes with nxt (imagenet, cifar, ...), or a YAML file.", autocompletion=complete.spaces
+    ),
+]
 
 
 @app.command()

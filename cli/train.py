@@ -11,7 +11,7 @@ import typer
 from nxt.errors import RunError
 from nxt.files import place
 
-from . import options, render, several
+from . import complete, options, render, several
 
 if TYPE_CHECKING:
     from nxt.train.recipe import Recipe
@@ -25,6 +25,7 @@ def train(
         typer.Argument(
             help="A name or an architecture file; or several, or a search's run (its front).",
             metavar="NAME_OR_YAML_OR_RUN...",
+            autocompletion=complete.networks,
         ),
     ] = None,
     data: options.Data = None,
@@ -33,6 +34,7 @@ def train(
         typer.Option(
             help="quick, resnext-cifar, resnext-imagenet, resnest-imagenet, torchvision-long, or a YAML file.",
             show_default="quick",
+            autocompletion=complete.recipes,
         ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs, instead of the recipe's.")] = None,

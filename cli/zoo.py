@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
-from . import options, render
+from . import complete, options, render
 
 
 def zoo(
-    pattern: Annotated[str, typer.Argument(help="Part of a name, or a shell pattern.")] = "*",
+    pattern: Annotated[
+        str, typer.Argument(help="Part of a name, or a shell pattern.", autocompletion=complete.networks)
+    ] = "*",
     as_json: options.Json = False,
 ) -> None:
     """List the named networks with their cost and published accuracies."""

@@ -5,6 +5,7 @@ import csv
 import dataclasses
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -495,3 +496,26 @@ def test_show_tells_how_far_a_training_is(trained, nxt, tmp_path):
 def test_what_show_does_with_searches_it_does_not_with_trainings(option, trained, searched, nxt):
     result = nxt("show", trained, *(text.format(searched=searched) for text in option))
     assert result.code == 2 and "are for searches" in result.err
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("nxt pro", {"profile"}),
+        ("nxt space l", {"lint"}),
+        ("nxt search --fl", {"--flops"}),
+        ("nxt search sm", {"smoke"}),
+        ("nxt space lint sm", {"smoke"}),
+        ("nxt profile resnet50 resnest26", {"resnest26", "resnest269"}),
+        ("nxt train resnext101_32x16", {"resnext101_32x16d"}),
+        ("nxt train --recipe res", {"resnest-imagenet", "resnext-cifar", "resnext-imagenet"}),
+        ("nxt train resnet50 --data ci", {"cifar10", "cifar100"}),
+        ("nxt search --like resnest1", {"resnest14", "resnest101"}),
+        ("nxt show results/", set()),  # then the shell offers files
+    ],
+)
+def test_a_shell_completes_commands_options_and_names(typed, offered, nxt_process):
+    words = typed.split()
+    env = os.environ | {"COMP_WORDS": typed, "COMP_CWORD": str(len(words) - 1), "_NXT_COMPLETE": "complete_bash"}
+    result = nxt_process(command=[sys.executable, "-c", "from nxt.cli.main import app; app(prog_name='nxt')"], env=env)
+    assert result.err == "" and set(result.out.split()) == offered

@@ -1,0 +1,35 @@
+"""What a shell offers when an argument is begun. Where none of it fits, the shell offers files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def networks(incomplete: str) -> list[str]:
+    """Return the named networks that begin so."""
+    from nxt.zoo import ZOO
+
+    return [name for name in ZOO if name.startswith(incomplete)]
+
+
+def spaces(incomplete: str) -> list[str]:
+    """Return the design spaces of nxt that begin so."""
+    from nxt.space import spaces_folder
+
+    return _stems(spaces_folder(), incomplete)
+
+
+def recipes(incomplete: str) -> list[str]:
+    """Return the recipes for full training that begin so."""
+    import nxt
+
+    return [name for name in _stems(Path(nxt.__file__).parent / "train" / "recipes", incomplete) if name != "proxy"]
+
+
+def data(incomplete: str) -> list[str]:
+    """Return the kinds of data that begin so."""
+    return [kind for kind in ("digits", "cifar10", "cifar100", "folder:") if kind.startswith(incomplete)]
+
+
+def _stems(folder: Path, incomplete: str) -> list[str]:
+    return sorted(file.stem for file in folder.glob("*.yaml") if file.stem.startswith(incomplete))
