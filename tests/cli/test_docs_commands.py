@@ -57,7 +57,7 @@ def write_files(page, folder):
 def parse(arguments):
     """Hold arguments against the options of their command, and what --set says against the recipe or the search."""
     name, *rest = arguments
-    if name in ("--help", "--version"):
+    if name in ("--help", "--version", "--install-completion"):
         return
     assert name in lazy.COMMANDS, f"no command {name}"
     command = lazy.load(name)
@@ -143,7 +143,7 @@ def images(tmp_path_factory):
 
 
 @pytest.mark.parametrize("given", QUICK, ids=" ".join)
-def test_a_quick_command_runs(nxt, given, longer, images, tmp_path):
+def test_a_quick_command_runs(nxt, given, longer, trained, images, tmp_path):
     _, *arguments = given
     for one in PAGES.values():
         write_files(one, tmp_path)
@@ -152,6 +152,7 @@ def test_a_quick_command_runs(nxt, given, longer, images, tmp_path):
     if "RUN_B" in arguments:
         shutil.copytree(longer, tmp_path / "RUN_B")
     where = {name: str(longer) for name in RUNS} | {"folder:PATH": f"folder:{images}", "RUN_B": "RUN_B"}
+    where["results/TRAINING"] = str(trained)
     result = nxt(*(where.get(word, word) for word in arguments))
     assert result.code == 0, result.err
     assert result.out or result.err
@@ -200,3 +201,34 @@ def test_the_notebook_runs_from_top_to_bottom(tutorial, any_process):
     assert "nxt.load_run" in code and ".frame()" in code
     done = any_process("-c", code, command=[sys.executable], cwd=folder, timeout=120)
     assert done.code == 0, done.err
+
+
+TRACKER = """
+import contextlib, json, types
+
+said = []
+def log(kind): return lambda *given, **named: said.append([kind, *given, named])
+set_experiment, log_params, log_metrics = log("experiment"), log("params"), log("metrics")
+def search_runs(output_format):
+    assert output_format == "list"
+    return [types.SimpleNamespace(data=types.SimpleNamespace(params={"trial": "0"}))]
+@contextlib.contextmanager
+def start_run(run_name):
+    said.append(["run", run_name])
+    yield
+"""
+
+
+def test_the_script_for_a_tracker_tells_it_each_trial_once(longer, tmp_path, python_process):
+    """With a stand-in for MLflow, which knows one of the trials already."""
+    write_files(PAGES["HOWTO.md"], tmp_path)
+    (tmp_path / "mlflow.py").write_text(TRACKER)
+    code = "import runpy, json, mlflow; runpy.run_path('to_mlflow.py'); print(json.dumps(mlflow.said))"
+    done = python_process("-c", code, longer)
+    assert done.code == 0, done.err
+    said, run = json.loads(done.out), nxt.load_run(longer)
+    assert [row[1] for row in said if row[0] == "run"] == [trial.spec.name for trial in run.trials[1:]]
+    metrics = [(row[1]["accuracy"], row[2]["step"]) for row in said if row[0] == "metrics"]
+    assert metrics == [(row.accuracy, row.epoch) for trial in run.trials[1:] for row in trial.curve]
+    params = [row[1] for row in said if row[0] == "params"]
+    assert {"trial": 1, "state": "done", "repeat": 0} in params and params[1]["cardinality"] >= 1
