@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from nxt.search.entries import Entry
     from nxt.search.results import Run
 
-_NEAR = 1.08  # costs that differ by no more than this factor are about the same: the budgets' usual window
-
 
 @dataclass(frozen=True)
 class Both:
@@ -143,13 +141,9 @@ def _cost(both: Both, found: dict[int, Entry]) -> int:
 
 
 def published(run: Run) -> list[dict[str, Any]]:
-    """Return the networks with published accuracies whose multiply-adds lie in the front's range, by rising cost."""
-    from nxt.costs import cost
-    from nxt.zoo import ZOO
+    """Return the published networks of about the run's cost as plain data."""
+    from nxt.report import context
 
-    costs = [entry.cost.macs for entry in run.front]
-    known = [(cost(entry.spec), entry) for entry in ZOO.values() if entry.published] if costs else []
-    near = [pair for pair in known if min(costs) / _NEAR <= pair[0].macs <= max(costs) * _NEAR]
     return [
         {
             "name": entry.name,
@@ -157,7 +151,7 @@ def published(run: Run) -> list[dict[str, Any]]:
             "params": spent.params,
             "published": [dataclasses.asdict(figure) for figure in entry.published],
         }
-        for spent, entry in sorted(near, key=lambda pair: pair[0].macs)
+        for entry, spent in context.published(run)
     ]
 
 
@@ -165,7 +159,7 @@ def print_published(run: Run) -> None:
     """Print them, and that they are of other data."""
     found = published(run)
     if not found:
-        render.say("No network with a published accuracy costs about as much as this front's.")
+        render.say("No network with a published accuracy costs about as much as this run's.")
         return
     rows = []
     for network in found:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import platform
+import shlex
+import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import nxt
 
@@ -17,3 +20,8 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def typed() -> str:
+    """Return the command line, where nxt's own program runs; empty elsewhere."""
+    return shlex.join(["nxt", *sys.argv[1:]]) if Path(sys.argv[0]).name in ("nxt", "nxt.exe") else ""

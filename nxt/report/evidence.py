@@ -87,7 +87,7 @@ def provenance(subject: Subject) -> Html:
     digests = {name: _digest(subject, name) for name in ("run.yaml", "study.db")}
     known = {
         "Run": str(run.path),
-        "Command": f"nxt {'train' if run.full else 'search'}",
+        "Command": record.get("typed", ""),
         "Seed": str(record["seed"]),
         "Data": f"{record['data']}, {record['train_images']} and {record['val_images']} images",
         "Versions": versions,

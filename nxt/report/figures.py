@@ -14,6 +14,7 @@ import numpy as np
 from plotly import graph_objects as go
 
 from nxt.report.clock import Bar
+from nxt.report.context import published
 from nxt.report.subject import Subject
 from nxt.search.distribution import COST_NAMES, Population, bands, edf
 from nxt.search.entries import Entry
@@ -26,6 +27,7 @@ COLOURS = {
     "crashed": "#d32f2f", "killed": "#7b3fa0", "timeout": "#a37c00",
 }  # fmt: skip
 _WIDE = 6.0  # a range of costs by this factor and more is drawn on a logarithmic axis
+_BESIDE = 1.25  # published networks are drawn up to this factor beside the range of what was trained
 _MOST = 60_000  # points of curves; of more, epochs are left out
 _HEAVY = 20_000  # points, from which on WebGL draws them
 
@@ -62,6 +64,7 @@ def front(subject: Subject) -> go.Figure:
             error_y={"array": [run.error(entry) for entry in run.front], "thickness": 1.2, "width": 4},
         ),
         _entries(subject, references, "references", mode="markers", marker=square),
+        _context(subject),
     ]
     costs = [_cost(subject, entry) for entry in run.entries]
     made = figure([trace for trace in traces if len(trace.x)], showlegend=True)
@@ -174,7 +177,7 @@ def growth(
         traces.append(curve(other, 1, names[1], mode=mode, line={**step, "color": GREY}))
     made = figure(traces, showlegend=bool(other))
     made.update_xaxes(title=f"{unit} since the first trial began", rangemode="tozero")
-    made.update_yaxes(title="hypervolume, share of what was found", tickformat=".0%", range=[0, 1.04])
+    made.update_yaxes(title="share of the hypervolume", tickformat=".0%", range=[0, 1.04])
     return made
 
 
@@ -216,6 +219,27 @@ def _entries(subject: Subject, entries: Sequence[Entry], name: str, **style: Any
         name=f"{name} ({len(entries)})",
         hovertemplate="%{text}<extra></extra>",
         **style,
+    )
+
+
+def _context(subject: Subject) -> go.Scatter:
+    """Return the published networks of such cost as ticks below the points: where they lie, not how good they are."""
+    run = subject.run
+    costs = [_cost(subject, entry) for entry in run.entries]
+    known = [(entry, getattr(its, run.objective)) for entry, its in published(run)]
+    near = [(entry, spent) for entry, spent in known if min(costs) / _BESIDE <= spent <= max(costs) * _BESIDE]
+    floor = min(entry.accuracy - run.error(entry) for entry in run.entries)
+    return go.Scatter(
+        x=np.array([spent for _, spent in near], dtype=np.float64),
+        y=np.full(len(near), floor - 0.05 * (max(_spread(run.entries), 0.01))),
+        text=[
+            f"<b>{escape(entry.name)}</b><br>{format_count(spent, 4)} {COST_NAMES[run.objective]}"
+            for entry, spent in near
+        ],
+        name=f"published networks ({len(near)})",
+        mode="markers",
+        marker={"symbol": "line-ns-open", "size": 12, "color": GREY, "line": {"width": 2}},
+        hovertemplate="%{text}<br>its accuracy is of other data<extra></extra>",
     )
 
 

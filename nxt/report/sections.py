@@ -9,20 +9,18 @@ import shlex
 from pathlib import Path
 
 from nxt.archlist import ArchList
-from nxt.costs import Cost, cost
+from nxt.costs import Cost
 from nxt.report import clock, figures
+from nxt.report.context import published
 from nxt.report.drawing import drawings
 from nxt.report.markup import Html, code, details, escape, facts, joined, notes, paragraph, plot, table
 from nxt.report.subject import Subject
 from nxt.search.distribution import population, quantiles
 from nxt.search.entries import Entry
-from nxt.search.request import UNLIMITED, example_of
+from nxt.search.request import UNLIMITED
 from nxt.search.results import arch_file
 from nxt.search.trial import Outcome
 from nxt.units import format_count, format_seconds
-from nxt.zoo import ZOO
-
-_NEAR = 1.25  # networks of the zoo are shown that cost at most this factor less or more than what was trained
 
 
 def summary(subject: Subject) -> Html:
@@ -252,22 +250,22 @@ def _anchor(entry: Entry) -> str:
 
 
 def _neighbours(subject: Subject) -> Html:
-    """Return the named networks that cost about what was trained, for orientation."""
-    run, size = subject.run, example_of(subject.space).size
-    costs = [getattr(entry.cost, run.objective) for entry in run.entries]
-    low, high = min(costs) / _NEAR, max(costs) * _NEAR
-    found = [(entry.name, cost(entry.spec)) for entry in ZOO.values() if entry.spec.size == size]
-    near = [(name, its) for name, its in found if low <= getattr(its, run.objective) <= high]
+    """Return the published networks of about the cost of what was trained, for orientation."""
+    near = published(subject.run)
     if not near:
         return Html("")
-    rows = [[name, *_counts(its)] for name, its in sorted(near, key=lambda pair: getattr(pair[1], run.objective))]
+    rows = []
+    for entry, its in near:
+        first = entry.published[0]
+        rows.append([entry.name, *_counts(its), f"{first.top1:.2f} @{first.size}", first.dataset, first.source])
     told = (
-        "For orientation, named networks of such cost. Their published accuracies are of other data and recipes, and "
+        "For orientation, and as ticks in the figure. Accuracies are others', on the data named and each under its own "
+        f"recipe; those above are on {subject.run.record['data']}: the two do not compare."
     )
-    told += "do not compare with those above: nxt zoo has them."
+    columns = ["network", "MACs", "params", "acts", "top-1 @px", "data", "source"]
     return details(
         f"{len(near)} published network{'s' * (len(near) > 1)} of similar cost",
-        joined([paragraph(told), table(["network", "MACs", "params", "acts"], rows)]),
+        joined([paragraph(told), table(columns, rows, text=[5, 6])]),
     )
 
 

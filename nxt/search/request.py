@@ -11,7 +11,7 @@ from nxt.archlist import ArchList
 from nxt.budget import Budget, Limit
 from nxt.config import from_mapping, parse_settings, require, to_mapping
 from nxt.errors import ArchError, ConfigError, SpaceError
-from nxt.provenance import versions
+from nxt.provenance import typed, versions
 from nxt.search.proxy import Proxy, full_training, load_proxy
 from nxt.search.results import architectures, read_record
 from nxt.search.sampler import SAMPLERS
@@ -100,6 +100,7 @@ class SearchRequest:
             "search": to_mapping(self.settings),
             "budget": [to_mapping(limit) for limit in self.budget.limits],
             "space": self.space.to_dict(),
+            "typed": typed(),
             "versions": versions(),
         }
 

@@ -13,7 +13,7 @@ from nxt.config import check_record, from_mapping, read_yaml, require, to_mappin
 from nxt.data.choice import Choice
 from nxt.errors import RunError
 from nxt.files import is_file
-from nxt.provenance import versions
+from nxt.provenance import typed, versions
 from nxt.train.compute import Compute
 from nxt.train.recipe import Recipe
 
@@ -55,6 +55,7 @@ class TrainRequest:
             "inputs": {split: to_mapping(choice) for split, choice in self.inputs.items()},
             "arch": self.spec.to_dict(),
             "recipe": to_mapping(self.recipe),
+            "typed": typed(),
             "versions": versions(),
         }
 

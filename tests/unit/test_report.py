@@ -280,21 +280,26 @@ def test_the_front_shows_every_finished_architecture_with_its_error():
         assert said in front.text[-1]
 
 
-def test_published_accuracies_are_not_on_the_page(tmp_path):
+def test_published_networks_of_such_cost_are_context_and_not_among_the_points(tmp_path):
     from nxt.zoo import ZOO
 
     trials = [trial(n, 0.5) for n in range(3)]
     spec = parse_name("resnext29_8x64d_cifar")
     assert spec.size == 32
     trials.append(Trial(3, POINTS[3], spec, cost(spec), curve=[Epoch(1, 0.6, 1.0, 1.0)], outcome=Outcome.DONE))
-    _, page = report(subject(trials), tmp_path)
-    low, high = min(t.cost.macs for t in trials) / 1.25, max(t.cost.macs for t in trials) * 1.25
-    near = [e for e in ZOO.values() if e.spec.size == 32 and low <= cost(e.spec).macs <= high]
+    about = subject(trials)
+    _, page = report(about, tmp_path)
+    low, high = min(t.cost.macs for t in trials) / 1.08, max(t.cost.macs for t in trials) * 1.08
+    near = [e for e in ZOO.values() if e.published and e.spec.size == 32 and low <= cost(e.spec).macs <= high]
     assert near and f"{len(near)} published network{'s' * (len(near) > 1)} of similar cost" in page.text
     for entry in near:
-        assert entry.name in page.text
-        assert not any(str(known.top1) in page.text for known in entry.published)
+        assert entry.name in page.text and f"{entry.published[0].top1:.2f} @32" in page.text
+    assert "the two do not compare" in page.text
     assert "resnet50" not in page.text  # of another image size
+    drawn = {trace.name: trace for trace in figures.front(about).data}
+    ticks = drawn[f"published networks ({len(near)})"]
+    assert set(ticks.x) == {getattr(cost(e.spec), about.run.objective) for e in near}
+    assert max(ticks.y) < min(0.5, *(y for y in drawn["front (2)"].y)) and "other data" in ticks.hovertemplate
 
 
 @pytest.mark.parametrize(("most", "every"), [(10**6, 1), (10, 8)])
