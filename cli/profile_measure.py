@@ -138,11 +138,12 @@ def _stages(
     }
 
 
-def tables(name: str, found: Mapping[str, Any]) -> list[Any]:
-    """Return what was measured as tables and lines."""
+def print_measured(name: str, found: Mapping[str, Any]) -> None:
+    """Write what was measured: each way of computing, a training step, and the stages."""
     smallest = min(int(n) for n in found["ways"][0]["images_per_second"])
-    heads = [f"{name} on {found['device']}", f"latency, batch {smallest}", "quartiles"]
-    heads += [f"images/s, {n}" for n in found["ways"][0]["images_per_second"]]
+    speeds = [f"images/s, {n}" for n in found["ways"][0]["images_per_second"]]
+    latency = f"latency, batch {smallest}"
+    heads = ["inference", latency, "quartiles", *speeds]
     lines = [
         [
             _way(way), _ms(way["latency"]["median"]), f"{_ms(way['latency']['low'])}..{_ms(way['latency']['high'])}",
@@ -150,9 +151,10 @@ def tables(name: str, found: Mapping[str, Any]) -> list[Any]:
         ]
         for way in found["ways"]
     ]  # fmt: skip
+    render.print_table(heads, lines, ["quartiles", *speeds[:-1], latency], title=f"\n{name} on {found['device']}")
     step = found["training"]
-    text = (
-        f"training step, {_way(found['best'])}, batch {step['batch']}: {_ms(step['seconds']['median'])}, "
+    render.say(
+        f"\ntraining step, {_way(found['best'])}, batch {step['batch']}: {_ms(step['seconds']['median'])}, "
         f"{step['batch'] / step['seconds']['median']:.1f} images/s, peak {format_count(step['peak_bytes'])}B "
         f"(predicted for fp32: {format_count(step['predicted_bytes'])}B)"
     )
@@ -166,17 +168,19 @@ def tables(name: str, found: Mapping[str, Any]) -> list[Any]:
     ]  # fmt: skip
     most = found["ceiling"]
     title = (
-        f"inference by stage, {_way(found['best'])}, batch {step['batch']}; ceiling measured here: "
+        f"\ninference by stage, {_way(found['best'])}, batch {step['batch']}; ceiling measured here: "
         f"{format_count(most['flops'])}FLOP/s, {format_count(most['bandwidth'])}B/s"
     )
     names = ["stage", "time", "share", "FLOP/B", "FLOP/s", "attainable", "of it"]
-    return [render.table(heads, lines), text, render.table(names, stages, title=title)]
+    render.print_table(names, stages, ["FLOP/B", "share"], title=title)
 
 
 def _way(way: Mapping[str, Any]) -> str:
-    layout = "channels last" if way["channels_last"] else "NCHW"
-    return ", ".join([layout, way["precision"], "compiled" if way["compile"] else "eager"])
+    """Name a way of computing as the progress does."""
+    from nxt.train.compute import Compute
+
+    return str(Compute(**{field.name: way[field.name] for field in dataclasses.fields(Compute)}))
 
 
 def _ms(seconds: float) -> str:
-    return f"{1000 * seconds:.3g} ms"
+    return f"{seconds:.2f} s" if seconds >= 0.9995 else f"{1000 * seconds:.3g} ms"

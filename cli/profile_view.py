@@ -36,7 +36,6 @@ def print_csv(rows: Sequence[Row], by: str | None, _count: str) -> None:
 
 def print_tables(rows: Sequence[Row], by: str | None, count: str) -> None:
     """Write tables: the networks, their parts, how two of them differ, and what else was asked for."""
-    console = render.out()
     figures = [
         [
             row["name"], format_count(row["params"], 4), format_count(row[count], 4), format_count(row["acts"], 4),
@@ -45,33 +44,34 @@ def print_tables(rows: Sequence[Row], by: str | None, count: str) -> None:
         for row in rows
     ]  # fmt: skip
     heads = ["network", "params", _HEADS[count], "acts", "moved", "FLOP/B", "peak", "px", "classes"]
-    console.print(render.table(heads, figures))
+    render.print_table(heads, figures, ["classes", "px", "FLOP/B", "moved", "peak", "acts"])
     for row in rows:
         if by:
-            console.print("", _parts(row, by, count), sep="\n")
+            _print_parts(row, by, count)
         if "steps" in row:
-            console.print("", _steps(row), sep="\n")
+            _print_steps(row)
         if "measured" in row:
-            from .profile_measure import tables
+            from .profile_measure import print_measured
 
-            for each in tables(row["name"], row["measured"]):
-                console.print("", each, sep="\n")
+            print_measured(row["name"], row["measured"])
         if "check" in row:
             differs = {key: value for key, value in row["check"].items() if value}
-            console.print(
+            render.say(
                 f"{row['name']}: closed form minus fvcore's and torch's counts of the built network: "
                 f"{differs or 'no difference'}"
             )
     if len(rows) == 2:
-        console.print("", _difference(rows[0], rows[1], count), sep="\n")
-    console.print("", _MEANING[count], sep="\n")
-    console.print("Moved: each input, weight and output element of those layers once. Peak: alive during inference,")
-    console.print("without weights; both for one image in float32.")
+        _print_difference(rows[0], rows[1], count)
+    render.say(f"\n{_MEANING[count]}")
+    render.say(
+        "Moved: each input, weight and output element of those layers once. Peak: alive during inference, "
+        "without weights; both for one image in float32."
+    )
     for row in rows:
         _reconcile(row)
 
 
-def _parts(row: Row, by: str, count: str) -> Any:
+def _print_parts(row: Row, by: str, count: str) -> None:
     lines = [
         [
             part["name"], *([part["blocks"]] if by == "stage" else []),
@@ -83,23 +83,20 @@ def _parts(row: Row, by: str, count: str) -> Any:
     ]  # fmt: skip
     blocks = ["blocks"] if by == "stage" else []
     heads = [by, *blocks, "output", "params", _HEADS[count], "share", "acts", "moved", "FLOP/B", "peak"]
-    return render.table(heads, lines, title=f"{row['name']}, peak at {row['peak_at']}")
+    spare = ["FLOP/B", "moved", "peak", "acts", "output", "blocks", "params"]
+    render.print_table(heads, lines, spare, title=f"\n{row['name']}, peak at {row['peak_at']}")
 
 
-def _steps(row: Row) -> Any:
-    lines = []
-    for step in row["steps"]:
-        cells = [step["change"]]
-        for key in ("macs", "params", "acts"):
-            cells += [_signed(step[key]), f"{step[key] / row[key]:+.1%}"]
-        lines.append(cells)
-    return render.table(
-        ["one step", "MACs", "", "params", "", "acts", ""], lines, title=f"{row['name']}: what a step adds"
-    )
+def _print_steps(row: Row) -> None:
+    lines = [
+        [step["change"], *(_change(step[key], row[key]) for key in ("macs", "params", "acts"))] for step in row["steps"]
+    ]
+    title = f"\n{row['name']}: what a step adds"
+    render.print_table(["one step", "MACs", "params", "acts"], lines, ["acts", "params"], title=title)
 
 
-def _difference(one: Row, other: Row, count: str) -> Any:
-    """Return the table of the second network minus the first, stage by stage."""
+def _print_difference(one: Row, other: Row, count: str) -> None:
+    """Write the table of the second network minus the first, stage by stage."""
     parts = [{part["name"]: part for part in row["stages"]} for row in (one, other)]
     names = sorted({*parts[0], *parts[1]}, key=lambda name: (name != "stem", name == "head", name))
     lines = []
@@ -108,24 +105,27 @@ def _difference(one: Row, other: Row, count: str) -> Any:
         cells = [name, " -> ".join(str(each.get("blocks", "")) for each in (here, there)) if name != "total" else ""]
         for key in (count, "params", "acts", "bytes"):
             before, after = here.get(key, 0), there.get(key, 0)
-            cells += [_signed(after - before), f"{(after - before) / before:+.1%}" if before else ""]
+            cells.append(_change(after - before, before))
         lines.append(cells)
-    heads = ["", "blocks", _HEADS[count], "", "params", "", "acts", "", "moved (B)", ""]
-    return render.table(heads, lines, title=f"{other['name']} minus {one['name']}")
+    heads = ["", "blocks", _HEADS[count], "params", "acts", "moved (B)"]
+    spare = ["moved (B)", "acts", "blocks", "params"]
+    render.print_table(heads, lines, spare, title=f"\n{other['name']} minus {one['name']}")
 
 
 def _reconcile(row: Row) -> None:
     published = row.get("published")
     if published:
         counts = " and ".join(f"{format_count(row[key], 4)} {name}" for key, name in _HEADS.items() if key != "fvcore")
-        render.out().print(
+        render.say(
             f"{row['name']}: published are {published['flops']} FLOPs ({published['source']}); counted are {counts}, "
             f"by fvcore {format_count(row['fvcore'], 4)}"
         )
 
 
-def _signed(value: int) -> str:
-    return f"{'-' if value < 0 else '+'}{format_count(abs(value))}"
+def _change(value: int, before: int) -> str:
+    """Render a difference, and what share that is: in one cell, so that both stay together."""
+    share = f"{value / before:+.1%}" if before else ""
+    return f"{'-' if value < 0 else '+'}{format_count(abs(value))} {share:>7}"
 
 
 def _bytes(value: int) -> str:

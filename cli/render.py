@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
 COST_LABELS = {"macs": "MACs", "params": "params", "acts": "acts", "memory": "bytes"}  # fields of `Cost`
-_GAP = 3  # columns between two of a table, as rich draws them
+_GAP = 3  # characters between two columns of a table
+_ROOM = 16  # characters that a last column needs at least to be broken between words
 
 
 def print_json(value: Any) -> None:
@@ -35,19 +36,26 @@ def err() -> Console:
     return Console(stderr=True, highlight=False, markup=False, emoji=False, width=None if sys.stderr.isatty() else 200)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> Table:
-    """Return a plain table; every column but the first is aligned to the right."""
-    from rich import box
-    from rich.table import Table
+def _table(columns: Sequence[str], rows: Iterable[Sequence[object]], left: Collection[str]) -> Text:
+    """Return a plain table; every column but the first and those of `left` is aligned to the right.
 
-    made = Table(
-        box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False, show_edge=False
-    )
-    for index, column in enumerate(columns):
-        made.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
-    for row in rows:
-        made.add_row(*(str(cell) for cell in row))
-    return made
+    Text and not a table of rich's, which breaks cells where they do not fit.
+    """
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    cells = [[str(cell) for cell in row] for row in rows]
+    sizes = _sizes(columns, cells)
+    to_left = [index == 0 or name in left for index, name in enumerate(columns)]
+
+    def line(row: Sequence[str]) -> str:
+        blanks = (" " * (size - cell_len(cell)) for cell, size in zip(row, sizes, strict=True))
+        padded = (c + b if lefts else b + c for c, b, lefts in zip(row, blanks, to_left, strict=True))
+        return (" " * _GAP).join(padded).rstrip()
+
+    rule = "-" if out().options.ascii_only else "\u2500"
+    body = [rule * (sum(sizes) + _GAP * (len(sizes) - 1)), *map(line, cells)]
+    return Text.assemble((line(columns), "bold"), "\n", "\n".join(body))
 
 
 def say(text: str) -> None:
@@ -57,12 +65,26 @@ def say(text: str) -> None:
 
 
 def print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[object]], spare: Sequence[str], title: str | None = None
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    spare: Sequence[str],
+    title: str | None = None,
+    left: Collection[str] = (),
 ) -> None:
-    """Print a table to stdout; on a terminal that is too narrow, without columns of `spare`, its first one first."""
+    """Print a table to stdout; on a terminal that is too narrow, without columns of `spare`, its first one first.
+
+    If that is not enough, a last column of `left` is broken between words. Cells of others are never broken: their
+    rows run over the edge.
+    """
+    from rich.text import Text
+
     console = out()
-    header, fitted = fitting(columns, rows, console.width, spare) if console.is_terminal else (columns, rows)
-    console.print(table(header, fitted, title=title))
+    header, fitted = fitting(columns, rows, console.width if console.is_terminal else sys.maxsize, spare)
+    if console.is_terminal and header[-1] in left:
+        fitted = _flowing(header, fitted, console.width)
+    if title:
+        console.print(Text(title, "bold"), soft_wrap=not console.is_terminal)
+    console.print(_table(header, fitted, left), soft_wrap=True)
     if len(header) < len(columns):
         left_out = ", ".join(name for name in columns if name not in header)
         console.print(f"(no room here for {left_out}; a wider terminal, a file and --json have them)")
@@ -73,13 +95,30 @@ def fitting(
 ) -> tuple[list[str], list[list[str]]]:
     """Leave out columns until a table fits a width: those of `spare`, its first one first."""
     cells = [[str(cell) for cell in row] for row in rows]
-    wide = {name: max(map(len, (name, *(row[i] for row in cells)))) for i, name in enumerate(columns)}
+    wide = dict(zip(columns, _sizes(columns, cells), strict=True))
     for name in spare:
         if sum(wide.values()) + gap * (len(wide) - 1) <= width:
             break
         wide.pop(name, None)
     kept = [i for i, name in enumerate(columns) if name in wide]
     return [columns[i] for i in kept], [[row[i] for i in kept] for row in cells]
+
+
+def _sizes(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    """Return how many characters wide each column is on a terminal."""
+    from rich.cells import cell_len
+
+    return [max(cell_len(row[index]) for row in (columns, *rows)) for index in range(len(columns))]
+
+
+def _flowing(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[list[str]]:
+    """Break the last column between words to fit a width, further lines of it below the first one."""
+    room = max(_ROOM, width - sum(size + _GAP for size in _sizes(columns, rows)[:-1]))
+    flowing = []
+    for *cells, text in rows:
+        lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+        flowing += [[*cells, lines[0]], *([""] * len(cells) + [line] for line in lines[1:])]
+    return flowing
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

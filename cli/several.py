@@ -140,7 +140,8 @@ def print_beside(proxy: Run, full: Run) -> None:
             before, other = known[entry.spec.fingerprint]
             rows.append([entry.spec.name, _percent(proxy, other), _percent(full, entry), before, rank])
     columns = ["architecture", "in the search", "full training", "rank there", "rank here"]
-    render.out().print(render.table(columns, rows, title=f"Proxy and full training, against {proxy.path}"))
+    title = f"Proxy and full training, against {proxy.path}"
+    render.print_table(columns, rows, ["rank there", "rank here"], title)
     told = trust.against(proxy, full)
     if told is not None:
         render.out().print(told.verdict(), soft_wrap=True)

@@ -57,13 +57,12 @@ def compare(
 
 def _print_comparison(found: Comparison) -> None:
     rows = [[side.name, side.finished, len(side.errors), *map(render.percent, side.quartiles)] for side in found.sides]
-    columns = ["run", "architectures", "at equal cost", "error: first quartile", "median", "third quartile"]
-    console = render.out()
-    console.print(render.table(columns, rows))
-    console.print(found.verdict(), soft_wrap=True)
+    columns = ["run", "architectures", "at equal cost", "first quartile", "median error", "third quartile"]
+    render.print_table(columns, rows, ["architectures", "first quartile", "third quartile", "at equal cost"])
+    render.say(found.verdict())
     for side in found.sides:
         for note in side.notes:
-            console.print(f"{side.name}: {note}", soft_wrap=True)
+            render.say(f"{side.name}: {note}")
 
 
 def narrow(
@@ -101,11 +100,10 @@ def _print_narrowed(found: Narrowed) -> None:
         [axis.name, _values(axis.values), _values(axis.kept) if axis.cut else "as it is", f"{axis.p:.2g}"]
         for axis in found.axes
     ]
-    console = render.out()
-    console.print(render.table(["axis", "values", "kept", "p"], rows))
-    console.print(found.verdict(), soft_wrap=True)
+    render.print_table(["axis", "values", "kept", "p"], rows, ["p", "values"])
+    render.say(found.verdict())
     for note in found.notes:
-        console.print(note, soft_wrap=True)
+        render.say(note)
 
 
 def _values(values: Sequence[object]) -> str:

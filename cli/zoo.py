@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import complete, options, render
+
+if TYPE_CHECKING:
+    from nxt.zoo import Entry
 
 
 def zoo(
@@ -24,7 +27,7 @@ def zoo(
 
     entries = find(pattern)
     if not entries:
-        raise ArchError(f"no network of the zoo matches {pattern!r}{suggestion(pattern, ZOO)}")
+        raise ArchError(f"no network of the zoo matches {pattern!r} (nxt zoo lists all){suggestion(pattern, ZOO)}")
     if as_json:
         render.print_json(
             [
@@ -41,10 +44,21 @@ def zoo(
     rows = []
     for entry in entries:
         total = cost(entry.spec)
-        figures = "; ".join(f"{p.top1:.2f} @{p.size} {p.dataset} ({p.source})" for p in entry.published[:2])
-        rows.append([entry.name, format_count(total.params, 4), format_count(total.macs, 4), entry.spec.size, figures])
-    console = render.out()
-    made = render.table(["network", "params", "MACs", "px", "published top-1"], rows)
-    made.columns[-1].justify = "left"
-    console.print(made)
-    console.print("Published figures are others', each under its own recipe; --json lists all of them.")
+        accuracy, source = _published(entry)
+        counts = format_count(total.params, 4), format_count(total.macs, 4)
+        rows.append([entry.name, *counts, entry.spec.size, accuracy, source])
+    columns = ["network", "params", "MACs", "px", "top-1", "source"]
+    render.print_table(columns, rows, ["source", "px", "params"], left=["top-1", "source"])
+    render.say(
+        "Top-1 is as others published it, each under its own recipe: on ImageNet-1k (CIFAR-10 where the name ends in "
+        "_cifar), at px or the side after @; --json lists all figures."
+    )
+
+
+def _published(entry: Entry) -> tuple[str, str]:
+    """Return the first accuracy that is published, and where: the paper's own if there is one."""
+    if not entry.published:
+        return "", ""
+    first = entry.published[0]
+    size = "" if first.size == entry.spec.size else f" @{first.size}"
+    return f"{first.top1:.2f}{size}", first.source

@@ -107,11 +107,25 @@ def test_a_lint_as_text_has_the_spread_side_by_side_and_names_what_never_fits(nx
     assert f"inside the budget (macs <= 2.000M): {found['feasible']:,}" in said
     assert f"no network: {found['left_out']['no network']:,}" in said
     assert "never inside: " in said and "width1 256; width2 256" in said
-    for value in (8, 16, 256):
-        (row,) = (line.split() for line in said.splitlines() if line.startswith(f"width2 {value} "))
-        axis = found["axes"]["width2"]
-        shares = [axis[when]["counts"][str(value)] / sum(axis[when]["counts"].values()) for when in ("before", "after")]
-        assert row == ["width2", str(value), *(f"{100 * share:.2f}" for share in shares)]
+    lines = said.splitlines()
+    for name, axis in found["axes"].items():
+        (row,) = (line.split() for line in lines if line.startswith(f"{name} "))
+        before, after = (
+            {value: n / sum(axis[when]["counts"].values()) for value, n in axis[when]["counts"].items()}
+            for when in ("before", "after")
+        )
+        most = sorted(before, key=lambda value: -abs(after[value] - before[value]))[:2]
+        shares = [f"{value}:{before[value]:.1%}->{after[value]:.1%}" for value in most]
+        means = [f"{axis[when]['mean']:.4g}" for when in ("before", "after")]
+        assert row == [name, str(len(before)), *means, *shares]
+    assert "--json has them all" in lines[-1]
+
+
+def test_a_lint_of_a_big_space_is_short_and_has_every_axis(nxt):
+    lines = nxt("space", "lint", "imagenet", "--flops", "4.1G").out.splitlines()
+    assert len(lines) <= 25
+    for axis in ("depth", *load_space("imagenet").axis_names):
+        assert any(line.startswith(f"{axis} ") and "->" in line for line in lines), axis
 
 
 def test_a_lint_knows_flags_and_duplicates(nxt, tmp_path):
@@ -123,7 +137,7 @@ def test_a_lint_knows_flags_and_duplicates(nxt, tmp_path):
     found = answer(nxt("space", "lint", path, "--flops", ":1G", "--json"))
     assert (found["combinations"], found["size"], found["left_out"]["duplicate"]) == (16, 12, 4)
     assert found["axes"]["avd"]["after"]["counts"] == {"false": 4, "true": 8}
-    assert "avd true" in nxt("space", "lint", path, "--flops", ":1G").out
+    assert "false:33.3%->33.3% true:66.7%->66.7%" in nxt("space", "lint", path, "--flops", ":1G").out
 
 
 def test_a_lint_without_a_budget_is_a_wrong_call(nxt):

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from test_tables import WIDTHS, left_out, shown, words
 
 from nxt.budget import parse_budget
 from nxt.search.request import make_request
@@ -60,6 +61,16 @@ def test_two_searches_of_one_space_are_not_told_apart(nxt, runs):
     assert result.code == 0 and result.err == ""
     assert "No clear difference at equal multiply-adds (KS distance" in result.out
     assert f"{runs / 'whole'}" in result.out and "left out, not drawn from the space" in result.out
+
+
+@pytest.mark.parametrize("arguments", [("compare", "whole", "again"), ("narrow", "whole")], ids=" ".join)
+def test_no_terminal_is_too_narrow_for_their_tables(nxt, runs, monkeypatch, arguments):
+    monkeypatch.chdir(runs)
+    whole = nxt("space", *arguments).out
+    for width in WIDTHS:
+        text = shown(width, "space", *arguments)
+        assert max(map(len, text.splitlines())) <= width and words(text) <= words(whole)
+    assert "\u2500" in text and not left_out(text) and words(text) == words(whole)
 
 
 @pytest.mark.parametrize("cost", ["flops", "params", "acts"])
