@@ -6,7 +6,9 @@ import importlib
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
+
+from . import meant
 
 # Name -> the first paragraph of its help, which the list of commands shows. Each is a function, or for `space` an
 # app, in the module of that name.
@@ -34,7 +36,7 @@ def load(name: str) -> Any:
     app = getattr(module, "app", None)
     if app is None:
         app = typer.Typer(add_completion=False, context_settings=CONTEXT)
-        app.command(name)(getattr(module, home))
+        app.command(name, cls=meant.Command)(getattr(module, home))
     command = typer.main.get_command(app)
     command.name = name
     return command
@@ -43,7 +45,7 @@ def load(name: str) -> Any:
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 
-class LazyGroup(TyperGroup):
+class LazyGroup(meant.Group):
     """A group that knows its commands' names and first lines, and imports the one that is called."""
 
     def __init__(self, **options: Any) -> None:

@@ -9,14 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import complete, options, render, space_runs, space_view
+from . import complete, meant, options, render, space_runs, space_view
 
 if TYPE_CHECKING:
     from nxt.arch import ArchSpec
     from nxt.iso import Member
     from nxt.lint import Axis, Spread
 
-app = typer.Typer(help="Look into design spaces.", no_args_is_help=True, add_completion=False)
+
+class _Group(meant.Group):
+    def hint(self, name: str) -> str:
+        """Return what to type where a space stands in a command's place."""
+        return f"nxt space show {name}" if complete.spaces(name)[:1] == [name] else super().hint(name)
+
+
+app = typer.Typer(cls=_Group, help="Look into design spaces.", no_args_is_help=True, add_completion=False)
 
 Name = Annotated[
     str,
@@ -24,6 +31,19 @@ Name = Annotated[
         help="A space that comes with nxt (imagenet, cifar, ...), or a YAML file.", autocompletion=complete.spaces
     ),
 ]
+
+
+@app.command("list")
+def list_spaces(as_json: options.Json = False) -> None:
+    """List the spaces that come with nxt."""
+    from nxt.space import load_space
+
+    spaces = [load_space(name) for name in complete.spaces("")]
+    if as_json:
+        render.print_json([{"name": each.name, "size": each.size, "about": each.about} for each in spaces])
+        return
+    for each in spaces:
+        render.say(f"{each.name}: {each.size:,} architectures. {each.about}")
 
 
 @app.command()

@@ -16,6 +16,7 @@ from typing import Any
 
 from nxt.config import check_keys, dump_yaml, from_mapping, read_yaml, to_mapping
 from nxt.errors import ArchError, ConfigError
+from nxt.mistaken import mistaken
 
 EXPANSION = 4  # output channels of a bottleneck block per channel of its stage's base width
 STEMS = ("imagenet", "cifar", "deep")
@@ -211,6 +212,8 @@ def load_arch(path: Path | str) -> ArchSpec:
         ConfigError: if it is no such file.
         ArchError: if it does not make a network.
     """
+    if other := mistaken(path, "architecture"):
+        raise ConfigError(other)
     data = read_yaml(path)
     labels = ("schema", "name", "provenance")
     check_keys(data, [*labels, *(field.name for field in dataclasses.fields(ArchSpec))], str(path))

@@ -12,6 +12,7 @@ from nxt.config import require
 from nxt.costs import Cost, cost
 from nxt.errors import ArchError
 from nxt.files import is_folder
+from nxt.mistaken import mistaken
 from nxt.names import resolve
 from nxt.space import Point
 
@@ -83,6 +84,8 @@ def load_list(sources: Iterable[str]) -> ArchList:
 
 def _front(run: Path) -> list[ArchSpec]:
     files = sorted((run / "pareto").glob("*.yaml"))
+    if not files and (other := mistaken(run, "search")):
+        raise ArchError(other)
     if not files:
         raise ArchError(f"{run}: no architectures there (a run of a search has them in pareto/)")
     return [resolve(str(file)) for file in files]

@@ -11,6 +11,7 @@ The default window follows from what the papers themselves call equal complexity
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from nxt.units import format_count, parse_count
 WINDOW = 0.08
 COSTS = {"flops": "macs", "params": "params", "acts": "acts", "memory": "memory"}  # option -> field or property of Cost
 _UNBOUNDED = 10**18
+_TOO_SMALL = 1000  # of anything: whoever writes less has left out the unit
 _WINDOW = re.compile(r"(?P<target>[^+±]+)(?:\+-|±|\+/-)(?P<percent>\d+(?:\.\d+)?)\s*%")
 
 
@@ -69,6 +71,11 @@ class Budget:
             if not limit.allows(getattr(value, limit.cost))
         ]
 
+    def miss(self, value: Cost) -> float:
+        """Return how far a network is outside: the logarithms of the factors by which it breaks limits, added up."""
+        costs = [(getattr(value, limit.cost), limit) for limit in self.limits]
+        return sum(math.log(max(limit.low / cost, cost / limit.high, 1)) for cost, limit in costs)
+
     def limit(self, name: str) -> Limit | None:
         """Return the limit on the given cost, if there is one."""
         return next((limit for limit in self.limits if limit.cost == name), None)
@@ -87,6 +94,8 @@ def parse_limit(name: str, text: str) -> Limit:
     Raises:
         BudgetError: if the text does not follow the grammar, or no value could satisfy it.
     """
+    if name == "memory":
+        text = re.sub(r"(?i)(?<=[kmgt])b\b", "", text)  # 8GB: memory is printed so, too
     if ":" in text:
         below, _, above = text.partition(":")
         if not below.strip() and not above.strip():
@@ -120,6 +129,9 @@ def parse_budget(texts: Mapping[str, str | None], like: ArchSpec | None = None) 
             continue
         try:
             limits.append(parse_limit(COSTS[option], text))
+            if limits[-1].high < _TOO_SMALL:
+                small = f"{text!r} allows fewer than a thousand, which no network has"
+                raise BudgetError(f"{small}; write the unit: K, M, G or T, such as 4.1G")
         except BudgetError as error:
             raise BudgetError(f"--{option}: {error}") from None
     if like is not None and not texts.get("flops"):

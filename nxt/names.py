@@ -19,6 +19,7 @@ from pathlib import Path
 from nxt.arch import EXPANSION, ArchSpec, load_arch
 from nxt.errors import ArchError, suggestion
 from nxt.files import is_file
+from nxt.mistaken import mistaken
 
 # Blocks per stage of the four-stage networks: He et al. 2016, ResNeXt's and ResNeSt's released code.
 BLOCKS = {
@@ -143,5 +144,7 @@ def _normalise(name: str) -> str:
 def _unknown(name: str) -> ArchError:
     from nxt.zoo import ZOO
 
+    if other := mistaken(name, "network"):
+        return ArchError(other)
     near = suggestion(_normalise(name), ZOO) or "; see 'nxt zoo', or give the path of an architecture file"
     return ArchError(f"no network is called {name!r}{near}")

@@ -23,6 +23,7 @@ from nxt.config import check_keys, read_yaml, require
 from nxt.costs import Cost, cost
 from nxt.errors import ArchError, ConfigError, SpaceError, suggestion
 from nxt.files import is_file
+from nxt.mistaken import mistaken
 
 if TYPE_CHECKING:
     import numpy as np
@@ -217,6 +218,8 @@ def load_space(name_or_path: str) -> Space:
         ConfigError: as `Space.from_dict` does.
     """
     path = Path(name_or_path)
+    if other := mistaken(name_or_path, "space"):
+        raise SpaceError(other)
     if path.suffix not in (".yaml", ".yml"):
         path = spaces_folder() / f"{name_or_path}.yaml"
         if not is_file(path):

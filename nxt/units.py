@@ -20,11 +20,24 @@ def parse_count(text: str) -> int:
     match = _COUNT.fullmatch(text.strip())
     suffix = match.group(2).upper() if match else ""
     if match is None or suffix not in _FACTORS:
-        raise BudgetError(f"{text!r} is not a count; write a positive number with K, M, G or T, such as 4.1G")
+        raise BudgetError(f"{text!r} is not a count; {_advice(text)}")
     value = int(Decimal(match.group(1)) * _FACTORS[suffix])
     if not 0 < value <= 10**15:
         raise BudgetError(f"{text!r} is out of range; a count lies between 1 and 1000T")
     return value
+
+
+def _advice(text: str) -> str:
+    """Return how to write what was probably meant."""
+    if re.fullmatch(r"\s*\d+,\d+\s*[A-Za-z]*\s*", text):
+        return f"write a point: {text.replace(',', '.')}"
+    if text.lstrip()[:1] in ("<", "\u2264"):
+        return "a cap is written with a colon before it, such as :4.1G"
+    if text.lstrip()[:1] in (">", "\u2265"):
+        return "a floor is written with a colon behind it, such as 4.1G:"
+    if re.fullmatch(r"[\d.]+\s*[A-Za-z]?\s*(-|\.\.)\s*[\d.]+\s*[A-Za-z]?", text.strip()):
+        return "a range is written LOW:HIGH, such as 3G:4.1G"
+    return "write a positive number with K, M, G or T, such as 4.1G"
 
 
 def format_count(value: float, digits: int = 3) -> str:

@@ -104,7 +104,7 @@ def test_help_and_other_commands_do_not_import_a_command():
     code += "print([name for name in sys.modules if name.startswith('nxt.')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(ast.literal_eval(done.stdout.splitlines()[-1])) <= {
-        "nxt.errors", "nxt.cli", "nxt.cli.main", "nxt.cli.lazy"
+        "nxt.errors", "nxt.cli", "nxt.cli.main", "nxt.cli.lazy", "nxt.cli.meant"
     }  # fmt: skip
 
 
@@ -273,9 +273,11 @@ def test_limits_pick_the_most_accurate_inside_them(searched, nxt, tmp_path):
     cheapest = min(entry.cost.macs for entry in entries)
     nxt("pick", searched, "--flops", f":{cheapest}", "--out", tmp_path / "chosen.yaml")
     assert package.cost(str(tmp_path / "chosen.yaml")).macs == cheapest
-    nxt("pick", searched, "--flops", ":1G", "--out", tmp_path / "chosen.yaml")
+    refused = nxt("pick", searched, "--flops", ":1G", "--out", tmp_path / "chosen.yaml")
+    assert refused.code == 1 and "exists already" in refused.err
+    nxt("pick", searched, "--flops", ":1G", "--out", tmp_path / "other.yaml")
     best = max(entries, key=lambda entry: entry.accuracy)
-    assert package.load_arch(tmp_path / "chosen.yaml").fingerprint == best.spec.fingerprint
+    assert package.load_arch(tmp_path / "other.yaml").fingerprint == best.spec.fingerprint
 
 
 def test_a_pick_says_why(searched, nxt):
@@ -502,7 +504,7 @@ def test_what_show_does_with_searches_it_does_not_with_trainings(option, trained
     ("typed", "offered"),
     [
         ("nxt pro", {"profile"}),
-        ("nxt space l", {"lint"}),
+        ("nxt space l", {"list", "lint"}),
         ("nxt search --fl", {"--flops"}),
         ("nxt search sm", {"smoke"}),
         ("nxt space lint sm", {"smoke"}),

@@ -151,6 +151,8 @@ def test_a_quick_command_runs(nxt, given, longer, trained, images, tmp_path):
         (tmp_path / name).write_text(load_space("cifar").example.to_yaml())
     if "RUN_B" in arguments:
         shutil.copytree(longer, tmp_path / "RUN_B")
+    if "--out" in arguments:
+        (tmp_path / arguments[arguments.index("--out") + 1]).unlink(missing_ok=True)
     where = {name: str(longer) for name in RUNS} | {"folder:PATH": f"folder:{images}", "RUN_B": "RUN_B"}
     where["results/TRAINING"] = str(trained)
     result = nxt(*(where.get(word, word) for word in arguments))

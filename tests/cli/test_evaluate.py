@@ -103,7 +103,9 @@ def test_one_checkpoint_is_one_object(made, data, measure):
 def test_the_line_and_the_table_name_what_is_confused(made, data, nxt):
     shown = nxt("eval", made, "--per-class")
     line, table = shown.out.split("\n", 1)
-    assert line.startswith(f"{SPEC.name}: 80.00% of 10 test images of {data}, 95 % interval 49.02 to 94.33%, loss ")
+    assert line.startswith(
+        f"{SPEC.name}: 80.00% of 10 test images of folder:colours, 95 % interval 49.02 to 94.33%, loss "
+    )
     assert line.endswith("(epoch 3, raw weights, 16 px)")
     assert "top-5" not in line  # of four classes
     rows = [row.split() for row in table.splitlines()[2:]]

@@ -121,14 +121,15 @@ def test_a_run_directory_goes_again_only_if_nothing_came_of_it(tmp_path, begun):
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
-def test_an_existing_run_directory_is_refused_with_both_ways_out(tmp_path, kind):
+def test_an_existing_run_directory_is_refused_with_the_ways_out(tmp_path, kind):
     path = tmp_path / "run"
     if kind == "folder":
         path.mkdir()
         (path / "run.yaml").touch()
     else:
         path.touch()
-    with pytest.raises(RunError, match=r"exists already.*--out.*--resume"):
+    ways = {"folder": "another --out, or continue .* --resume", "file": "no run to continue; choose another --out$"}
+    with pytest.raises(RunError, match=rf"exists already; .*{ways[kind]}"):
         new_run_directory(path).__enter__()
 
 

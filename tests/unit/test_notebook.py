@@ -18,6 +18,7 @@ SPACE = load_space("smoke")
 RECORD = {
     "objective": "macs",
     "val_images": 100,
+    "data": "digits",
     "budget_rule": "macs < 1K & more",
     "space": {"axes": {}},
     "proxy": {"epochs": 1},

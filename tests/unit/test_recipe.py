@@ -274,7 +274,7 @@ def test_errors_in_a_file_name_the_file(tmp_path, text, message):
     ("name", "message"),
     [
         ("quik", "no recipe is called 'quik'; did you mean 'quick'"),
-        ("zzzz", "no recipe is called 'zzzz'; known are proxy, quick, .*or give a YAML file"),
+        ("zzzz", "no recipe is called 'zzzz'; known are quick, .*or give a YAML file"),
         ("", "no recipe is called ''"),
         ("missing.yaml", r"missing\.yaml: no such file"),
     ],

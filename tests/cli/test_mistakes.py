@@ -1,0 +1,74 @@
+"""The likeliest mistakes of new users, in mistakes.txt with the whole answer to each."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+TABLE = Path(__file__).with_name("mistakes.txt").read_text(encoding="utf-8")
+MISTAKES = re.findall(r"^\$ nxt (.*)\n(.+)$", TABLE, flags=re.MULTILINE)
+SPACE = """\
+about: mine
+network: {stem: cifar, stem_width: width, radix: 0}
+axes:
+  depths: [[1, 2], [1, 2]]
+  widht: [4, 8]
+  cardinality: [1, 2]
+  base_width: [4, 8]
+"""
+FILES = {
+    "space.yaml": SPACE,
+    "tabs.yaml": "stem: cifar\n\tdepths: [1]\n",
+    "recipe.yaml": "epochs: 2\nbatch: 8\nlr: 0.1\nlable_smoothing: 0.1\n",
+}
+
+
+def images(folder, splits=("train", "test"), classes=("cat", "cow", "dog")):
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    for split in splits:
+        for label in classes:
+            (folder / split / label).mkdir(parents=True)
+            for number in range(6):
+                Image.fromarray(pixels).save(folder / split / label / f"{number}.png")
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory, searched, trained):
+    """A folder as users have it: runs under results/, images, files of their own."""
+    root = tmp_path_factory.mktemp("here")
+    shutil.copytree(searched, root / "results" / "search")
+    shutil.copytree(trained, root / "results" / "training")
+    images(root / "pics")
+    images(root / "untested", splits=("train",))
+    images(root / "fruit", classes=("apple", "pear"))
+    images(root / "flat", classes=(".",))
+    shutil.copytree(root / "pics" / "train", root / "bare")
+    for name, text in FILES.items():
+        (root / name).write_text(text)
+    return root
+
+
+def answer(result):
+    """Return what a command said: the text in the box of a usage error, or the one line of a refusal."""
+    boxed = [line.strip("\u2502 ") for line in result.err.splitlines() if line.startswith("\u2502")]
+    return " ".join(boxed) if boxed else result.err.removesuffix("\n")
+
+
+@pytest.mark.parametrize(("typed", "said"), MISTAKES, ids=[typed for typed, _ in MISTAKES])
+def test_a_likely_mistake(typed, said, here, nxt, monkeypatch):
+    monkeypatch.chdir(here)
+    before = {path for path in here.rglob("*") if path.name != ".lock"}
+    result = nxt(*shlex.split(typed))
+    assert answer(result) == said.replace("HERE", str(here))
+    assert result.code == (1 if said.startswith("nxt: ") else 2)
+    assert {path for path in here.rglob("*") if path.name != ".lock"} == before
+
+
+def test_the_table_has_every_command():
+    assert len(MISTAKES) >= 60 and len({typed for typed, _ in MISTAKES}) == len(MISTAKES)
+    used = {shlex.split(typed)[0] for typed, _ in MISTAKES}
+    assert used >= {"search", "show", "pick", "report", "train", "eval", "export", "profile", "zoo", "space"}
