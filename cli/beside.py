@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from nxt.files import data_place
 from nxt.units import format_count
 
 from . import render
@@ -168,7 +169,8 @@ def print_published(run: Run) -> None:
         rows.append([network["name"], format_count(network["macs"], 4), format_count(network["params"], 4), *figures])
     columns = ["network", "MACs", "params", "top-1 @px", "data", "source"]
     render.print_table(columns, rows, ["params", "source"], "Published accuracies of networks of about the same cost")
+    own = data_place(run.record["data"])
     render.say(
-        f"They are others', on the data named and each under its own recipe; this run's are on {run.record['data']}: "
+        f"They are others', on the data named and each under its own recipe; this run's are on {own}: "
         "the two do not compare."
     )

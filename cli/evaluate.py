@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import options, render
+from nxt.files import data_place
+
+from . import complete, options, render
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +36,12 @@ def evaluate(
     ],
     data: Annotated[
         str | None,
-        typer.Option(help="Another data set than it was trained on; classes go by name.", metavar="DATA"),
+        typer.Option(
+            help="Another data set than it was trained on; classes go by name.",
+            metavar="DATA",
+            autocompletion=complete.data,
+            callback=options.anywhere,
+        ),
     ] = None,
     split: Annotated[str, typer.Option(help="test, or val: the images by which a training selects.")] = "test",
     size: Annotated[int | None, typer.Option(help="Image side in pixels.", show_default="as trained")] = None,
@@ -151,7 +158,7 @@ def _read(paths: list[Path], data: str | None) -> list[Checkpoint]:
             counts = f"{len(checkpoint.classes)} classes that are not the {len(loaded[0].classes)} of {paths[0]}"
             raise CheckpointError(f"{path}: has {counts}; an ensemble needs the same")
         if data is None and checkpoint.data != loaded[0].data:
-            others = f"{checkpoint.data}, and {paths[0]} on {loaded[0].data}"
+            others = f"{data_place(checkpoint.data)}, and {paths[0]} on {data_place(loaded[0].data)}"
             raise CheckpointError(f"{path}: was trained on {others}; say with --data on what to measure them")
     return loaded
 
@@ -192,7 +199,8 @@ def _images(
             and data == checkpoint.data
             and source.identity() != checkpoint.identity
         ):
-            tell(f"note: {data} is not as it was when {path} was trained; it may have been trained on these images")
+            changed = f"{data_place(data)} is not as it was when {path} was trained"
+            tell(f"note: {changed}; it may have been trained on these images")
     return examples(source, split, next(iter(loaded.values())).classes, columns)
 
 
@@ -242,7 +250,7 @@ def _figures(predictions: Predictions, columns: NDArray[np.int64] | None) -> dic
 
 def _print_line(name: str, row: dict[str, Any]) -> None:
     low, high = row["interval"]
-    parts = [f"{name}: {row['accuracy']:.2%} of {row['images']} {row['split']} images of {row['data']}"]
+    parts = [f"{name}: {row['accuracy']:.2%} of {row['images']} {row['split']} images of {data_place(row['data'])}"]
     if "accuracy_kway" in row:
         parts[0] += " among the listed classes"
         parts.append(f"{row['accuracy_kway']:.2%} among all")
@@ -265,7 +273,7 @@ def _print_classes(predictions: Predictions) -> None:
         [row.name, row.images, f"{row.accuracy:.2%}", f"{row.mistaken} ({row.times})" if row.mistaken else "-"]
         for row in predictions.worst()
     ]
-    render.out().print(render.table(["class", "images", "accuracy", "most often taken for"], rows))
+    render.print_table(["class", "images", "accuracy", "most often taken for"], rows, ["images"])
 
 
 def _write_files(predictions: Predictions, images: Examples, confusion: Path | None, single: Path | None) -> None:

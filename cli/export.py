@@ -16,11 +16,11 @@ def export(
         typer.Argument(help="A checkpoint, or a training's run directory for its last one.", metavar="CHECKPOINT"),
     ],
     to: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="onnx, torch (a program of torch.export) or safetensors (nxt reads it, too).", metavar="KIND"
         ),
-    ],
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="The file to write; replaced if it exists.", show_default="beside the checkpoint"),
@@ -38,6 +38,9 @@ def export(
 
     ONNX files and programs take normalised images in batches of any number; the file says how to normalise.
     """
+    if to is None:
+        raise typer.BadParameter("give the kind of file with --to: onnx, torch or safetensors")
+    to = to.lower()
     from nxt.errors import CheckpointError, RunError
     from nxt.train.checkpoint import read
     from nxt.train.export import SUFFIXES

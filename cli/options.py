@@ -8,10 +8,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nxt.files import data_from_anywhere
+
 from . import complete
 
 if TYPE_CHECKING:
     from nxt.budget import Budget
+
+
+def anywhere(data: str | None) -> str | None:
+    """Have --data mean the same in any folder, since it is recorded."""
+    return data and data_from_anywhere(data)
+
+
+def _readable(settings: list[str] | None) -> list[str] | None:
+    """Check the form of settings before anything else is, so that `--set lr 0.1` is not taken for a network."""
+    from nxt.config import parse_settings
+
+    parse_settings(settings or [])
+    return settings
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
 Flops = Annotated[
@@ -48,6 +64,7 @@ Data = Annotated[
         metavar="DATA",
         show_default="digits",
         autocompletion=complete.data,
+        callback=anywhere,
     ),
 ]
 Download = Annotated[bool, typer.Option("--download", help="Let data be downloaded if it is not there.")]
@@ -58,7 +75,8 @@ Address = Annotated[
     typer.Option("--address", help="Join the Ray cluster there instead of this machine alone.", metavar="HOST:PORT"),
 ]
 Set = Annotated[
-    list[str] | None, typer.Option("--set", help="Change one setting; may be repeated.", metavar="KEY=VALUE")
+    list[str] | None,
+    typer.Option("--set", help="Change one setting; may be repeated.", metavar="KEY=VALUE", callback=_readable),
 ]
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nxt.errors import RunError
+
 from . import options, render
 
 if TYPE_CHECKING:
@@ -24,7 +26,6 @@ def pick(
     out: Annotated[Path | None, typer.Option(help="Write the architecture here instead of to stdout.")] = None,
 ) -> None:
     """Pick one architecture as YAML: the front's knee, or with limits the most accurate network inside them."""
-    from nxt.errors import RunError
     from nxt.pareto import knee
     from nxt.search.results import arch_file, load_run
 
@@ -35,7 +36,12 @@ def pick(
     if budget.limits:
         inside = [entry for entry in found.entries if budget.allows(entry.cost)]
         if not inside:
-            raise RunError(f"{run}: none of the {len(found.entries)} architectures trained to the end has {budget}")
+            nearest = min(found.entries, key=lambda entry: budget.miss(entry.cost))
+            broken = " and ".join(budget.violations(nearest.cost))
+            raise RunError(
+                f"{run}: none of the {len(found.entries)} architectures trained to the end has {budget}; "
+                f"the nearest is {nearest.spec.name}, whose {broken}"
+            )
         chosen = inside[0]
         why = f"the most accurate of {len(inside)} architectures trained to the end with {budget}"
         cost = budget.limits[0].cost if len(budget.limits) == 1 else found.objective
@@ -51,6 +57,8 @@ def pick(
     if out is None:
         typer.echo(text, nl=False)
     else:
+        if out.exists():
+            raise RunError(f"{out}: exists already; choose another --out")
         from nxt.files import write_text
 
         write_text(out, text)

@@ -55,7 +55,9 @@ def profile(
     ] = False,
     measure: Annotated[bool, typer.Option("--measure", help="Measure speed and memory on this device.")] = False,
     device: options.Device = "auto",
-    batch: Annotated[str, typer.Option(help="Batch sizes to measure.", metavar="N,N...")] = "1,8,32",
+    batch: Annotated[
+        str | None, typer.Option(help="Batch sizes to measure.", metavar="N,N...", show_default="1,8,32")
+    ] = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Measure compiled networks too.")] = False,
     roofline: Annotated[Path | None, typer.Option(help="Draw what was measured as PNG.", metavar="FILE")] = None,
     as_json: options.Json = False,
@@ -68,8 +70,8 @@ def profile(
     """
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv: give one of both")
-    if not measure and (roofline is not None or compiled):
-        raise typer.BadParameter("--roofline and --compile need --measure")
+    if not measure and (roofline is not None or compiled or batch is not None):
+        raise typer.BadParameter("--batch, --roofline and --compile need --measure")
     if as_csv and (measure or steps or check):
         raise typer.BadParameter("--csv has costs alone; --measure, --steps and --check go with --json")
     from nxt.names import resolve
@@ -80,7 +82,8 @@ def profile(
     if measure:
         from .profile_measure import measured
 
-        for row, found in zip(rows, measured(specs, size, classes, device, batch, compiled, roofline), strict=True):
+        all_measured = measured(specs, size, classes, device, batch or "1,8,32", compiled, roofline)
+        for row, found in zip(rows, all_measured, strict=True):
             row["measured"] = found
     if as_json:
         render.print_json(rows[0] if len(rows) == 1 else rows)

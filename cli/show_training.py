@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nxt.files import place
+from nxt.files import data_place, place
 
 from . import render
 
@@ -25,9 +25,8 @@ def print_training(run: Path, as_json: bool) -> None:
         render.print_json(_document(found))
         return
     best = found.best
-    render.say(
-        f"{place(run)}: {found.record['name']} on {found.record['data']}, {len(found.rows)} of {found.epochs} epochs"
-    )
+    trained = f"{found.record['name']} on {data_place(found.record['data'])}"
+    render.say(f"{place(run)}: {trained}, {len(found.rows)} of {found.epochs} epochs")
     render.say(_sentence(found))
     if best is None:
         return

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nxt.errors import RunError
-from nxt.files import place
+from nxt.errors import ConfigError, RunError
+from nxt.files import data_place, is_folder, place
 
 from . import complete, options, render, several
 
@@ -113,7 +113,7 @@ def _show(request: TrainRequest, result: TrainResult, as_json: bool) -> None:
     from nxt.report.plots import plot_curves
 
     try:
-        plot_curves(f"{request.spec.name} on {request.data}", result.metrics, result.out / "curves.png")
+        plot_curves(f"{request.spec.name} on {data_place(request.data)}", result.metrics, result.out / "curves.png")
     except RunError as error:
         render.err().print(f"nxt: {error}", soft_wrap=True)  # the training is done
     if as_json:
@@ -170,7 +170,10 @@ def recipe_of(given: dict[str, Any], network: str) -> Recipe:
     size, epochs = given["--size"], given["--epochs"]
     require(size is None or 4 <= size <= 4096, "--size", f"{size} is not between 4 and 4096 pixels")
     sizes = {} if size is None else {"size": size, "eval_size": size}
-    recipe = load_recipe(given["--recipe"] or "quick", merged(sizes, parse_settings(given["--set"] or [])), network)
+    settings = parse_settings(given["--set"] or [])
+    for section in {"recipe", "proxy", "search"} & set(settings):
+        raise ConfigError(f"--set {section}...: a training has no sections; write the key alone, such as --set lr=0.1")
+    recipe = load_recipe(given["--recipe"] or "quick", merged(sizes, settings), network)
     return recipe if epochs is None else recipe.with_epochs(epochs)
 
 
@@ -182,7 +185,7 @@ def _fresh(network: str, given: dict[str, Any], download: bool) -> TrainRequest:
     tune = given["--tune"]
     require(tune in (None, "auto", "off"), "--tune", f"{tune!r} is not auto or off")
     spec = resolve(network)
-    data = given["--data"] or "digits"
+    data = given["--data"] or _data_of(network)
     return TrainRequest(
         spec=spec,
         data=data,
@@ -196,6 +199,25 @@ def _fresh(network: str, given: dict[str, Any], download: bool) -> TrainRequest:
         download=download,
         skip_bad=bool(given["--skip-bad"]),
     )
+
+
+def _data_of(network: str) -> str:
+    """Return the data that an architecture file was found on; the digits where it does not say.
+
+    Raises:
+        DataError: if that data is not here.
+    """
+    from nxt.config import read_yaml
+    from nxt.errors import DataError
+
+    if not network.endswith((".yaml", ".yml")):
+        return "digits"
+    provenance = read_yaml(network).get("provenance")
+    data = str(provenance.get("data", "digits")) if isinstance(provenance, dict) else "digits"
+    path = data.partition(":")[2]
+    if path and not is_folder(Path(path)):
+        raise DataError(f"{network}: was found on {data}, which is not here; say with --data what to train on")
+    return options.anywhere(data) or data
 
 
 def _continued(run: Path, networks: list[str] | None, download: bool) -> TrainRequest:

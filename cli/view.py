@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nxt.files import data_place
 from nxt.units import format_count, format_seconds
 
 from . import render, textplot
@@ -75,7 +76,7 @@ def _head(view: View, width: int) -> list[Text]:
     record = view.run.record
     title = Text.assemble((f"nxt search {record['space_name']}", "bold"), f"  {record['budget_rule']}")
     if view.run.full:
-        title = Text.assemble(("nxt train", "bold"), f"  {record['space_name']} on {record['data']}")
+        title = Text.assemble(("nxt train", "bold"), f"  {record['space_name']} on {data_place(record['data'])}")
     count = f"{view.ended}" if view.total is None else f"{view.ended} of {view.total}"
     done, times = f"{view.phase}, {count} trials", f"{format_seconds(view.gone)} gone"
     if view.left:

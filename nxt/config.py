@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -121,6 +121,10 @@ def from_mapping(cls: type[T], data: Mapping[str, Any], where: str) -> T:
         ConfigError: for unknown or missing keys and values of another type.
     """
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    deeper = {path.rpartition(".")[2]: path for path in key_paths(cls) if "." in path}
+    for key in data if isinstance(data, Mapping) else ():
+        if key not in fields and key in deeper:
+            raise ConfigError(f"{where}: unknown key {key!r}; did you mean {deeper[key]!r}?")
     check_keys(data, fields, where)
     hints = typing.get_type_hints(cls)
     values = {key: _convert(value, hints[key], f"{where}: {key}") for key, value in data.items()}
@@ -129,6 +133,14 @@ def from_mapping(cls: type[T], data: Mapping[str, Any], where: str) -> T:
         if required and name not in values:
             raise ConfigError(f"{where}: key {name!r} is missing")
     return cls(**values)
+
+
+def key_paths(cls: type) -> Iterator[str]:
+    """Yield a dataclass's keys, and with dots those of the dataclasses in it."""
+    for name, hint in typing.get_type_hints(cls).items():
+        yield name
+        if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+            yield from (f"{name}.{inner}" for inner in key_paths(hint))
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:

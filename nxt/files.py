@@ -38,6 +38,18 @@ def place(path: Path) -> Path:
         return path
 
 
+def data_from_anywhere(text: str) -> str:
+    """Return what `--data` names so that it means the same in any folder: with an absolute path, if it has one."""
+    kind, colon, path = text.partition(":")
+    return f"{kind}:{Path(path).expanduser().resolve()}" if colon and path else text
+
+
+def data_place(text: str) -> str:
+    """Return what `--data` names as one would type it: its path as `place` gives it."""
+    kind, colon, path = text.partition(":")
+    return f"{kind}:{place(Path(path))}" if colon and path else text
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock on a file, created if need be, for this process; the lock goes with the process, however it ends.
@@ -94,6 +106,14 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode("utf-8"))
 
 
+def _other_out(path: Path) -> str:
+    """Say what to do where a run directory was to be made and something is there already."""
+    if is_file(path / "run.yaml"):
+        return f"choose another --out, or continue that run with --resume {path}"
+    inside = f", such as {path / 'NAME'}" if is_folder(path) else ""
+    return f"it is no run to continue; choose another --out{inside}"
+
+
 @contextmanager
 def new_run_directory(path: Path, lock: str = "") -> Iterator[Path]:
     """Create a run directory and give its absolute path; if the block fails and left it empty, remove it again.
@@ -115,7 +135,7 @@ def new_run_directory(path: Path, lock: str = "") -> Iterator[Path]:
     except OSError as error:
         raise RunError(f"{path}: cannot be created ({error.strerror}); choose another --out") from None
     if begun:
-        raise RunError(f"{path}: exists already; choose another --out, or continue that run with --resume {path}")
+        raise RunError(f"{path}: exists already; {_other_out(path)}")
     try:
         yield path.resolve()
     except BaseException:

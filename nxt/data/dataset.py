@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nxt.errors import DataError, suggestion
+from nxt.files import is_folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -101,9 +103,16 @@ def kind_of(text: str) -> str:
     """
     kind, colon, _ = text.partition(":")
     if kind not in KINDS or (kind == "digits" and colon):
-        near = suggestion(kind, KINDS) or "; known are digits, cifar10[:PATH], cifar100[:PATH] and folder:PATH"
-        raise DataError(f"no data set is called {text!r}{near}")
+        raise DataError(f"no data set is called {text!r}{_meant(text)}")
     return kind
+
+
+def _meant(text: str) -> str:
+    """Return what was probably meant by something that names no data set."""
+    if text and is_folder(Path(text)):
+        return f"; for the images in that folder write folder:{text}"
+    known = "known are digits, cifar10[:PATH], cifar100[:PATH] and folder:PATH"
+    return suggestion(text.partition(":")[0].lower(), KINDS) or f"; {known} (with PATH/train/CLASS/*.jpg)"
 
 
 def load_train(source: Source, side: int, share: float = 1.0) -> Dataset:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nxt.data.dataset import SPLIT_SEED, Source, check_classes, stratified
-from nxt.errors import DataError, first_line
+from nxt.errors import DataError, first_line, suggestion
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -105,9 +105,12 @@ def folder(path: str) -> Source:
     """
     root = Path(path).expanduser().resolve()
     if not path or not root.is_dir():
-        raise DataError(f"folder:{path}: no such folder; write folder:PATH")
+        beside = [entry.name for entry in root.parent.iterdir() if entry.is_dir()] if root.parent.is_dir() else []
+        near = (path and suggestion(root.name, beside)) or "; write folder:PATH"
+        raise DataError(f"folder:{path}: no such folder{near}")
     if not (root / "train").is_dir():
-        raise DataError(f"{root}: no folder 'train' in it; expected train/CLASS/image files")
+        above = f"; did you mean folder:{root.parent}?" if root.name in ("train", "val", "test") else ""
+        raise DataError(f"{root}: no folder 'train' in it{above or '; expected train/CLASS/image files'}")
     present = [name for name in ("val", "validation", "test") if (root / name).is_dir()]
     if not present:
         raise DataError(f"{root}: no folder 'test', 'val' or 'validation' beside 'train'")
@@ -210,6 +213,8 @@ class _Files:
 
 def _class_names(train: Path) -> tuple[str, ...]:
     names = sorted(entry.name for entry in _scan(train) if entry.is_dir() and not entry.name.startswith("."))
+    if not names and any(map(_is_image, _scan(train))):
+        raise DataError(f"{train}: images, but no class folders; expected {train.name}/CLASS/image files")
     empty = [name for name in names if not any(map(_is_image, _scan(train / name)))]
     if names and len(empty) == len(names):
         raise DataError(f"{train}: no images in any of its {len(names)} folders")

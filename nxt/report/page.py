@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from nxt.files import write_text
+from nxt.files import data_place, write_text
 from nxt.report import evidence, look, sections
 from nxt.report.markup import Html, escape, joined, paragraph
 from nxt.report.subject import Subject
@@ -49,7 +49,7 @@ def page(subject: Subject, bodies: dict[str, Html]) -> Html:
     from plotly.offline import get_plotlyjs
 
     record = subject.run.record
-    title = f"{record['space_name']} on {record['data']}, {record['budget_rule']}"
+    title = f"{record['space_name']} on {data_place(record['data'])}, {record['budget_rule']}"
     links = "".join(f'<li><a href="#{name}">{_SECTIONS[name][0]}</a></li>' for name in bodies)
     parts = [f'<section id="{n}"><h2>{_SECTIONS[n][0]}</h2>\n{body}</section>' for n, body in bodies.items()]
     kind = "Full trainings" if subject.run.full else "Search"

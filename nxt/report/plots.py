@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nxt.files import replacing
+from nxt.files import data_place, replacing
 from nxt.search.trial import Outcome, Trial
 from nxt.units import format_count
 
@@ -83,7 +83,9 @@ def plot_front(run: Run, path: Path) -> None:
     axes.set_xlabel(_LABELS[run.objective])
     kind = "accuracy" if run.full else "proxy accuracy"
     axes.set_ylabel(f"{kind}, {run.record['val_images']} validation images")
-    axes.set_title(f"{run.record['space_name']}, {run.record['budget_rule']}, {run.record['data']}", fontsize=10)
+    axes.set_title(
+        f"{run.record['space_name']}, {run.record['budget_rule']}, {data_place(run.record['data'])}", fontsize=10
+    )
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value)))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     axes.grid(alpha=0.25)

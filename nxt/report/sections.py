@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nxt.archlist import ArchList
 from nxt.costs import Cost
+from nxt.files import data_place
 from nxt.report import clock, figures
 from nxt.report.context import published
 from nxt.report.drawing import drawings
@@ -181,12 +182,13 @@ def _asked(subject: Subject) -> dict[str, object]:
         trials = f"{record['trials']} asked, {trials}"
     if not isinstance(subject.space, ArchList) and len(run.trials) > explored:
         trials += f", {len(run.trials) - explored} more to confirm"
+    images = f"{record['train_images']} training and {record['val_images']} validation images"
     searched = f"{subject.settings.sampler} sampler, scheduler {subject.settings.scheduler}"
     size = f"{subject.space.size:,} architectures"
     return {
         "Space": f"{record['space_name']}, {size}",
         "Budget": f"{record['budget_rule']} ({record['convention']})",
-        "Data": f"{record['data']}, {record['train_images']} training and {record['val_images']} validation images",
+        "Data": f"{data_place(record['data'])}, {images}",
         "Trained": proxy.get("about", ""),
         "Epochs": f"{proxy['epochs']}, recipe {proxy['recipe']}",
         "Search": "" if isinstance(subject.space, ArchList) else searched,
@@ -260,7 +262,7 @@ def _neighbours(subject: Subject) -> Html:
         rows.append([entry.name, *_counts(its), f"{first.top1:.2f} @{first.size}", first.dataset, first.source])
     told = (
         "For orientation, and as ticks in the figure. Accuracies are others', on the data named and each under its own "
-        f"recipe; those above are on {subject.run.record['data']}: the two do not compare."
+        f"recipe; those above are on {data_place(subject.run.record['data'])}: the two do not compare."
     )
     columns = ["network", "MACs", "params", "acts", "top-1 @px", "data", "source"]
     return details(

@@ -9,7 +9,7 @@ from typing import Any
 
 from nxt.archlist import ArchList
 from nxt.budget import Budget, Limit
-from nxt.config import from_mapping, parse_settings, require, to_mapping
+from nxt.config import from_mapping, key_paths, parse_settings, require, to_mapping
 from nxt.errors import ArchError, ConfigError, SpaceError
 from nxt.provenance import typed, versions
 from nxt.search.proxy import Proxy, full_training, load_proxy
@@ -55,6 +55,9 @@ class Settings:
         require(0 <= self.retries <= 100, "search", f"retries is {self.retries}; it lies in 0..100")
         require(1 <= self.patience <= 10**7, "search", f"patience is {self.patience}; it lies in 1..1e7 seconds")
         require(self.keep in _KEEP, "search", f"keep is {self.keep!r}, not one of {', '.join(_KEEP)}")
+
+
+_SECTIONS: dict[str, type] = {"proxy": Proxy, "recipe": Recipe, "search": Settings}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,9 +124,11 @@ def make_request(
         ConfigError: for unknown or unusable settings.
     """
     given = parse_settings(list(settings))
-    unknown = set(given) - {"proxy", "recipe", "search"}
-    if unknown:
-        raise ConfigError(f"--set {unknown.pop()}...: the sections are proxy, recipe and search")
+    unknown = next(iter(set(given) - set(_SECTIONS)), None)
+    if unknown is not None:
+        known = (f"{section}.{key}" for section, kind in _SECTIONS.items() for key in key_paths(kind))
+        meant = next((f"; write {key}=VALUE" for key in known if key.endswith(f".{unknown}")), "")
+        raise ConfigError(f"--set {unknown}...: the sections are proxy, recipe and search{meant}")
     for section, values in given.items():
         require(isinstance(values, dict), f"--set {section}", "write section.key=value, such as proxy.epochs=3")
     require("epochs" not in given.get("recipe", {}), "--set recipe.epochs", "a trial's length is proxy.epochs")

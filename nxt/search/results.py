@@ -19,6 +19,7 @@ from nxt.archlist import ArchList
 from nxt.config import check_record, from_mapping, read_yaml, require
 from nxt.errors import RunError
 from nxt.files import LOCK, is_file, is_locked, write_text
+from nxt.mistaken import nearby
 from nxt.search.entries import Entry, best_of, noise_of, pareto, ranked
 from nxt.search.noise import CLEAR, Noise, front_probability, ties
 from nxt.search.notebook import frame, html
@@ -216,10 +217,11 @@ def read_record(run: Path) -> dict[str, Any]:
     """Read run.yaml of a search. Errors as for `load_run`."""
     path = run / "run.yaml"
     if not is_file(path):
-        raise RunError(f"{run}: not a run directory (no run.yaml in it)")
+        raise RunError(f"{run}: not a run directory (no run.yaml in it){nearby(run)}")
     record = read_yaml(path)
     if record.get("command") != "search":
-        raise RunError(f"{run}: a run of {record.get('command')!r}, where a search was expected")
+        taken = "; nxt show, nxt eval and nxt train --resume take it" if record.get("command") == "train" else ""
+        raise RunError(f"{run}: a run of {record.get('command')!r}, where a search was expected{taken}")
     check_record(record, _RECORD, str(path))
     from_mapping(Proxy, record.get("proxy", {}), str(path))  # what is wrong with it is said now
     require(record["objective"] in ("macs", "acts"), str(path), f"damaged; objective is {record['objective']!r}")
@@ -256,6 +258,7 @@ def arch_file(entry: Entry, run: Run) -> str:
     kind = "" if run.full else "proxy_"
     provenance = {
         "run": run.path.resolve().name,
+        "data": run.record["data"],
         "trials": [trial.number for trial in entry.trials],
         "reference": entry.role or None,
         f"{kind}accuracy": entry.accuracy,

@@ -8,7 +8,7 @@ from typing import Any
 
 from nxt.config import dump_yaml, to_mapping
 from nxt.costs import cost
-from nxt.files import write_text
+from nxt.files import data_place, write_text
 from nxt.train.history import accuracy_of
 from nxt.train.request import TrainRequest
 from nxt.units import format_count, format_seconds
@@ -77,7 +77,7 @@ def _page(card: Mapping[str, Any], request: TrainRequest) -> str:
     trained = f"Trained for {epochs['trained']} of {epochs['asked']} epochs on {images['train']:,} images"
     lines = [
         f"# {card['name']}\n",
-        f"{trained} of {request.data}.\n",
+        f"{trained} of {data_place(request.data)}.\n",
         f"| validation split, {images['val']:,} images | top-1 | averaged weights |\n|---|---|---|",
         *rows,
         "\nThese images chose the best epoch, so they flatter it; `nxt eval` measures on images nobody has seen.\n",

@@ -20,6 +20,7 @@ from nxt.config import check_record, from_mapping, to_mapping
 from nxt.data.preprocess import Preprocess
 from nxt.errors import CheckpointError, NxtError, RunError, first_line
 from nxt.files import replacing
+from nxt.mistaken import mistaken
 from nxt.models.network import Network, build
 from nxt.models.tensors import read_safetensors
 from nxt.models.tensors import read_tensors as read_tensors
@@ -131,6 +132,8 @@ def read(path: Path | str) -> Checkpoint:
         CheckpointError: if there is none, or it is damaged or of another kind.
     """
     path = Path(path)
+    if other := mistaken(path, "checkpoint"):
+        raise CheckpointError(other)
     if path.is_dir():
         path = path / "checkpoints" / "last.pt"
     content = _exported(path) if path.suffix == ".safetensors" else read_tensors(path)

@@ -161,7 +161,7 @@ def _placed(workers: int, device: str) -> bool:
     gpus = device == "cuda" or (device == "auto" and have.get("GPU", 0) > 0)
     kind, count = ("GPU", have.get("GPU", 0)) if gpus else ("CPU", have.get("CPU", 0))
     if workers > count:
-        raise DeviceError(f"--workers {workers}: there are {count:g} {kind}s here")
+        raise DeviceError(f"--workers {workers}: there are {count:g} {kind}s here, one for each; use fewer")
     return gpus
 
 

@@ -25,7 +25,7 @@ from nxt.config import require
 from nxt.data.batches import Batches
 from nxt.data.dataset import Split, open_source
 from nxt.errors import DataError, RunError
-from nxt.files import replacing
+from nxt.files import data_place, replacing
 from nxt.models.network import Network, build
 from nxt.train.checkpoint import WEIGHTS, Checkpoint, record
 
@@ -122,7 +122,7 @@ def _images(checkpoint: Checkpoint) -> tuple[Tensor, str]:
         rows = np.unique(np.linspace(0, len(labels) - 1, _IMAGES).astype(np.int64))
         split = Split(source.images("train", rows, preprocess.resized), labels[rows])
         images, _ = next(iter(Batches(split, preprocess, torch.device("cpu")).plain(len(rows))))
-        which = f"{len(rows)} training images of {checkpoint.data}"
+        which = f"{len(rows)} training images of {data_place(checkpoint.data)}"
     except DataError:
         images = torch.randn(_IMAGES, 3, preprocess.size, preprocess.size, generator=torch.Generator().manual_seed(0))
         which = f"{_IMAGES} random images"

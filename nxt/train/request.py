@@ -13,6 +13,7 @@ from nxt.config import check_record, from_mapping, read_yaml, require, to_mappin
 from nxt.data.choice import Choice
 from nxt.errors import RunError
 from nxt.files import is_file
+from nxt.mistaken import nearby
 from nxt.provenance import typed, versions
 from nxt.train.compute import Compute
 from nxt.train.recipe import Recipe
@@ -71,7 +72,7 @@ def read_record(run: Path) -> Mapping[str, Any]:
         ConfigError: if its record is damaged.
     """
     if not is_file(run / "run.yaml"):
-        raise RunError(f"{run}: not a run directory (no run.yaml in it)")
+        raise RunError(f"{run}: not a run directory (no run.yaml in it){nearby(run)}")
     record = read_yaml(run / "run.yaml")
     if record.get("command") != "train":
         raise RunError(f"{run}: a run of {record.get('command')!r}, where a training was expected")

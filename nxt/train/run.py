@@ -18,7 +18,8 @@ from nxt.data.bad import without_bad
 from nxt.data.choice import Choice
 from nxt.data.dataset import Source, open_source
 from nxt.errors import CheckpointError, RunError
-from nxt.files import LOCK, is_file, locked, new_run_directory, write_text
+from nxt.files import LOCK, data_place, is_file, locked, new_run_directory, write_text
+from nxt.mistaken import nearby
 from nxt.train.checkpoint import Checkpoint
 from nxt.train.compute import by_rule
 from nxt.train.history import METRICS
@@ -57,7 +58,7 @@ def prepared(
     watcher, ranks = watcher or Watcher(), ranks or Ranks()
     leads, new = ranks.rank == 0, ranks.rank == 0 and not resume
     if resume and not is_file(request.out / "run.yaml"):
-        raise RunError(f"{request.out}: not a run directory (no run.yaml in it)")
+        raise RunError(f"{request.out}: not a run directory (no run.yaml in it){nearby(request.out)}")
     with ExitStack() as stack:
         out = stack.enter_context(new_run_directory(request.out, LOCK) if new else nullcontext(request.out.resolve()))
         if leads:
@@ -147,7 +148,7 @@ def _check_same(request: TrainRequest, previous: Checkpoint, identity: str, out:
         problem = f"holds {previous.spec.name}, not {name}; train that one, or choose another --out"
     elif previous.identity != identity:
         problem = (
-            f"{request.data} is no longer the data of this run: images were added, removed or changed; "
+            f"{data_place(request.data)} is no longer the data of this run: images were added, removed or changed; "
             "put them back, or train into a new --out"
         )
     elif changed := _changed(request, previous):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -11,6 +12,8 @@ from nxt.arch import ArchSpec
 from nxt.data.batches import Batches, Images
 from nxt.data.choice import Choice, open_images
 from nxt.data.dataset import Dataset, Source, divided
+from nxt.errors import CheckpointError
+from nxt.files import is_file, is_folder
 from nxt.models.network import Network, build
 from nxt.models.weights import load_weights, published, read_weights
 from nxt.train.compute import for_proxy
@@ -44,6 +47,8 @@ def start_from(network: Network, weights: str) -> str:
     if kind == PUBLISHED:
         found = published(network.spec, version or "DEFAULT")
         return f"started from {load_weights(network, found.state, found.name)}"
+    if not (is_file(Path(weights)) or is_folder(Path(weights))):
+        raise CheckpointError(f"--weights {weights}: no such file; for published weights write --weights {PUBLISHED}")
     return f"started from {load_weights(network, read_weights(weights), weights)}"
 
 

@@ -16,7 +16,7 @@ import torch
 from nxt.config import to_mapping
 from nxt.data.dataset import Source
 from nxt.errors import DivergedError
-from nxt.files import place, write_text
+from nxt.files import data_place, place, write_text
 from nxt.train.board import Board
 from nxt.train.card import write_card
 from nxt.train.checkpoint import Checkpoint
@@ -110,7 +110,9 @@ class Training:
             StoppedError: if a signal asked for it; the state has been saved.
             RunError: if the run directory cannot be written.
         """
-        self.watcher.note(f"training {self.request.spec.name} on {self.request.data}, into {place(self.out)}")
+        self.watcher.note(
+            f"training {self.request.spec.name} on {data_place(self.request.data)}, into {place(self.out)}"
+        )
         self.watcher.note(self.summary)
         for choice in self.request.inputs.values():
             if choice.kind != "resident":
