@@ -284,7 +284,8 @@ def _write_files(predictions: Predictions, images: Examples, confusion: Path | N
     if single is not None:
         true, said = ([names[column] for column in of] for of in (predictions.labels, predictions.predicted))
         sure = (f"{value:.6f}" for value in predictions.confidence)
-        _write(single, ["image", "true", "predicted", "probability"], zip(images.rows, true, said, sure, strict=True))
+        called = (images.source.called(images.split, int(row)) for row in images.rows)
+        _write(single, ["image", "true", "predicted", "probability"], zip(called, true, said, sure, strict=True))
 
 
 def _write(path: Path, head: list[str], rows: Iterable[Iterable[Any]]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from nxt.files import place
@@ -31,6 +33,7 @@ class Progress:
         self.console = render.err()
         self._moves = calm.moves(self.console)
         self._began = time.monotonic()
+        self.begun = False  # whether there was anything to do
         self._search: Search
         self._record: dict[str, Any]
         self._run: Run  # as of the trial that ended last
@@ -38,10 +41,11 @@ class Progress:
         self._looked, self._latest = 0.0, ""
         self._view: view.View
         self._prepares = ExitStack()
+        self._heeds = self._stopping = False  # Ctrl-C
 
     def begin(self, search: Search, workers: int) -> None:
         """Say what is about to run."""
-        self._search = search
+        self._search, self.begun = search, True
         self._prepares.close()
         request = search.request
         fit = f"{request.space.size:,} architectures"
@@ -51,6 +55,9 @@ class Progress:
         many = "as many trials as the hours allow" if request.trials == UNLIMITED else f"{request.trials} trials"
         epochs = f" of up to {request.proxy.epochs} epochs, {workers} at a time, into {place(search.out)}"
         self.console.print(f"{many}{epochs}", soft_wrap=not self._moves)
+        known = search.strategy.study.trials.values()
+        if known:
+            self.console.print(f"going on: {standing.tally(known, 'cut off')}", soft_wrap=not self._moves)
         if self._moves:
             from nxt.search.results import read_record
 
@@ -68,6 +75,7 @@ class Progress:
 
     def update(self) -> None:
         """Look at the trials, now and then; the terminal's own thread draws what was seen."""
+        self._heed_interrupts()
         if self._moves and time.monotonic() - self._looked > _FRESH:
             self._look()
 
@@ -98,7 +106,22 @@ class Progress:
     def _draw(self, width: int, height: int) -> list[Text]:
         now, seen = time.monotonic(), self._view
         left = seen.left and max(1.0, seen.left - (now - self._looked))
+        if self._stopping:
+            seen, left = dataclasses.replace(seen, phase="stopping; all epochs so far are recorded"), None
         return view.lines_of(dataclasses.replace(seen, gone=now - self._began, left=left), width, height)
+
+    def _heed_interrupts(self) -> None:
+        """Note when Ctrl-C is pressed, before Ray does what it does then: that takes a few seconds."""
+        if self._heeds:
+            return
+        self._heeds, others = True, signal.getsignal(signal.SIGINT)
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            self._stopping = True
+            if callable(others):
+                others(number, frame)
+
+        signal.signal(signal.SIGINT, stop)
 
     def _snapshot(self) -> Run:
         from nxt.search.results import Run

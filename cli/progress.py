@@ -1,4 +1,4 @@
-"""A training on stderr: one calm line on a terminal, a line an epoch elsewhere."""
+"""A training on stderr: a line an epoch, and on a terminal one below them that moves."""
 
 from __future__ import annotations
 
@@ -41,13 +41,14 @@ class TrainProgress:
 
     def __exit__(self, *_: object) -> None:
         self._shown.close()
-        if self._moves and self._last is not None:
-            self.console.print(self._line(self._last), soft_wrap=True)  # of all epochs the last one stays
 
     def begin(self, position: Position) -> None:
         """Note that the training begins."""
         self._began = self._told = time.monotonic()
         self._first = self._now = position
+        if position.done:
+            inside = f", step {position.step} of {position.steps}" if position.step else ""
+            self.note(f"going on after epoch {position.epoch}{inside}")
         self._show()
 
     def note(self, text: str) -> None:
@@ -72,8 +73,8 @@ class TrainProgress:
         """Note, or tell, what an epoch gave."""
         self._now = dataclasses.replace(self._now, epoch=report.epoch, step=0)
         self._last = report
-        if not self._moves:
-            self._say(f"{self._line(report)}  about {self._left()} left")
+        left = "" if self._moves else f"  about {self._left()} left"  # the line that moves has it
+        self._say(f"{self._line(report)}{left}")
 
     def _line(self, report: EpochReport) -> str:
         ema = "" if report.ema_accuracy is None else f"  averaged {render.percent(report.ema_accuracy)}"
@@ -84,7 +85,7 @@ class TrainProgress:
 
     def _say(self, line: str) -> None:
         self._told = time.monotonic()
-        self.console.print(line, soft_wrap=True)
+        self.console.print(line, soft_wrap=not self._moves)
 
     def _show(self) -> None:
         """From now on show on a terminal how far it is."""

@@ -219,4 +219,7 @@ def _run(job: Search, where: Where, new: bool) -> bool:
 
     progress = Progress()
     with progress.waiting():
-        return execute(job, where, progress, new)
+        complete = execute(job, where, progress, new)
+    if complete and not progress.begun:
+        render.err().print("All that was asked for was done already; --trials N explores more.", soft_wrap=True)
+    return complete

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from nxt.search.trust import Trust
 
 
+_ENOUGH = 16  # architectures from which on rank correlations say more than the sentence about them
+
+
 def show(
     run: Annotated[Path, typer.Argument(help="Run directory of a search, or of a training.", metavar="RUN")],
     beside: Annotated[
@@ -30,6 +33,7 @@ def show(
         Path | None,
         typer.Option(help="Tell how well RUN's accuracies predict those of this run (trained longer).", metavar="RUN"),
     ] = None,
+    trials: Annotated[bool, typer.Option("--trials", help="List the trials, too.")] = False,
     published: Annotated[
         bool, typer.Option("--published", help="Add networks of about the front's cost with published accuracies.")
     ] = False,
@@ -42,8 +46,8 @@ def show(
     from nxt.train.history import is_training
 
     if is_training(run):
-        if beside is not None or against is not None or published:
-            raise typer.BadParameter("RUN_B, --against and --published are for searches")
+        if beside is not None or against is not None or published or trials:
+            raise typer.BadParameter("RUN_B, --trials, --against and --published are for searches")
         print_training(run, as_json)
         return
     from nxt.search import trust
@@ -53,16 +57,18 @@ def show(
 
     found = load_run(run)
     if beside is not None:
-        if against is not None or published:
-            raise typer.BadParameter("--against and --published are for one run")
+        if against is not None or published or trials:
+            raise typer.BadParameter("--trials, --against and --published are for one run")
         side.print_both(side.Both(found, load_run(beside)), as_json)
         return
     other = None if against is None else load_run(against)
     told = trust.between_epochs(found) if other is None else trust.against(found, other)
     if other is not None and told is None:
         raise RunError(f"{against}: fewer than {trust.LEAST} architectures that both runs trained to the end")
+    if trials and not as_json:
+        _print_trials(found)
     print_run(found, as_json, told, standing(found), side.published(found) if published else None)
-    if told is not None and not as_json:
+    if told is not None and not as_json and (other is not None or told.judged.count >= _ENOUGH):
         print_trust(told)
     if published and not as_json:
         side.print_published(found)
@@ -167,7 +173,7 @@ def _print_front(run: Run) -> None:
         row = run.row(entry)
         rows.append(
             [
-                entry.spec.name + (" *" if entry is run.best else ""),
+                entry.spec.name + (" R" if entry.role else "") + (" *" if entry is run.best else ""),
                 *(format_count(getattr(entry.cost, key), 4) for key in ("macs", "params", "acts")),
                 f"{entry.accuracy:.1%} \u00b1 {100 * row['accuracy_error']:.1f}",
                 entry.seeds,
@@ -177,10 +183,33 @@ def _print_front(run: Run) -> None:
             ]
         )
     kind = "accuracy" if run.full else "proxy accuracy"
-    title = f"Front of {kind} against {run.objective} (* best.yaml; a shared letter: no clear difference)"
+    title = f"Front of {kind} against {run.objective} (* best.yaml, R reference; a shared letter: no clear difference)"
     columns = ["architecture", "MACs", "params", "acts", "accuracy", "seeds", "tie", "P(front)", "reference"]
-    spare = ["params", "MACs" if run.objective == "acts" else "acts", "P(front)", "reference", "seeds"]
+    spare = ["reference", "seeds", "MACs" if run.objective == "acts" else "acts", "params", "P(front)"]
     render.print_table(columns, rows, spare, title)
+
+
+def _print_trials(run: Run) -> None:
+    """Print all trials in the order in which they were begun."""
+    from nxt.units import format_count, format_seconds
+
+    epochs = run.record["proxy"]["epochs"]
+    rows = [
+        [
+            trial.number,
+            trial.spec.name + (" R" if trial.role else ""),
+            str(trial.outcome) if trial.outcome != "running" or run.active else "cut off",
+            f"{len(trial.curve)}/{epochs}",
+            render.percent(trial.accuracy),
+            trial.repeat or "",
+            format_count(getattr(trial.cost, run.objective), 4),
+            format_seconds(trial.seconds),
+        ]
+        for trial in run.trials
+    ]
+    cost = render.COST_LABELS[run.objective]
+    columns = ["trial", "architecture", "state", "epochs", "accuracy", "fresh seed", cost, "trained"]
+    render.print_table(columns, rows, ["trained", cost, "fresh seed"], "Trials", left=["architecture", "state"])
 
 
 def _failures(run: Run) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import re
 import textwrap
@@ -20,6 +21,8 @@ from nxt.costs import Cost
 from nxt.models.network import Network
 from nxt.search.entries import Entry
 from nxt.search.noise import Noise
+from nxt.search.proxy import Proxy
+from nxt.search.request import Settings
 from nxt.search.results import Run
 from nxt.search.trial import Epoch, Outcome, Trial
 
@@ -37,7 +40,25 @@ def commands() -> str:
         found += [(f"nxt {name} {sub}", inner) for sub, inner in getattr(command, "commands", {}).items()]
     index = ", ".join(f"[{name}](#{name.replace(' ', '-')})" for name, _ in found)
     top = f"# Commands\n\nWhich arguments and options has a command? All that `--help` says, on one page. {NOTE}"
-    return "\n\n".join([top, index, *(_command(name, command) for name, command in found)]) + "\n"
+    return "\n\n".join([top, index, *(_command(name, command) for name, command in found), _settings()]) + "\n"
+
+
+def _settings() -> str:
+    """Return the settings of a search as tables, from the classes that read them and the comments there."""
+    text = [
+        "## Settings of a search",
+        "What `--set KEY=VALUE` changes in `nxt search`, beside the keys of the trials' recipe (`recipe.lr` and so on, "
+        "in [TRAINING](TRAINING.md#recipes)). Proxies have defaults by data set, in `nxt/search/proxies/`; `run.yaml` "
+        "has what was used.",
+    ]
+    for section, kind in (("proxy", Proxy), ("search", Settings)):
+        comments = dict(re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(kind), re.MULTILINE))
+        rows = [
+            f"| `{section}.{field.name}` | {_default(field.default)} | {_cell(comments[field.name])} |"
+            for field in dataclasses.fields(kind)
+        ]
+        text.append("\n".join(["| key | default | what it says |", "|---|---|---|", *rows]))
+    return "\n\n".join(text)
 
 
 def _command(name: str, command: Any) -> str:
@@ -49,6 +70,10 @@ def _command(name: str, command: Any) -> str:
         rows = [f"| `{left}` | {_cell(right)} |" for left, right in records]
         text.append("\n".join(["| argument or option | what it says |", "|---|---|", *rows]))
     return "\n\n".join(text)
+
+
+def _default(value: object) -> str:
+    return f"`{value}`" if value not in (None, "") else ""
 
 
 def _cell(text: str) -> str:

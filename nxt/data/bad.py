@@ -60,7 +60,8 @@ def without_bad(
         return source
     kept = _Kept(source, {split: np.setdiff1d(np.arange(count), bad[split]) for split, count in counts.items()})
     kept.check()
-    return dataclasses.replace(source, labels=kept.labels, images=kept.images, open=kept.open, identity=kept.identity)
+    methods = {name: getattr(kept, name) for name in ("labels", "images", "open", "called", "identity")}
+    return dataclasses.replace(source, **methods)
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,9 @@ class _Kept:
 
     def open(self, split: str, row: int) -> Image:
         return self.source.open(split, int(self.rows[split][row]))
+
+    def called(self, split: str, row: int) -> str:
+        return self.source.called(split, int(self.rows[split][row]))
 
     def identity(self) -> str:
         return digest([self.source.identity(), *self.rows.values()])

@@ -52,6 +52,11 @@ class Dataset:
     test: Split | None = None
 
 
+def numbered(split: str, row: int) -> str:
+    """Return what an image is called that is no file."""
+    return str(row)
+
+
 @dataclass(frozen=True)
 class Source:
     """Where a data set comes from: labels first, images when they are wanted.
@@ -59,7 +64,8 @@ class Source:
     `labels` and `images` take the split's name, "train" or "test" (and "val" if `has_val`). `images` takes the
     indices to decode and the side in pixels, and returns (n, 3, side, side) uint8; a source whose images are
     smaller than asked for may return them as they are. `open` takes a split and one index, and gives the whole image
-    as it is, in RGB. A source can be pickled, for processes that read images.
+    as it is, in RGB; `called` gives its file's place within the split, or its number. A source can be pickled, for
+    processes that read images.
     """
 
     name: str
@@ -73,6 +79,7 @@ class Source:
     images: Callable[[str, NDArray[np.int64], int], NDArray[np.uint8]]
     open: Callable[[str, int], Image]
     identity: Callable[[], str]  # digest of what the data is: another one, other data
+    called: Callable[[str, int], str] = numbered
 
 
 def open_source(text: str, download: bool = False) -> Source:

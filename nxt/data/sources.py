@@ -129,6 +129,7 @@ def folder(path: str) -> Source:
         labels=files.labels,
         images=files.images,
         open=files.open,
+        called=files.called,
         identity=files.identity,
     )
 
@@ -183,6 +184,9 @@ class _Files:
 
     def open(self, split: str, row: int) -> Image:
         return _rgb(self._file(split, row))
+
+    def called(self, split: str, row: int) -> str:
+        return os.fsdecode(self._names[split][row])
 
     def identity(self) -> str:
         return self._identity

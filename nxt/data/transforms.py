@@ -37,6 +37,10 @@ def as_tensor(image: Image) -> Tensor:
     return tensor
 
 
+def _in_colours(image: Image) -> Image:
+    return image.convert("RGB")
+
+
 def shrunk(image: Tensor, side: int, interpolation: str) -> Tensor:
     """Return an image with its shorter side resized to `side`, with antialiasing, unless it is that small already."""
     if min(image.shape[-2:]) <= side:
@@ -50,6 +54,14 @@ def evaluation(preprocess: Preprocess) -> Transform:
     """Return the transform of evaluation: the shorter side resized with antialiasing, the centre cropped."""
     steps = [as_tensor, _resize(preprocess), v2.CenterCrop(preprocess.size)]
     transform: Transform = v2.Compose(steps)
+    return transform
+
+
+def inference(preprocess: Preprocess) -> Transform:
+    """Return what makes of an image a network's input: the transform of evaluation, normalised, (3, size, size)."""
+    scaled = v2.ToDtype(torch.float32, scale=True)
+    normalised = v2.Normalize(list(preprocess.mean), list(preprocess.std))
+    transform: Transform = v2.Compose([_in_colours, evaluation(preprocess), scaled, normalised])
     return transform
 
 

@@ -7,9 +7,10 @@ feature extractors and detection heads expect them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import accumulate
 from operator import mul
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -97,11 +98,17 @@ class Bottleneck(nn.Module):
 class Network(nn.Module):
     """A network of the family. `spec`, `num_classes` and `in_channels` tell what it is.
 
+    One that `nxt.load` returns also has `classes`, the names of its outputs, and `transform`, which makes a PIL image
+    its input.
+
     Args:
         spec: The architecture.
         num_classes: Outputs of the last layer.
         in_channels: Channels of the images.
     """
+
+    classes: tuple[str, ...] = ()
+    transform: Callable[[Any], Tensor] | None = None
 
     def __init__(self, spec: ArchSpec, num_classes: int, in_channels: int = 3) -> None:
         super().__init__()

@@ -6,8 +6,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from nxt.search.agenda import Pause
 from nxt.search.run import Search
-from nxt.search.trial import Trial
+from nxt.search.trial import Outcome, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +40,14 @@ class Observer(Protocol):
 def execute(search: Search, where: Where, observer: Observer, new: bool) -> bool:
     """Run a search, or go on with one, and return whether all that was asked for has been done.
 
+    Where nothing is left to do the observer hears of nothing.
+
     Raises:
         NxtError: what `Search`, `ray_cluster.place` and the study raise.
     """
     with search.directory(new):
+        if not new and _is_complete(search):
+            return True
         data = search.shared_data()
         from nxt.search import ray_runner
         from nxt.train import ray_cluster
@@ -72,3 +77,11 @@ def execute(search: Search, where: Where, observer: Observer, new: bool) -> bool
                         search.scratch,
                     )
     return strategy.complete
+
+
+def _is_complete(search: Search) -> bool:
+    """Tell whether nothing is left to do, and bring the result files up to date."""
+    with search.opened() as strategy:
+        trials = strategy.study.trials.values()
+        running = any(trial.outcome is Outcome.RUNNING for trial in trials)
+        return not running and strategy.agenda.next(trials) is Pause.END

@@ -31,14 +31,14 @@ class Proxy:
         ConfigError: for values out of range.
     """
 
-    about: str = ""
+    about: str = ""  # a sentence for people
     size: int | None = None  # largest image side in pixels; smaller where the data's own is smaller
     scale: float = 1.0  # share of the data's own side, where it has one
     stem: str = "auto"  # "auto": 3x3 for images up to 64 px, else "own": the network's own
     width: float = 1.0  # multiplier of all widths
     share: float = 1.0  # of the training images
-    epochs: int = 9
-    recipe: str = "proxy"
+    epochs: int = 9  # of a trial that is not stopped
+    recipe: str = "proxy"  # a recipe's name or file
 
     def __post_init__(self) -> None:
         where = "proxy"

@@ -32,8 +32,8 @@ class Settings:
         ConfigError: for values out of range.
     """
 
-    sampler: str = "gp"
-    scheduler: str = "none"
+    sampler: str = "gp"  # what proposes: gp, tpe, nsga2 or random
+    scheduler: str = "none"  # what stops trials early: none, asha (in bands of cost) or pareto-asha
     eta: float = 3.0  # one in eta trials goes on at a rung
     grace: float = 0.5  # share of a trial's epochs before the first rung
     control: float = 0.15  # share of the trials to be stopped that run on to the end

@@ -47,7 +47,7 @@ FRONT_COLUMNS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A search's run directory, read. In a notebook: `nxt.load_run("results/...")`."""
 
@@ -155,9 +155,10 @@ class Run:
                 f"({reference.accuracy:.1%}{_seeds(reference)})."
             )
         gain, error = best.accuracy - reference.accuracy, math.hypot(self.error(best), self.error(reference))
-        sure = "more than" if gain > CLEAR * error else "within"
+        sure = "clearly better: more than" if gain > CLEAR * error else "not clearly better: within"
+        compared = f"the best {'confirmed ' if reference.confirmed else ''}reference {reference.spec.name}"
         return (
-            f"{found}{_seeds(best)}, {100 * gain:+.1f} points over the best reference {reference.spec.name} "
+            f"{found}{_seeds(best)}, {100 * gain:+.1f} points over {compared} "
             f"({reference.accuracy:.1%}{_seeds(reference)}); {sure} twice the noise of {100 * error:.1f} points "
             f"({self.noise_sources()})."
         )
@@ -189,6 +190,10 @@ class Run:
             RunError: if pandas is not installed.
         """
         return frame([_trial_row(trial) for trial in self.trials], _TRIAL_COLUMNS)
+
+    def __repr__(self) -> str:
+        best = "" if self.best is None else f", best {self.best.spec.name} at {self.best.accuracy:.1%}"
+        return f"<Run {self.path}: {len(self.trials)} trials, {len(self.front)} on the front{best}>"
 
     def _repr_html_(self) -> str:
         return html(self)

@@ -38,7 +38,8 @@ from nxt.search.worker import TrialTask
 from nxt.space import Point
 from nxt.train.board import Board
 
-_REFRESH = 600.0  # seconds between two copies of the study, and two updates of the result files
+_REFRESH = 600.0  # seconds between two copies of the study
+_SOON = 5.0  # between two updates of the result files, if trials end so fast
 
 
 class Search:
@@ -79,6 +80,7 @@ class Search:
         self._kept: set[int] = set()
         self._holding = False
         self._refreshed = time.monotonic()
+        self._due = 0.0  # when the result files are to be brought up to date
 
     @property
     def rungs(self) -> tuple[int, ...]:
@@ -220,6 +222,8 @@ class Search:
             self._kept = keep
             for trial in ended:
                 self._add_to_board(trial)
+            if time.monotonic() > self._due:
+                self._write()
         if time.monotonic() - self._refreshed > _REFRESH:
             self._refresh()
         return ended
@@ -308,8 +312,15 @@ class Search:
     def _refresh(self) -> None:
         """Copy the study, and bring the result files up to date."""
         self.study.back_up()
-        results.write(results.Run(self.out, read_yaml(self.out / "run.yaml"), list(self.study.trials.values())))
+        self._write()
         self._refreshed = time.monotonic()
+
+    def _write(self) -> None:
+        """Bring the result files up to date, and say when that is due again: a fiftieth of the time goes there."""
+        began = time.monotonic()
+        results.write(results.Run(self.out, read_yaml(self.out / "run.yaml"), list(self.study.trials.values())))
+        now = time.monotonic()
+        self._due = now + max(_SOON, 50 * (now - began))
 
 
 def _check_presence(study: Path) -> None:

@@ -18,6 +18,7 @@ import torch
 from nxt.arch import ArchSpec
 from nxt.config import check_record, from_mapping, to_mapping
 from nxt.data.preprocess import Preprocess
+from nxt.data.transforms import inference
 from nxt.errors import CheckpointError, NxtError, RunError, first_line
 from nxt.files import replacing
 from nxt.mistaken import mistaken
@@ -174,7 +175,13 @@ def _exported(path: Path) -> dict[str, Any]:
 def load(path: Path | str) -> Network:
     """Return the trained network of a checkpoint (or of a run directory), ready for evaluation, on the CPU.
 
+    Its `classes` are the names of its outputs, and its `transform` makes a PIL image its input:
+    `network(network.transform(image)[None])`.
+
     Raises:
         CheckpointError: as `read` does.
     """
-    return read(path).network()
+    checkpoint = read(path)
+    network = checkpoint.network()
+    network.classes, network.transform = checkpoint.classes, inference(checkpoint.preprocess)
+    return network

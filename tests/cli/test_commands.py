@@ -235,7 +235,7 @@ def test_a_search_is_shown_with_how_far_to_trust_early_epochs(longer, searched, 
     assert [(row["tau"], row["count"]) for row in trust["proxies"]] == [(1, 12)] * 2
     shown = nxt("show", longer)
     assert trust["verdict"] in shown.out and trust["verdict"].startswith("Safe to stop trials at epoch 2: ")
-    assert "How well the order by epoch 4 is predicted" in shown.out
+    assert "How well the order" not in shown.out  # 12 architectures are too few for that
     assert answer(nxt("show", searched, "--json"))["trust"] is None
 
 
@@ -243,6 +243,7 @@ def test_a_proxy_is_held_against_longer_training(longer, confirmed, nxt, tmp_pat
     other = shutil.copytree(longer, tmp_path / "other")
     found = answer(nxt("show", longer, "--against", other, "--json"))["trust"]
     assert found["of"] == "other's accuracy" and found["proxies"][0]["tau"] == 1
+    assert "How well the order by other's accuracy is predicted" in nxt("show", longer, "--against", other).out
     assert "the same run" in nxt("show", longer, "--against", longer).err
     refused = nxt("show", longer, "--against", confirmed)
     assert refused.code == 1 and "fewer than 8 architectures that both runs trained to the end" in refused.err

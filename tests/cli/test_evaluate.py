@@ -140,8 +140,8 @@ def test_the_files_hold_the_confusion_matrix_and_every_image(made, nxt, tmp_path
         "blue": [2, 0, 1, 0], "green": [0, 2, 0, 0], "red": [0, 0, 3, 1], "white": [0, 0, 0, 1],
     }  # fmt: skip
     rows = list(csv.DictReader(images.open()))
-    truth = [name for name, colours in TEST.items() for _ in colours]
-    assert [(int(row["image"]), row["true"]) for row in rows] == list(enumerate(truth))
+    files = [(f"{name}/{number}.png", name) for name, colours in TEST.items() for number, _ in enumerate(colours)]
+    assert [(row["image"], row["true"]) for row in rows] == files
     assert [row["predicted"] for row in rows] == [colour for colours in TEST.values() for colour in colours]
     assert all(0.99 < float(row["probability"]) <= 1 for row in rows)
 

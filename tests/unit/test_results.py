@@ -138,9 +138,9 @@ def test_the_best_is_confirmed_where_anything_is():
             0.95,
             0.90,
             10_000,
-            r"at 95\.0%, \+5\.0 points over the best reference.*\(90\.0%\); more than twice the noise of 0\.4 points",
+            r"at 95\.0%, \+5\.0 points over the best reference.*\(90\.0%\); clearly better: more than twice the noise of 0\.4 points",
         ),
-        (0.95, 0.90, 100, r"at 95\.0%, \+5\.0 points over .*; within twice the noise of 3\.7 points"),
+        (0.95, 0.90, 100, r"at 95\.0%, \+5\.0 points over .*; not clearly better: within twice the noise of 3\.7 points"),
         (0.90, 0.90, 400, None),
         (0.85, 0.90, 400, r"Nothing found beats the ResNet-like reference .* \(90.0%\)\.$"),
         (1.0, 1.0, 400, None),
@@ -150,7 +150,7 @@ def test_the_verdict_weighs_the_gain_against_the_noise(accuracy, reference, imag
     found = run([trial(0, 500, reference, role="ResNet-like"), trial(1, 450, accuracy)], val_images=images)
     text = found.verdict()
     if expected is None:  # equal: the cheaper one is the best, and that is no more than noise
-        assert "+0.0 points" in text and "; within twice" in text
+        assert "+0.0 points" in text and "; not clearly better: within twice" in text
     else:
         assert re.search(expected, text)
     if "noise" in text:
@@ -176,13 +176,13 @@ def test_the_verdict_compares_what_was_confirmed():
     better = [*CONFIRMED, trial(14, 300, 0.93, repeat=1, of=2)]
     text = run(better, val_images=10_000).verdict()
     assert text.startswith(
-        f"Best: {TRIALS[2].spec.name} at 93.0%, one fresh seed, +3.0 points over the best reference "
-        f"{TRIALS[0].spec.name} (90.0%, mean of 2 fresh seeds); within twice the noise of "
+        f"Best: {TRIALS[2].spec.name} at 93.0%, one fresh seed, +3.0 points over the best confirmed "
+        f"reference {TRIALS[0].spec.name} (90.0%, mean of 2 fresh seeds); not clearly better: within twice the noise of "
     )
     assert text.endswith(" points (10000 validation images, and 1.4 points between seeds).")
     calm = [dataclasses.replace(t, curve=[Epoch(1, 0.9, 1.0, 0.5)]) if t.repeat else t for t in CONFIRMED[:6]]
     calm += [trial(12, 500, 0.9, repeat=1, of=0, role="ResNet-like"), trial(13, 300, 0.93, repeat=1, of=2)]
-    assert "; more than twice the noise of 0.4 points" in run(calm, val_images=10_000).verdict()
+    assert "; clearly better: more than twice the noise of 0.4 points" in run(calm, val_images=10_000).verdict()
 
 
 def test_the_noise_of_a_difference_is_that_of_two_binomials():

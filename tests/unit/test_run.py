@@ -149,7 +149,7 @@ def test_the_study_is_copied_at_the_start_at_the_end_and_now_and_then(tmp_path, 
         states = [copied()]
         train(job, strategy)
         job.tend()
-        assert copied() == states[0] and not (job.out / "front.json").exists()
+        assert copied() == states[0]
         monkeypatch.setattr(module, "_REFRESH", 0.0)
         train(job, strategy)
         job.tend()
@@ -158,6 +158,26 @@ def test_the_study_is_copied_at_the_start_at_the_end_and_now_and_then(tmp_path, 
         train(job, strategy)
     states.append(copied())
     assert len(set(states)) == 3
+
+
+def test_the_result_files_follow_the_trials_but_not_too_often(tmp_path, monkeypatch):
+    job = begun(tmp_path / "run")
+
+    def listed():
+        return (job.out / "trials.csv").read_text().count(",done,")
+
+    with job.opened() as strategy:
+        train(job, strategy)
+        job.tend()
+        assert listed() == 1
+        train(job, strategy)
+        job.tend()
+        assert listed() == 1  # within five seconds
+        monkeypatch.setattr(module, "_SOON", 0.0)
+        job._due = 0.0
+        train(job, strategy)
+        job.tend()
+        assert listed() == 3
 
 
 def test_a_number_of_trials_below_those_begun_is_refused(tmp_path):
