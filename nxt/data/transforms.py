@@ -37,10 +37,6 @@ def as_tensor(image: Image) -> Tensor:
     return tensor
 
 
-def _in_colours(image: Image) -> Image:
-    return image.convert("RGB")
-
-
 def shrunk(image: Tensor, side: int, interpolation: str) -> Tensor:
     """Return an image with its shorter side resized to `side`, with antialiasing, unless it is that small already."""
     if min(image.shape[-2:]) <= side:
@@ -57,12 +53,11 @@ def evaluation(preprocess: Preprocess) -> Transform:
     return transform
 
 
-def inference(preprocess: Preprocess) -> Transform:
-    """Return what makes of an image a network's input: the transform of evaluation, normalised, (3, size, size)."""
-    scaled = v2.ToDtype(torch.float32, scale=True)
-    normalised = v2.Normalize(list(preprocess.mean), list(preprocess.std))
-    transform: Transform = v2.Compose([_in_colours, evaluation(preprocess), scaled, normalised])
-    return transform
+def network_input(preprocess: Preprocess, image: Image) -> Tensor:
+    """Return an image as a network expects it: in RGB, as evaluation resizes and crops it, normalised (3, S, S)."""
+    pixels = F.to_dtype(evaluation(preprocess)(image.convert("RGB")), torch.float32, scale=True)
+    normalised: Tensor = F.normalize(pixels, list(preprocess.mean), list(preprocess.std))
+    return normalised
 
 
 @cache

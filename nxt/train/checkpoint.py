@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 from nxt.arch import ArchSpec
 from nxt.config import check_record, from_mapping, to_mapping
 from nxt.data.preprocess import Preprocess
-from nxt.data.transforms import inference
+from nxt.data.transforms import network_input
 from nxt.errors import CheckpointError, NxtError, RunError, first_line
 from nxt.files import replacing
 from nxt.mistaken import mistaken
@@ -183,5 +184,5 @@ def load(path: Path | str) -> Network:
     """
     checkpoint = read(path)
     network = checkpoint.network()
-    network.classes, network.transform = checkpoint.classes, inference(checkpoint.preprocess)
+    network.classes, network.transform = checkpoint.classes, partial(network_input, checkpoint.preprocess)
     return network

@@ -239,6 +239,17 @@ def test_a_search_is_shown_with_how_far_to_trust_early_epochs(longer, searched, 
     assert answer(nxt("show", searched, "--json"))["trust"] is None
 
 
+def test_the_trials_are_listed_if_asked_for(longer, nxt):
+    run = package.load_run(longer)
+    lines = nxt("show", longer, "--trials").out.splitlines()
+    assert lines[0] == "Trials" and lines[1].split()[:3] == ["trial", "architecture", "state"]
+    assert len(run.trials) == 12
+    for trial, line in zip(run.trials, lines[3:], strict=False):
+        assert line.split()[0] == str(trial.number) and trial.spec.name in line and f"{trial.accuracy:.1%}" in line
+        assert " done " in line and "4/4" in line and (f"{trial.spec.name} R " in line) is bool(trial.role)
+    assert lines[15].startswith(str(longer)) or "12 done" in lines[15]
+
+
 def test_a_proxy_is_held_against_longer_training(longer, confirmed, nxt, tmp_path):
     other = shutil.copytree(longer, tmp_path / "other")
     found = answer(nxt("show", longer, "--against", other, "--json"))["trust"]

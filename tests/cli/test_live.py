@@ -280,6 +280,25 @@ def test_a_search_on_a_terminal_is_a_view_and_then_its_summary(tmp_path):
     assert "exploring" not in "".join(left) and max(map(len, left[2:-1])) <= 80
 
 
+def test_ctrl_c_is_answered_at_once_and_the_search_can_go_on(tmp_path, nxt_process):
+    few = ["--trials", "3", "--workers", "1", "--set", "proxy.epochs=2", "--set", "search.confirm=0"]
+    script = "from nxt.cli.main import main; main()"
+    command = [sys.executable, "-c", script, "search", "smoke", "--flops", ":6M", *few, "--out", str(tmp_path / "run")]
+    with terminal(command) as (process, read):
+        read("epoch 1/2")
+        os.kill(process.pid, signal.SIGINT)
+        read("stopping; all epochs so far are recorded")
+        after = read().rpartition(LEAVE)[2]
+        assert process.wait() == 130
+    assert f"Interrupted. Go on with: nxt search --resume {tmp_path / 'run'}" in after.replace("\n", "")
+    begun = package.load_run(tmp_path / "run").trials
+    done = nxt_process("search", "--resume", tmp_path / "run")
+    assert done.code == 0 and f"going on: {standing.tally(begun, 'cut off')}\n" in done.err
+    again = nxt_process("search", "--resume", tmp_path / "run", timeout=20)
+    assert again.err == "All that was asked for was done already; --trials N explores more.\n"
+    assert (again.code, again.out) == (0, done.out)
+
+
 def test_elsewhere_a_search_is_plain_lines(tmp_path, capsys):
     out = begun(tmp_path / "run", 4, 2, live.Progress())
     lines = capsys.readouterr().err.splitlines()
@@ -345,6 +364,30 @@ def test_a_training_tells_nothing_it_does_not_know():
     position = Position(epoch=0, step=0, steps=100, epochs=10, batch=32)
     line = line_of(position, None, 0.0, "?", 80).plain
     assert line.startswith("epoch 1/10") and "loss" not in line and "val" not in line and "waits" not in line
+
+
+def test_on_a_terminal_the_epochs_of_a_training_stay(tmp_path):
+    script = "from nxt.cli.main import main; main()"
+    small = ["--size", "8", "--epochs", "3", "--set", "warmup=0", "--device", "cpu", "--tune", "off"]
+    network = "resnext_1-1-1_w8_1x8d_cifar"
+    command = [sys.executable, "-c", script, "train", network, *small, "--out", str(tmp_path / "run")]
+    with terminal(command) as (process, read):
+        text = read()
+        assert process.wait() == 0, text
+    kept = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
+    for epoch in (1, 2, 3):
+        assert len(re.findall(rf"epoch {epoch}/3  loss \d\.\d+  val \d+\.\d%  \d+ images/s *\n", kept)) == 1, kept
+
+
+def test_a_training_that_goes_on_says_from_where(capsys):
+    with TrainProgress() as progress:
+        progress.begin(Position(epoch=2, step=30, steps=100, epochs=10, batch=32))
+    with TrainProgress() as progress:
+        progress.begin(Position(epoch=2, step=0, steps=100, epochs=10, batch=32))
+    with TrainProgress() as progress:
+        progress.begin(Position(epoch=0, step=0, steps=100, epochs=10, batch=32))
+    lines = ["going on after epoch 2, step 30 of 100", "going on after epoch 2"]
+    assert capsys.readouterr().err.splitlines() == lines
 
 
 def test_elsewhere_a_training_is_a_line_an_epoch(capsys):

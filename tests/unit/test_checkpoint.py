@@ -5,6 +5,7 @@ import zipfile
 
 import pytest
 import torch
+from PIL import Image
 
 from nxt.arch import ArchSpec
 from nxt.data.preprocess import Preprocess
@@ -65,6 +66,14 @@ def test_a_loaded_network_is_ready_for_evaluation_with_the_same_weights(path):
     images = torch.randn(2, 3, 8, 8)
     with torch.inference_mode():
         assert torch.equal(network(images), nxt.load(str(path))(images))
+
+
+def test_a_loaded_network_knows_its_classes_and_how_an_image_becomes_its_input(path):
+    network, preprocess = load(path), make().preprocess
+    given = network.transform(Image.new("L", (40, 20), 128))
+    wanted = (128 / 255 - torch.tensor(preprocess.mean)) / torch.tensor(preprocess.std)
+    assert given.dtype is torch.float32 and torch.allclose(given, wanted[:, None, None].expand(3, 8, 8))
+    assert network.classes == ("a", "b", "c") and network(given[None]).shape == (1, 3)
 
 
 def test_a_run_directory_stands_for_its_last_checkpoint(tmp_path):
