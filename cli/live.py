@@ -135,12 +135,14 @@ class Progress:
         ended, epochs = self._reached()
         left, unlimited = search.strategy.agenda.left(trials), search.request.trials == UNLIMITED
         gone = time.monotonic() - self._began
+        phase = standing.phase_of(trials, 0 if unlimited else left[0], standing.is_list(self._run))
         self._view = view.View(
             run=self._run,
             running=[trial for trial in trials if trial.outcome == "running"],
-            phase=standing.phase_of(trials, 0 if unlimited else left[0], standing.is_list(self._run)),
+            phase=phase,
             ended=ended,
             total=None if unlimited else len(trials) + sum(left),
+            later=left[1] if phase == "exploring" else 0,
             gone=gone,
             left=search.pace.left(search.strategy.agenda),
             tally=standing.tally(trials) if trials else "the workers are starting",

@@ -43,7 +43,8 @@ def pick(
                 f"the nearest is {nearest.spec.name}, whose {broken}"
             )
         chosen = inside[0]
-        why = f"the most accurate of {len(inside)} architectures trained to the end with {budget}"
+        many = f"{len(inside)} architecture{'s' * (len(inside) > 1)}"
+        why = f"the most accurate of {many} trained to the end with {budget}"
         cost = budget.limits[0].cost if len(budget.limits) == 1 else found.objective
     else:
         cost = found.objective

@@ -38,6 +38,7 @@ class View:
     phase: str
     ended: int
     total: int | None  # trials; None: as many as the hours allow
+    later: int  # of these, how many are to confirm what is found, and have not begun
     gone: float  # seconds since the trials of this session began
     left: float | None  # seconds; None: not known yet
     tally: str
@@ -77,8 +78,9 @@ def _head(view: View, width: int) -> list[Text]:
     title = Text.assemble((f"nxt search {record['space_name']}", "bold"), f"  {record['budget_rule']}")
     if view.run.full:
         title = Text.assemble(("nxt train", "bold"), f"  {record['space_name']} on {data_place(record['data'])}")
-    count = f"{view.ended}" if view.total is None else f"{view.ended} of {view.total}"
-    done, times = f"{view.phase}, {count} trials", f"{format_seconds(view.gone)} gone"
+    count = f"{view.ended}" if view.total is None else f"{view.ended} of {view.total - view.later}"
+    later = f" (then {view.later} to confirm)" if view.later and view.total else ""
+    done, times = f"{view.phase}, {count} trials{later}", f"{format_seconds(view.gone)} gone"
     if view.left:
         times += f", about {format_seconds(view.left)} left"
     lines = [title]

@@ -295,7 +295,7 @@ def test_limits_pick_the_most_accurate_inside_them(searched, nxt, tmp_path):
 def test_a_pick_says_why(searched, nxt):
     run = package.load_run(searched)  # its accuracies rise by a point from trial to trial
     cheapest = min(run.entries, key=lambda entry: entry.cost.macs)
-    inside = "the most accurate of 1 architectures trained to the end with macs <= "
+    inside = "the most accurate of 1 architecture trained to the end with macs <= "
     said = nxt("pick", searched, "--flops", f":{cheapest.cost.macs}").err
     costlier = [e for e in run.entries if e.accuracy > cheapest.accuracy]
     following = min(costlier, key=lambda entry: entry.cost.macs)

@@ -58,7 +58,7 @@ def moment(run, running=None):
     trials = run.trials
     one = dataclasses.replace(trials[0], outcome=Outcome.RUNNING, curve=trials[0].curve[:2])
     return view.View(
-        run=run, running=running or [one], phase="exploring", ended=12, total=20, gone=132, left=28,
+        run=run, running=running or [one], phase="exploring", ended=12, total=20, later=4, gone=132, left=28,
         tally="12 done, 1 running", speed="120 trials an hour, 890 training images a second",
         latest=view.told(trials[-1]),
     )  # fmt: skip
@@ -124,7 +124,7 @@ def test_with_room_the_view_has_everything(width, height, longer):
     run = package.load_run(longer)
     text = "\n".join(printed(view.lines_of(moment(run), width, height), width))
     assert run.record["budget_rule"] in text
-    assert "exploring, 12 of 20 trials" in text and "2m 12s gone, about 28s left" in text
+    assert "exploring, 12 of 16 trials (then 4 to confirm)" in text and "2m 12s gone, about 28s left" in text
     assert "12 done, 1 running" in text and "120 trials an hour" in text
     assert f"{run.best.accuracy:.1%} \u00b1 {100 * run.error(run.best):.1f}" in text
     assert all(entry.spec.name in text for entry in run.entries[:3])
