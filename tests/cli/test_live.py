@@ -78,13 +78,14 @@ def terminal(command, width=80, height=24, **environment):
         deadline = time.monotonic() + seconds
         os.set_blocking(ours, False)
         while time.monotonic() < deadline and (until is None or until not in text.decode(errors="replace")):
+            ended = process.poll() is not None  # before the look: what it wrote last is there by now
             try:
                 chunk = os.read(ours, 65536)
                 if not chunk:
                     break
                 text.extend(chunk)
             except BlockingIOError:
-                if process.poll() is not None and until is None:
+                if ended and until is None:
                     break
                 time.sleep(0.02)
             except OSError:  # the other end is closed

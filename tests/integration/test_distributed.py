@@ -333,7 +333,7 @@ def test_more_workers_than_there_are_devices_are_refused_in_one_line(tmp_path):
     with start(tmp_path / "run", "--set", "batch=198", workers=99) as job:
         assert job.ended() == (1, "")
         [line] = job.text().splitlines()
-        assert line.startswith("nxt: --workers 99: there are ") and line.endswith(" CPUs here")
+        assert line.startswith("nxt: --workers 99: there are ") and line.endswith(" CPUs here, one for each; use fewer")
     assert not (tmp_path / "run").exists()
 
 

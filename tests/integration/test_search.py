@@ -107,7 +107,8 @@ def test_the_files_are_there_and_the_checkpoints_are_gone(whole):
     run, _ = whole
     names = {p.name for p in run.path.iterdir()} - {".lock"}
     expected = {"run.yaml", "study.db", "trials.csv", "front.json", "front.csv", "front.png", "pareto", "best.yaml"}
-    assert names == expected | {"study.db.bak"}
+    assert names == expected | {"study.db.bak", "tensorboard"}
+    assert len(list((run.path / "tensorboard").iterdir())) == len(run.trials)
     assert (run.path / "front.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     assert {p.stem for p in (run.path / "pareto").iterdir()} == {entry.spec.name for entry in run.front}
 
