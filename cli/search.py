@@ -99,12 +99,15 @@ def search(
         given = {"SPACE": space, "--like": like, "--trials": trials, "--confirm": confirm}
         _check_purpose(archs, repeats, given | {f"--{key}": value for key, value in costs.items()})
         from nxt.archlist import load_list
-        from nxt.search.request import UNLIMITED, make_request
         from nxt.space import DEFAULT, load_space
 
+        chosen = load_list(archs) if archs else load_space(space or DEFAULT)
+        budget = options.budget_of(costs, like)
+        from nxt.search.request import UNLIMITED, make_request  # after what is quick to refuse: it imports torch
+
         request = make_request(
-            load_list(archs) if archs else load_space(space or DEFAULT),
-            options.budget_of(costs, like),
+            chosen,
+            budget,
             data="digits" if data is None else data,
             trials=trials if trials is not None else TRIALS if hours is None else UNLIMITED,
             seed=seed or 0,

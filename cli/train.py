@@ -180,12 +180,13 @@ def recipe_of(given: dict[str, Any], network: str) -> Recipe:
 def _fresh(network: str, given: dict[str, Any], download: bool) -> TrainRequest:
     from nxt.config import require
     from nxt.names import resolve
-    from nxt.train.request import TrainRequest
 
     tune = given["--tune"]
     require(tune in (None, "auto", "off"), "--tune", f"{tune!r} is not auto or off")
     spec = resolve(network)
     data = given["--data"] or _data_of(network)
+    from nxt.train.request import TrainRequest  # after what is quick to refuse: it imports torch
+
     return TrainRequest(
         spec=spec,
         data=data,
