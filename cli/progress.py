@@ -47,8 +47,8 @@ class TrainProgress:
         self._began = self._told = time.monotonic()
         self._first = self._now = position
         if position.done:
-            inside = f", step {position.step} of {position.steps}" if position.step else ""
-            self.note(f"going on after epoch {position.epoch}{inside}")
+            inside = f"in epoch {position.epoch + 1}, after step {position.step} of {position.steps}"
+            self.note(f"going on {inside if position.step else f'after epoch {position.epoch}'}")
         self._show()
 
     def note(self, text: str) -> None:

@@ -387,7 +387,7 @@ def test_a_training_that_goes_on_says_from_where(capsys):
         progress.begin(Position(epoch=2, step=0, steps=100, epochs=10, batch=32))
     with TrainProgress() as progress:
         progress.begin(Position(epoch=0, step=0, steps=100, epochs=10, batch=32))
-    lines = ["going on after epoch 2, step 30 of 100", "going on after epoch 2"]
+    lines = ["going on in epoch 3, after step 30 of 100", "going on after epoch 2"]
     assert capsys.readouterr().err.splitlines() == lines
 
 
