@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nxt.files import data_place
+from nxt.files import data_from_anywhere, data_place
 
 from . import complete, options, render
 
@@ -157,7 +157,7 @@ def _read(paths: list[Path], data: str | None) -> list[Checkpoint]:
         if checkpoint.classes != loaded[0].classes:
             counts = f"{len(checkpoint.classes)} classes that are not the {len(loaded[0].classes)} of {paths[0]}"
             raise CheckpointError(f"{path}: has {counts}; an ensemble needs the same")
-        if data is None and checkpoint.data != loaded[0].data:
+        if data is None and data_from_anywhere(checkpoint.data) != data_from_anywhere(loaded[0].data):
             others = f"{data_place(checkpoint.data)}, and {paths[0]} on {data_place(loaded[0].data)}"
             raise CheckpointError(f"{path}: was trained on {others}; say with --data on what to measure them")
     return loaded
@@ -196,7 +196,7 @@ def _images(
         if (
             split == "val"
             and not source.has_val
-            and data == checkpoint.data
+            and data_from_anywhere(data) == data_from_anywhere(checkpoint.data)
             and source.identity() != checkpoint.identity
         ):
             changed = f"{data_place(data)} is not as it was when {path} was trained"

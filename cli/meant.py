@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from typing import Any
 
 import typer
@@ -40,12 +42,13 @@ _OPTIONS = {
     "-e": "write --epochs N",
     "-b": "write {set}batch=N",
     "-o": "write --out PATH",
-    "-v": "write --version",
-    "--model": "the network is an argument: nxt {command} resnext50_32x4d",
-    "--arch": "the network is an argument: nxt {command} resnext50_32x4d",
-    "--space": "the space is an argument: nxt {command} cifar",
     "--output": "write --out PATH",
     "--dataset": "write --data digits or --data folder:PATH",
+}
+_NETWORK = "the network is an argument: nxt {} resnext50_32x4d"
+_ARGUMENTS = {
+    "search": {"--space": "the space is an argument: nxt search cifar"},
+    **{name: dict.fromkeys(("--model", "--arch"), _NETWORK.format(name)) for name in ("train", "profile")},
 }
 _IN_SEARCH = {
     "--epochs": "write --set proxy.epochs=N",
@@ -76,11 +79,19 @@ class Command(TyperCommand):
             raise
         except Exception as error:  # typer's own class for this is not public
             option = getattr(error, "option_name", "")
-            command = ctx.command_path.removeprefix("nxt ")
-            if not hasattr(error, "possibilities") or not (hint := _option(command, option)):
+            if not hasattr(error, "possibilities") or not (hint := self._hint(option)):
                 raise
             ctx.fail(f"No such option: {option}; {hint}")
             raise  # not reached: what fails there raises
+
+    def _hint(self, option: str) -> str:
+        """Return what serves in the place of an option; empty if that is unknown, or this command does not have it."""
+        searching, name = self.name == "search", str(self.name)
+        hint = (_IN_SEARCH.get(option) if searching else None) or _OPTIONS.get(option, "")
+        hint = hint or (_ARGUMENTS.get(name, {}).get(option, ""))
+        hint = hint.format(set="--set recipe." if searching else "--set ")
+        known = {known for param in self.params for known in param.opts}
+        return hint if set(re.findall(r"--[a-z-]+", hint)) <= known else ""
 
 
 class Group(TyperGroup):
@@ -92,10 +103,11 @@ class Group(TyperGroup):
             return super().parse_args(ctx, args)
         except Exception as error:
             option = getattr(error, "option_name", "")
-            if not hasattr(error, "possibilities"):
+            near = difflib.get_close_matches(option, getattr(error, "possibilities", None) or (), cutoff=0.7)
+            if near or not hasattr(error, "possibilities"):
                 raise
             place = f"options of a command stand behind it: {ctx.command_path} COMMAND {option}"
-            ctx.fail(f"No such option: {option}; {_OPTIONS[option] if option == '-v' else place}")
+            ctx.fail(f"No such option: {option}; {'write --version' if option == '-v' else place}")
             raise  # not reached: what fails there raises
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
@@ -107,10 +119,3 @@ class Group(TyperGroup):
     def hint(self, name: str) -> str:
         """Return what to type in the place of a command that is not there; empty if that is unknown."""
         return _COMMANDS.get(name, "")
-
-
-def _option(command: str, option: str) -> str:
-    """Return what serves in the place of an option that a command does not have; empty if that is unknown."""
-    searching = command == "search"
-    hint = (_IN_SEARCH.get(option) if searching else None) or _OPTIONS.get(option, "")
-    return hint.format(set="--set recipe." if searching else "--set ", command=command)

@@ -60,7 +60,8 @@ Data = Annotated[
     str | None,
     typer.Option(
         "--data",
-        help="digits (bundled), cifar10[:PATH], cifar100[:PATH] or folder:PATH.",
+        help="digits (bundled), cifar10[:PATH], cifar100[:PATH] or folder:PATH; with --resume, where the same data "
+        "lies now.",
         metavar="DATA",
         show_default="digits",
         autocompletion=complete.data,

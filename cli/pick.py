@@ -26,6 +26,7 @@ def pick(
     out: Annotated[Path | None, typer.Option(help="Write the architecture here instead of to stdout.")] = None,
 ) -> None:
     """Pick one architecture as YAML: the front's knee, or with limits the most accurate network inside them."""
+    from nxt.files import is_file, is_folder, write_text
     from nxt.pareto import knee
     from nxt.search.results import arch_file, load_run
 
@@ -58,10 +59,8 @@ def pick(
     if out is None:
         typer.echo(text, nl=False)
     else:
-        if out.exists():
+        if is_file(out) or is_folder(out):
             raise RunError(f"{out}: exists already; choose another --out")
-        from nxt.files import write_text
-
         write_text(out, text)
     accuracy = render.percent(chosen.accuracy)
     seeds = f"mean of {chosen.seeds} fresh seeds" if chosen.confirmed else "one seed, not confirmed"

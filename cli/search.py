@@ -91,10 +91,10 @@ def search(
         raise typer.BadParameter("--plan counts nothing as taken over: leave out --replay")
     costs = {"flops": flops, "params": params, "acts": acts, "memory": memory}
     if resume is not None:
-        given = {"SPACE": space, "--like": like, "--arch": archs, "--out": out, "--data": data, "--seed": seed}
+        given = {"SPACE": space, "--like": like, "--arch": archs, "--out": out, "--seed": seed}
         given |= {f"--{key}": value for key, value in costs.items()} | {"--set": settings, "--storage": storage}
         options.refuse_with_resume(given | {"--repeats": repeats, "--plan": plan or None})
-        request, out = _continued(resume, trials, hours, confirm), resume
+        request, out = _continued(resume, trials, hours, confirm, data), resume
     else:
         given = {"SPACE": space, "--like": like, "--trials": trials, "--confirm": confirm}
         _check_purpose(archs, repeats, given | {f"--{key}": value for key, value in costs.items()})
@@ -178,7 +178,9 @@ def _check_purpose(archs: list[str] | None, repeats: int | None, given: Mapping[
         raise typer.BadParameter(EXAMPLE)
 
 
-def _continued(run: Path, trials: int | None, hours: float | None, confirm: int | None) -> SearchRequest:
+def _continued(
+    run: Path, trials: int | None, hours: float | None, confirm: int | None, data: str | None
+) -> SearchRequest:
     import dataclasses
 
     from nxt.archlist import ArchList
@@ -191,7 +193,8 @@ def _continued(run: Path, trials: int | None, hours: float | None, confirm: int 
         raise typer.BadParameter("hours limited this search: give --hours again, or the number of --trials")
     if confirm is not None:
         request = dataclasses.replace(request, settings=dataclasses.replace(request.settings, confirm=confirm))
-    return request if trials is None else dataclasses.replace(request, trials=trials)
+    trials = request.trials if trials is None else trials
+    return dataclasses.replace(request, trials=trials, data=data or request.data)
 
 
 def _default_out(request: SearchRequest) -> Path:

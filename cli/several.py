@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from nxt.errors import ConfigError, DeviceError, RunError
+from nxt.files import is_file, is_folder
 
 from . import options, render
 
@@ -21,10 +23,8 @@ _NOT_HERE = ("--weights", "--freeze", "--tune", "--skip-bad")  # what is for one
 
 def wanted(networks: list[str], resume: Path | None, top: int | None, repeats: int | None) -> bool:
     """Tell whether there is more than one training to do."""
-    from nxt.files import is_folder
-
     if resume is not None:
-        return (resume / "study.db").exists()
+        return is_file(resume / "study.db")
     return len(networks) > 1 or repeats is not None or top is not None or any(is_folder(Path(n)) for n in networks)
 
 
@@ -56,6 +56,7 @@ def train(
         request, out = load_request(resume), resume
         if not request.proxy.full:
             raise RunError(f"{resume}: a run of 'search', where a training was expected; nxt search --resume goes on")
+        request = dataclasses.replace(request, data=given["--data"] or request.data)
     else:
         request = _request(networks, given)
         kind = request.data.partition(":")[0]
@@ -81,7 +82,6 @@ def _gpus(device: str, address: str | None) -> float | None:
 
 def _request(networks: list[str], given: dict[str, Any]) -> SearchRequest:
     from nxt.archlist import ArchList, load_list
-    from nxt.files import is_folder
     from nxt.search.request import full_request
     from nxt.search.results import load_run
 
@@ -110,7 +110,7 @@ def _request(networks: list[str], given: dict[str, Any]) -> SearchRequest:
             raise ConfigError(f"{given['--recipe']}: has values of their own for {pair}; train them one by one")
     return full_request(
         distinct,
-        given["--data"] or _data_of(runs),
+        given["--data"] or _data_of(networks),
         given["--recipe"] or "quick",
         recipes[0],
         given["--seed"] or 0,
@@ -119,11 +119,13 @@ def _request(networks: list[str], given: dict[str, Any]) -> SearchRequest:
     )
 
 
-def _data_of(runs: list[str]) -> str:
-    """Return the data that the searches used, if all used the same; else the default."""
+def _data_of(networks: list[str]) -> str:
+    """Return the data that the searches used, and that files were found on, if that is the same; else the default."""
     from nxt.search.results import read_record
 
-    found = {read_record(Path(run))["data"] for run in runs}
+    from .train import data_of
+
+    found = {read_record(Path(given))["data"] if is_folder(Path(given)) else data_of(given) for given in networks}
     return str(found.pop()) if len(found) == 1 else "digits"
 
 

@@ -91,13 +91,15 @@ def train(
     given |= {"--freeze": freeze, "--workers": workers, "--seed": seed, "--out": out, "--tune": tune, "--set": settings}
     given |= {"--top": top, "--repeats": repeats, "--skip-bad": skip_bad or None}
     if resume is not None:
-        options.refuse_with_resume({name: value for name, value in given.items() if name != "--workers"})
+        options.refuse_with_resume(
+            {name: value for name, value in given.items() if name not in ("--workers", "--data")}
+        )
     if several.wanted(networks or [], resume, top, repeats):
         several.train(networks or [], resume, given, device, address, download, as_json)
         return
     if resume is not None:
         options.refuse_with_resume({"--workers": workers})
-        request = _continued(resume, networks, download)
+        request = _continued(resume, networks, download, data)
     elif not networks:
         raise typer.BadParameter("give the network to train, such as resnext50_32x4d or best.yaml")
     else:
@@ -184,7 +186,7 @@ def _fresh(network: str, given: dict[str, Any], download: bool) -> TrainRequest:
     tune = given["--tune"]
     require(tune in (None, "auto", "off"), "--tune", f"{tune!r} is not auto or off")
     spec = resolve(network)
-    data = given["--data"] or _data_of(network)
+    data = given["--data"] or data_of(network)
     from nxt.train.request import TrainRequest  # after what is quick to refuse: it imports torch
 
     return TrainRequest(
@@ -202,7 +204,7 @@ def _fresh(network: str, given: dict[str, Any], download: bool) -> TrainRequest:
     )
 
 
-def _data_of(network: str) -> str:
+def data_of(network: str) -> str:
     """Return the data that an architecture file was found on; the digits where it does not say.
 
     Raises:
@@ -214,18 +216,19 @@ def _data_of(network: str) -> str:
     if not network.endswith((".yaml", ".yml")):
         return "digits"
     provenance = read_yaml(network).get("provenance")
-    data = str(provenance.get("data", "digits")) if isinstance(provenance, dict) else "digits"
-    path = data.partition(":")[2]
-    if path and not is_folder(Path(path)):
+    data = str(provenance.get("data") or "digits") if isinstance(provenance, dict) else "digits"
+    kind, _, path = data.partition(":")
+    if kind == "folder" and not is_folder(Path(path)):
         raise DataError(f"{network}: was found on {data}, which is not here; say with --data what to train on")
     return options.anywhere(data) or data
 
 
-def _continued(run: Path, networks: list[str] | None, download: bool) -> TrainRequest:
+def _continued(run: Path, networks: list[str] | None, download: bool, data: str | None) -> TrainRequest:
     import dataclasses
 
     from nxt.names import resolve
     from nxt.train.request import load_request
 
-    request = dataclasses.replace(load_request(run), download=download)
+    request = load_request(run)
+    request = dataclasses.replace(request, download=download, data=data or request.data)
     return dataclasses.replace(request, spec=resolve(networks[0])) if networks else request

@@ -24,7 +24,7 @@ from nxt.units import format_count, parse_count
 WINDOW = 0.08
 COSTS = {"flops": "macs", "params": "params", "acts": "acts", "memory": "memory"}  # option -> field or property of Cost
 _UNBOUNDED = 10**18
-_TOO_SMALL = 1000  # of anything: whoever writes less has left out the unit
+_TOO_SMALL = 1000
 _WINDOW = re.compile(r"(?P<target>[^+±]+)(?:\+-|±|\+/-)(?P<percent>\d+(?:\.\d+)?)\s*%")
 
 
@@ -95,7 +95,7 @@ def parse_limit(name: str, text: str) -> Limit:
         BudgetError: if the text does not follow the grammar, or no value could satisfy it.
     """
     if name == "memory":
-        text = re.sub(r"(?i)(?<=[kmgt])b\b", "", text)  # 8GB: memory is printed so, too
+        text = re.sub(r"(?i)(?<=[kmgt\d])b\b", "", text)  # 8GB: memory is printed so, too
     if ":" in text:
         below, _, above = text.partition(":")
         if not below.strip() and not above.strip():
@@ -129,14 +129,20 @@ def parse_budget(texts: Mapping[str, str | None], like: ArchSpec | None = None) 
             continue
         try:
             limits.append(parse_limit(COSTS[option], text))
-            if limits[-1].high < _TOO_SMALL:
-                small = f"{text!r} allows fewer than a thousand, which no network has"
-                raise BudgetError(f"{small}; write the unit: K, M, G or T, such as 4.1G")
+            _check_unit(limits[-1])
         except BudgetError as error:
             raise BudgetError(f"--{option}: {error}") from None
     if like is not None and not texts.get("flops"):
         limits.insert(0, _window("macs", cost(like).macs, WINDOW, f"like {like.name}"))
     return Budget(tuple(limits))
+
+
+def _check_unit(limit: Limit) -> None:
+    """Raise BudgetError if a limit is meant for fewer than no network has: then its unit was left out."""
+    meant = limit.high if ":" in limit.text else (limit.low + limit.high) / 2
+    if meant < _TOO_SMALL:
+        small = f"{limit.text!r} is fewer than a thousand, which no network has"
+        raise BudgetError(f"{small}; write the unit: K, M, G or T, such as 4.1G")
 
 
 def _window(name: str, target: int, width: float, text: str) -> Limit:

@@ -41,7 +41,10 @@ def place(path: Path) -> Path:
 def data_from_anywhere(text: str) -> str:
     """Return what `--data` names so that it means the same in any folder: with an absolute path, if it has one."""
     kind, colon, path = text.partition(":")
-    return f"{kind}:{Path(path).expanduser().resolve()}" if colon and path else text
+    try:
+        return f"{kind}:{Path(path).expanduser().absolute()}" if colon and path else text
+    except (OSError, RuntimeError):  # no current folder any more; no such user
+        return text
 
 
 def data_place(text: str) -> str:

@@ -42,12 +42,13 @@ def mistaken(given: Path | str, wanted: str) -> str:
 def nearby(path: Path) -> str:
     """Return `; did you mean results/X?`, or where else the run is that this path does not name; empty if unknown."""
     inside = next((parent for parent in path.parents if is_file(parent / "run.yaml")), None)
-    if path.exists() and inside is not None:
+    there = is_file(path) or is_folder(path)
+    if there and inside is not None:
         return f"; it lies in a run: give {inside}"
     runs = [str(run) for run in _runs(path)]
     if runs:
         return f"; runs in it: {', '.join(runs[:3])}" + (f" and {len(runs) - 3} more" if len(runs) > 3 else "")
-    if path.exists():
+    if there:
         what, how = _KINDS.get(_kind(str(path)), ("", ""))
         return f"; it is {what}: {how.format(path)}" if what else ""
     if is_file(Path("results", path.name, "run.yaml")):

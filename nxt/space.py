@@ -218,14 +218,16 @@ def load_space(name_or_path: str) -> Space:
         ConfigError: as `Space.from_dict` does.
     """
     path = Path(name_or_path)
-    if other := mistaken(name_or_path, "space"):
-        raise SpaceError(other)
     if path.suffix not in (".yaml", ".yml"):
         path = spaces_folder() / f"{name_or_path}.yaml"
         if not is_file(path):
+            if other := mistaken(name_or_path, "space"):
+                raise SpaceError(other)
             known = sorted(file.stem for file in spaces_folder().glob("*.yaml"))
             near = suggestion(name_or_path, known) or f"; known are {', '.join(known)}, or give a YAML file"
             raise SpaceError(f"no space is called {name_or_path!r}{near}")
+    elif other := mistaken(path, "space"):
+        raise SpaceError(other)
     return Space.from_dict(read_yaml(path), path.stem, str(path))
 
 

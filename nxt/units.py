@@ -29,6 +29,8 @@ def parse_count(text: str) -> int:
 
 def _advice(text: str) -> str:
     """Return how to write what was probably meant."""
+    if re.fullmatch(r"\s*\d+(,\d{3})+\s*", text):
+        return f"write it without commas: {text.strip().replace(',', '')}"
     if re.fullmatch(r"\s*\d+,\d+\s*[A-Za-z]*\s*", text):
         return f"write a point: {text.replace(',', '.')}"
     if text.lstrip()[:1] in ("<", "\u2264"):

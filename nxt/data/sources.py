@@ -186,7 +186,7 @@ class _Files:
         return _rgb(self._file(split, row))
 
     def called(self, split: str, row: int) -> str:
-        return os.fsdecode(self._names[split][row])
+        return bytes(self._names[split][row]).decode(errors="backslashreplace")
 
     def identity(self) -> str:
         return self._identity

@@ -73,7 +73,8 @@ class SearchAgenda:
     def next(self, trials: Collection[Trial]) -> Wanted | Pause:
         """Return what to begin after these trials."""
         explored = [trial for trial in trials if not trial.repeat]
-        if not self._ended and len(explored) < self.trials and not self.enough(self):
+        most = min(self.trials, len(self.sampler.feasible))
+        if not self._ended and len(explored) < most and not self.enough(self):
             return Wanted(self.sampler)
         if any(trial.outcome is Outcome.RUNNING for trial in explored):
             return Pause.WAIT

@@ -11,6 +11,7 @@ from nxt.archlist import ArchList
 from nxt.budget import Budget, Limit
 from nxt.config import from_mapping, key_paths, parse_settings, require, to_mapping
 from nxt.errors import ArchError, ConfigError, SpaceError
+from nxt.files import data_from_anywhere
 from nxt.provenance import typed, versions
 from nxt.search.proxy import Proxy, full_training, load_proxy
 from nxt.search.results import architectures, read_record
@@ -210,4 +211,8 @@ def example_of(space: Space | ArchList) -> Any:
 def same_conditions(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
     """Return which condition of training differs between two records (empty: none), as far as both have it."""
     keys = ("data", "train_images", "val_images", "proxy", "recipe")
-    return next((key for key in keys if key in first and key in second and first[key] != second[key]), "")
+
+    def value(record: Mapping[str, Any], key: str) -> object:
+        return data_from_anywhere(str(record[key])) if key == "data" else record[key]  # older ones have relative paths
+
+    return next((k for k in keys if k in first and k in second and value(first, k) != value(second, k)), "")

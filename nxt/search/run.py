@@ -21,7 +21,7 @@ from nxt.config import dump_yaml, read_yaml, require, to_mapping
 from nxt.data.dataset import Dataset, Source, divided, load_train, open_source
 from nxt.errors import ConfigError, NxtError, RunError
 from nxt.feasible import FeasibleSet
-from nxt.files import LOCK, locked, new_run_directory, write_text
+from nxt.files import LOCK, data_place, locked, new_run_directory, write_text
 from nxt.references import references
 from nxt.search import results
 from nxt.search.agenda import Agenda, ListAgenda, SearchAgenda
@@ -134,6 +134,13 @@ class Search:
         if self.replay is not None and (key := same_conditions(record, self.replay.record)):
             raise RunError(f"--replay {self.replay.path}: its {key} differs, so its accuracies do not compare")
 
+    def _check_images(self, record: Mapping[str, Any]) -> None:
+        """Raise RunError if the data has other images than it had: accuracies would not compare any more."""
+        train, _, val = divided(self.source, self.request.proxy.share)
+        if (len(train), len(val)) != (record["train_images"], record["val_images"]):
+            data = f"{data_place(self.request.data)} is no longer the data of this run"
+            raise RunError(f"{self.out}: {data}: images were added or removed; put them back, or choose another --out")
+
     @property
     def scratch(self) -> Path:
         """A folder for what nobody needs after the search."""
@@ -154,7 +161,9 @@ class Search:
         """
         request = self.request
         with self._locked():
-            self._check_replay(read_yaml(self.out / "run.yaml"))
+            record = read_yaml(self.out / "run.yaml")
+            self._check_replay(record)
+            self._check_images(record)
             self._storage().prepare()
             _check_presence(self.out / "study.db")
             study = self.study = StudyRecord(self.out / "study.db", request.space, request.objective)
@@ -289,9 +298,13 @@ class Search:
         folder = self.out / "tensorboard" / f"{trial.number:04}_{trial.spec.name}"
         if trial.outcome is Outcome.RUNNING or not trial.curve or folder.exists():
             return
-        with closing(Board(folder)) as board:
+        unfinished = folder.with_name(f".{folder.name}")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        with closing(Board(unfinished)) as board:
             for row in trial.curve:
                 board.add({**dataclasses.asdict(row), "time": time.time()})
+        with suppress(OSError):  # a search can do without
+            unfinished.rename(folder)
 
     def _storage(self) -> Storage:
         return Storage(self.request.storage or str(self.out / "trials"))
@@ -337,11 +350,15 @@ def _finished(run: results.Run) -> dict[tuple[str, int], Trial]:
 
 
 def _amend(run: Path, request: SearchRequest, begun: int) -> None:
-    """Record the number of trials, and of those to confirm, if they have changed."""
+    """Record the number of trials, of those to confirm, and where the data is, if that has changed."""
     if not isinstance(request.space, ArchList):
         least = f"{request.trials}, but {begun} have begun already; give the number of trials in all"
         require(request.trials >= begun, "--trials", least)
     record = read_yaml(run / "run.yaml")
-    changed: Mapping[str, Any] = {"trials": request.trials, "search": to_mapping(request.settings)}
+    changed: Mapping[str, Any] = {
+        "trials": request.trials,
+        "search": to_mapping(request.settings),
+        "data": request.data,
+    }
     if any(record.get(key) != value for key, value in changed.items()):
         write_text(run / "run.yaml", dump_yaml({**record, **changed}))

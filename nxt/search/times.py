@@ -13,7 +13,7 @@ from statistics import median
 from nxt.errors import RunError
 from nxt.search.trial import Trial
 
-_LATEST = 6  # of the trials, the last to begin tell how many run at a time
+_LATEST = 3  # of the trials, the last to begin tell how many run at a time: before, there may have been more workers
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from nxt.config import check_record, from_mapping, to_mapping
 from nxt.data.preprocess import Preprocess
 from nxt.data.transforms import network_input
 from nxt.errors import CheckpointError, NxtError, RunError, first_line
-from nxt.files import replacing
+from nxt.files import is_folder, replacing
 from nxt.mistaken import mistaken
 from nxt.models.network import Network, build
 from nxt.models.tensors import read_safetensors
@@ -136,7 +136,7 @@ def read(path: Path | str) -> Checkpoint:
     path = Path(path)
     if other := mistaken(path, "checkpoint"):
         raise CheckpointError(other)
-    if path.is_dir():
+    if is_folder(path):
         path = path / "checkpoints" / "last.pt"
     content = _exported(path) if path.suffix == ".safetensors" else read_tensors(path)
     try:

@@ -52,7 +52,8 @@ class History:
         if self.state != "running" or not self.rows:
             return None
         each = float(sum(row["seconds"] for row in self.rows)) / len(self.rows)
-        since = time.time() - float(self.rows[-1]["time"])  # of the epoch that runs
+        began = (self.path / LOCK).stat().st_mtime  # this session; before it, nothing may have run for long
+        since = time.time() - max(began, float(self.rows[-1]["time"]))  # of the epoch that runs
         return max(0.0, each * (self.epochs - len(self.rows)) - min(since, each))
 
 

@@ -36,6 +36,7 @@ class TrainRequest:
     workers: int = 1
     download: bool = False  # data may be downloaded
     skip_bad: bool = False  # images that cannot be read are left out
+    typed: str = field(default_factory=typed, compare=False)  # the command line, for the record
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**31, "--seed", f"{self.seed} is not between 0 and 2147483647")
@@ -56,7 +57,7 @@ class TrainRequest:
             "inputs": {split: to_mapping(choice) for split, choice in self.inputs.items()},
             "arch": self.spec.to_dict(),
             "recipe": to_mapping(self.recipe),
-            "typed": typed(),
+            "typed": self.typed,
             "versions": versions(),
         }
 

@@ -389,6 +389,8 @@ RUNS = [
     (["train", "--resume", "{searched}"], ["a run of 'search', where a training was expected; nxt search --resume"]),
     (["train", "resnext_1-1-1_w8_2x8d_cifar", "--resume", "{trained}"], ["holds resnext_1-1-1_w8_1x8d_cifar"]),
     (["train", "--resume", "{root}/no-checkpoint"], ["no such checkpoint"]),
+    (["train", "--resume", "{trained}", "--data", "folder:{root}/other-classes"], ["no longer the data of this run"]),
+    (["search", "--resume", "{searched}", "--data", "folder:{root}/other-classes"], ["no longer the data of this run"]),
     (["train", "--resume", "{root}/other-data"], ["other-data: ", "is no longer the data of this run"]),
     (["train", "--resume", "{root}/other-recipe"], ["other-recipe: run.yaml has another lr than the checkpoint"]),
     (["train", TINY, "{root}/nowhere"], ["no network is called"]),
@@ -474,7 +476,6 @@ USAGE = [
     (["search", "smoke", "--resume", "{searched}"], ["SPACE cannot be given with --resume"]),
     (["search", "--resume", "{searched}", "--flops", "1G"], ["--flops cannot be given with --resume"]),
     (["search", "--resume", "{searched}", "--seed", "5"], ["--seed cannot be given with --resume"]),
-    (["search", "--resume", "{searched}", "--data", "cifar10"], ["--data cannot be given with --resume"]),
     (["train"], ["give the network to train"]),
     (["train", "--repeats", "2"], ["give the networks to train"]),
     (["train", "--repeats", "0", TINY], ["--repeats", "1"]),
@@ -492,7 +493,6 @@ USAGE = [
         (["train", "--resume", "{trained}", *option], [f"{option[0]} cannot be given with --resume"])
         for option in (
             ("--recipe", "quick"),
-            ("--data", "digits"),
             ("--size", "8"),
             ("--weights", "x"),
             ("--freeze", "stem"),

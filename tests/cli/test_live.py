@@ -295,7 +295,7 @@ def test_ctrl_c_is_answered_at_once_and_the_search_can_go_on(tmp_path, nxt_proce
     begun = package.load_run(tmp_path / "run").trials
     done = nxt_process("search", "--resume", tmp_path / "run")
     assert done.code == 0 and f"going on: {standing.tally(begun, 'cut off')}\n" in done.err
-    again = nxt_process("search", "--resume", tmp_path / "run", timeout=20)
+    again = nxt_process("search", "--resume", tmp_path / "run")  # says nothing of a space: Ray has not been started
     assert again.err == "All that was asked for was done already; --trials N explores more.\n"
     assert (again.code, again.out) == (0, done.out)
 

@@ -68,6 +68,27 @@ def test_a_likely_mistake(typed, said, here, nxt, monkeypatch):
     assert {path for path in here.rglob("*") if path.name != ".lock"} == before
 
 
+def test_folders_and_files_called_like_spaces_and_networks_are_no_mistake(nxt, tmp_path):
+    images(tmp_path / "cifar")
+    (tmp_path / "resnet50").mkdir()
+    assert nxt("space", "lint", "cifar", "--flops", "20M").code == 0
+    assert nxt("profile", "resnet50").code == 0
+    result = nxt("search", "smoke", "--flops", ":1G", "--data", "cifar")
+    assert result.err == "nxt: no data set is called 'cifar'; for the images in that folder write folder:cifar\n"
+
+
+@pytest.mark.parametrize("command", [["show"], ["pick"], ["eval"], ["train", "--resume"], ["profile"]])
+def test_what_cannot_be_a_path_is_refused_in_one_line(command, nxt):
+    result = nxt(*command, "x" * 300)
+    assert result.code == 1 and len(result.err.splitlines()) == 1
+
+
+def test_an_option_is_only_advised_where_it_is(nxt):
+    assert "--set" not in answer(nxt("eval", "x", "--lr", "3"))
+    assert "--set lr=VALUE" in answer(nxt("train", "resnet50", "--lr", "3"))
+    assert "--version" in answer(nxt("--vesrion")) and "COMMAND" not in answer(nxt("--vesrion"))
+
+
 def test_the_table_has_every_command():
     assert len(MISTAKES) >= 60 and len({typed for typed, _ in MISTAKES}) == len(MISTAKES)
     used = {shlex.split(typed)[0] for typed, _ in MISTAKES}

@@ -10,6 +10,8 @@ import pytest
 
 import nxt as package
 from nxt.config import read_yaml
+from nxt.errors import DataError
+from nxt.names import parse_name
 from nxt.train.checkpoint import read
 
 TINY, OTHER = "resnext_1-1-1_w8_1x8d_cifar", "resnext_1-1-1_w8_2x8d_cifar"
@@ -121,3 +123,20 @@ def test_full_training_is_printed_beside_what_the_search_said(best, searched):
 def test_the_search_itself_stays_as_it_was(best, searched):
     assert read_yaml(searched / "run.yaml")["command"] == "search"
     assert not (searched / "trials").exists() and len(package.load_run(searched).trials) == 5
+
+
+def test_files_train_on_what_they_were_found_on_if_all_were_found_on_the_same(searched, tmp_path):
+    from nxt.cli import several, train
+
+    def file(name, data):
+        (tmp_path / name).write_text(parse_name(TINY).to_yaml() + (f"provenance: {{data: {data}}}\n" if data else ""))
+        return str(tmp_path / name)
+
+    (tmp_path / "mine").mkdir()
+    mine = f"folder:{tmp_path / 'mine'}"
+    first, second, other = file("a.yaml", mine), file("b.yaml", mine), file("c.yaml", "")
+    assert several._data_of([first, second]) == train.data_of(first) == mine
+    assert several._data_of([first, other]) == several._data_of([str(searched)]) == train.data_of(other) == "digits"
+    assert train.data_of(file("d.yaml", "null")) == "digits"
+    with pytest.raises(DataError, match=r"e\.yaml: was found on folder:nowhere, which is not here; say with --data"):
+        train.data_of(file("e.yaml", "folder:nowhere"))

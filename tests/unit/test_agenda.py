@@ -1,5 +1,6 @@
 """What is trained next, as a function of the trials there are."""
 
+import itertools
 import random
 
 import pytest
@@ -245,6 +246,14 @@ def test_a_gap_in_a_list_is_filled_first():
 
 def test_enough_ends_a_list():
     assert ListAgenda(LIST, 2, lambda _: True).next([of_list(0, 0, 1)]) is Pause.END
+
+
+def test_a_space_with_fewer_architectures_than_trials_ends_when_all_are_tried():
+    every = list(itertools.product(*(range(len(values)) for values in SPACE.axis_values)))
+    assert len(every) == len(SAMPLER.feasible) == 96
+    agenda, trials = search(trials=200, confirm=0), [trial(n, point, 0.5) for n, point in enumerate(every)]
+    assert agenda.next(trials[:-1]).sampler is SAMPLER
+    assert agenda.next(trials) is Pause.END and agenda.left(trials) == (0, 0)
 
 
 def test_a_list_is_never_exhausted():

@@ -42,6 +42,11 @@ def test_a_limit_is_read_with_both_its_ends(text, low, high):
 
 
 ERRORS = [
+    ("4,1G", "'4,1G' is not a count; write a point: 4.1G"),
+    ("4,089,184", "'4,089,184' is not a count; write it without commas: 4089184"),
+    ("<4.1G", "a cap is written with a colon before it"),
+    (">4.1G", "a floor is written with a colon behind it"),
+    ("3G-4G", "a range is written LOW:HIGH"),
     ("4.1X", "'4.1X' is not a count"),
     ("-1G", "'-1G' is not a count"),
     ("nan", "'nan' is not a count"),
@@ -157,6 +162,21 @@ def test_options_that_are_not_given_set_no_limit():
     assert budget == Budget()
     assert str(budget) == "no limit"
     assert budget.allows(Cost(10**17, 10**17, 10**17))
+
+
+@pytest.mark.parametrize("text", [":8G", ":8GB", ":8gb", "1:8GB"])
+def test_memory_may_be_written_in_bytes(text):
+    assert parse_limit("memory", text).high == 8_000_000_000
+    assert parse_limit("memory", ":500B").high == 500
+
+
+@pytest.mark.parametrize("text", ["4.1", "999", ":25", "4+-2%", "1:999"])
+def test_a_budget_that_lacks_its_unit_is_refused(text):
+    with pytest.raises(
+        BudgetError, match=rf"^--params: '{re.escape(text)}' is fewer than a thousand, .*; write the unit"
+    ):
+        parse_budget({"params": text})
+    assert parse_budget({"params": "1000"}).limits[0].low == 920
 
 
 @pytest.mark.parametrize("option", COSTS)

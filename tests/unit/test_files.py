@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nxt.errors import RunError
-from nxt.files import is_locked, locked, new_run_directory, replacing, write_text
+from nxt.files import data_from_anywhere, data_place, is_locked, locked, new_run_directory, replacing, write_text
 
 
 def names(folder):
@@ -164,3 +164,15 @@ def test_a_lock_is_held_for_the_time_of_a_block(tmp_path):
         with pytest.raises(BlockingIOError):
             locked(path).__enter__()
     assert path.exists() and not is_locked(path)
+
+
+def test_data_means_the_same_from_any_folder_and_is_shown_as_typed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").symlink_to(tmp_path / "elsewhere")
+    assert data_from_anywhere("folder:a b/c:d") == f"folder:{tmp_path}/a b/c:d"
+    assert data_from_anywhere("folder:there") == f"folder:{tmp_path}/there"  # a link that is moved still serves
+    assert data_from_anywhere("cifar10:~/x") == f"cifar10:{Path.home()}/x"
+    for text in ("digits", "cifar10", "folder:", "folder:~nosuchuser/x", ""):
+        assert data_from_anywhere(text) == text
+    assert data_place(f"folder:{tmp_path}/mine") == data_place("folder:mine") == "folder:mine"
+    assert data_place("folder:/elsewhere") == "folder:/elsewhere" and data_place("digits") == "digits"

@@ -1,6 +1,7 @@
 """How far a training is, from its run directory."""
 
 import json
+import os
 import time
 
 import pytest
@@ -31,6 +32,8 @@ def test_one_that_nobody_writes_is_interrupted_until_all_epochs_are_there(tmp_pa
 def test_one_that_runs_takes_as_long_as_its_epochs_did(tmp_path):
     training(tmp_path, [row(1, 0.5, ago=14), row(2, 0.5, ago=4)])
     with locked(tmp_path / LOCK):
+        assert load_history(tmp_path).seconds_left() == pytest.approx(20, abs=1)  # went on just now
+        os.utime(tmp_path / LOCK, (0, 0))
         found = load_history(tmp_path)
         assert found.state == "running" and found.seconds_left() == pytest.approx(16, abs=1)
         assert load_history(training(tmp_path, [row(1, 0.5, ago=500)])).seconds_left() == 20  # never less than is whole

@@ -14,7 +14,7 @@ from nxt.budget import parse_budget
 from nxt.config import read_yaml
 from nxt.errors import ConfigError, RunError
 from nxt.search import run as module
-from nxt.search.request import load_request, make_request
+from nxt.search.request import load_request, make_request, same_conditions
 from nxt.search.results import load_run
 from nxt.search.run import Search
 from nxt.search.study import backup_of
@@ -170,9 +170,12 @@ def test_the_result_files_follow_the_trials_but_not_too_often(tmp_path, monkeypa
         train(job, strategy)
         job.tend()
         assert listed() == 1
+        monkeypatch.setattr(module, "_SOON", 1e9)
+        job._due = 0.0
+        job._write()
         train(job, strategy)
         job.tend()
-        assert listed() == 1  # within five seconds
+        assert listed() == 1  # not due
         monkeypatch.setattr(module, "_SOON", 0.0)
         job._due = 0.0
         train(job, strategy)
@@ -226,6 +229,29 @@ def test_a_run_under_the_same_conditions_is_replayed_as_far_as_it_went(tmp_path)
     assert [(t.outcome, t.replayed, t.accuracy) for t in replayed] == [
         (Outcome.DONE, "run", accuracy(t)) for t in replayed
     ]
+
+
+def test_data_that_lies_elsewhere_now_is_recorded_and_other_images_are_refused(tmp_path):
+    job = begun(tmp_path / "run")
+    record = read_yaml(job.out / "run.yaml")
+    with job.opened() as strategy:
+        train(job, strategy)
+    moved = dataclasses.replace(load_request(job.out), data="cifar10:/nowhere")
+    again = Search.__new__(Search)
+    again.__dict__.update(job.__dict__, request=moved)
+    with again.opened():
+        assert read_yaml(job.out / "run.yaml")["data"] == "cifar10:/nowhere"
+    fewer = {**record, "train_images": record["train_images"] - 1}
+    (job.out / "run.yaml").write_text(json.dumps(fewer))
+    other = Search(load_request(job.out), job.out)
+    with pytest.raises(RunError, match="digits is no longer the data of this run: images were added or removed"):
+        other.opened().__enter__()
+
+
+def test_older_records_with_relative_paths_are_of_the_same_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert same_conditions({"data": "folder:mine"}, {"data": f"folder:{tmp_path}/mine"}) == ""
+    assert same_conditions({"data": "folder:mine"}, {"data": f"folder:{tmp_path}/other"}) == "data"
 
 
 def test_a_run_is_active_as_long_as_a_search_holds_it(tmp_path, capsys):
