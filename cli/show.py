@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,7 +68,9 @@ def show(
         raise RunError(f"{against}: fewer than {trust.LEAST} architectures that both runs trained to the end")
     if trials and not as_json:
         _print_trials(found)
-    print_run(found, as_json, told, standing(found), side.published(found) if published else None)
+    more: dict[str, Any] = {"rows": found.rows()} if trials else {}
+    more |= {"published": side.published(found)} if published else {}
+    print_run(found, as_json, told, standing(found), more)
     if told is not None and not as_json and (other is not None or told.judged.count >= _ENOUGH):
         print_trust(told)
     if published and not as_json:
@@ -79,9 +82,9 @@ def print_run(
     as_json: bool,
     trust: Trust | None = None,
     stands: Standing | None = None,
-    published: list[dict[str, Any]] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> None:
-    """Print a search's trials and front to stdout; with `stands`, or as JSON, also how far it is."""
+    """Print a search's trials and front to stdout; with `stands`, or as JSON, also how far it is; there with `more`."""
     from nxt.search.request import UNLIMITED
     from nxt.search.trial import Outcome
 
@@ -107,7 +110,7 @@ def print_run(
             "trust": None if trust is None else trust.to_dict(),
             "front": [run.row(entry) for entry in run.front],
         }
-        render.print_json(document if published is None else document | {"published": published})
+        render.print_json(document | dict(more or {}))
         return
     console = render.out()
     counted = tally(run.trials, "running" if run.active else "cut off")

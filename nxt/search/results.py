@@ -189,7 +189,11 @@ class Run:
         Raises:
             RunError: if pandas is not installed.
         """
-        return frame([_trial_row(trial) for trial in self.trials], _TRIAL_COLUMNS)
+        return frame(self.rows(), _TRIAL_COLUMNS)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the trials as plain data: a row a trial, with the columns of trials.csv."""
+        return [_trial_row(trial) for trial in self.trials]
 
     def __repr__(self) -> str:
         best = "" if self.best is None else f", best {self.best.spec.name} at {self.best.accuracy:.1%}"
@@ -249,7 +253,7 @@ def write(run: Run) -> None:
         write_text(run.path / row["yaml"], arch_file(entry, run))
     write_text(run.path / "front.json", json.dumps(rows, indent=1) + "\n")
     write_text(run.path / "front.csv", _csv(rows, FRONT_COLUMNS))
-    write_text(run.path / "trials.csv", _csv([_trial_row(trial) for trial in run.trials], _TRIAL_COLUMNS))
+    write_text(run.path / "trials.csv", _csv(run.rows(), _TRIAL_COLUMNS))
     if run.best:
         write_text(run.path / "best.yaml", arch_file(run.best, run))
     current = {row["yaml"] for row in rows}

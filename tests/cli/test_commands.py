@@ -241,6 +241,10 @@ def test_a_search_is_shown_with_how_far_to_trust_early_epochs(longer, searched, 
 
 def test_the_trials_are_listed_if_asked_for(longer, nxt):
     run = package.load_run(longer)
+    told = answer(nxt("show", longer, "--trials", "--json"))
+    assert [(row["number"], row["name"], row["accuracy"]) for row in told["rows"]] == [
+        (trial.number, trial.spec.name, trial.accuracy) for trial in run.trials
+    ]
     lines = nxt("show", longer, "--trials").out.splitlines()
     assert lines[0] == "Trials" and lines[1].split()[:3] == ["trial", "architecture", "state"]
     assert len(run.trials) == 12
