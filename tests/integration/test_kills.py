@@ -117,8 +117,8 @@ def test_a_search_whose_driver_and_a_worker_are_killed_ends_as_if_nothing_had_ha
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_search_killed_twenty_times_ends_as_if_nothing_had_happened(tmp_path, seed):
-    killed, seen = killed_again_and_again(tmp_path / "run", ["either"] * 20, seed, trials=24, epochs=10)
-    run = check(tmp_path / "run", seen, trials=24, epochs=10)
+    killed, seen = killed_again_and_again(tmp_path / "run", ["either"] * 20, seed, trials=24, epochs=14)
+    run = check(tmp_path / "run", seen, trials=24, epochs=14)
     assert sum(killed.values()) == 20 and min(killed.values()) >= 4
     alone = undisturbed(tmp_path / "list", run)
     again = {(t.spec.fingerprint, t.repeat): [r.accuracy for r in t.curve] for t in run.trials if t.repeat}
