@@ -225,7 +225,8 @@ def _run(job: Search, where: Where, new: bool) -> bool:
 
     progress = Progress()
     with progress.waiting():
-        complete = execute(job, where, progress, new)
-    if complete and not progress.begun:
-        render.err().print("All that was asked for was done already; --trials N explores more.", soft_wrap=True)
-    return complete
+        done = execute(job, where, progress, new)
+    if done and not progress.begun:
+        more = "" if job.feasible is None else "; --trials N explores more"
+        render.err().print(f"All that was asked for was done already{more}.", soft_wrap=True)
+    return done

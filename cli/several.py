@@ -125,7 +125,9 @@ def _data_of(networks: list[str]) -> str:
 
     from .train import data_of
 
-    found = {read_record(Path(given))["data"] if is_folder(Path(given)) else data_of(given) for given in networks}
+    runs = [read_record(Path(given))["data"] for given in networks if is_folder(Path(given))]
+    files = [data_of(given) for given in networks if given.endswith((".yaml", ".yml"))]  # names say nothing
+    found = {*runs, *files}
     return str(found.pop()) if len(found) == 1 else "digits"
 
 

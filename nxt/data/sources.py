@@ -105,7 +105,7 @@ def folder(path: str) -> Source:
     """
     root = Path(path).expanduser().resolve()
     if not path or not root.is_dir():
-        beside = [entry.name for entry in root.parent.iterdir() if entry.is_dir()] if root.parent.is_dir() else []
+        beside = [entry.parent.name for entry in root.parent.glob("*/train")]
         near = (path and suggestion(root.name, beside)) or "; write folder:PATH"
         raise DataError(f"folder:{path}: no such folder{near}")
     if not (root / "train").is_dir():

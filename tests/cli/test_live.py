@@ -281,14 +281,28 @@ def test_a_search_on_a_terminal_is_a_view_and_then_its_summary(tmp_path):
     assert "exploring" not in "".join(left) and max(map(len, left[2:-1])) <= 80
 
 
-def test_ctrl_c_is_answered_at_once_and_the_search_can_go_on(tmp_path, nxt_process):
+def test_ctrl_c_is_answered_at_once_and_passed_on(longer):
+    heard, progress = [], live.Progress()
+    progress._view = moment(package.load_run(longer))
+    before = signal.signal(signal.SIGINT, lambda *given: heard.append(given[0]))
+    try:
+        progress._heed_interrupts()
+        progress._heed_interrupts()  # once is enough
+        assert "exploring" in "\n".join(printed(progress._draw(80, 24), 80))
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    drawn = "\n".join(printed(progress._draw(80, 24), 80))
+    assert heard == [signal.SIGINT] and "stopping; all epochs so far are recorded" in drawn and "left" not in drawn
+
+
+def test_a_search_that_was_interrupted_goes_on_to_its_end_and_then_has_nothing_to_do(tmp_path, nxt_process):
     few = ["--trials", "3", "--workers", "1", "--set", "proxy.epochs=2", "--set", "search.confirm=0"]
     script = "from nxt.cli.main import main; main()"
     command = [sys.executable, "-c", script, "search", "smoke", "--flops", ":6M", *few, "--out", str(tmp_path / "run")]
     with terminal(command) as (process, read):
         read("epoch 1/2")
         os.kill(process.pid, signal.SIGINT)
-        read("stopping; all epochs so far are recorded")
         after = read().rpartition(LEAVE)[2]
         assert process.wait() == 130
     assert f"Interrupted. Go on with: nxt search --resume {tmp_path / 'run'}" in after.replace("\n", "")

@@ -137,6 +137,7 @@ def test_files_train_on_what_they_were_found_on_if_all_were_found_on_the_same(se
     first, second, other = file("a.yaml", mine), file("b.yaml", mine), file("c.yaml", "")
     assert several._data_of([first, second]) == train.data_of(first) == mine
     assert several._data_of([first, other]) == several._data_of([str(searched)]) == train.data_of(other) == "digits"
+    assert several._data_of([first, "resnet50"]) == mine  # a baseline beside them, by name
     assert train.data_of(file("d.yaml", "null")) == "digits"
     with pytest.raises(DataError, match=r"e\.yaml: was found on folder:nowhere, which is not here; say with --data"):
         train.data_of(file("e.yaml", "folder:nowhere"))
