@@ -8,13 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import namedtuple
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from limits import LIMIT
 from PIL import Image
 
 from nxt.data import cache
@@ -218,28 +219,46 @@ def test_the_estimate_is_near_the_truth(source, tmp_path):
     assert short == pytest.approx(np.median([min(size) for size in SIZES]), abs=1)
 
 
-SLOW = """
-import dataclasses, sys, time
+OTHER = """
+import sys
 from pathlib import Path
 from nxt.data.cache import decoded
 from nxt.data.dataset import open_source
 
-source = open_source(f"folder:{sys.argv[1]}")
-slow = dataclasses.replace(source, open=lambda split, row: (time.sleep(0.002), source.open(split, row))[1])
-told = lambda done, total: print(done, flush=True)
-decoded(slow, "train", 40, Path(sys.argv[2]), workers=0, on_progress=told)
+def told(done, total):
+    print(done, flush=True)
+    sys.stdin.readline()
+
+decoded(open_source(f"folder:{sys.argv[1]}"), "train", 40, Path(sys.argv[2]), workers=0, on_progress=told)
 """
 
 
 def start(tmp_path):
-    command = [sys.executable, "-c", SLOW, str(tmp_path / "data"), str(tmp_path / "cache")]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    """Build in another process, which says how far it is and waits for a line each time, or for the end of them."""
+    command = [sys.executable, "-c", OTHER, str(tmp_path / "data"), str(tmp_path / "cache")]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def when_waiting(monkeypatch, act):
+    """Do something once the build of this process waits for that of another one; return what happened, in order."""
+    events = []
+
+    def sleep(seconds):
+        if not events:
+            events.append("waited")
+            act()
+        time.sleep(seconds)
+
+    monkeypatch.setattr("nxt.data.cache.time", SimpleNamespace(sleep=sleep))
+    return events
 
 
 def test_a_build_that_is_killed_leaves_nothing_that_counts_and_the_next_one_cleans_up(tmp_path):
-    source = paint(tmp_path / "data", count=300)
+    source = paint(tmp_path / "data", count=100)
     with start(tmp_path) as process:
         assert int(process.stdout.readline()) == 32
+        process.stdin.write("\n")
+        process.stdin.flush()
         assert int(process.stdout.readline()) == 64
         os.kill(process.pid, signal.SIGKILL)
     folder = tmp_path / "cache"
@@ -263,20 +282,22 @@ def test_a_kill_between_the_two_files_leaves_nothing_that_counts(source, tmp_pat
     assert equal(images(build(source, tmp_path / "cache")), images(build(source, tmp_path / "other")))
 
 
-def test_of_two_that_build_at_once_one_waits_for_the_other(tmp_path):
+def test_of_two_that_build_at_once_one_waits_for_the_other(tmp_path, monkeypatch):
     source = paint(tmp_path / "data", count=100)
     with start(tmp_path) as process:
         process.stdout.readline()
+        events = when_waiting(monkeypatch, process.stdin.close)  # then the other one goes on to its end
         cached = build(source, tmp_path / "cache", on_progress=lambda done, total: pytest.fail("built twice"))
-        assert process.wait(20) == 0
+        assert process.wait(LIMIT) == 0
+    assert events == ["waited"]
     assert equal(images(cached), images(build(source, tmp_path / "other")))
 
 
-def test_who_waits_takes_over_when_the_other_is_killed(tmp_path):
-    source = paint(tmp_path / "data", count=300)
+def test_who_waits_takes_over_when_the_other_is_killed(tmp_path, monkeypatch):
+    source = paint(tmp_path / "data", count=100)
     with start(tmp_path) as process:
         process.stdout.readline()
-        threading.Timer(0.3, process.kill).start()
-        begun, told = time.monotonic(), []
-        build(source, tmp_path / "cache", on_progress=lambda done, total: told.append(time.monotonic()))
-    assert told[0] - begun > 0.3 and is_decoded(source, "train", 40, tmp_path / "cache")
+        events = when_waiting(monkeypatch, process.kill)
+        build(source, tmp_path / "cache", on_progress=lambda done, total: events.append(done))
+    assert events[:2] == ["waited", 32] and events[-1] == 200
+    assert is_decoded(source, "train", 40, tmp_path / "cache")
