@@ -12,6 +12,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from limits import LONG
 from nxt.cli.main import main
 
 from nxt.budget import parse_budget
@@ -54,10 +55,10 @@ def run(*arguments, width=200):
     return Result(code, out.getvalue(), err.getvalue())
 
 
-def run_process(*arguments, command=COMMAND, timeout=60, **options):
+def run_process(*arguments, command=COMMAND, **options):
     """Run `nxt`, or another command, in a process of its own. `options` are those of subprocess.run."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **options}
-    done = subprocess.run([*command, *map(str, arguments)], text=True, timeout=timeout, check=False, **options)
+    done = subprocess.run([*command, *map(str, arguments)], text=True, timeout=LONG, check=False, **options)
     return Result(done.returncode, done.stdout or "", done.stderr or "")
 
 

@@ -178,7 +178,7 @@ def tutorial(tmp_path_factory, any_process):
     """The folder in which all of the tutorial's commands have run, shortened, and what each printed."""
     folder = tmp_path_factory.mktemp("tutorial")
     write_files(PAGES["TUTORIAL.md"], folder)
-    here = functools.partial(any_process, cwd=folder, timeout=120)
+    here = functools.partial(any_process, cwd=folder)
     printed = []
     for line in typed(PAGES["TUTORIAL.md"], ("nxt", "python ")):
         done = here(*line[1:], command=[sys.executable]) if line[0] == "python" else here(*shortened(line)[1:])
@@ -201,7 +201,7 @@ def test_the_notebook_runs_from_top_to_bottom(tutorial, any_process):
     cells = json.loads((ROOT / "docs" / "tutorial.ipynb").read_text("utf-8"))["cells"]
     code = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     assert "nxt.load_run" in code and ".frame()" in code
-    done = any_process("-c", code, command=[sys.executable], cwd=folder, timeout=120)
+    done = any_process("-c", code, command=[sys.executable], cwd=folder)
     assert done.code == 0, done.err
 
 

@@ -725,7 +725,7 @@ def test_weights_for_other_classes_are_evaluated_only_where_the_classes_are_thei
 
 @pytest.mark.slow
 def test_where_no_cluster_is_nothing_is_joined(nxt_process, tmp_path):
-    result = nxt_process(*SEARCH, "--address", "127.0.0.1:1", timeout=60)
+    result = nxt_process(*SEARCH, "--address", "127.0.0.1:1")
     assert (result.code, result.out) == (1, "")
     [line] = result.err.splitlines()
     assert line.startswith("nxt: --address 127.0.0.1:1: no Ray cluster can be joined there")

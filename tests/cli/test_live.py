@@ -15,6 +15,7 @@ import termios
 import time
 
 import pytest
+from limits import LIMIT
 from nxt.cli import calm, live, render, standing, textplot, view
 from nxt.cli.progress import TrainProgress, line_of
 from rich.console import Console
@@ -74,8 +75,8 @@ def terminal(command, width=80, height=24, **environment):
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True)
     text = bytearray()
 
-    def read(until=None, seconds=60):
-        deadline = time.monotonic() + seconds
+    def read(until=None):
+        deadline = time.monotonic() + LIMIT
         os.set_blocking(ours, False)
         while time.monotonic() < deadline and (until is None or until not in text.decode(errors="replace")):
             ended = process.poll() is not None  # before the look: what it wrote last is there by now
@@ -271,7 +272,7 @@ def test_a_search_on_a_terminal_is_a_view_and_then_its_summary(tmp_path):
     command = [sys.executable, "-c", script, "search", "smoke", "--flops", ":6M", *few, "--out", str(tmp_path / "run")]
     with terminal(command) as (process, read):
         text = read()
-        assert process.wait() == 0, text
+        assert process.wait(LIMIT) == 0, text
     before, _, rest = text.partition(ENTER)
     during, _, after = rest.rpartition(LEAVE)
     assert "reading the data and starting Ray" in before and str(tmp_path / "run") in before
@@ -304,7 +305,7 @@ def test_a_search_that_was_interrupted_goes_on_to_its_end_and_then_has_nothing_t
         read("epoch 1/2")
         os.kill(process.pid, signal.SIGINT)
         after = read().rpartition(LEAVE)[2]
-        assert process.wait() == 130
+        assert process.wait(LIMIT) == 130
     assert f"Interrupted. Go on with: nxt search --resume {tmp_path / 'run'}" in after.replace("\n", "")
     begun = package.load_run(tmp_path / "run").trials
     done = nxt_process("search", "--resume", tmp_path / "run")
@@ -388,7 +389,7 @@ def test_on_a_terminal_the_epochs_of_a_training_stay(tmp_path):
     command = [sys.executable, "-c", script, "train", network, *small, "--out", str(tmp_path / "run")]
     with terminal(command) as (process, read):
         text = read()
-        assert process.wait() == 0, text
+        assert process.wait(LIMIT) == 0, text
     kept = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
     for epoch in (1, 2, 3):
         assert len(re.findall(rf"epoch {epoch}/3  loss \d\.\d+  val \d+\.\d%  \d+ images/s *\n", kept)) == 1, kept

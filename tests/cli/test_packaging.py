@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from limits import LIMIT
 
 import nxt
 
@@ -50,7 +51,7 @@ print(json.dumps({
 
 
 def call(*arguments, **options):
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False, **options)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=LIMIT, check=False, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

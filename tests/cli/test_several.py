@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from limits import LIMIT
 
 import nxt as package
 from nxt.config import read_yaml
@@ -19,15 +20,13 @@ COMMAND = [sys.executable, "-c", "from nxt.cli.main import main; main()"]
 SHORT = ["--epochs", 1, "--size", 8, "--device", "cpu"]
 ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
 
-pytestmark = pytest.mark.timeout(900)
-
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory, any_process):
     """Two networks trained with one command: the run, and what was printed."""
     out = tmp_path_factory.mktemp("two") / "run"
     given = ["train", TINY, OTHER, TINY, *SHORT, "--out", out, "--json"]
-    result = any_process(*given, timeout=500, env=ENVIRONMENT)
+    result = any_process(*given, env=ENVIRONMENT)
     assert result.code == 0, result.err
     return out, result
 
@@ -45,9 +44,9 @@ def best(tmp_path_factory, any_process, searched):
             if line.startswith("[1/4"):
                 process.send_signal(signal.SIGINT)
         printed = process.stdout.read()
-        code = process.wait(60)
+        code = process.wait(LIMIT)
     at_rest = {t.number: t.outcome for t in package.load_run(out).trials}
-    again = any_process("train", "--resume", out, "--device", "cpu", timeout=500, env=ENVIRONMENT)
+    again = any_process("train", "--resume", out, "--device", "cpu", env=ENVIRONMENT)
     assert again.code == 0, again.err
     return {"out": out, "code": code, "said": said, "printed": printed, "at_rest": at_rest, "again": again}
 

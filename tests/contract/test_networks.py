@@ -23,6 +23,7 @@ import timm
 import timm.layers.helpers
 import torch
 import torchvision
+from limits import LIMIT
 from torch import nn
 from torchvision.models._utils import IntermediateLayerGetter
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
@@ -196,7 +197,7 @@ print(counted(parse_name("resnext_1-1_w4_1x4d_cifar"), 8, 2).params)
 
 def test_counting_a_network_warns_of_nothing():
     command = [sys.executable, "-W", "error::FutureWarning", "-c", COUNT]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT)
     assert done.returncode == 0, done.stderr[-300:]
     assert done.stderr == ""
 

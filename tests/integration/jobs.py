@@ -5,9 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from pathlib import Path
+
+from limits import LIMIT, LONG, wait_until
 
 COMMAND = [sys.executable, "-c", "from nxt.cli.main import main; main()"]
 MARK = "NXT_TEST_MARK"
@@ -47,8 +48,8 @@ class Job:
         with contextlib.suppress(ProcessLookupError):
             if self.process.poll() is None:
                 os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(30)
-        left = self.left(30)
+        self.process.wait(LIMIT)
+        left = self.left()
         for number in marked(self.mark):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(number, signal.SIGKILL)
@@ -58,27 +59,32 @@ class Job:
         """Return the process ids of the workers that train."""
         return [n for n, line in marked(self.mark).items() if line.startswith("ray::") and self.worker in line]
 
-    def left(self, seconds):
+    def left(self):
         """Wait for the processes of the job to go, and return those that do not: but for Ray's two agents."""
-        deadline = time.monotonic() + seconds
-        while True:
-            left = {n: line for n, line in marked(self.mark).items() if not line.startswith(SLOW_TO_GO)}
-            if not left or time.monotonic() > deadline:
-                return left
-            time.sleep(0.1)
+
+        def there():
+            return {n: line for n, line in marked(self.mark).items() if not line.startswith(SLOW_TO_GO)}
+
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: not there(), pause=0.1)
+        return there()
 
     def text(self):
         return self.log.read_text()
 
-    def until(self, condition, seconds=120):
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert self.process.poll() is None, self.text()
-            assert time.monotonic() < deadline, self.text()
-            time.sleep(0.01)
+    def until(self, condition):
+        """Wait until a condition holds, which it has to while the job runs."""
 
-    def ended(self, seconds=200):
-        output, _ = self.process.communicate(timeout=seconds)
+        def holds():
+            over = self.process.poll() is not None  # before the look: what it wrote last is there by now
+            found = condition()
+            assert found or not over, self.text()
+            return found
+
+        wait_until(holds, LONG, self.text, pause=0.01)
+
+    def ended(self):
+        output, _ = self.process.communicate(timeout=LONG)
         return self.process.returncode, output.decode()
 
 

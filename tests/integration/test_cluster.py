@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jobs import Job
+from limits import LIMIT
 
 from nxt.search.results import load_run
 from nxt.search.trial import Outcome
@@ -26,7 +27,7 @@ def cluster():
             yield process, process.stdout.readline().strip()
         finally:
             process.stdin.close()
-            process.wait(60)
+            process.wait(LIMIT)
 
 
 def test_a_search_on_a_cluster_that_loses_a_node_completes(tmp_path):

@@ -195,8 +195,6 @@ def build_with(weights):
 
 # Whole trainings
 
-pytestmark = pytest.mark.timeout(900)
-
 
 def start(out, *extra, workers=2, epochs=EPOCHS):
     arch = out.with_name("arch.yaml")
@@ -228,16 +226,16 @@ def journey(tmp_path_factory):
     """A training by two workers; one is killed, it goes on by itself, is asked to stop, and goes on once more."""
     out, seen = tmp_path_factory.mktemp("journey") / "run", {}
     with start(out) as job:
-        job.until(lambda: "epoch 1/" in job.text(), 400)
+        job.until(lambda: "epoch 1/" in job.text())
         seen["exposed"], seen["workers"] = exposed(job), job.workers()
         os.kill(seen["workers"][0], signal.SIGKILL)
-        job.until(lambda: f"epoch 3/{EPOCHS}" in job.text(), 400)
+        job.until(lambda: f"epoch 3/{EPOCHS}" in job.text())
         job.process.send_signal(signal.SIGTERM)
-        seen["code"], seen["out"] = job.ended(400)
+        seen["code"], seen["out"] = job.ended()
         seen["log"] = job.text()
     seen["stopped"] = checkpoints.read(out)
     with Training(out, "--resume", out, "--device", "cpu", "--json") as job:
-        code, text = job.ended(400)
+        code, text = job.ended()
         assert code == 0, job.text()
         seen["told"], seen["resumed"] = json.loads(text), job.text()
     return out, seen
@@ -320,11 +318,11 @@ def test_no_process_of_a_training_listens_to_other_machines(journey):
 @pytest.mark.parametrize("victim", ["TrainController", "QueueActor"])
 def test_the_death_of_a_process_of_rays_own_is_overcome_or_told_in_words(tmp_path, victim):
     with start(tmp_path / "run") as job:
-        job.until(lambda: "epoch 1/" in job.text(), 400)
+        job.until(lambda: "epoch 1/" in job.text())
         for number, line in marked(job.mark).items():
             if line.startswith("ray::") and victim in line:
                 os.kill(number, signal.SIGKILL)
-        code, _ = job.ended(400)
+        code, _ = job.ended()
         assert code in (0, 1) and "Traceback" not in job.text()
         assert code == 0 or job.text().splitlines()[-1].startswith("nxt: ")
 

@@ -47,10 +47,10 @@ def killed_again_and_again(out, victims, seed, trials, epochs):
                 done["driver" if victim == job.process.pid else "worker"] += 1
                 if victim == job.process.pid:  # the driver alone: the others have to see for themselves
                     assert job.ended()[0] == -signal.SIGKILL
-                    assert not job.left(40)
+                    assert not job.left()
                     break
             else:
-                assert job.ended(400)[0] == 0, job.text()
+                assert job.ended()[0] == 0, job.text()
                 return done, [*seen, facts(load_run(out))]
         try:
             seen.append(facts(load_run(out)))
@@ -103,7 +103,7 @@ def undisturbed(out, run):
     settings = ["--set", f"proxy.epochs={run.record['proxy']['epochs']}", "--set", "proxy.share=0.5"]
     given = ["--repeats", SEEDS, "--seed", run.record["seed"], "--workers", 2, "--out", out, *settings]
     with Job(out, *archs, *given) as job:
-        assert job.ended(600)[0] == 0, job.text()
+        assert job.ended()[0] == 0, job.text()
     return {(t.spec.fingerprint, t.repeat): [r.accuracy for r in t.curve] for t in load_run(out).trials}
 
 
@@ -114,7 +114,7 @@ def test_a_search_whose_driver_and_a_worker_are_killed_ends_as_if_nothing_had_ha
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(18000)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_search_killed_twenty_times_ends_as_if_nothing_had_happened(tmp_path, seed):
     killed, seen = killed_again_and_again(tmp_path / "run", ["either"] * 20, seed, trials=24, epochs=14)

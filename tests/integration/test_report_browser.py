@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from limits import LIMIT
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
 
@@ -51,7 +52,7 @@ def opened(browser, page, width=1280, dark=False):
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     browser.get_log("browser"), browser.get_log("performance")
     browser.get(page.as_uri())
-    browser.set_script_timeout(60)
+    browser.set_script_timeout(LIMIT)
     browser.execute_async_script(
         """
         const done = arguments[0], plots = [...document.querySelectorAll('.plot')];
@@ -68,7 +69,7 @@ def opened(browser, page, width=1280, dark=False):
 def wait(browser, condition):
     from selenium.webdriver.support.wait import WebDriverWait
 
-    WebDriverWait(browser, 20).until(lambda found: found.execute_script(f"return {condition}"))
+    WebDriverWait(browser, LIMIT).until(lambda found: found.execute_script(f"return {condition}"))
 
 
 def test_all_figures_are_drawn_with_points_and_nothing_is_complained_of(browser, page):

@@ -10,6 +10,7 @@ import zlib
 
 import numpy as np
 import pytest
+from limits import LIMIT
 from PIL import Image
 
 from nxt.data import sources
@@ -115,7 +116,7 @@ def test_digits_are_split_the_same_way_in_another_process():
     data = load_train(open_source("digits"), 8, 0.3)
     parts = (data.train.images, data.train.labels, data.val.images, data.val.labels)
     here = hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
-    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=LIMIT)
     assert there.stdout.strip() == here
 
 

@@ -9,6 +9,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from limits import LIMIT
 from scipy.stats import chi2
 
 from nxt.budget import COSTS, Budget, parse_budget
@@ -225,7 +226,7 @@ def test_the_same_seed_draws_the_same_in_another_process():
     found = FeasibleSet(load_space("cifar"), parse_budget({"flops": "100M"}))
     rng = np.random.default_rng(11)
     here = [found.draw(rng) for _ in range(20)]
-    there = subprocess.run([sys.executable, "-c", DRAW], capture_output=True, text=True, check=True, timeout=60)
+    there = subprocess.run([sys.executable, "-c", DRAW], capture_output=True, text=True, check=True, timeout=LIMIT)
     assert there.stdout.strip() == str(here)
     assert all(type(index) is int for point in here for index in point)
     other = np.random.default_rng(12)

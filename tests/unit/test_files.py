@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from limits import LIMIT
 
 from nxt.errors import RunError
 from nxt.files import data_from_anywhere, data_place, is_locked, locked, new_run_directory, replacing, write_text
@@ -62,7 +63,7 @@ def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path):
         f"with replacing(pathlib.Path({str(path)!r})) as file:\n"
         "    file.write(b'half'); file.flush(); os._exit(9)\n"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 9
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=LIMIT).returncode == 9
     assert path.read_bytes() == b"old"
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from limits import LIMIT
 
 import nxt
 
@@ -216,7 +217,7 @@ LOADS = {
 @pytest.mark.parametrize(("module", "heavy"), LOADS.items())
 def test_importing_a_light_module_loads_no_heavy_package(module, heavy):
     code = f"import sys, {module}; print(*sorted(set({heavy!r}) & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=LIMIT)
     assert done.stdout.strip() == ""
 
 
@@ -225,5 +226,5 @@ def test_costing_a_zoo_network_needs_no_heavy_package():
         "import sys; from nxt.costs import cost; from nxt.zoo import ZOO; cost(ZOO['resnet50'].spec);"
         "print(*sorted({'torch', 'ray', 'optuna', 'numpy'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=LIMIT)
     assert done.stdout.strip() == ""

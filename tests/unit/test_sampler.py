@@ -6,6 +6,7 @@ import sys
 
 import optuna
 import pytest
+from limits import LIMIT
 
 from nxt.budget import Budget, parse_budget
 from nxt.errors import ConfigError
@@ -122,7 +123,7 @@ def test_another_process_proposes_the_same(name):
         f"found = module['propose'](module['study'](), module['smoke'](flops='3M:16M'), 22, {name!r}, 4)\n"
         "print(json.dumps(found))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=LIMIT)
     there = [tuple(point) for point in json.loads(done.stdout.splitlines()[-1])]
     assert there == propose(study(), feasible, 22, name, 4)
 

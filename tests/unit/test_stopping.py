@@ -7,6 +7,7 @@ import sys
 import threading
 
 import pytest
+from limits import LIMIT
 
 from nxt.train.stopping import SIGNALS, StoppedError, stopping
 
@@ -81,12 +82,12 @@ def test_in_another_thread_signals_go_where_they_went_before(heard):
     def work():
         with stopping() as stop:
             inside.set()
-            go_on.wait(30)
+            go_on.wait(LIMIT)
             found.append(stop.signal)
 
     thread = threading.Thread(target=work)
     thread.start()
-    assert inside.wait(30)
+    assert inside.wait(LIMIT)
     send(signal.SIGTERM)
     go_on.set()
     thread.join()
@@ -107,7 +108,7 @@ with stopping() as stop:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, -signal.SIGINT)])
 def test_a_process_that_is_asked_twice_ends(number, code):
     command = [sys.executable, "-c", PROGRAM, str(int(number)), str(int(number))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
     assert done.stdout.splitlines() == [f"went on {int(number)}"] and done.returncode == code
 
 

@@ -9,11 +9,11 @@ import random
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 import torch
+from limits import wait_until
 from PIL import Image
 
 from nxt.data.augment import POLICIES, Augment
@@ -355,10 +355,7 @@ def test_no_process_outlives_a_training_that_is_killed(root):
         pids = [int(pid) for pid in training.stdout.readline().split()]
         assert len(pids) == 2 and all(alive(pid) for pid in pids)
         training.kill()
-    deadline = time.monotonic() + 15
-    while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not any(alive(pid) for pid in pids)
+    wait_until(lambda: not any(alive(pid) for pid in pids), said=lambda: f"of {pids} some are there still")
 
 
 def alive(pid):
