@@ -10,6 +10,7 @@ import pytest
 import timm
 import torch
 import torchvision
+from near import assert_near
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -38,6 +39,16 @@ def noise(*shape, layout=torch.contiguous_format, dtype=torch.float64):
 def gradients(output, inputs):
     weights = torch.randn(output.shape, dtype=output.dtype, generator=torch.Generator().manual_seed(9))
     return torch.autograd.grad((output * weights).sum(), inputs)
+
+
+def assert_gradients_near(found, expected):
+    """Compare gradients each at its own scale; those that are zero but for rounding, at a thousandth of the largest.
+
+    A bias before a batch norm has such a gradient.
+    """
+    largest = max(float(each.abs().max()) for each in expected)
+    for own, other in zip(found, expected, strict=True):
+        assert_near(own, other, max(float(other.abs().max()), 1e-3 * largest))
 
 
 def plain_weighted_sum(x, weights, radix):
@@ -70,19 +81,18 @@ def plain_attention(module, x):
 def test_the_gradient_of_the_weighted_sum_is_that_of_finite_differences(radix, layout):
     x, weights = noise(2, 3 * radix, 3, 2, layout=layout), noise(2, 3 * radix, 1, 1)
     assert torch.autograd.gradcheck(lambda a, b: weighted_sum(a, b, radix), (x, weights))
-    torch.testing.assert_close(weighted_sum(x, weights, radix), plain_weighted_sum(x, weights, radix))
+    assert_near(weighted_sum(x, weights, radix), plain_weighted_sum(x, weights, radix))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(("radix", "cardinality"), KINDS)
 def test_split_attention_has_the_outputs_and_gradients_of_its_formula(radix, cardinality, layout):
     module = split_attention(radix, cardinality).double().to(memory_format=layout)
-    inputs = [noise(3, 8 * cardinality, 5, 4, layout=layout), *module.parameters()]
+    inputs = [noise(16, 8 * cardinality, 5, 4, layout=layout), *module.parameters()]
     found, expected = module(inputs[0]), plain_attention(module, inputs[0])
-    torch.testing.assert_close(found, expected)
+    assert_near(found, expected)
     assert found.is_contiguous(memory_format=layout)
-    for own, plain in zip(gradients(found, inputs), gradients(expected, inputs), strict=True):
-        torch.testing.assert_close(own, plain)
+    assert_gradients_near(gradients(found, inputs), gradients(expected, inputs))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -96,16 +106,16 @@ def test_the_gradient_of_the_weights_alone_can_be_asked_for():
     x, weights = noise(2, 8, 3, 3).detach(), noise(2, 8, 1, 1)
     [found] = gradients(weighted_sum(x, weights, 2), [weights])
     [expected] = gradients(plain_weighted_sum(x, weights, 2), [weights])
-    torch.testing.assert_close(found, expected)
+    assert_near(found, expected)
 
 
 def test_split_attention_works_in_bfloat16():
-    module, x = split_attention(2), noise(3, 8, 5, 4, dtype=torch.float32)
+    module, x = split_attention(2), noise(16, 8, 5, 4, dtype=torch.float32)
     expected = module(x)
     with torch.autocast("cpu", torch.bfloat16):
         found = module(x)
     assert found.dtype == torch.bfloat16
-    torch.testing.assert_close(found.float(), expected, rtol=0.1, atol=0.1)
+    assert_near(found, expected.bfloat16())
     for own, plain in zip(gradients(found.float(), list(module.parameters())), module.parameters(), strict=True):
         assert own.dtype == plain.dtype and own.isfinite().all()
 
@@ -127,12 +137,10 @@ def test_a_convolution_of_one_pixel_equals_torch_s(kernel, stride, sides, groups
         x = noise(3, 8, *sides, layout=layout)
         found, expected = own(x), plain(x)
         assert found.shape == (3, 12, 1, 1)
-        torch.testing.assert_close(found, expected)
-        results = gradients(found, [x, *own.parameters()]), gradients(expected, [x, *plain.parameters()])
-        for one, other in zip(*results, strict=True):
-            torch.testing.assert_close(one, other)
+        assert_near(found, expected)
+        assert_gradients_near(gradients(found, [x, *own.parameters()]), gradients(expected, [x, *plain.parameters()]))
         with torch.no_grad():
-            torch.testing.assert_close(own(x), expected)
+            assert_near(own(x), expected)
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (1, 2), (3, 1), (3, 2)])
@@ -171,14 +179,12 @@ def test_a_network_has_the_reference_s_gradients(name, reference, layout):
     theirs = reference().double().train()
     ours = build(name, 7).double().to(memory_format=layout).train()
     ours.load_state_dict(theirs.state_dict())
-    images, labels = noise(6, 3, 32, 32, layout=layout), torch.arange(6)
+    images, labels = noise(16, 3, 32, 32, layout=layout), torch.arange(16) % 7
     for network in (theirs, ours):
         nn.functional.cross_entropy(network(images), labels).backward()
     wanted = dict(theirs.named_parameters())
-    for key, parameter in ours.named_parameters():
-        expected = wanted[key].grad
-        scale = float(expected.abs().max())
-        torch.testing.assert_close(parameter.grad, expected, rtol=1e-6, atol=1e-7 * scale + 1e-12, msg=key)
+    keys, found = zip(*((key, parameter.grad) for key, parameter in ours.named_parameters()), strict=True)
+    assert_gradients_near(found, [wanted[key].grad for key in keys])
 
 
 # Traces
@@ -194,10 +200,10 @@ def test_a_compiled_network_has_plain_operators_alone(radix):
         return graph.forward
 
     module = split_attention(radix).double()
-    x = noise(3, 8, 5, 4)
+    x = noise(16, 8, 5, 4)
     expected = gradients(copy.deepcopy(module)(x), [x])
     found = gradients(torch.compile(module, backend=backend, fullgraph=True)(x), [x])
-    torch.testing.assert_close(found, expected)
+    assert_gradients_near(found, expected)
     assert operators and not any("autograd" in name or "WeightedSum" in name for name in operators), operators
 
 
@@ -207,18 +213,16 @@ def test_an_exported_program_takes_any_batch(cardinality):
     x = noise(3, 8 * cardinality, 4, 4, dtype=torch.float32).detach()
     program = torch.export.export(module, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},)).module()
     for images in (x, x[:2], torch.cat([x, x])):
-        torch.testing.assert_close(program(images), module(images))
+        assert_near(program(images), module(images))
 
 
 def test_a_network_traced_by_torch_fx_computes_and_trains_like_itself():
     network = build("resnest14", 5).double().train()
     traced = torch.fx.symbolic_trace(network)
     for size in (32, 64):
-        images = noise(2, 3, size, size)
-        torch.testing.assert_close(traced(images), network(images))
-        results = (gradients(model(images), list(network.parameters())) for model in (traced, network))
-        for one, other in zip(*results, strict=True):
-            torch.testing.assert_close(one, other)
+        images = noise(16, 3, size, size)
+        assert_near(traced(images), network(images))
+        assert_gradients_near(*(gradients(model(images), list(network.parameters())) for model in (traced, network)))
 
 
 def test_a_network_traced_by_torch_jit_has_plain_operators_and_serves_all_sizes():
@@ -229,4 +233,4 @@ def test_a_network_traced_by_torch_jit_has_plain_operators_and_serves_all_sizes(
     assert "PythonOp" not in str(traced.inlined_graph) and "_WeightedSum" not in str(traced.inlined_graph)
     for batch, size in ((2, 32), (3, 64)):
         images = noise(batch, 3, size, size)
-        torch.testing.assert_close(traced(images), network(images))
+        assert_near(traced(images), network(images))

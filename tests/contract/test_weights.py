@@ -14,6 +14,7 @@ import timm
 import timm.models
 import torch
 import torchvision
+from near import assert_near
 from torch import nn
 
 from nxt.arch import ArchSpec
@@ -84,8 +85,8 @@ def test_files_of_reference_networks_give_their_outputs(name, tmp_path):
         path.unlink()  # 100 MB
         assert report.loaded == tuple(theirs.state_dict()) and not report.adapted and not report.fresh
         with torch.no_grad():
-            torch.testing.assert_close(ours.eval().double()(images), expected, rtol=1e-9, atol=1e-9)
-    assert expected.std() > 1e-3
+            assert_near(ours.eval().double()(images), expected)
+    assert expected.std() > 0.01 * expected.abs().max()
 
 
 # Files
@@ -235,7 +236,7 @@ def test_a_stem_is_adapted_to_other_channels_as_timm_does(spec, channels):
     if channels == 1:  # a grey image gives what it gave as RGB
         grey, rgb = torch.randn(2, 1, 32, 32), network(2, spec)
         with torch.no_grad():
-            torch.testing.assert_close(mine(grey), rgb(grey.repeat(1, 3, 1, 1)), rtol=1e-4, atol=1e-4)
+            assert_near(mine(grey), rgb(grey.repeat(1, 3, 1, 1)))
 
 
 def test_half_precision_weights_are_loaded_in_the_network_s_precision():
