@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as processes
 from jobs import Training, marked
+from near import assert_near
 from torch import nn
 
 from nxt.arch import ArchSpec
@@ -151,15 +152,19 @@ def test_batch_norm_of_two_workers_is_that_of_their_images_together(parts, momen
         loss_of(output).backward()
         shares = [rows[step] for rows, _, _ in found]
         for together, own in (output, [share[0] for share in shares]), (images.grad, [share[1] for share in shares]):
-            assert torch.allclose(together, torch.cat(own), rtol=0, atol=1e-10)
+            assert_near(torch.cat(own), together)
         for share in shares:
-            assert torch.allclose(norm.weight.grad, share[2], rtol=0, atol=1e-10)
-            assert torch.allclose(norm.bias.grad, share[3], rtol=0, atol=1e-10)
+            assert_near(share[2], norm.weight.grad)
+            assert_near(share[3], norm.bias.grad)
     norm.eval()
     for _, state, judged in found:
         assert state.keys() == norm.state_dict().keys()
-        assert all(torch.allclose(state[k], v, rtol=0, atol=1e-10) for k, v in norm.state_dict().items())
-        assert torch.allclose(judged, norm(next(batches())), rtol=0, atol=1e-10)
+        for key, value in norm.state_dict().items():
+            if value.is_floating_point():
+                assert_near(state[key], value)
+            else:
+                assert torch.equal(state[key], value), key
+        assert_near(judged, norm(next(batches())))
 
 
 def test_two_workers_train_the_network_that_one_trains(parts):
@@ -172,7 +177,10 @@ def test_two_workers_train_the_network_that_one_trains(parts):
         for kind in ("raw", "ema"):
             assert found[kind].keys() == weights[kind].keys()
             for key, value in weights[kind].items():
-                assert torch.allclose(found[kind][key], value, rtol=0, atol=1e-9), (kind, key)
+                if value.is_floating_point():
+                    assert_near(found[kind][key], value)
+                else:
+                    assert torch.equal(found[kind][key], value), (kind, key)
 
 
 def test_a_network_with_joint_batch_norm_keeps_its_keys_and_weights():

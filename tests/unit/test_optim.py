@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from near import assert_near
 from torch import nn
 
 from nxt.arch import ArchSpec
@@ -181,7 +182,8 @@ def test_an_average_that_goes_on_knows_how_far_it_was():
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_one_kernel_for_all_parameters_takes_the_steps_of_a_loop_over_them(name, layout):
     wanted = recipe(optimizer=name, lr=0.05, momentum=0.9, nesterov=name == "sgd", clip=1.0)
-    models = [network().to(memory_format=layout) for _ in range(2)]
+    # In double precision: AdamW takes whole steps also for gradients that are nothing but rounding.
+    models = [network().double().to(memory_format=layout) for _ in range(2)]
     together = optim.optimizer(models[0], wanted)
     groups = []
     of = dict(zip(map(id, models[0].parameters()), models[1].parameters(), strict=True))
@@ -193,11 +195,11 @@ def test_one_kernel_for_all_parameters_takes_the_steps_of_a_loop_over_them(name,
     for number in range(4):
         for model, optimizer in zip(models, (together, apart), strict=True):
             torch.manual_seed(number)
-            images = torch.randn(4, 3, 8, 8).contiguous(memory_format=layout)
+            images = torch.randn(4, 3, 8, 8, dtype=torch.float64).contiguous(memory_format=layout)
             optimizer.zero_grad()
             model(images).square().sum().backward()
             assert all(p.grad.stride() == p.stride() for p in model.parameters())
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
     for own, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
-        torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-6)
+        assert_near(own, other)
