@@ -298,11 +298,11 @@ def test_ctrl_c_is_answered_at_once_and_passed_on(longer):
 
 
 def test_a_search_that_was_interrupted_goes_on_to_its_end_and_then_has_nothing_to_do(tmp_path, nxt_process):
-    few = ["--trials", "3", "--workers", "1", "--set", "proxy.epochs=2", "--set", "search.confirm=0"]
+    few = ["--trials", "6", "--workers", "1", "--set", "proxy.epochs=2", "--set", "search.confirm=0"]
     script = "from nxt.cli.main import main; main()"
     command = [sys.executable, "-c", script, "search", "smoke", "--flops", ":6M", *few, "--out", str(tmp_path / "run")]
     with terminal(command) as (process, read):
-        read("epoch 1/2")
+        read("epoch 1/2")  # of the first trial: there is much left to interrupt
         os.kill(process.pid, signal.SIGINT)
         after = read().rpartition(LEAVE)[2]
         assert process.wait(LIMIT) == 130
