@@ -269,9 +269,9 @@ def test_at_its_own_size_a_dense_network_is_the_network(stem):
     made = network(3, SPEC.replace(stem=stem)).double()
     for size in (16, 33, 64):
         images = torch.randn(2, 3, size, size, dtype=torch.float64)
-        assert_near(Dense(made, size)(images).exp(), made(images).softmax(1))
+        assert_near(Dense(made, size)(images).exp(), made(images).softmax(1).float())
         few = torch.randn(2, 3, size // 2, size // 2, dtype=torch.float64)  # smaller than the window: one position
-        assert_near(Dense(made, size)(few).exp(), made(few).softmax(1))
+        assert_near(Dense(made, size)(few).exp(), made(few).softmax(1).float())
 
 
 @torch.no_grad()
@@ -282,8 +282,8 @@ def test_with_single_positions_the_networks_own_forward_is_the_mean_logit_and_no
     images = torch.randn(2, 3, 24, 40, dtype=torch.float64)
     at_positions = made.fc(dense.trunk(images).flatten(2).transpose(1, 2))
     assert_near(at_positions.mean(1), made(images))
-    assert_near(dense(images).exp(), at_positions.softmax(2).mean(1))
-    assert not torch.allclose(dense(images).exp(), made(images).softmax(1), atol=1e-2)
+    assert_near(dense(images).exp(), at_positions.softmax(2).mean(1).float())
+    assert not torch.allclose(dense(images).exp(), made(images).softmax(1).float(), atol=1e-2)
 
 
 def test_the_papers_scales_go_with_the_size():
