@@ -27,16 +27,16 @@ from typing import Any
 
 from common import RESULTS, circumstances, options_of, show, tell, write_json
 
-from nxt.budget import parse_budget
 from nxt.config import read_yaml
-from nxt.search import results
+from nxt.search.engine.search import Search
 from nxt.search.request import load_request, make_request
-from nxt.search.run import Search
-from nxt.search.sampler import SAMPLERS
-from nxt.search.strategy import Strategy
-from nxt.search.study import StudyRecord, read_trials
+from nxt.search.results import run as results
+from nxt.search.strategy.sampler import SAMPLERS
+from nxt.search.strategy.strategy import Strategy
+from nxt.search.study.database import StudyRecord, read_trials
 from nxt.search.trial import Epoch, Outcome, Trial
-from nxt.space import load_space
+from nxt.space.budget import parse_budget
+from nxt.space.space import load_space
 
 STEPS = ("suggest", "task", "observe", "tell", "tend")
 _PROGRESS = 30.0  # seconds between two lines of progress

@@ -21,18 +21,18 @@ from pathlib import Path
 import numpy as np
 from common import RESULTS, Row, compared, in_rounds, write_csv
 
-from nxt.budget import parse_budget
-from nxt.feasible import FeasibleSet
-from nxt.gate import Gate
-from nxt.space import DEFAULT, Space, load_space
-from nxt.stagewise import StagewiseSpace
+from nxt.space.budget import parse_budget
+from nxt.space.cost_table import Gate
+from nxt.space.feasible import FeasibleSet
+from nxt.space.space import DEFAULT, Space, load_space
+from nxt.space.stagewise import StagewiseSpace
 
 CANDIDATES, PART, DRAWS = 10**6, 20_000, 1000
 WINDOW, COUNTED = "4.1G+-1%", "100M"
 COUNT = """
-from nxt.budget import parse_budget
-from nxt.feasible import FeasibleSet
-from nxt.space import load_space
+from nxt.space.budget import parse_budget
+from nxt.space.feasible import FeasibleSet
+from nxt.space.space import load_space
 print(len(FeasibleSet(load_space("{space}"), parse_budget({{"flops": "{budget}"}}))))
 """
 Stage = tuple[int, int, int, int]  # depth, width, groups, bottleneck channels of each group

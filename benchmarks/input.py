@@ -36,11 +36,11 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from nxt.data.augment import Augment
-from nxt.data.batches import Batches, Draw, Images, Normalised
-from nxt.data.choice import Choice, open_images
 from nxt.data.dataset import Source, load_split, open_source
+from nxt.data.placement import Choice, open_images
 from nxt.data.preprocess import Preprocess
-from nxt.data.workers import default_workers
+from nxt.data.processes import default_workers
+from nxt.data.resident import Batches, Draw, Images, Normalised
 
 SMALL, LARGE = (32, 32), (500, 375)  # width and height of the files
 BORDER = 4

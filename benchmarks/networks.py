@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from common import Row, compared, in_rounds, tell, write_csv
 from torch import nn
 
+from nxt.compute.devices import choose
+from nxt.compute.mode import PRECISIONS, Compute, compiled, prepare
 from nxt.models.network import build
-from nxt.train.compute import PRECISIONS, Compute, compiled, prepare
-from nxt.train.devices import choose
 
 CLASSES = 1000
 FORMATS = {"channels last": True, "channels first": False}

@@ -100,12 +100,12 @@ class Clock:
 
 def run_nxt(options: argparse.Namespace, folder: Path) -> Clock:
     """Run the search of nxt, and leave what it trained in tasks.json."""
-    from nxt.budget import parse_budget
-    from nxt.search.execute import Where, execute
+    from nxt.search.engine.execute import Where, execute
+    from nxt.search.engine.search import Search
     from nxt.search.request import make_request
-    from nxt.search.run import Search
     from nxt.search.trial import Epoch, Trial
-    from nxt.space import load_space
+    from nxt.space.budget import parse_budget
+    from nxt.space.space import load_space
 
     clock = Clock()
 
@@ -158,11 +158,11 @@ def train_plainly(config: dict[str, Any], data: Any, tasks: list[dict[str, Any]]
     import torch
     from ray import tune
 
-    from nxt.arch import ArchSpec
+    from nxt.arch.spec import ArchSpec
+    from nxt.compute.devices import choose
     from nxt.config import from_mapping
-    from nxt.train.devices import choose
+    from nxt.train.engine.setup import resident_trainer
     from nxt.train.recipe import Recipe
-    from nxt.train.setup import resident_trainer
 
     task = tasks[config["index"]]
     torch.set_num_threads(threads)
@@ -176,15 +176,15 @@ def train_plainly(config: dict[str, Any], data: Any, tasks: list[dict[str, Any]]
 
 def run_plain(options: argparse.Namespace, folder: Path) -> Clock:
     """Run plain Ray Tune over what the search of nxt trained."""
-    from nxt.train import ray_cluster  # first: it sets what Ray reads when it is imported
+    from nxt.compute import ray_cluster  # first: it sets what Ray reads when it is imported
 
     # isort: split
     from optuna.distributions import IntDistribution
     from ray import tune
     from ray.tune.search.optuna import OptunaSearch
 
+    from nxt.search.engine.search import Search
     from nxt.search.request import load_request
-    from nxt.search.run import Search
 
     clock = Clock()
     tasks = json.loads((folder / "tasks.json").read_text())

@@ -18,18 +18,18 @@ from typing import Any
 import numpy as np
 from common import tell
 
-from nxt.arch import ArchSpec
-from nxt.archlist import ArchList
-from nxt.budget import parse_budget
+from nxt.arch.spec import ArchSpec
 from nxt.config import read_yaml
 from nxt.errors import NxtError
-from nxt.feasible import FeasibleSet
-from nxt.search.execute import Where, execute
+from nxt.search.engine.execute import Where, execute
+from nxt.search.engine.search import Search
 from nxt.search.request import SearchRequest, load_request, make_request
-from nxt.search.results import load_run
-from nxt.search.run import Search
+from nxt.search.results.run import load_run
 from nxt.search.trial import Outcome, Trial
-from nxt.space import load_space
+from nxt.space.arch_list import ArchList
+from nxt.space.budget import parse_budget
+from nxt.space.feasible import FeasibleSet
+from nxt.space.space import load_space
 
 POPULATIONS = Path(__file__).resolve().parent / "populations"
 

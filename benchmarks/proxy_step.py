@@ -14,17 +14,17 @@ import numpy as np
 import torch
 from common import Row, compared, in_rounds, tell, write_csv
 
-from nxt.budget import parse_budget
+from nxt.compute.devices import choose
+from nxt.compute.mode import for_proxy
 from nxt.data.augment import Augment
-from nxt.data.batches import Batches
 from nxt.data.dataset import Split
 from nxt.data.preprocess import Preprocess
-from nxt.feasible import FeasibleSet
+from nxt.data.resident import Batches
 from nxt.models.network import build
-from nxt.space import load_space
-from nxt.train.compute import for_proxy
-from nxt.train.devices import choose
-from nxt.train.loop import Trainer
+from nxt.space.budget import parse_budget
+from nxt.space.feasible import FeasibleSet
+from nxt.space.space import load_space
+from nxt.train.engine.trainer import Trainer
 from nxt.train.recipe import Recipe
 
 CLASSES = 10

@@ -20,11 +20,11 @@ import numpy as np
 import yaml
 from common import RESULTS, circumstances, show, tell, write_json
 
+from nxt.analysis import trust
 from nxt.errors import NxtError
-from nxt.search import trust
 from nxt.search.noise import deviation, pooled_deviation
-from nxt.search.results import Run, load_run
-from nxt.search.table import axes_of
+from nxt.search.results.run import Run, load_run
+from nxt.search.simulation.table import axes_of
 from nxt.search.trial import Outcome, Trial
 
 POPULATIONS = RESULTS.parent / "populations"

@@ -29,11 +29,11 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from nxt.errors import NxtError
-from nxt.search.sampler import SAMPLERS
-from nxt.search.schedulers import SCHEDULERS
-from nxt.search.simulate import Yardstick, simulate
-from nxt.search.table import Table, load_table
-from nxt.space import Point
+from nxt.search.simulation.simulate import Yardstick, simulate
+from nxt.search.simulation.table import Table, load_table
+from nxt.search.strategy.sampler import SAMPLERS
+from nxt.search.strategy.schedulers import SCHEDULERS
+from nxt.space.space import Point
 
 BASE = ("random", "none")
 

@@ -17,16 +17,16 @@ import torch
 import torch.nn.functional as F
 from common import RESULTS, circumstances, options_of, show, tell, write_json
 
-from nxt.data.batches import Batches
+from nxt.arch.names import parse_name
+from nxt.compute.devices import choose
+from nxt.compute.mode import Compute, by_rule
 from nxt.data.dataset import Split
 from nxt.data.preprocess import Preprocess
+from nxt.data.resident import Batches
 from nxt.models.network import build
-from nxt.names import parse_name
-from nxt.train.compute import Compute, by_rule
-from nxt.train.devices import choose
-from nxt.train.loop import Trainer
+from nxt.train.engine.autotune import tuned
+from nxt.train.engine.trainer import Trainer
 from nxt.train.recipe import Recipe
-from nxt.train.tune import tuned
 
 CLASSES = 1000
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

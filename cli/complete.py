@@ -7,14 +7,14 @@ from pathlib import Path
 
 def networks(incomplete: str) -> list[str]:
     """Return the named networks that begin so."""
-    from nxt.zoo import ZOO
+    from nxt.arch.zoo import ZOO
 
     return [name for name in ZOO if name.startswith(incomplete)]
 
 
 def spaces(incomplete: str) -> list[str]:
     """Return the design spaces of nxt that begin so."""
-    from nxt.space import spaces_folder
+    from nxt.space.space import spaces_folder
 
     return _stems(spaces_folder(), incomplete)
 

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from . import meant
+from . import hints as meant
 
 # Name -> the first paragraph of its help, which the list of commands shows. Each is a function, or for `space` an
 # app, in the module of that name.
@@ -32,7 +32,7 @@ _HOMES = {"eval": "evaluate"}
 def load(name: str) -> Any:
     """Import a command and return it as typer's command or group."""
     home = _HOMES.get(name, name)
-    module = importlib.import_module(f"{__package__}.{home}")
+    module = importlib.import_module(f"{__package__}.commands.{home}")
     app = getattr(module, "app", None)
     if app is None:
         app = typer.Typer(add_completion=False, context_settings=CONTEXT)

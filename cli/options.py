@@ -13,7 +13,7 @@ from nxt.files import data_from_anywhere
 from . import complete
 
 if TYPE_CHECKING:
-    from nxt.budget import Budget
+    from nxt.space.budget import Budget
 
 
 def anywhere(data: str | None) -> str | None:
@@ -83,8 +83,8 @@ Set = Annotated[
 
 def budget_of(costs: Mapping[str, str | None], like: str | None = None) -> Budget:
     """Read the budget options, by name. Raises BudgetError, ArchError or ConfigError."""
-    from nxt.budget import parse_budget
-    from nxt.names import resolve
+    from nxt.arch.names import resolve
+    from nxt.space.budget import parse_budget
 
     return parse_budget(costs, resolve(like) if like is not None else None)
 

@@ -16,14 +16,14 @@ import typer
 from nxt.cli import lazy, main
 
 import nxt
-from nxt.arch import Stage
-from nxt.costs import Cost
+from nxt.arch.costs import Cost
+from nxt.arch.spec import Stage
 from nxt.models.network import Network
-from nxt.search.entries import Entry
 from nxt.search.noise import Noise
 from nxt.search.proxy import Proxy
+from nxt.search.ranking import Entry
 from nxt.search.request import Settings
-from nxt.search.results import Run
+from nxt.search.results.run import Run
 from nxt.search.trial import Epoch, Outcome, Trial
 
 HERE = Path(__file__).parent

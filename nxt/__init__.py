@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nxt.api import cost as cost
     from nxt.api import load_run as load_run
-    from nxt.arch import ArchSpec as ArchSpec
-    from nxt.arch import load_arch as load_arch
+    from nxt.arch.spec import ArchSpec as ArchSpec
+    from nxt.arch.spec import load_arch as load_arch
     from nxt.models.network import build as build
     from nxt.train.checkpoint import load as load
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "ArchSpec": "nxt.arch",
-    "load_arch": "nxt.arch",
+    "ArchSpec": "nxt.arch.spec",
+    "load_arch": "nxt.arch.spec",
     "cost": "nxt.api",
     "load_run": "nxt.api",
     "build": "nxt.models.network",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nxt import costs
-from nxt.arch import ArchSpec
-from nxt.names import resolve
+from nxt.arch import costs
+from nxt.arch.names import resolve
+from nxt.arch.spec import ArchSpec
 
 if TYPE_CHECKING:
-    from nxt.search.results import Run
+    from nxt.search.results.run import Run
 
 
 def cost(network: str | ArchSpec, size: int | None = None, classes: int | None = None) -> costs.Cost:
@@ -29,7 +29,7 @@ def cost(network: str | ArchSpec, size: int | None = None, classes: int | None =
 
 
 def load_run(path: Path | str) -> Run:
-    """Read a search's run directory, also while the search runs. Errors as `nxt.search.results.load_run`."""
-    from nxt.search import results
+    """Read a search's run directory, also while the search runs. Errors as `nxt.search.results.run.load_run`."""
+    from nxt.search.results import run as results
 
     return results.load_run(path)

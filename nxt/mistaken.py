@@ -96,7 +96,7 @@ def _kind_of_file(path: Path) -> str:
 
 
 def _kind_of_name(name: str) -> str:
-    from nxt.space import spaces_folder
-    from nxt.zoo import ZOO
+    from nxt.arch.zoo import ZOO
+    from nxt.space.space import spaces_folder
 
     return "network" if name in ZOO else "space" if is_file(spaces_folder() / f"{name}.yaml") else ""

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nxt.data.augment import Augment
-from nxt.data.batches import Draw, Normalised, derived
 from nxt.data.dataset import Source
 from nxt.data.preprocess import Preprocess
+from nxt.data.processes import Workers, default_workers
+from nxt.data.resident import Draw, Normalised, derived
 from nxt.data.transforms import evaluation, training
-from nxt.data.workers import Workers, default_workers
 
 
 class Stream:

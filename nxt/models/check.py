@@ -8,10 +8,10 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from nxt.arch import ArchSpec
-from nxt.costs import Cost, cost
+from nxt.arch.costs import Cost, cost
+from nxt.arch.layers import blocks
+from nxt.arch.spec import ArchSpec
 from nxt.errors import ArchError
-from nxt.layers import blocks
 from nxt.models.network import Network, build
 
 

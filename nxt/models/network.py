@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from nxt.arch import ArchSpec, Stage
+from nxt.arch.names import parse_name
+from nxt.arch.spec import ArchSpec, Stage
 from nxt.config import require
 from nxt.errors import ArchError
 from nxt.models.convolution import Conv2d
 from nxt.models.regularize import DropBlock
 from nxt.models.split_attention import SplitAttention
-from nxt.names import parse_name
 
 
 class Bottleneck(nn.Module):

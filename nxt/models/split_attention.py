@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.autograd.function import once_differentiable
 
-from nxt.arch import Stage
+from nxt.arch.spec import Stage
 from nxt.models.convolution import Conv2d
 
 

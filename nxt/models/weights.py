@@ -20,12 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nxt.arch import ArchSpec
-from nxt.costs import MAX_CLASSES, cost
+from nxt.arch.costs import MAX_CLASSES, cost
+from nxt.arch.spec import ArchSpec
+from nxt.arch.zoo import ZOO
 from nxt.errors import CheckpointError, first_line
 from nxt.models.network import Network, build
 from nxt.models.tensors import read_safetensors, read_tensors
-from nxt.zoo import ZOO
 
 HEAD = ("fc.weight", "fc.bias")
 # Names under which training scripts (torchvision's, timm's) keep weights in their checkpoints, by the kind of weights.

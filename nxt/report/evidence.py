@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import math
 
+from nxt.analysis.effects import LEAST_FOR_INTERVAL, by_cardinality_and_radix, main_effects
+from nxt.analysis.error_distribution import sampling_notes
+from nxt.analysis.trust import Trust
 from nxt.config import dump_yaml
-from nxt.report import axis_figures
-from nxt.report.effects import LEAST_FOR_INTERVAL, by_cardinality_and_radix, main_effects
+from nxt.report import plotly_axes as axis_figures
 from nxt.report.markup import Html, code, details, facts, joined, notes, paragraph, plot, small_plots, table
-from nxt.report.subject import Subject
-from nxt.search.distribution import sampling_notes
+from nxt.report.report_data import Subject
 from nxt.search.noise import CLEAR
-from nxt.search.trust import Trust
-from nxt.space import Space
+from nxt.space.space import Space
 
 
 def effects(subject: Subject) -> Html:

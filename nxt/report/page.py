@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nxt.files import data_place, write_text
-from nxt.report import evidence, look, sections
+from nxt.report import assets as look
+from nxt.report import evidence, sections
 from nxt.report.markup import Html, escape, joined, paragraph
-from nxt.report.subject import Subject
+from nxt.report.report_data import Subject
 
 # Title and body of each section. A section whose body is empty is left out.
 _SECTIONS: dict[str, tuple[str, Callable[[Subject], Html]]] = {

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from nxt.analysis.error_distribution import bands, edf, population
 from nxt.errors import RunError
-from nxt.report.plots import plot_front, save
-from nxt.report.subject import Subject
-from nxt.search.distribution import bands, edf, population
+from nxt.report.matplotlib_figures import plot_front, save
+from nxt.report.report_data import Subject
 from nxt.search.trial import Outcome
 
 _COLOURS = {Outcome.DONE: "#1f4e8c", Outcome.STOPPED: "0.6", Outcome.RUNNING: "#3f7d20"}

@@ -8,19 +8,20 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from nxt.archlist import ArchList
-from nxt.costs import Cost
+from nxt.analysis import timeline as clock
+from nxt.analysis.error_distribution import population, quantiles
+from nxt.arch.costs import Cost
 from nxt.files import data_place
-from nxt.report import clock, figures
-from nxt.report.context import published
-from nxt.report.drawing import drawings
+from nxt.report import plotly_figures as figures
 from nxt.report.markup import Html, code, details, escape, facts, joined, notes, paragraph, plot, table
-from nxt.report.subject import Subject
-from nxt.search.distribution import population, quantiles
-from nxt.search.entries import Entry
+from nxt.report.published import published
+from nxt.report.report_data import Subject
+from nxt.report.svg import drawings
+from nxt.search.ranking import Entry
 from nxt.search.request import UNLIMITED
-from nxt.search.results import arch_file
+from nxt.search.results.run import arch_file
 from nxt.search.trial import Outcome
+from nxt.space.arch_list import ArchList
 from nxt.units import format_count, format_seconds
 
 

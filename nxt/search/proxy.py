@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nxt.arch import EXPANSION, STEMS, ArchSpec
+from nxt.arch.spec import EXPANSION, STEMS, ArchSpec
 from nxt.config import from_mapping, merged, read_yaml, require
 from nxt.data.dataset import kind_of
 from nxt.errors import ArchError

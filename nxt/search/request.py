@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nxt.archlist import ArchList
-from nxt.budget import Budget, Limit
 from nxt.config import from_mapping, key_paths, parse_settings, require, to_mapping
 from nxt.errors import ArchError, ConfigError, SpaceError
 from nxt.files import data_from_anywhere
 from nxt.provenance import typed, versions
 from nxt.search.proxy import Proxy, full_training, load_proxy
-from nxt.search.results import architectures, read_record
-from nxt.search.sampler import SAMPLERS
-from nxt.search.schedulers import SCHEDULERS
-from nxt.space import Space
+from nxt.search.results.run import architectures, read_record
+from nxt.search.strategy.sampler import SAMPLERS
+from nxt.search.strategy.schedulers import SCHEDULERS
+from nxt.space.arch_list import ArchList
+from nxt.space.budget import Budget, Limit
+from nxt.space.space import Space
 from nxt.train.recipe import Recipe, load_recipe
 
 UNLIMITED = 10**6  # trials, where hours are the limit

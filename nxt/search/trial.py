@@ -6,9 +6,9 @@ import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from nxt.arch import ArchSpec
-from nxt.costs import Cost
-from nxt.space import Point
+from nxt.arch.costs import Cost
+from nxt.arch.spec import ArchSpec
+from nxt.space.space import Point
 
 
 class Outcome(StrEnum):

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from nxt.arch import ArchSpec
+from nxt.arch.spec import ArchSpec
 from nxt.config import check_record, from_mapping, to_mapping
 from nxt.data.preprocess import Preprocess
 from nxt.data.transforms import network_input

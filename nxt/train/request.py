@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nxt.arch import ArchSpec
+from nxt.arch.spec import ArchSpec
+from nxt.compute.mode import Compute
 from nxt.config import check_record, from_mapping, read_yaml, require, to_mapping
-from nxt.data.choice import Choice
+from nxt.data.placement import Choice
 from nxt.errors import RunError
 from nxt.files import is_file
 from nxt.mistaken import nearby
 from nxt.provenance import typed, versions
-from nxt.train.compute import Compute
 from nxt.train.recipe import Recipe
 
 

@@ -15,11 +15,11 @@ import pytest
 from limits import LONG
 from nxt.cli.main import main
 
-from nxt.budget import parse_budget
+from nxt.search.engine.search import Search
 from nxt.search.request import make_request
-from nxt.search.run import Search
 from nxt.search.trial import Epoch
-from nxt.space import load_space
+from nxt.space.budget import parse_budget
+from nxt.space.space import load_space
 
 TINY = "resnext_1-1-1_w8_1x8d_cifar"
 COMMAND = [sys.executable, "-c", "from nxt.cli.main import main; main()"]

@@ -15,11 +15,11 @@ import pytest
 from nxt.cli import lazy
 
 import nxt
-from nxt.budget import parse_budget
 from nxt.config import parse_settings
 from nxt.data.sources import digits
 from nxt.search.request import make_request
-from nxt.space import load_space
+from nxt.space.budget import parse_budget
+from nxt.space.space import load_space
 from nxt.train.recipe import load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,12 +17,12 @@ import torch
 import yaml
 from PIL import Image
 
+from nxt.compute import ray_cluster
 from nxt.config import dump_yaml, to_mapping
 from nxt.files import locked
 from nxt.models.network import build
-from nxt.train import ray_cluster
 from nxt.train.checkpoint import read, save
-from nxt.train.loop import Trainer
+from nxt.train.engine.trainer import Trainer
 
 TINY = "resnext_1-1-1_w8_1x8d_cifar"
 SEARCH = ["search", "smoke", "--flops", ":1G", "--trials", "2"]

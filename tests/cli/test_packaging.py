@@ -34,7 +34,7 @@ import json, sys
 from pathlib import Path
 import nxt
 from nxt.cli.main import main
-from nxt.space import load_space
+from nxt.space.space import load_space
 from nxt.data.sources import digits
 from nxt.train.recipe import load_recipe
 from nxt.search.proxy import load_proxy

@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nxt.costs import cost
+from nxt.arch.costs import cost
+from nxt.arch.names import resolve
 from nxt.models.network import build
-from nxt.names import resolve
 
 SIZE, BATCH = 64, 2
 

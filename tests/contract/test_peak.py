@@ -7,10 +7,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from nxt.arch import ArchSpec
-from nxt.memory import peak
+from nxt.arch.memory import peak
+from nxt.arch.names import parse_name
+from nxt.arch.spec import ArchSpec
 from nxt.models.network import build
-from nxt.names import parse_name
 
 
 class Alive(TorchDispatchMode):

@@ -10,12 +10,12 @@ from timm.layers import BatchNormAct2d, create_conv2d
 from timm.models.resnetv2 import ResNetV2
 from torch import nn
 
-from nxt.arch import ArchSpec
-from nxt.costs import cost
+from nxt.arch.costs import cost
+from nxt.arch.names import name_of, parse_name
+from nxt.arch.spec import ArchSpec
 from nxt.errors import ArchError
 from nxt.models.check import counted
 from nxt.models.network import Bottleneck, build
-from nxt.names import name_of, parse_name
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)

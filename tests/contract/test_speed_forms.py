@@ -14,7 +14,7 @@ from near import assert_near
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from nxt.arch import Stage
+from nxt.arch.spec import Stage
 from nxt.models.convolution import Conv2d
 from nxt.models.network import build
 from nxt.models.split_attention import SplitAttention, weighted_sum

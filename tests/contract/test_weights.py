@@ -17,14 +17,14 @@ import torchvision
 from near import assert_near
 from torch import nn
 
-from nxt.arch import ArchSpec
+from nxt.arch.spec import ArchSpec
+from nxt.arch.zoo import ZOO
 from nxt.data.preprocess import Preprocess
 from nxt.errors import CheckpointError
 from nxt.models.network import build
 from nxt.models.weights import load_weights, published, read_weights
 from nxt.train.checkpoint import Checkpoint, save
 from nxt.train.recipe import Recipe
-from nxt.zoo import ZOO
 
 SPEC = ArchSpec(stem="cifar", stem_width=8, depths=(1, 1), widths=(16, 32), cardinality=2, base_width=4)
 DEEP = SPEC.replace(stem="deep", radix=2)

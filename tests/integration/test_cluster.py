@@ -9,7 +9,7 @@ from pathlib import Path
 from jobs import Job
 from limits import LIMIT
 
-from nxt.search.results import load_run
+from nxt.search.results.run import load_run
 from nxt.search.trial import Outcome
 
 NODES, TRIALS, EPOCHS = 2, 6, 8

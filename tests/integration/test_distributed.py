@@ -18,19 +18,19 @@ from jobs import Training, marked
 from near import assert_near
 from torch import nn
 
-from nxt.arch import ArchSpec
+from nxt.arch.spec import ArchSpec
+from nxt.compute.mode import Compute
+from nxt.compute.ranks import Ranks
+from nxt.compute.sync_bn import SyncBatchNorm2d, synchronised
 from nxt.data.augment import Augment
-from nxt.data.batches import Batches
 from nxt.data.dataset import Split, load_train, open_source
+from nxt.data.resident import Batches
 from nxt.models.network import build
 from nxt.train import checkpoint as checkpoints
-from nxt.train.compute import Compute
-from nxt.train.loop import Trainer, evaluate
-from nxt.train.ranks import Ranks
+from nxt.train.engine.open import prepared
+from nxt.train.engine.trainer import Trainer, evaluate
 from nxt.train.recipe import Recipe
 from nxt.train.request import load_request
-from nxt.train.run import prepared
-from nxt.train.sync_bn import SyncBatchNorm2d, synchronised
 
 SPEC = ArchSpec.from_dict(
     {"stem": "cifar", "stem_width": 8, "depths": [1, 1], "widths": [32, 64], "cardinality": 2, "base_width": 4}
@@ -89,7 +89,7 @@ def norm_in_part(rank, momentum):
 
 @dataclasses.dataclass
 class Double:
-    """Images in double precision; see `nxt.data.batches.Images`."""
+    """Images in double precision; see `nxt.data.resident.Images`."""
 
     images: Batches
 

@@ -14,7 +14,7 @@ import pytest
 from jobs import Job, facts
 
 from nxt.errors import NxtError
-from nxt.search.results import load_run
+from nxt.search.results.run import load_run
 from nxt.search.trial import Outcome
 
 CONFIRM, SEEDS = 1, 2

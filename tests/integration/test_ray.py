@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from nxt.compute import ray_cluster
 from nxt.errors import DeviceError
-from nxt.train import ray_cluster
 
 LISTEN = "0A"
 LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}

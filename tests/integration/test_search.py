@@ -14,7 +14,7 @@ from jobs import Job, facts
 from nxt.config import to_mapping
 from nxt.data.dataset import load_train, open_source
 from nxt.errors import ConfigError, NxtError
-from nxt.search.results import load_run
+from nxt.search.results.run import load_run
 from nxt.search.trial import Outcome
 
 LOW, HIGH = 5_000_000, 9_000_000
@@ -174,8 +174,8 @@ def test_a_trial_that_hangs_is_ended_and_said_to_have_hung(tmp_path):
 
 
 def trial_run(folder, epochs, reported=0):
-    from nxt.arch import ArchSpec
-    from nxt.search.worker import TrialRun, TrialTask
+    from nxt.arch.spec import ArchSpec
+    from nxt.search.engine.worker import TrialRun, TrialTask
     from nxt.train.recipe import load_recipe
 
     spec = ArchSpec.from_dict(
@@ -216,7 +216,7 @@ def test_a_trial_with_a_damaged_checkpoint_starts_over(tmp_path):
 
 
 def test_a_wrong_number_of_trials_on_resume_leaves_the_record_as_it_was(whole):
-    from nxt.cli.search import search
+    from nxt.cli.commands.search import search
 
     path = whole[0].path / "run.yaml"
     before = path.read_bytes()
@@ -229,7 +229,7 @@ def test_a_wrong_number_of_trials_on_resume_leaves_the_record_as_it_was(whole):
 
 
 def test_a_training_run_cannot_be_resumed_as_a_search_and_stays_as_it_was(tmp_path):
-    from nxt.cli.search import search
+    from nxt.cli.commands.search import search
 
     (tmp_path / "run.yaml").write_text("command: train\n")
     with pytest.raises(NxtError, match="a run of 'train', where a search was expected"):

@@ -15,22 +15,22 @@ import torch
 from limits import LIMIT, LONG, wait_until
 
 import nxt
-from nxt.arch import ArchSpec
+from nxt.arch.spec import ArchSpec
+from nxt.compute.devices import choose
+from nxt.compute.mode import Compute
+from nxt.compute.ranks import Ranks
 from nxt.config import dump_yaml, read_yaml, to_mapping
-from nxt.data.batches import Batches
 from nxt.data.dataset import load_train, open_source
+from nxt.data.resident import Batches
 from nxt.errors import CheckpointError, NxtError, RunError
 from nxt.train import checkpoint as checkpoints
-from nxt.train.compute import Compute
-from nxt.train.devices import choose
-from nxt.train.keeper import Keeper
-from nxt.train.loop import evaluate
-from nxt.train.ranks import Ranks
+from nxt.train.checkpoint_folder import Keeper
+from nxt.train.engine.open import prepared
+from nxt.train.engine.session import Watcher
+from nxt.train.engine.trainer import evaluate
 from nxt.train.recipe import Recipe, Saving, load_recipe
 from nxt.train.request import TrainRequest, at_size, load_request
-from nxt.train.run import prepared
-from nxt.train.stopping import StoppedError
-from nxt.train.training import Watcher
+from nxt.train.signals import StoppedError
 
 SPEC = ArchSpec.from_dict(
     {"stem": "cifar", "stem_width": 8, "depths": [1, 1], "widths": [32, 64], "cardinality": 2, "base_width": 4}

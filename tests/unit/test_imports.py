@@ -21,14 +21,14 @@ ALLOWED = {
     "torchvision": ("nxt.models", "nxt.data", "nxt.train"),
     "fvcore": ("nxt.models.check",),
     "optuna": ("nxt.search",),
-    "ray": ("nxt.train.ray_cluster", "nxt.train.distributed", "nxt.search.ray_runner"),
-    "tensorboardX": ("nxt.train.board",),
-    "pyarrow": ("nxt.search.storage",),
+    "ray": ("nxt.compute.ray_cluster", "nxt.train.engine.distributed", "nxt.search.engine.ray_runner"),
+    "tensorboardX": ("nxt.train.tensorboard",),
+    "pyarrow": ("nxt.search.engine.checkpoints",),
     "rich": ("nxt.cli",),
     "typer": ("nxt.cli",),
     "matplotlib": ("nxt.report",),
     "plotly": ("nxt.report",),
-    "pandas": ("nxt.search.notebook",),
+    "pandas": ("nxt.search.results.notebook",),
     "timm": (),
 }
 # The modules directly in nxt/, lowest first. A module may import only from layers below its own.
@@ -52,11 +52,11 @@ LAYERS = [
 ]
 # Imports that go upwards on purpose: inside functions, at the time of a call.
 LAZY_UPWARDS = {
-    ("nxt.arch", "nxt.names"),
-    ("nxt.mistaken", "nxt.space"),
-    ("nxt.mistaken", "nxt.zoo"),
-    ("nxt.names", "nxt.zoo"),
-    ("nxt.space", "nxt.stagewise"),
+    ("nxt.arch.spec", "nxt.arch.names"),
+    ("nxt.mistaken", "nxt.space.space"),
+    ("nxt.mistaken", "nxt.arch.zoo"),
+    ("nxt.arch.names", "nxt.arch.zoo"),
+    ("nxt.space.space", "nxt.space.stagewise"),
 }
 PURE = sorted(set().union(*LAYERS) - {"api"})
 # Packages, and what each may import besides itself. "pure" stands for every module above but api.
@@ -196,20 +196,20 @@ def test_the_walk_sees_lazy_imports_and_leaves_out_those_for_types():
         "ray": True,
         "optuna.trial": False,
         "nxt": False,
-        "nxt.costs": False,
+        "nxt.arch.costs": False,
         "rich": True,
     }
-    assert internal(Source(), "nxt.x") == ["nxt.costs"]
+    assert internal(Source(), "nxt.x") == ["nxt.arch.costs"]
 
 
 # What a first import loads. yaml is loaded only where a file is read.
 LOADS = {
     "nxt": ("torch", "ray", "optuna", "numpy", "yaml", "rich", "typer", "matplotlib"),
-    "nxt.costs": ("torch", "ray", "optuna", "numpy", "yaml", "rich", "typer", "matplotlib"),
-    "nxt.zoo": ("torch", "ray", "optuna", "numpy", "yaml", "rich", "typer", "matplotlib"),
-    "nxt.budget": ("torch", "ray", "optuna", "numpy", "yaml", "rich", "typer", "matplotlib"),
-    "nxt.space": ("torch", "ray", "optuna", "numpy", "rich", "typer", "matplotlib"),
-    "nxt.references": ("torch", "ray", "optuna", "rich", "typer", "matplotlib"),
+    "nxt.arch.costs": ("torch", "ray", "optuna", "numpy", "yaml", "rich", "typer", "matplotlib"),
+    "nxt.arch.zoo": ("torch", "ray", "optuna", "numpy", "yaml", "rich", "typer", "matplotlib"),
+    "nxt.space.budget": ("torch", "ray", "optuna", "numpy", "yaml", "rich", "typer", "matplotlib"),
+    "nxt.space.space": ("torch", "ray", "optuna", "numpy", "rich", "typer", "matplotlib"),
+    "nxt.space.references": ("torch", "ray", "optuna", "rich", "typer", "matplotlib"),
     "nxt.pareto": ("torch", "ray", "optuna", "rich", "typer", "matplotlib"),
 }
 
@@ -223,7 +223,7 @@ def test_importing_a_light_module_loads_no_heavy_package(module, heavy):
 
 def test_costing_a_zoo_network_needs_no_heavy_package():
     code = (
-        "import sys; from nxt.costs import cost; from nxt.zoo import ZOO; cost(ZOO['resnet50'].spec);"
+        "import sys; from nxt.arch.costs import cost; from nxt.arch.zoo import ZOO; cost(ZOO['resnet50'].spec);"
         "print(*sorted({'torch', 'ray', 'optuna', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=LIMIT)

@@ -1,0 +1,43 @@
+"""`nxt report`: all that a search tells, as one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..terminal import tables as render
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="Run directory of a search.", metavar="RUN")],
+    out: Annotated[
+        Path | None, typer.Option(help="The page; default: report.html in the run directory.", metavar="FILE.html")
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw this run's hypervolume beside, such as a search with search.sampler=random.", metavar="RUN"
+        ),
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(help="Draw the main figures for papers too, as PNG and SVG, into this folder.", metavar="DIR"),
+    ] = None,
+) -> None:
+    """Write all that a search tells as one HTML page that needs no network, also while it runs."""
+    file = run / "report.html" if out is None else out
+    if file.suffix not in (".html", ".htm"):
+        raise typer.BadParameter(f"--out {file}: a page's name ends in .html")
+    from nxt.report.page import write_report
+    from nxt.report.report_data import load_subject
+
+    subject = load_subject(run, against)
+    sections = write_report(subject, file)
+    render.out().print(f"{file}: {', '.join(sections)}", soft_wrap=True)
+    if figures is not None:
+        from nxt.report.paper import draw_figures
+
+        for drawn in draw_figures(subject, figures):
+            render.out().print(str(drawn), soft_wrap=True)

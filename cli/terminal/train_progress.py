@@ -1,0 +1,143 @@
+"""A training on stderr: a line an epoch, and on a terminal one below them that moves."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from nxt.units import format_seconds
+
+from . import live_region as calm
+from . import tables as render
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from nxt.train.engine.session import Position
+    from nxt.train.engine.trainer import EpochReport
+
+_QUIET = 600.0  # seconds inside an epoch after which a log file gets a line
+_READING = 10.0  # seconds between two lines about images that are read beforehand
+_WAITS = 0.05  # share of the time that may go by waiting for images
+_BAR = 16  # columns
+
+
+class TrainProgress:
+    """Follows a training; see `nxt.train.engine.session.Watcher`."""
+
+    def __init__(self) -> None:
+        self.console = render.err()
+        self._moves = calm.moves(self.console)
+        self._shown, self._drawing = ExitStack(), False
+        self._began = self._told = time.monotonic()
+        self._reads = ""  # what is being read before it begins
+        self._first: Position | None = None  # where it began this time
+        self._now: Position
+        self._last: EpochReport | None = None
+
+    def __enter__(self) -> TrainProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._shown.close()
+
+    def begin(self, position: Position) -> None:
+        """Note that the training begins."""
+        self._began = self._told = time.monotonic()
+        self._first = self._now = position
+        if position.done:
+            inside = f"in epoch {position.epoch + 1}, after step {position.step} of {position.steps}"
+            self.note(f"going on {inside if position.step else f'after epoch {position.epoch}'}")
+        self._show()
+
+    def note(self, text: str) -> None:
+        """Say what a person should know."""
+        self.console.print(text, soft_wrap=not self._moves)
+
+    def reading(self, done: int, total: int) -> None:
+        """Tell now and then how many images have been read beforehand."""
+        self._reads = f"read {done:,} of {total:,} images"
+        self._show()
+        if not self._moves and time.monotonic() - self._told > _READING:
+            self._say(self._reads)
+
+    def step(self, position: Position) -> None:
+        """Note how far it is."""
+        self._now = position
+        if not self._moves and time.monotonic() - self._told > _QUIET:
+            share = position.step / position.steps
+            self._say(f"epoch {position.epoch + 1}/{position.epochs}, {share:.0%} of it  about {self._left()} left")
+
+    def epoch(self, report: EpochReport) -> None:
+        """Note, or tell, what an epoch gave."""
+        self._now = dataclasses.replace(self._now, epoch=report.epoch, step=0)
+        self._last = report
+        left = "" if self._moves else f"  about {self._left()} left"  # the line that moves has it
+        self._say(f"{self._line(report)}{left}")
+
+    def _line(self, report: EpochReport) -> str:
+        ema = "" if report.ema_accuracy is None else f"  averaged {render.percent(report.ema_accuracy)}"
+        waits = f", {report.wait:.0%} of the time waiting for images" if report.wait > _WAITS else ""
+        val = f"val {render.percent(report.accuracy)}{ema}"
+        speed = f"{report.images_per_second:.0f} images/s{waits}"
+        return f"epoch {report.epoch}/{self._now.epochs}  loss {report.loss:.3f}  {val}  {speed}"
+
+    def _say(self, line: str) -> None:
+        self._told = time.monotonic()
+        self.console.print(line, soft_wrap=not self._moves)
+
+    def _show(self) -> None:
+        """From now on show on a terminal how far it is."""
+        if self._moves and not self._drawing:
+            self._drawing = True
+            self._shown.enter_context(calm.line(self.console, self._draw))
+
+    def _draw(self, width: int, height: int) -> list[Text]:
+        from rich.text import Text
+
+        if self._first is None:
+            return [Text(self._reads)]
+        return [line_of(self._now, self._last, self._rate(), self._left(), width)]
+
+    def _rate(self) -> float:
+        """Images a second since the training went on, with everything that goes on between the steps."""
+        images = (self._now.done - self._first.done) * self._now.batch if self._first else 0
+        return images / max(1e-9, time.monotonic() - self._began)
+
+    def _left(self) -> str:
+        trained = self._now.done - self._first.done if self._first else 0
+        if not trained:
+            return "?"
+        return format_seconds((time.monotonic() - self._began) / trained * (self._now.total - self._now.done))
+
+
+def line_of(position: Position, report: EpochReport | None, rate: float, left: str, width: int) -> Text:
+    """Return how far a training is, on one line of at most `width` columns; with less room, without what counts least.
+
+    Args:
+        position: Where it is.
+        report: What the last epoch gave; None: none has ended.
+        rate: Images a second.
+        left: The time left.
+        width: Columns.
+    """
+    from rich.text import Text
+
+    share = position.done / max(1, position.total)
+    epoch = f"epoch {min(position.epoch + 1, position.epochs)}/{position.epochs}"
+    parts = {"epoch": epoch, "bar": " " * _BAR, "share": f"{share:.0%}"}
+    if report is not None:
+        parts |= {"loss": f"loss {report.loss:.3f}", "val": f"val {report.best:.1%}"}
+    parts |= {"rate": f"{rate:,.0f} images/s", "left": f"{left} left"}
+    if report is not None and report.wait > _WAITS:
+        parts["wait"] = f"waits {report.wait:.0%}"
+    for spare in ("bar", "loss", "rate", "wait", "share", "val"):
+        if sum(map(len, parts.values())) + 2 * (len(parts) - 1) <= width:
+            break
+        parts.pop(spare, None)
+    texts = [render.bar(share, _BAR) if name == "bar" else Text(text) for name, text in parts.items()]
+    line = Text("  ").join(texts)
+    line.truncate(width)
+    return line

@@ -1,0 +1,292 @@
+"""How far a proxy may be trusted: whether it orders architectures as what it stands for does.
+
+Two questions have the same answer in kind: does an early epoch order the trials as their last epoch does (is stopping
+there safe), and does the proxy order architectures as full training does (is the front worth training)? The measure
+is Kendall's tau-b, over all pairs and over pairs of similar cost alone, since a proxy that merely prefers the larger
+network looks better than it is. Costs themselves are the baselines; what a second training with another seed would
+reach is the yardstick.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from nxt.errors import RunError
+from nxt.search.noise import pooled_deviation
+from nxt.search.ranking import Entry
+from nxt.search.results.run import Run
+from nxt.search.trial import Outcome, Trial
+
+LEAST = 8  # architectures needed to say anything
+BASELINES = ("params", "macs", "acts")
+_BAND = math.log(1.25)  # networks whose MACs differ by no more than a quarter cost alike
+_MOST = 1000  # architectures that are looked at; of more, so many are drawn
+_DRAWS, _REDRAWS = 1000, 100
+_TOP = 0.2  # the share of all architectures that a search is after
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well one figure orders architectures by another one. Intervals hold 95 %, by bootstrap over architectures.
+
+    nan stands for what is not defined: of values that are all equal, or of pairs that there are none of.
+    """
+
+    name: str  # of the figure that predicts
+    count: int  # architectures
+    tau: float  # Kendall's tau-b
+    interval: tuple[float, float]
+    banded: float  # tau over pairs of similar cost
+    spearman: float
+    recall: float  # share of the true top fifth among as many that the figure puts on top
+
+    @property
+    def pairs(self) -> tuple[float, float, float]:
+        """Share of pairs in the same order, with its interval: (1 + tau) / 2, where nothing is tied."""
+        low, high = self.interval
+        return (1 + self.tau) / 2, (1 + low) / 2, (1 + high) / 2
+
+
+def agreement(
+    name: str, predicted: Sequence[float], true: Sequence[float], macs: Sequence[float], weights: Sequence[float] = ()
+) -> Agreement:
+    """Compare two figures of the same architectures.
+
+    Args:
+        name: What the first figure is.
+        predicted: It.
+        true: The figure that it is to predict.
+        macs: Costs, for the pairs of similar cost.
+        weights: How many architectures each stands for; by default one.
+    """
+    x, y = np.asarray(predicted, dtype=np.float64), np.asarray(true, dtype=np.float64)
+    w = np.asarray(weights, dtype=np.float64) if len(weights) else np.ones(len(x))
+    log_macs = np.log(np.asarray(macs, dtype=np.float64))
+    alike = np.abs(log_macs[:, None] - log_macs[None]) <= _BAND
+    order = _signs(x), _signs(y)
+    rng = np.random.default_rng(0)
+    drawn = rng.multinomial(len(x), np.full(len(x), 1 / len(x)), size=_DRAWS) * w  # how often each came up
+    taus = _taus(*order, drawn)
+    taus = taus[np.isfinite(taus)]
+    low, high = np.quantile(taus, [0.025, 0.975]) if len(taus) else (math.nan, math.nan)
+    same = len(np.unique(w)) == 1
+    varied = len(np.unique(x)) > 1 and len(np.unique(y)) > 1
+    return Agreement(
+        name=name,
+        count=len(x),
+        tau=float(_taus(*order, w[None])[0]),
+        interval=(float(low), float(high)),
+        banded=float(_taus(*order, w[None], alike)[0]),
+        spearman=float(stats.spearmanr(x, y).statistic) if same and varied else math.nan,
+        recall=_recall(x, y) if same else math.nan,
+    )
+
+
+def ceiling(
+    accuracies: Sequence[float], deviation: float, trainings: Sequence[int] = (), weights: Sequence[float] = ()
+) -> float | None:
+    """Return the tau that one more training of each architecture, with another seed, would reach on average.
+
+    The spread of the true accuracies is what is left of the measured one when the noise is taken away; then both
+    are drawn anew around them. A proxy that is less noisy than a training can reach more.
+
+    Args:
+        accuracies: Of architectures; means, where they were trained several times.
+        deviation: Standard deviation of one training between seeds.
+        trainings: How many each accuracy is the mean of; by default one.
+        weights: As for `agreement`.
+
+    Returns:
+        None if that is not defined, because all accuracies are equal.
+    """
+    measured = np.asarray(accuracies, dtype=np.float64)
+    w = np.asarray(weights, dtype=np.float64) if len(weights) else np.ones(len(measured))
+    errors = deviation / np.sqrt(np.asarray(trainings if len(trainings) else np.ones(len(measured)), dtype=np.float64))
+    mean = np.average(measured, weights=w)
+    spread = float(np.average((measured - mean) ** 2, weights=w)) * len(measured) / (len(measured) - 1)
+    noise = float(np.average(errors**2, weights=w))
+    truth = mean + math.sqrt(max(0.0, 1 - noise / spread) if spread > 0 else 0.0) * (measured - mean)
+    rng = np.random.default_rng(0)
+    found = [
+        _taus(_signs(rng.normal(truth, deviation)), _signs(rng.normal(truth, errors)), w[None])[0]
+        for _ in range(_REDRAWS)
+    ]
+    average = float(np.mean(found))
+    return average if math.isfinite(average) else None
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What predicts the accuracy of trainings to the end, and how well."""
+
+    of: str  # what is predicted
+    decision: str  # what rests on it: "stop trials at epoch 3"
+    proxies: tuple[Agreement, ...]
+    judged: Agreement  # the one of them that decisions rest on
+    baselines: tuple[Agreement, ...]
+    ceiling: float | None  # tau of one more training; None: the noise between seeds was not measured
+
+    @cached_property
+    def best_baseline(self) -> Agreement:
+        """The cost that predicts best."""
+        return max(self.baselines, key=lambda one: one.tau if math.isfinite(one.tau) else -1.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain data; what is not defined is None."""
+        return {
+            "verdict": self.verdict(),
+            "of": self.of,
+            "judged": self.judged.name,
+            "ceiling": self.ceiling,
+            "proxies": [_plain(one) for one in self.proxies],
+            "baselines": [_plain(one) for one in self.baselines],
+        }
+
+    def verdict(self) -> str:
+        """Say in one sentence what that means for who relies on it."""
+        proxy = self.judged
+        if not math.isfinite(proxy.tau):
+            return f"Do not {self.decision}: all architectures are equal by it, or by {self.of}."
+        share, low, high = proxy.pairs
+        fact = (
+            f"of two architectures, the one ahead by {proxy.name} is ahead by {self.of} in {share:.0%} of cases "
+            f"({low:.0%} to {high:.0%}, {proxy.count} architectures)"
+        )
+        if self.ceiling is not None:
+            fact += f", where one more training would give {(1 + self.ceiling) / 2:.0%}"
+        baseline = self.best_baseline
+        if low <= 0.5:
+            return f"Do not {self.decision}: {fact}; that may be chance."
+        if proxy.tau <= baseline.tau:
+            return f"Do not {self.decision}: {fact}; the number of {baseline.name} alone tells as much."
+        how = "Safe to" if low >= 0.7 else "With care," if share >= 0.65 else "Better not"
+        return f"{how} {self.decision}: {fact}."
+
+
+def between_epochs(run: Run) -> Trust | None:
+    """Tell how well earlier epochs predict the last one: the rungs, or a quarter and half of the way.
+
+    Trials that were stopped have no last epoch. Those that ran on as a control group stand for them, each for as many
+    as were stopped for one that ran on; so the figures are not of survivors alone.
+
+    Returns:
+        None if too few architectures reached the last epoch, or some were stopped and none of those due to stop ran on.
+    """
+    first = min((trial.repeat for trial in run.trials), default=0)  # 0 in a search, 1 in a list
+    trials = [trial for trial in run.trials if trial.outcome is Outcome.DONE and trial.repeat == first]
+    last = max((trial.curve[-1].epoch for trial in trials), default=0)
+    rungs = _rungs(run)
+    epochs = rungs or sorted({last // 4, last // 2} - {0, last})
+    stopped = {len(trial.curve) for trial in run.trials if trial.outcome is Outcome.STOPPED}
+    if len(trials) < LEAST or not epochs or stopped - {trial.control for trial in trials}:
+        return None
+    if len(trials) > _MOST:
+        chosen = np.sort(np.random.default_rng(0).choice(len(trials), _MOST, replace=False))
+        trials = [trials[i] for i in chosen]
+    weights = [_weight(run, trial) for trial in trials]
+    true = [trial.curve[-1].accuracy for trial in trials]
+    macs = [float(trial.cost.macs) for trial in trials]
+    proxies = tuple(
+        agreement(f"epoch {epoch}", [t.curve[epoch - 1].accuracy for t in trials], true, macs, weights)
+        for epoch in epochs
+    )
+    judged = proxies[0] if rungs else proxies[-1]  # most are stopped at the first rung
+    noise = _between_seeds(run.entries)
+    most = None if noise is None else ceiling(true, noise, weights=weights)
+    decision = f"stop trials at {judged.name}"
+    return Trust(f"epoch {last}", decision, proxies, judged, _baselines(trials, true, weights), most)
+
+
+def against(run: Run, full: Run) -> Trust | None:
+    """Tell how well a run's accuracies predict those of another run, for the architectures that both have.
+
+    Returns:
+        None if they have too few in common.
+
+    Raises:
+        RunError: if they are the same run.
+    """
+    if run.path.resolve() == full.path.resolve():
+        raise RunError(f"{full.path}: the same run; give one that trained its architectures longer")
+    known = {entry.spec.fingerprint: entry for entry in full.entries}
+    pairs = [(entry, known[entry.spec.fingerprint]) for entry in run.entries if entry.spec.fingerprint in known]
+    pairs = pairs[:_MOST]
+    if len(pairs) < LEAST:
+        return None
+    one, other = run.path.resolve(), full.path.resolve()
+    names = (one.name, other.name) if one.name != other.name else (str(one), str(other))
+    true = [entry.accuracy for _, entry in pairs]
+    macs = [float(entry.cost.macs) for entry, _ in pairs]
+    proxy = agreement(f"{names[0]}'s accuracy", [entry.accuracy for entry, _ in pairs], true, macs)
+    trials = [entry.trials[0] for entry, _ in pairs]
+    noise = _between_seeds(full.entries)
+    most = None if noise is None else ceiling(true, noise, [entry.seeds for _, entry in pairs])
+    return Trust(f"{names[1]}'s accuracy", f"rely on {proxy.name}", (proxy,), proxy, _baselines(trials, true, ()), most)
+
+
+def _baselines(trials: Sequence[Trial], true: Sequence[float], weights: Sequence[float]) -> tuple[Agreement, ...]:
+    macs = [float(trial.cost.macs) for trial in trials]
+    return tuple(
+        agreement(name, [float(getattr(trial.cost, name)) for trial in trials], true, macs, weights)
+        for name in BASELINES
+    )
+
+
+def _between_seeds(entries: Sequence[Entry]) -> float | None:
+    return pooled_deviation([entry.accuracies for entry in entries if entry.confirmed])
+
+
+def _plain(one: Agreement) -> dict[str, Any]:
+    values = {**dataclasses.asdict(one), "low": one.interval[0], "high": one.interval[1]}
+    del values["interval"]
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
+
+
+def _taus(x: Values, y: Values, weights: Values, among: NDArray[np.bool_] | None = None) -> Values:
+    """Return the tau-b of two sign matrices under each row of weights, over all pairs or those among a mask."""
+    products = [x * y, x * x, y * y] if among is None else [x * y * among, x * x * among, y * y * among]
+    agree, untied, other = (((weights @ product) * weights).sum(axis=1) for product in products)
+    scale = np.sqrt(untied * other)
+    return np.asarray(np.divide(agree, scale, out=np.full(len(weights), math.nan), where=scale > 0))
+
+
+def _signs(values: Values) -> Values:
+    return np.sign(values[:, None] - values[None])
+
+
+def _recall(x: Values, y: Values) -> float:
+    """Return the expected share of the top fifth by y in that by x, where ties are broken by chance."""
+    top = max(1, round(_TOP * len(x)))
+
+    def chances(values: Values) -> Values:
+        cut = np.sort(values)[-top]
+        tied = values == cut
+        return np.asarray(np.where(tied, (top - (values > cut).sum()) / tied.sum(), values > cut))
+
+    return float((chances(x) * chances(y)).sum()) / top
+
+
+def _rungs(run: Run) -> list[int]:
+    """Return the epochs at which trials were stopped, or due to stop."""
+    stopped = {len(trial.curve) for trial in run.trials if trial.outcome is Outcome.STOPPED}
+    return sorted(stopped | {trial.control for trial in run.trials if trial.control})
+
+
+def _weight(run: Run, trial: Trial) -> float:
+    """Return how many trials a finished one stands for: those of the control group, for the stopped ones as well."""
+    if not trial.control:
+        return 1.0
+    stopped = sum(other.outcome is Outcome.STOPPED and len(other.curve) == trial.control for other in run.trials)
+    control = sum(other.outcome is Outcome.DONE and other.control == trial.control for other in run.trials)
+    return 1 + stopped / control

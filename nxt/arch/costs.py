@@ -1,0 +1,140 @@
+"""Closed-form cost of a network: exact integers from the specification alone, no torch.
+
+Conventions: `macs` are multiply-adds of convolution and linear layers for one image, without bias (what the
+ResNeXt and ResNeSt papers call FLOPs); `params` are trainable parameters; `acts` are output elements of all
+convolutions (pycls's "activations"). The test suite holds every figure against the built network.
+
+For fixed widths every cost is affine in the depths; `coefficients` gives base and slopes, from which whole
+design spaces are costed at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from nxt.arch.layers import Layer, block_layers, head_layer, stem_layers
+from nxt.arch.spec import ArchSpec, Stage
+from nxt.errors import ArchError
+
+MAX_SIZE, MAX_CLASSES = 16384, 10**6
+MEMORY_BATCH = 32  # images in a training step, where memory is predicted
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Cost of a network or of a part of it. Adds up, and multiplies by a count."""
+
+    macs: int = 0
+    params: int = 0
+    acts: int = 0
+
+    @property
+    def memory(self) -> int:
+        """Predicted bytes of one step of training with a batch of 32 (256 over 8 GPUs); see `step_memory`."""
+        return self.step_memory(MEMORY_BATCH)
+
+    def step_memory(self, batch: int) -> int:
+        """Return the predicted bytes of one step of training in float32, by SGD with momentum.
+
+        Weights, gradients and momentum take 12 bytes a parameter. Each convolution's output is stored twice for the
+        backward pass: by the batch norm after it, and behind its ReLU. What autograd really stores was within -6 and
+        +15 % of that. Workspaces of libraries and unused parts of an allocator's blocks come on top.
+        """
+        return 12 * self.params + 8 * batch * self.acts
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.macs + other.macs, self.params + other.params, self.acts + other.acts)
+
+    def __mul__(self, count: int) -> Cost:
+        return Cost(self.macs * count, self.params * count, self.acts * count)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A stem, stage or head with its cost. `side` is the output height and width, `channels` its depth."""
+
+    name: str
+    blocks: int
+    side: int
+    channels: int
+    cost: Cost
+
+
+def cost(spec: ArchSpec, size: int | None = None, classes: int | None = None) -> Cost:
+    """Return the cost of a network for one `size` x `size` RGB image.
+
+    Args:
+        spec: The architecture.
+        size: Image side in pixels; by default the one that the network is made for (224, or 32 for CIFAR).
+        classes: Outputs of the last layer; by default 1000, or 10 for CIFAR networks.
+
+    Raises:
+        ArchError: for a size or number of classes out of range.
+    """
+    return sum((part.cost for part in parts(spec, size, classes)), Cost())
+
+
+def parts(spec: ArchSpec, size: int | None = None, classes: int | None = None) -> list[Part]:
+    """Return stem, stages and head in order, each with its cost. Arguments and errors as for `cost`."""
+    size, classes = resolution(spec, size, classes)
+    layers, side = stem_layers(spec, size)
+    result = [Part("stem", 1, side, spec.stem_width, cost_of(layers))]
+    for stage in spec.stages():
+        first, later, side = stage_cost(spec, stage, side)
+        total = first + later * (stage.depth - 1)
+        result.append(Part(f"stage{stage.index + 1}", stage.depth, side, stage.width, total))
+    return [*result, Part("head", 1, 1, classes, cost_of([head_layer(spec, side, classes)]))]
+
+
+def resolution(spec: ArchSpec, size: int | None, classes: int | None) -> tuple[int, int]:
+    """Return the image side and number of classes to cost a network at: those given, or else its own.
+
+    Raises:
+        ArchError: if one is out of range.
+    """
+    size = spec.size if size is None else size
+    classes = spec.classes if classes is None else classes
+    if not 1 <= size <= MAX_SIZE:
+        raise ArchError(f"image size {size} is not between 1 and {MAX_SIZE} pixels")
+    if not 1 <= classes <= MAX_CLASSES:
+        raise ArchError(f"{classes} classes are not between 1 and {MAX_CLASSES}")
+    return size, classes
+
+
+def cost_of(layers: Iterable[Layer]) -> Cost:
+    """Return what some layers cost together."""
+    macs = params = acts = 0
+    for layer in layers:
+        macs += layer.macs
+        params += layer.params
+        acts += layer.acts
+    return Cost(macs, params, acts)
+
+
+def coefficients(spec: ArchSpec, size: int, classes: int) -> tuple[Cost, list[Cost]]:
+    """Return `(base, slopes)` with `cost = base + sum of slopes[s] * (depths[s] - 1)`, whatever spec's depths.
+
+    Arguments and errors as for `cost`.
+    """
+    size, classes = resolution(spec, size, classes)
+    layers, side = stem_layers(spec, size)
+    base, slopes = cost_of(layers), []
+    for stage in spec.stages():
+        first, later, side = stage_cost(spec, stage, side)
+        base += first
+        slopes.append(later)
+    return base + cost_of([head_layer(spec, side, classes)]), slopes
+
+
+def stage_cost(spec: ArchSpec, stage: Stage, side: int) -> tuple[Cost, Cost, int]:
+    """Return the cost of a stage's first block, of each later one, and the side that leaves the stage.
+
+    Args:
+        spec: The architecture, of which only the properties common to all stages matter.
+        stage: The stage.
+        side: Side of its input, in pixels.
+    """
+    first, out = block_layers(spec, stage, 0, side)
+    later, _ = block_layers(spec, stage, 1, out)
+    return cost_of(first), cost_of(later), out

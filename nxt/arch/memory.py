@@ -1,0 +1,139 @@
+"""Peak memory of inference, from the specification alone: which tensors are alive together, step by step.
+
+One image in float32, run eagerly without gradients by nxt's own network. Weights, the workspaces of libraries and
+unused parts of an allocator's blocks come on top. The peak does not grow with the depth: it is where the maps are
+widest, usually at a shortcut of the first stages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from nxt.arch.layers import Layer, block_layers, head_layer, stem_layers
+from nxt.arch.spec import ArchSpec, Stage
+
+_ITEM = 4  # bytes of a float32
+_INDEX = 2  # an index of a max pool takes as much as two
+
+
+class Moment(NamedTuple):
+    """A step at which memory is taken: a layer itself ("conv", "linear"), or what is done to its output."""
+
+    layer: str  # the module's name
+    step: str
+    elements: int  # of float32, alive together
+
+    @property
+    def bytes(self) -> int:
+        """Bytes alive."""
+        return _ITEM * self.elements
+
+    def __str__(self) -> str:
+        return self.layer if self.step in ("conv", "linear") else f"{self.layer}, {self.step}"
+
+
+def peak(spec: ArchSpec, size: int, classes: int) -> Moment:
+    """Return the first moment of an inference at which most memory is taken.
+
+    Args:
+        spec: The architecture.
+        size: Image side in pixels.
+        classes: Outputs of the last layer.
+    """
+    return max(moments(spec, size, classes), key=lambda moment: moment.elements)
+
+
+def moments(spec: ArchSpec, size: int, classes: int) -> Iterator[Moment]:
+    """Yield the moments of one inference in their order. The image is among what is alive.
+
+    While a stage runs, its input stays alive too, in the frame of the network that called it.
+    """
+    image = 3 * size * size
+    layers, side = stem_layers(spec, size)
+    for layer, step, elements in _stem(spec, layers, side):
+        yield Moment(layer, step, image + elements)
+    held = spec.stem_width * side * side
+    for stage in spec.stages():
+        for block in range(stage.depth):
+            layers, out = block_layers(spec, stage, block, side)
+            taken = _preactivated(layers) if spec.preact else _postactivated(stage, layers)
+            for layer, step, elements in taken:
+                yield Moment(layer, step, image + elements + (held if block else 0))
+            side = out
+        held = stage.width * side * side
+    head = head_layer(spec, side, classes)
+    if spec.preact:
+        yield Moment(head.name, "norm", image + 2 * held)
+    yield Moment(head.name, "pool", image + held + head.in_width)
+    yield Moment(head.name, "linear", image + held + head.in_width + classes)
+
+
+def _stem(spec: ArchSpec, layers: list[Layer], side: int) -> Iterator[tuple[str, str, int]]:
+    before = 0
+    for layer in layers:
+        yield layer.name, "conv", before + layer.output
+        if layer.norm:
+            yield layer.name, "norm", 2 * layer.output
+        before = layer.output
+    if spec.stem != "cifar":
+        yield layers[-1].name, "pool", before + (1 + _INDEX) * spec.stem_width * side * side
+
+
+def _postactivated(stage: Stage, layers: list[Layer]) -> Iterator[tuple[str, str, int]]:
+    """The moments of a block with its input, which stays alive for the shortcut."""
+    first, spatial, last = layers[0], layers[1], next(layer for layer in layers if layer.name.endswith("conv3"))
+    x = first.in_width * first.in_side**2
+    yield first.name, "conv", x + first.output
+    yield first.name, "norm", x + 2 * first.output
+    entering, leaving = first.out_width * spatial.in_side**2, first.out_width * spatial.out_side**2
+    if spatial.in_side != first.out_side:
+        yield first.name, "pool", x + first.output + entering
+    if stage.radix:
+        for step, elements in _attention(stage, spatial):
+            yield spatial.name, step, x + entering + elements
+    else:
+        yield spatial.name, "conv", x + entering + leaving
+        yield spatial.name, "norm", x + 2 * leaving
+    reduced = last.in_width * last.in_side**2
+    if last.in_side != spatial.out_side:
+        yield spatial.name, "pool", x + leaving + reduced
+    yield last.name, "conv", x + reduced + last.output
+    yield last.name, "norm", x + 2 * last.output
+    yield from _shortcut(layers[-1], x, last)
+
+
+def _preactivated(layers: list[Layer]) -> Iterator[tuple[str, str, int]]:
+    """The moments of a block with its input and the input after BN and ReLU, from which a projection starts."""
+    first, spatial, last = layers[:3]
+    x = first.in_width * first.in_side**2
+    yield first.name, "norm", 2 * x
+    yield first.name, "conv", 2 * x + first.output
+    entering, leaving = first.out_width * spatial.in_side**2, spatial.output
+    if spatial.in_side != first.out_side:
+        yield first.name, "pool", 2 * x + first.output + entering
+    yield spatial.name, "norm", 2 * x + 2 * entering
+    yield spatial.name, "conv", 2 * x + 2 * entering + leaving
+    reduced = last.in_width * last.in_side**2
+    if last.in_side != spatial.out_side:
+        yield spatial.name, "pool", 2 * x + leaving + reduced
+    yield last.name, "norm", 2 * x + 2 * reduced
+    yield last.name, "conv", 2 * x + 2 * reduced + last.output
+    yield from _shortcut(layers[-1], 2 * x, last)
+
+
+def _shortcut(layer: Layer, x: int, last: Layer) -> Iterator[tuple[str, str, int]]:
+    """The moments of a projection, beside the block's input and its last convolution's output."""
+    if layer is last:
+        return
+    pooled = layer.in_width * layer.in_side**2 if layer.name.endswith(".1") else 0
+    yield layer.name, "conv", x + last.output + pooled + layer.output
+    if layer.norm:
+        yield layer.name, "norm", x + last.output + 2 * layer.output
+
+
+def _attention(stage: Stage, conv: Layer) -> Iterator[tuple[str, int]]:
+    """The moments of split attention, beside its input."""
+    yield "conv", conv.output
+    yield "norm", 2 * conv.output
+    yield "attention", conv.output + stage.bottleneck * conv.out_side**2

@@ -1,0 +1,244 @@
+"""`ArchSpec`: one fully decided network of the ResNet, ResNeXt and ResNeSt family, as data.
+
+No torch here. `ArchSpec.stages()` resolves the numbers that both the closed-form cost and the
+network builder need, so the two cannot read a specification differently.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nxt.config import check_keys, dump_yaml, from_mapping, read_yaml, to_mapping
+from nxt.errors import ArchError, ConfigError
+from nxt.mistaken import mistaken
+
+EXPANSION = 4  # output channels of a bottleneck block per channel of its stage's base width
+STEMS = ("imagenet", "cifar", "deep")
+SCHEMA = 1
+_MAX_DEPTH, _MAX_WIDTH, _MAX_RADIX = 1000, 65536, 32
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What one stage of a network resolves to. Widths are channels."""
+
+    index: int
+    depth: int  # blocks
+    stride: int  # of the first block
+    in_width: int  # channels that enter the stage
+    width: int  # channels that leave each block
+    cardinality: int  # C, groups of the 3x3 convolution
+    group_width: int  # bottleneck channels per group at this stage
+    radix: int
+
+    @property
+    def bottleneck(self) -> int:
+        """Input channels of the 3x3 convolution, all groups together."""
+        return self.cardinality * self.group_width
+
+    @property
+    def attention(self) -> int:
+        """Hidden channels of split attention (ResNeSt sec. 3.1; timm's rounding to multiples of 8)."""
+        wanted = self.bottleneck * self.radix / 4
+        rounded = max(32, int(wanted + 4) // 8 * 8)
+        return rounded + 8 if rounded < 0.9 * wanted else rounded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchSpec:
+    """One network, without its number of classes.
+
+    `cardinality` and `base_width` take one value or one per stage. As in "32x4d", the base width is the
+    bottleneck width per group at the first stage; it grows with the stage widths, so stage s has groups of
+    `base_width[s] * widths[s] / widths[0]` channels.
+
+    Raises:
+        ArchError: if the numbers do not make a network; the message says which rule is broken.
+    """
+
+    stem: str = "imagenet"  # 7x7/2 + max pool; "cifar": 3x3; "deep": three 3x3 + max pool (ResNeSt)
+    stem_width: int = 64  # channels that leave the stem
+    depths: tuple[int, ...]  # blocks per stage
+    widths: tuple[int, ...]  # output channels per stage
+    cardinality: tuple[int, ...] = (1,)
+    base_width: tuple[int, ...] = (64,)
+    radix: int = 0  # 0: plain grouped 3x3; 1: one split, sigmoid; 2 and more: split attention
+    avd: bool = False  # average pooling does the striding of the 3x3
+    avd_first: bool = False  # ... and stands before the 3x3 ("fast")
+    avg_down: bool = False  # average pooling does the striding of the shortcut
+    shortcut: bool = True
+    preact: bool = False  # BN and ReLU before each convolution, not after (He et al. 2016, arXiv 1603.05027)
+
+    def __post_init__(self) -> None:
+        for name in ("depths", "widths", "cardinality", "base_width"):
+            value = getattr(self, name)
+            values = (value,) if isinstance(value, int) else tuple(value)
+            if name in ("cardinality", "base_width") and len(values) == 1:
+                values *= len(self.depths)
+            object.__setattr__(self, name, values)
+        self._check()
+
+    def _check(self) -> None:
+        if self.stem not in STEMS:
+            raise ArchError(f"stem {self.stem!r} is not one of {', '.join(STEMS)}")
+        if not 1 <= len(self.depths) <= 8:
+            raise ArchError(f"depths {list(self.depths)}: between 1 and 8 stages are possible")
+        for name in ("widths", "cardinality", "base_width"):
+            if len(getattr(self, name)) != len(self.depths):
+                raise ArchError(
+                    f"{name} {list(getattr(self, name))} has {len(getattr(self, name))} entries "
+                    f"for {len(self.depths)} stages"
+                )
+        limits = {
+            "depths": _MAX_DEPTH,
+            "widths": _MAX_WIDTH,
+            "cardinality": _MAX_WIDTH,
+            "base_width": _MAX_WIDTH,
+        }
+        for name, top in limits.items():
+            _check_range(name, getattr(self, name), 1, top)
+        _check_range("stem_width", (self.stem_width,), 1, _MAX_WIDTH)
+        _check_range("radix", (self.radix,), 0, _MAX_RADIX)
+        for name in ("avd", "avd_first", "avg_down", "shortcut", "preact"):
+            if not isinstance(getattr(self, name), bool):
+                raise ArchError(f"{name} {getattr(self, name)!r} is neither true nor false")
+        if self.preact and self.radix:
+            raise ArchError("preact and radix: split attention normalises after its 3x3; give one of both")
+        if self.stem == "deep" and self.stem_width % 2:
+            raise ArchError(f"stem_width {self.stem_width} must be even: a deep stem has half of it inside")
+        for index, width in enumerate(self.widths):
+            if width % EXPANSION:
+                raise ArchError(f"stage {index + 1}: width {width} is not a multiple of {EXPANSION}")
+            if (self.base_width[index] * width) % self.widths[0]:
+                raise ArchError(
+                    f"stage {index + 1}: group width {self.base_width[index]} * {width} / {self.widths[0]} "
+                    "is not an integer"
+                )
+        for stage in self.stages():
+            _check_stage(stage)
+
+    def stages(self) -> Iterator[Stage]:
+        """Yield the stages from input to output."""
+        in_width = self.stem_width
+        for index, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True)):
+            yield Stage(
+                index=index,
+                depth=depth,
+                stride=1 if index == 0 else 2,
+                in_width=in_width,
+                width=width,
+                cardinality=self.cardinality[index],
+                group_width=self.base_width[index] * width // self.widths[0],
+                radix=self.radix,
+            )
+            in_width = width
+
+    @property
+    def size(self) -> int:
+        """Image side in pixels that this kind of network is made for."""
+        return 32 if self.stem == "cifar" else 224
+
+    @property
+    def classes(self) -> int:
+        """Number of classes at which this kind of network is costed unless said otherwise."""
+        return 10 if self.stem == "cifar" else 1000
+
+    @property
+    def name(self) -> str:
+        """The field's name for this network if it has one, else a descriptive label."""
+        from nxt.arch.names import name_of
+
+        return name_of(self)
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hex digits; equal exactly when the networks are the same."""
+        data = to_mapping(self)
+        strided = len(self.depths) > 1  # without striding, the pooling variants change nothing
+        data["avd"] = self.avd and strided
+        data["avd_first"] = self.avd and self.avd_first and strided
+        data["avg_down"] = self.avg_down and self.shortcut and strided
+        if not self.preact:
+            del data["preact"]  # came later: the fingerprints from before hold
+        canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+    def replace(self, **changes: Any) -> ArchSpec:
+        """Return a copy with some fields changed, checked like any other."""
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data; values equal at every stage are given once."""
+        data: dict[str, Any] = to_mapping(self)
+        for name in ("cardinality", "base_width"):
+            if len(set(data[name])) == 1:
+                data[name] = data[name][0]
+        if not self.preact:
+            del data["preact"]
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], where: str = "architecture") -> ArchSpec:
+        """Build from plain data, as `to_dict` gives it.
+
+        Raises:
+            ConfigError: for unknown keys and values of a wrong type.
+            ArchError: if the values do not make a network.
+        """
+        if not isinstance(data, Mapping):
+            raise ConfigError(f"{where}: a mapping was expected, not {data!r}")
+        lists = ("depths", "widths", "cardinality", "base_width")
+        values = {k: [v] if k in lists[2:] and type(v) is int else v for k, v in data.items()}
+        try:
+            return from_mapping(cls, values, where)
+        except ArchError as error:
+            raise ArchError(f"{where}: {error}") from None
+
+    def to_yaml(self, **extra: Any) -> str:
+        """Render as an architecture file. `extra` may hold `provenance`, a mapping that is kept as a record."""
+        return dump_yaml({"schema": SCHEMA, "name": self.name, **self.to_dict(), **extra})
+
+
+def load_arch(path: Path | str) -> ArchSpec:
+    """Read an architecture file. `name` and `provenance` in it are labels without effect.
+
+    Raises:
+        ConfigError: if it is no such file.
+        ArchError: if it does not make a network.
+    """
+    if other := mistaken(path, "architecture"):
+        raise ConfigError(other)
+    data = read_yaml(path)
+    labels = ("schema", "name", "provenance")
+    check_keys(data, [*labels, *(field.name for field in dataclasses.fields(ArchSpec))], str(path))
+    if data.get("schema", SCHEMA) != SCHEMA:
+        raise ConfigError(f"{path}: schema {data['schema']!r} is not known to this version of nxt")
+    return ArchSpec.from_dict({k: v for k, v in data.items() if k not in labels}, str(path))
+
+
+def _check_range(name: str, values: tuple[int, ...], low: int, high: int) -> None:
+    for value in values:
+        if type(value) is not int or not low <= value <= high:
+            raise ArchError(f"{name}: {value!r} is not a whole number between {low} and {high}")
+
+
+def _check_stage(stage: Stage) -> None:
+    if stage.bottleneck > _MAX_WIDTH:
+        raise ArchError(f"stage {stage.index + 1}: bottleneck of {stage.bottleneck} channels is past {_MAX_WIDTH}")
+    if stage.radix == 0:
+        return
+    if stage.group_width % stage.radix:
+        raise ArchError(
+            f"stage {stage.index + 1}: group width {stage.group_width} is not divisible by radix {stage.radix}"
+        )
+    if stage.attention % stage.cardinality:
+        raise ArchError(
+            f"stage {stage.index + 1}: {stage.attention} attention channels are not divisible "
+            f"by the cardinality {stage.cardinality}"
+        )

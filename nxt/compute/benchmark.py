@@ -1,0 +1,237 @@
+"""What a network costs on this device: latency, throughput, memory of a training step, share of the ceiling.
+
+A device's ceiling is measured too: how fast it multiplies large matrices, and how fast it copies memory. Of a part of
+the network no more can be had than the lower of the first and its arithmetic intensity times the second (the roofline
+of Williams et al. 2009, doi 10.1145/1498765.1498785).
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nxt.arch.breakdown import Portion, portions
+from nxt.arch.spec import ArchSpec
+from nxt.compute.mode import PRECISIONS, Compute, compiled, half, prepare
+from nxt.models.network import Network, build
+
+_SECONDS = 1.0  # spent on a figure, about
+_RUNS = 5, 200  # fewest and most
+_SIDE, _COPIED = 2048, 2**26  # of matrices; elements of a copy
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds of one run, over several: the median and the quartiles."""
+
+    median: float
+    low: float
+    high: float
+    runs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """How fast a network infers in one way of computing. `throughput` is in images a second, by batch."""
+
+    compute: Compute
+    latency: Timing  # of the smallest batch
+    throughput: dict[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """The most that a device does: floating-point operations and bytes a second."""
+
+    flops: float
+    bandwidth: float
+
+    def attainable(self, intensity: float) -> float:
+        """Return the FLOP/s to be had at an arithmetic intensity (FLOPs per byte)."""
+        return min(self.flops, intensity * self.bandwidth)
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpeed:
+    """A stage's part of an inference."""
+
+    name: str
+    seconds: float
+    flops: float  # a second
+    intensity: float
+    attainable: float  # FLOP/s by the roofline
+
+    @property
+    def share(self) -> float:
+        """Achieved share of the ceiling."""
+        return self.flops / self.attainable
+
+
+def ways(device: torch.device, compile: bool = False) -> list[Compute]:
+    """Return the ways of computing to compare: both layouts, fp32 and 16 bits, eager and, if asked for, compiled."""
+    sixteen = half() if device.type == "cuda" else "bf16"
+    forms = itertools.product((False, True) if compile else (False,), ("fp32", sixteen), (False, True))
+    return [Compute(channels_last=last, precision=precision, compile=way) for way, precision, last in forms]
+
+
+def speeds(
+    spec: ArchSpec, size: int, classes: int, batches: Sequence[int], device: torch.device, compute: Compute
+) -> Speed:
+    """Measure inference.
+
+    Args:
+        spec: The architecture.
+        size: Image side in pixels.
+        classes: Outputs of the last layer.
+        batches: Numbers of images to infer together.
+        device: Where.
+        compute: How.
+
+    Raises:
+        torch.OutOfMemoryError: if a batch does not fit.
+    """
+    prepare(device)
+    network = _ready(spec, classes, device, compute)
+    runner: nn.Module = compiled(network) if compute.compile else network
+    timings = {}
+    for batch in sorted(batches):
+        images = _images(batch, size, device, compute)
+        with torch.inference_mode(), compute.autocast(device):
+            timings[batch] = timed(lambda images=images: runner(images), device)  # type: ignore[misc]
+    latency = timings[min(batches)]
+    return Speed(compute, latency, {batch: batch / timing.median for batch, timing in timings.items()})
+
+
+def timed(run: Callable[[], object], device: torch.device) -> Timing:
+    """Run something for about a second, after two runs that do not count, and return how long one takes."""
+    for _ in range(2):
+        run()
+    synchronize(device)
+    seconds: list[float] = []
+    begin = time.perf_counter()
+    while len(seconds) < _RUNS[0] or (len(seconds) < _RUNS[1] and time.perf_counter() - begin < _SECONDS):
+        start = time.perf_counter()
+        run()
+        synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    low, median, high = statistics.quantiles(seconds, n=4, method="inclusive")
+    return Timing(median, low, high, len(seconds))
+
+
+def ceiling(device: torch.device, precision: str) -> Ceiling:
+    """Measure the device's ceiling: the best of several products of large matrices, and of several copies."""
+    prepare(device)
+    one, other = (torch.randn(_SIDE, _SIDE, device=device).to(PRECISIONS[precision]) for _ in range(2))
+    source = torch.ones(_COPIED, device=device)
+    target = torch.empty_like(source)
+    product = _best(lambda: torch.mm(one, other), device)
+    copied = _best(lambda: target.copy_(source), device)
+    return Ceiling(flops=2 * _SIDE**3 / product, bandwidth=2 * source.nbytes / copied)
+
+
+def stage_speeds(
+    spec: ArchSpec, size: int, classes: int, batch: int, device: torch.device, compute: Compute, most: Ceiling
+) -> list[StageSpeed]:
+    """Measure each stage of an inference by itself, and hold it against the device's ceiling.
+
+    The bytes that a stage must move are those of its convolutions in 32 or 16 bits; what batch norms and ReLUs move in
+    addition is part of what keeps it from the ceiling.
+    """
+    network = _ready(spec, classes, device, compute)
+    itemsize = PRECISIONS[compute.precision].itemsize
+    found = []
+    with torch.inference_mode(), compute.autocast(device):
+        x = _images(batch, size, device, compute)
+        for portion, run in _stages(network, portions(spec, size, classes, "stage")):
+            seconds = timed(lambda run=run, x=x: run(x), device).median  # type: ignore[misc]
+            moved = portion.moved_by(batch, itemsize)
+            flops = batch * portion.flops
+            attainable = most.attainable(flops / moved)
+            found.append(StageSpeed(portion.name, seconds, flops / seconds, flops / moved, attainable))
+            x = run(x)
+    return found
+
+
+def training(
+    spec: ArchSpec, size: int, classes: int, batch: int, device: torch.device, compute: Compute
+) -> tuple[Timing, int]:
+    """Measure a step of training by SGD with momentum: its time, and the bytes allocated at its worst moment.
+
+    The bytes are those of torch's own allocator, weights and the optimizer's state among them.
+    """
+    prepare(device)
+    network = _ready(spec, classes, device, compute).train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9)
+    images = _images(batch, size, device, compute)
+    labels = torch.randint(classes, (batch,), device=device)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with compute.autocast(device):
+            loss = F.cross_entropy(network(images), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    timing = timed(step, device)
+    optimizer.zero_grad(set_to_none=True)
+    return timing, _most_allocated(step, network, optimizer, images, device)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _most_allocated(
+    step: Callable[[], None], network: Network, optimizer: torch.optim.Optimizer, images: Tensor, device: torch.device
+) -> int:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        step()
+        return torch.cuda.max_memory_allocated(device)
+    kept = [t for state in optimizer.state.values() for t in state.values() if isinstance(t, Tensor)]
+    before = sum(t.nbytes for t in (images, *network.parameters(), *network.buffers(), *kept))
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
+        step()
+    events = profile.profiler.kineto_results.events()  # a CPU's allocator keeps no peak
+    sizes = (int(event.nbytes()) for event in events if event.name() == "[memory]")
+    return before + max(itertools.accumulate(sizes, initial=0))
+
+
+def _ready(spec: ArchSpec, classes: int, device: torch.device, compute: Compute) -> Network:
+    network = build(spec, classes).to(device, memory_format=compute.memory_format)  # type: ignore[call-overload]
+    return network.eval()  # type: ignore[no-any-return]
+
+
+def _images(batch: int, size: int, device: torch.device, compute: Compute) -> Tensor:
+    return torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=compute.memory_format)
+
+
+def _stages(network: Network, parts: Sequence[Portion]) -> Iterator[tuple[Portion, Callable[[Tensor], Tensor]]]:
+    """Yield each part with what computes it."""
+    layers = list(network.children())
+    stem = nn.Sequential(*layers[: layers.index(network.get_submodule("layer1"))])
+    last = layers.index(network.avgpool)
+    stages = [network.get_submodule(f"layer{s + 1}") for s in range(len(network.spec.depths))]
+    rest = nn.Sequential(*layers[layers.index(stages[-1]) + 1 : last + 1], nn.Flatten(1), network.fc)
+    yield from zip(parts, [stem, *stages, rest], strict=True)
+
+
+def _best(run: Callable[[], object], device: torch.device) -> float:
+    seconds = []
+    for index in range(8):
+        start = time.perf_counter()
+        run()
+        synchronize(device)
+        if index:
+            seconds.append(time.perf_counter() - start)
+    return min(seconds)

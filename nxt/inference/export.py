@@ -1,0 +1,192 @@
+"""Trained networks as files for other programs: ONNX, torch.export programs, safetensors.
+
+Each is made in memory and compared with the network on images before it is written. ONNX files and programs take
+normalised images (B, 3, size, size), with any B, and carry what `describe` returns beside the weights.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torchvision.models._utils import IntermediateLayerGetter
+
+from nxt.config import require
+from nxt.data.dataset import Split, open_source
+from nxt.data.resident import Batches
+from nxt.errors import DataError, RunError
+from nxt.files import data_place, replacing
+from nxt.models.network import Network, build
+from nxt.train.checkpoint import WEIGHTS, Checkpoint, record
+
+SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors"}
+TOLERANCE = 1e-4  # of outputs, of the largest one where that is above 1
+_IMAGES = 8
+_ONNX = ("onnx", "onnxscript", "onnxruntime")
+Outputs = Callable[[Tensor], list[Tensor]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """A file that was written. `difference` is the largest absolute one of its outputs from the network's."""
+
+    path: Path
+    bytes: int
+    kind: str  # of weights
+    size: int  # image side in pixels
+    outputs: tuple[str, ...]
+    difference: float
+    images: str  # which ones were compared
+
+
+def export(
+    checkpoint: Checkpoint,
+    target: str,
+    out: Path,
+    kind: str | None = None,
+    size: int | None = None,
+    features: bool = False,
+) -> Exported:
+    """Write a checkpoint's network for another program; whole, and equal to the network, or not at all.
+
+    Args:
+        checkpoint: What was trained.
+        target: "onnx", "torch" (a program of torch.export) or "safetensors" (which `nxt.load` reads, too).
+        out: The file; replaced if it exists.
+        kind: "raw" or "ema" weights; None: the better ones.
+        size: Image side in pixels; None: as evaluated in training.
+        features: Whether the outputs are each stage's features, by stride, instead of logits.
+
+    Raises:
+        ConfigError: for a target that is not known or has no features, and for a size out of range.
+        CheckpointError: if the checkpoint has no weights of that kind, or they do not fit.
+        RunError: if packages are missing, the outputs differ, or the file cannot be written.
+    """
+    require(target in SUFFIXES, "--to", f"{target!r} is not one of {', '.join(SUFFIXES)}")
+    require(not features or target != "safetensors", "--features", "safetensors hold weights; write --to onnx or torch")
+    require(kind is None or kind in WEIGHTS, "--weights", f"{kind!r} is not one of {', '.join(WEIGHTS)}")
+    kind = kind or checkpoint.better
+    if size is not None:
+        checkpoint = replace(checkpoint, preprocess=replace(checkpoint.preprocess, size=size))
+    network = checkpoint.network(kind)
+    images, which = _images(checkpoint)
+    names = tuple(f"stride{stride}" for stride in network.strides) if features else ("logits",)
+    model: nn.Module = network
+    if features:
+        layers = {f"layer{index + 1}": name for index, name in enumerate(names)}
+        model = IntermediateLayerGetter(network, layers).eval()
+    about = describe(checkpoint, kind)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the exporters' notices about themselves
+        if target == "safetensors":
+            content, run = _safetensors(network, about)
+        else:
+            content, run = (_onnx if target == "onnx" else _program)(model, images[:2], names, about)
+        difference = max(_difference(model, run, images, out), _difference(model, run, images[:1], out))
+    with replacing(out) as file:
+        file.write(content)
+    return Exported(
+        path=out,
+        bytes=len(content),
+        kind=kind,
+        size=checkpoint.preprocess.size,
+        outputs=names,
+        difference=difference,
+        images=which,
+    )
+
+
+def describe(checkpoint: Checkpoint, kind: str) -> dict[str, Any]:
+    """Return what a user of one kind of a checkpoint's weights has to know, as plain data."""
+    accuracies = {key: value for key, value in checkpoint.accuracies.items() if key == kind}
+    about = {"name": checkpoint.spec.name, "kind": kind, "epoch": checkpoint.epoch}
+    return {**about, **record(checkpoint), "accuracies": accuracies}
+
+
+def _images(checkpoint: Checkpoint) -> tuple[Tensor, str]:
+    """Return some normalised images to compare outputs on, and in words which they are."""
+    preprocess = checkpoint.preprocess
+    try:
+        source = open_source(checkpoint.data)
+        labels = source.labels("train")
+        rows = np.unique(np.linspace(0, len(labels) - 1, _IMAGES).astype(np.int64))
+        split = Split(source.images("train", rows, preprocess.resized), labels[rows])
+        images, _ = next(iter(Batches(split, preprocess, torch.device("cpu")).plain(len(rows))))
+        which = f"{len(rows)} training images of {data_place(checkpoint.data)}"
+    except DataError:
+        images = torch.randn(_IMAGES, 3, preprocess.size, preprocess.size, generator=torch.Generator().manual_seed(0))
+        which = f"{_IMAGES} random images"
+    return images, which
+
+
+def _difference(model: nn.Module, run: Outputs, images: Tensor, out: Path) -> float:
+    """Return the largest difference between outputs; raise RunError if it is too large."""
+    worst = 0.0
+    for expected, found in zip(_listed(model(images)), run(images), strict=True):
+        difference, largest = float((found - expected).abs().max()), float(expected.abs().max())
+        if not difference <= TOLERANCE * max(1.0, largest):
+            raise RunError(
+                f"{out}: not written: its outputs would differ from the network's by {difference:.2g}, "
+                f"where the largest is {largest:.2g}"
+            )
+        worst = max(worst, difference)
+    return worst
+
+
+def _listed(outputs: Tensor | Mapping[str, Tensor]) -> list[Tensor]:
+    return [outputs] if isinstance(outputs, Tensor) else list(outputs.values())
+
+
+def _onnx(model: nn.Module, images: Tensor, names: tuple[str, ...], about: Mapping[str, Any]) -> tuple[bytes, Outputs]:
+    missing = [name for name in _ONNX if find_spec(name) is None]
+    if missing:
+        raise RunError(f"ONNX needs {' and '.join(missing)}: pip install 'nxt[onnx]'")
+    import onnxruntime
+
+    made = torch.onnx.export(
+        model,
+        (images,),
+        dynamo=True,
+        verbose=False,
+        dynamic_shapes=_DYNAMIC,
+        input_names=["images"],
+        output_names=names,
+    )
+    assert made is not None
+    for key, value in about.items():
+        made.model.metadata_props[key] = value if isinstance(value, str) else json.dumps(value)
+    content = made.model_proto.SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return content, lambda batch: [torch.from_numpy(o) for o in session.run(None, {"images": batch.numpy()})]
+
+
+def _program(
+    model: nn.Module, images: Tensor, names: tuple[str, ...], about: Mapping[str, Any]
+) -> tuple[bytes, Outputs]:
+    program = torch.export.export(model, (images,), dynamic_shapes=_DYNAMIC)
+    file = io.BytesIO()
+    torch.export.save(program, file, extra_files={"nxt.json": json.dumps({**about, "outputs": names}, indent=1)})
+    file.seek(0)
+    again = torch.export.load(file).module()
+    return file.getvalue(), lambda batch: _listed(again(batch))
+
+
+def _safetensors(network: Network, about: Mapping[str, Any]) -> tuple[bytes, Outputs]:
+    header = {"format": "pt", "nxt": json.dumps({key: value for key, value in about.items() if key != "name"})}
+    content = safetensors.torch.save(network.state_dict(), header)
+    again = build(network.spec, network.num_classes).eval()
+    again.load_state_dict(safetensors.torch.load(content))
+    return content, lambda batch: [again(batch)]
+
+
+_DYNAMIC = ({0: torch.export.Dim("batch")},)

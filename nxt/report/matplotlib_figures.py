@@ -1,0 +1,163 @@
+"""Figures of searches and of a training, drawn with matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nxt.files import data_place, replacing
+from nxt.search.trial import Outcome, Trial
+from nxt.units import format_count
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from nxt.analysis.error_distribution import Comparison
+    from nxt.search.ranking import Entry
+    from nxt.search.results.run import Run
+
+_LABELS = {"macs": "multiply-adds of conv and linear layers", "acts": "activations", "params": "parameters"}
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure whole or not at all: as SVG where the name ends so, else as PNG. The same figure, the same bytes.
+
+    Raises:
+        RunError: if the file cannot be written.
+    """
+    from matplotlib import rc_context
+
+    svg = path.suffix.lower() == ".svg"
+    with replacing(path) as file, rc_context({"svg.hashsalt": "nxt"}):
+        figure.savefig(file, format="svg" if svg else "png", metadata={"Date": None} if svg else None)
+
+
+def plot_front(run: Run, path: Path) -> None:
+    """Draw proxy accuracy against the cost objective: the front with standard errors, and all others.
+
+    Trials that were stopped have accuracies of fewer epochs, so only their costs are shown, along the lower edge.
+
+    Raises:
+        RunError: if the file cannot be written.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, PercentFormatter
+
+    figure = Figure(figsize=(7.5, 4.8), dpi=140, layout="constrained")
+    axes = figure.add_subplot()
+
+    def draw(entries: list[Entry], **style: Any) -> None:
+        if entries:
+            axes.scatter([_cost(run, e) for e in entries], [e.accuracy for e in entries], **style)
+
+    draw([e for e in run.entries if e not in run.front], color="#8fb3d9", label="dominated", zorder=2)
+    draw(run.front, color="#1f4e8c", label="front", zorder=4, s=55)
+    draw([e for e in run.entries if e.role], marker="s", facecolors="none", edgecolors="#c2410c", s=120,
+         label="reference", zorder=5)  # fmt: skip
+    if run.front:
+        steps = [_cost(run, e) for e in run.front], [e.accuracy for e in run.front]
+        axes.step(*steps, where="post", color="#1f4e8c", zorder=3)
+        bars = [run.error(e) for e in run.front]
+        axes.errorbar(*steps, yerr=bars, fmt="none", ecolor="#1f4e8c", elinewidth=1, capsize=3, zorder=3)
+    stopped = [_cost(run, t) for t in run.trials if t.outcome is Outcome.STOPPED]
+    if stopped:
+        rug: dict[str, Any] = {
+            "transform": axes.get_xaxis_transform(),
+            "clip_on": False,
+            "marker": "x",
+            "color": "0.55",
+        }
+        axes.scatter(stopped, [0.0] * len(stopped), label="stopped early", zorder=6, **rug)
+    if run.trials:
+        costs = [_cost(run, t) for t in run.trials]
+        edge = 0.05 * (max(costs) - min(costs)) or 1
+        axes.set_xlim(min(costs) - edge, max(costs) + edge)
+    if run.best:
+        place = (_cost(run, run.best), run.best.accuracy)
+        left, right = axes.get_xlim()
+        side = "right" if place[0] > (left + right) / 2 else "left"
+        axes.annotate(run.best.spec.name, place, (0, 9), textcoords="offset points", ha=side, fontsize=8)
+    axes.set_xlabel(_LABELS[run.objective])
+    kind = "accuracy" if run.full else "proxy accuracy"
+    axes.set_ylabel(f"{kind}, {run.record['val_images']} validation images")
+    axes.set_title(
+        f"{run.record['space_name']}, {run.record['budget_rule']}, {data_place(run.record['data'])}", fontsize=10
+    )
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value)))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    axes.grid(alpha=0.25)
+    axes.margins(y=0.15)
+    if run.entries or stopped:
+        axes.legend(fontsize=8, loc="best")
+    save(figure, path)
+
+
+def plot_edf(comparison: Comparison, path: Path) -> None:
+    """Draw the error distribution functions of two populations at equal cost, with 95 % bootstrap bands.
+
+    Raises:
+        RunError: if the file cannot be written.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    from nxt.analysis.error_distribution import bands, edf
+
+    figure = Figure(figsize=(7.5, 4.8), dpi=140, layout="constrained")
+    axes = figure.add_subplot()
+    errors = np.unique(np.concatenate([side.errors for side in comparison.sides]))
+    edge = 0.03 * (errors[-1] - errors[0]) or 0.01
+    at = np.concatenate([[errors[0] - edge], errors, [errors[-1] + edge]])
+    for side, colour in zip(comparison.sides, ("#1f4e8c", "#c2410c"), strict=True):
+        share = edf(side.errors, side.weights, at)
+        axes.step(at, share, where="post", color=colour, label=f"{side.name} ({len(side.errors)})")
+        low, high = bands(side.errors, side.weights, at)
+        axes.fill_between(at, low, high, step="post", color=colour, alpha=0.15, linewidth=0)
+    axes.set_xlabel("error at the last epoch")
+    axes.set_ylabel(f"share with at most that error, at equal {_LABELS[comparison.cost].split(' of ')[0]}")
+    axes.set_title(comparison.verdict(), fontsize=9, wrap=True)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set_xlim(at[0], at[-1])
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8, loc="best")
+    save(figure, path)
+
+
+def plot_curves(title: str, rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draw a training's accuracies, loss and rate by epoch.
+
+    Raises:
+        RunError: if the file cannot be written.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    figure = Figure(figsize=(7.5, 5.6), dpi=140, layout="constrained")
+    upper, lower = figure.subplots(2, sharex=True)
+    epochs, marker = [row["epoch"] for row in rows], "o" if len(rows) < 40 else ""
+    for key, label, colour in (("accuracy", "weights", "#1f4e8c"), ("ema_accuracy", "averaged weights", "#c2410c")):
+        values = [row[key] for row in rows]
+        if None not in values:
+            upper.plot(epochs, values, color=colour, label=label, marker=marker, markersize=3)
+    upper.set_ylabel("accuracy, validation split")
+    upper.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    upper.legend(fontsize=8, loc="lower right")
+    upper.set_title(title, fontsize=10)
+    lower.plot(epochs, [row["loss"] for row in rows], color="#1f4e8c", label="loss", marker=marker, markersize=3)
+    lower.set_ylabel("training loss")
+    lower.set_xlabel("epoch")
+    lower.xaxis.set_major_locator(MaxNLocator(integer=True))
+    rate = lower.twinx()
+    rate.plot(epochs, [row["lr"] for row in rows], color="0.6", linestyle="--", label="rate")
+    rate.set_ylabel("rate at the epoch's end", color="0.4")
+    for axes in (upper, lower):
+        axes.grid(alpha=0.25)
+    save(figure, path)
+
+
+def _cost(run: Run, entry: Entry | Trial) -> int:
+    return int(getattr(entry.cost, run.objective))

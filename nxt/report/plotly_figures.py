@@ -1,0 +1,285 @@
+"""Interactive figures of a report: plotly figures as data. Colours of text and grid are set by the page.
+
+plotly takes a little HTML in labels, so that every name is escaped for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+from plotly import graph_objects as go
+
+from nxt.analysis.error_distribution import COST_NAMES, Population, bands, edf
+from nxt.analysis.timeline import Bar
+from nxt.report.published import published
+from nxt.report.report_data import Subject
+from nxt.search.ranking import Entry
+from nxt.search.trial import Outcome, Trial
+from nxt.units import format_count
+
+BLUE, ORANGE, GREY = "#3a80d0", "#d5671b", "#8a8a8a"
+COLOURS = {
+    "done": BLUE, "control": "#0f9d8a", "stopped": GREY, "running": "#3f9d3f", "oom": "#c2185b", "diverged": ORANGE,
+    "crashed": "#d32f2f", "killed": "#7b3fa0", "timeout": "#a37c00",
+}  # fmt: skip
+_WIDE = 6.0  # a range of costs by this factor and more is drawn on a logarithmic axis
+_BESIDE = 1.25  # published networks are drawn up to this factor beside the range of what was trained
+_MOST = 60_000  # points of curves; of more, epochs are left out
+_HEAVY = 20_000  # points, from which on WebGL draws them
+
+
+def figure(traces: Iterable[Any], **layout: Any) -> go.Figure:
+    """Return a figure with what all of them share."""
+    shared = {
+        "template": "none",
+        "margin": {"l": 60, "r": 12, "t": 12, "b": 48},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "hovermode": "closest",
+        "autosize": True,
+    }
+    return go.Figure(list(traces), {**shared, **layout})
+
+
+def front(subject: Subject) -> go.Figure:
+    """Return accuracy against cost of all finished architectures, with the front and its standard errors."""
+    run = subject.run
+    members = {entry.spec.fingerprint for entry in run.front}
+    others = [entry for entry in run.entries if entry.spec.fingerprint not in members]
+    references = [entry for entry in run.entries if entry.role]
+    faint = {"color": BLUE, "opacity": 0.5, "size": 8}
+    square = {"symbol": "square-open", "color": ORANGE, "size": 15, "line": {"width": 2}}
+    traces = [
+        _entries(subject, others, "dominated", mode="markers", marker=faint),
+        _entries(
+            subject,
+            run.front,
+            "front",
+            mode="lines+markers",
+            marker={"color": BLUE, "size": 11},
+            line={"shape": "hv", "color": BLUE, "width": 1.5},
+            error_y={"array": [run.error(entry) for entry in run.front], "thickness": 1.2, "width": 4},
+        ),
+        _entries(subject, references, "references", mode="markers", marker=square),
+        _context(subject),
+    ]
+    costs = [_cost(subject, entry) for entry in run.entries]
+    made = figure([trace for trace in traces if len(trace.x)], showlegend=True)
+    made.update_xaxes(title=COST_NAMES[run.objective], **cost_axis(costs))
+    made.update_yaxes(title=subject.measure, tickformat=".0%" if _spread(run.entries) > 0.05 else ".1%")
+    if run.best:
+        x = float(_cost(subject, run.best))
+        at = math.log10(x) if made.layout.xaxis.type == "log" else x
+        made.add_annotation(x=at, y=run.best.accuracy, text="best", ax=-38, ay=-14, arrowwidth=1, arrowhead=0)
+    return made
+
+
+def cost_axis(costs: Sequence[float]) -> dict[str, Any]:
+    """Return how an axis of costs is drawn: with G, M or K, and by logarithm where the range is wide."""
+    if min(costs) * _WIDE > max(costs):
+        return {"tickformat": "~s", "nticks": 7}
+    return {"type": "log", "dtick": "D2" if max(costs) / min(costs) < 100 else 1, "tickformat": "~s"}
+
+
+def curves(subject: Subject) -> go.Figure:
+    """Return the accuracy of all trials by epoch, coloured by how they ended, with the rungs."""
+    groups: dict[str, list[Trial]] = {name: [] for name in COLOURS}
+    for trial in subject.run.trials:
+        if trial.curve:
+            groups[_kind(trial)].append(trial)
+    total = sum(len(trial.curve) for trial in subject.run.trials)
+    every = math.ceil(total / _MOST)
+    kind = go.Scattergl if total / every > _HEAVY else go.Scatter
+    alpha = 0.8 if len(subject.run.trials) < 60 else 0.5
+    traces = []
+    for name, trials in groups.items():
+        if trials:
+            x, y, numbers = _broken(trials, max(1, every))
+            short = all(len(trial.curve) == 1 for trial in trials)
+            style = {"mode": "markers" if short else "lines", "line": {"color": COLOURS[name], "width": 1.3}}
+            traces.append(
+                kind(
+                    x=x, y=y, customdata=numbers, name=f"{name} ({len(trials)})", opacity=alpha,
+                    marker={"color": COLOURS[name]}, connectgaps=False, **style,
+                    hovertemplate="trial %{customdata}: %{y:.1%} after epoch %{x}<extra></extra>",
+                )
+            )  # fmt: skip
+    made = figure(traces, showlegend=True)
+    for rung in subject.rungs:
+        made.add_vline(x=rung, line={"dash": "dot", "width": 1, "color": GREY}, annotation={"text": f"rung {rung}"})
+    longest = max((len(trial.curve) for trial in subject.run.trials), default=0)
+    made.update_xaxes(title="epoch", tickformat="d", dtick=1 if longest <= 16 else None)
+    made.update_yaxes(title=subject.measure, tickformat=".0%")
+    return made
+
+
+def errors(found: Population, weights: Sequence[float]) -> go.Figure:
+    """Return the error distribution function of a population, with its 95 % bootstrap band."""
+    at = np.unique(found.errors)
+    edge = 0.03 * float(at[-1] - at[0]) or 0.01
+    at = np.concatenate([[at[0] - edge], at, [at[-1] + edge]])
+    low, high = bands(found.errors, weights, at)
+    step = {"shape": "hv", "width": 0}
+    made = figure(
+        [
+            go.Scatter(x=at, y=low, mode="lines", line=step, showlegend=False, hoverinfo="skip"),
+            go.Scatter(
+                x=at, y=high, mode="lines", line=step, fill="tonexty", fillcolor="rgba(58,128,208,0.22)",
+                name="95 % band", hoverinfo="skip",
+            ),
+            go.Scatter(
+                x=at, y=edf(found.errors, weights, at), mode="lines", line={"shape": "hv", "color": BLUE},
+                name=f"architectures ({len(found.errors)})",
+                hovertemplate="%{y:.0%} have an error of at most %{x:.1%}<extra></extra>",
+            ),
+        ]
+    )  # fmt: skip
+    made.update_xaxes(title="error after the last epoch", tickformat=".0%" if at[-1] - at[0] > 0.05 else ".1%")
+    made.update_yaxes(title="share of architectures", tickformat=".0%", range=[0, 1.02])
+    return made
+
+
+def growth(
+    points: Sequence[tuple[float, float]],
+    other: Sequence[tuple[float, ...]] = (),
+    names: tuple[str, str] = ("", ""),
+) -> go.Figure:
+    """Return the hypervolume against the time since the search began.
+
+    Args:
+        points: (seconds, share of what was found) of this run.
+        other: The same of the run that it is held against; or (seconds, mean, low, high) over the orders in which its
+            trials might have come.
+        names: Of this run and the other, for the legend.
+    """
+    unit, seconds = time_unit(max(row[0] for row in (*points, *other)))
+
+    def curve(rows: Sequence[tuple[float, ...]], at: int, name: str, **style: Any) -> go.Scatter:
+        told = {"hovertemplate": "%{y:.1%} after %{x:.2f} " + unit + f"<extra>{escape(name)}</extra>"}
+        times, shares = np.array([row[0] / seconds for row in rows]), np.array([row[at] for row in rows])
+        return go.Scatter(x=times, y=shares, name=escape(name), **{**told, **style})
+
+    step = {"shape": "hv", "color": BLUE}
+    mode = "lines+markers" if len(points) < 60 else "lines"
+    traces = [curve(points, 1, names[0], mode=mode, line=step)]
+    if other and len(other[0]) > 2:
+        edge = {"mode": "lines", "line": {"shape": "hv", "width": 0}, "hoverinfo": "skip", "hovertemplate": None}
+        fill = {"fill": "tonexty", "fillcolor": "rgba(138,138,138,0.25)"}
+        traces += [
+            curve(other, 2, "", showlegend=False, **edge),
+            curve(other, 3, "9 of 10 orders", **edge, **fill),
+            curve(other, 1, f"{names[1]}, mean over orders", mode="lines", line={**step, "color": GREY}),
+        ]
+    elif other:
+        traces.append(curve(other, 1, names[1], mode=mode, line={**step, "color": GREY}))
+    made = figure(traces, showlegend=bool(other))
+    made.update_xaxes(title=f"{unit} since the first trial began", rangemode="tozero")
+    made.update_yaxes(title="share of the hypervolume", tickformat=".0%", range=[0, 1.04])
+    return made
+
+
+def timeline(bars: Sequence[Bar]) -> go.Figure:
+    """Return trials as bars in lanes over time, coloured by how they ended."""
+    unit, seconds = time_unit(max(bar.ended for bar in bars))
+    traces = []
+    for name, colour in COLOURS.items():
+        own = [bar for bar in bars if _kind(bar.trial) == name]
+        if own:
+            traces.append(
+                go.Bar(
+                    orientation="h", name=f"{name} ({len(own)})",
+                    base=np.array([bar.begun / seconds for bar in own]),
+                    x=np.array([(bar.ended - bar.begun) / seconds for bar in own]),
+                    y=np.array([bar.lane + 1 for bar in own]),
+                    customdata=[[bar.trial.number, escape(bar.trial.spec.name)] for bar in own],
+                    marker={"color": colour, "line": {"width": 0.5, "color": "rgba(128,128,128,0.6)"}},
+                    hovertemplate="trial %{customdata[0]}, %{customdata[1]}: %{x:.2f} " + unit + "<extra></extra>",
+                )
+            )  # fmt: skip
+    made = figure(traces, barmode="overlay", bargap=0.25, showlegend=True)
+    made.update_xaxes(title=f"{unit} since the first trial began")
+    made.update_yaxes(title="lane", tickformat="d", dtick=1 if max(bar.lane for bar in bars) < 16 else None)
+    made.update_yaxes(autorange="reversed")
+    return made
+
+
+def time_unit(most: float) -> tuple[str, float]:
+    """Return the unit, and its seconds, in which a time of so many seconds is read easily."""
+    return ("seconds", 1.0) if most < 180 else ("minutes", 60.0) if most < 3 * 3600 else ("hours", 3600.0)
+
+
+def _entries(subject: Subject, entries: Sequence[Entry], name: str, **style: Any) -> go.Scatter:
+    return go.Scatter(
+        x=np.array([_cost(subject, entry) for entry in entries], dtype=np.float64),
+        y=np.array([entry.accuracy for entry in entries]),
+        text=[_hover(subject, entry) for entry in entries],
+        name=f"{name} ({len(entries)})",
+        hovertemplate="%{text}<extra></extra>",
+        **style,
+    )
+
+
+def _context(subject: Subject) -> go.Scatter:
+    """Return the published networks of such cost as ticks below the points: where they lie, not how good they are."""
+    run = subject.run
+    costs = [_cost(subject, entry) for entry in run.entries]
+    known = [(entry, getattr(its, run.objective)) for entry, its in published(run)]
+    near = [(entry, spent) for entry, spent in known if min(costs) / _BESIDE <= spent <= max(costs) * _BESIDE]
+    floor = min(entry.accuracy - run.error(entry) for entry in run.entries)
+    return go.Scatter(
+        x=np.array([spent for _, spent in near], dtype=np.float64),
+        y=np.full(len(near), floor - 0.05 * (max(_spread(run.entries), 0.01))),
+        text=[
+            f"<b>{escape(entry.name)}</b><br>{format_count(spent, 4)} {COST_NAMES[run.objective]}"
+            for entry, spent in near
+        ],
+        name=f"published networks ({len(near)})",
+        mode="markers",
+        marker={"symbol": "line-ns-open", "size": 12, "color": GREY, "line": {"width": 2}},
+        hovertemplate="%{text}<br>its accuracy is of other data<extra></extra>",
+    )
+
+
+def _hover(subject: Subject, entry: Entry) -> str:
+    """Return what is told of an architecture under the pointer."""
+    stage = next(entry.spec.stages())
+    error = 100 * subject.run.error(entry)
+    lines = [
+        f"<b>{escape(entry.spec.name)}</b>" + (f" ({escape(entry.role)} reference)" if entry.role else ""),
+        f"{entry.accuracy:.1%} \u00b1 {error:.1f}, {entry.seeds} seed{'s' * (entry.seeds > 1)}",
+        f"{format_count(_cost(subject, entry), 4)} {COST_NAMES[subject.run.objective]}",
+        f"depths {'-'.join(map(str, entry.spec.depths))}, {stage.cardinality}x{stage.group_width}d, "
+        f"radix {stage.radix}",
+    ]
+    return "<br>".join(lines)
+
+
+def _broken(trials: Sequence[Trial], every: int) -> tuple[Any, Any, Any]:
+    """Return epochs, accuracies and trial numbers of curves one after the other, with a gap after each.
+
+    Of many points only each so-many-th epoch of a trial is kept, and its last.
+    """
+    x: list[float] = []
+    y: list[float] = []
+    numbers: list[int] = []
+    for trial in trials:
+        kept = [row for at, row in enumerate(trial.curve) if at % every == 0 or row is trial.curve[-1]]
+        x += [*(row.epoch for row in kept), math.nan]
+        y += [*(row.accuracy for row in kept), math.nan]
+        numbers += [trial.number] * (len(kept) + 1)
+    return np.array(x, dtype=np.float32), np.array(y, dtype=np.float32), np.array(numbers, dtype=np.int32)
+
+
+def _kind(trial: Trial) -> str:
+    return "control" if trial.control and trial.outcome is Outcome.DONE else str(trial.outcome)
+
+
+def _cost(subject: Subject, entry: Entry) -> int:
+    return int(getattr(entry.cost, subject.run.objective))
+
+
+def _spread(entries: Sequence[Entry]) -> float:
+    return max(entry.accuracy for entry in entries) - min(entry.accuracy for entry in entries)

@@ -1,0 +1,23 @@
+"""Published networks of about a search's cost, for orientation: their accuracies do not compare with the search's."""
+
+from __future__ import annotations
+
+from nxt.arch.costs import Cost, cost
+from nxt.arch.zoo import ZOO, Entry
+from nxt.search.results.run import Run
+
+_NEAR = 1.08  # costs that differ by no more than this factor are about the same: the budgets' usual window
+
+
+def published(run: Run) -> list[tuple[Entry, Cost]]:
+    """Return the networks with published accuracies whose multiply-adds lie in the run's range, by rising cost.
+
+    Only those made for the images' side that the run's networks are made for; costs are told there.
+    """
+    if not run.entries:
+        return []
+    macs = [entry.cost.macs for entry in run.entries]
+    low, high = min(macs) / _NEAR, max(macs) * _NEAR
+    sizes = {entry.spec.size for entry in run.entries}
+    known = [(entry, cost(entry.spec)) for entry in ZOO.values() if entry.published and entry.spec.size in sizes]
+    return sorted((pair for pair in known if low <= pair[1].macs <= high), key=lambda pair: pair[1].macs)

@@ -1,0 +1,276 @@
+"""Ray Tune as the engine of a search: thin adapters from its searcher, scheduler and trainable to ours.
+
+The study is the truth. Ray's own experiment state goes to a temporary folder and is never restored from: it loses and
+repeats trials. Every start is a fresh Tuner over what the study says is left to do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nxt.compute.ray_cluster import Placement  # isort: skip  # first: it sets what Ray reads when it is imported
+
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher
+
+from nxt.data.dataset import Dataset
+from nxt.errors import NxtError, RunError
+from nxt.search.engine.worker import TrialRun, TrialTask
+from nxt.search.strategy.strategy import Strategy
+from nxt.search.trial import Epoch, Outcome, Trial
+
+_NO_MEMORY = ("OutOfMemory", "low on memory", "memory usage threshold")  # in what Ray says
+_HOPELESS = 10  # trials in a row that fail before their first epoch: something is wrong with the search
+
+
+def run(
+    strategy: Strategy,
+    task: Callable[[Trial], TrialTask],
+    data: Dataset | None,
+    placement: Placement,
+    on_change: Callable[[], None],
+    is_over: Callable[[], bool],
+    retries: int,
+    scratch: Path,
+) -> None:
+    """Run trials until the strategy has no more, or until SIGINT or SIGTERM.
+
+    An interrupted trial stays "running" in the study, with its checkpoint, and goes on when the search is resumed.
+
+    Args:
+        strategy: Suggests and decides.
+        task: Turns a trial into what a worker needs.
+        data: Training and validation splits, shared with all workers; None: they open the data themselves.
+        placement: As `place` gives it.
+        on_change: Called whenever a trial changed.
+        is_over: Asked time and again: whether all trials are to stop where they are.
+        retries: How often in a row, without an epoch in between, a trial is started again when its worker died.
+        scratch: A folder for Ray's own state, of which nothing is read again.
+
+    Raises:
+        NxtError: what the strategy raised, such as RunError when the study cannot be written any more.
+    """
+    driver = _Driver(strategy, task, on_change, is_over, retries)
+    resources = {"cpu": placement.cpus, "gpu": placement.gpus}
+    trainable = tune.with_resources(tune.with_parameters(_Trainable, data=data), resources)
+    previous = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=_Searcher(driver),
+                scheduler=_Scheduler(driver),
+                num_samples=-1,
+                max_concurrent_trials=placement.workers,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                storage_path=str(scratch),
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=0),  # the strategy has them run again
+                stop=_Stopper(driver),
+            ),
+        ).fit()
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    if driver.error is not None:
+        raise driver.error
+
+
+class _Driver:
+    """What Ray's searcher, scheduler and stopper share. The first error ends the search, and is kept for the end."""
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        task: Callable[[Trial], TrialTask],
+        on_change: Callable[[], None],
+        is_over: Callable[[], bool],
+        retries: int,
+    ) -> None:
+        self._strategy, self._task, self._on_change, self._is_over = strategy, task, on_change, is_over
+        self._retries = retries
+        self._limits: dict[int, float] = {}  # by trial: seconds granted to an epoch
+        self._heard: dict[int, float] = {}  # when each trial last gave a sign of life
+        self._deaths: Counter[int] = Counter()  # of each trial's workers since then
+        self._barren = 0  # trials in a row that failed without an epoch
+        self._waiting: dict[int, float] = {}  # trials to be started again, and when
+        self.error: NxtError | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray pickles what it is given; all this stays here
+
+    def suggest(self) -> dict[str, Any] | str | None:
+        """Return the next trial's configuration; None: there may be one later."""
+        with self._guarded():
+            self._start_again()
+            trial = self._strategy.suggest()
+            self._on_change()
+            if trial is not None:
+                task = self._task(trial)
+                self._limits[trial.number], self._heard[trial.number] = task.limit, time.monotonic()
+                return {"task": dataclasses.asdict(task)}
+            if not self._strategy.complete:
+                return None
+        return str(Searcher.FINISHED)
+
+    def report(self, result: dict[str, Any]) -> bool:
+        """Pass a worker's result on to the strategy and return whether the trial goes on."""
+        with self._guarded():
+            number, strategy = result["number"], self._strategy
+            self._heard[number] = time.monotonic()
+            del self._deaths[number]
+            if "outcome" in result:
+                self._fail(number, Outcome(result["outcome"]), result["message"])
+                goes_on = False
+            else:
+                self._barren = 0
+                strategy.remark(number, result["remark"])
+                epoch = Epoch(result["epoch"], result["accuracy"], result["loss"], result["seconds"])
+                goes_on = strategy.observe(number, epoch)
+            self._on_change()
+            return goes_on
+        return False
+
+    def died(self, number: int, said: str) -> None:
+        """Have a trial whose worker process died run again, or record that this does not help.
+
+        `said` is Ray's account of it: a line with the time, and the error.
+        """
+        self._deaths[number] += 1
+        if self._deaths[number] <= self._retries:
+            # Not at once: Ray may need a moment to see that a whole machine is gone.
+            self._waiting[number] = time.monotonic() + min(30, 2 ** (self._deaths[number] - 1))
+            return
+        silent, times = time.monotonic() - self._heard[number], self._deaths[number]
+        with self._guarded():
+            if any(words in said for words in _NO_MEMORY):
+                self._fail(number, Outcome.OOM, "the machine ran out of memory")
+            elif silent > self._limits[number]:
+                self._fail(number, Outcome.TIMEOUT, f"no sign of life for {silent:.0f} s")
+            else:
+                often = f" {times} times in a row" if times > 1 else ""
+                why = "".join(f": {line.strip()}" for line in said.splitlines()[1:2])
+                self._fail(number, Outcome.KILLED, f"the worker process died{often}{why}")
+            self._on_change()
+
+    def _fail(self, number: int, outcome: Outcome, message: str) -> None:
+        """Record a failure; if nothing works at all, end the search."""
+        trial = self._strategy.study.trials[number]
+        self._strategy.fail(number, outcome, message)
+        self._barren += not trial.curve
+        if self._barren >= _HOPELESS:
+            hopeless = f"the last {self._barren} trials all failed before their first epoch"
+            raise RunError(f"{hopeless}; trial {number} {outcome}: {message}")
+
+    def _start_again(self) -> None:
+        for number, due in list(self._waiting.items()):
+            if time.monotonic() >= due:
+                del self._waiting[number]
+                self._strategy.again(number)
+
+    def over(self) -> bool:
+        """Tell whether everything is to stop."""
+        return self.error is not None or self._is_over()
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except NxtError as error:
+            self.error = self.error or error
+
+
+class _Trainable(tune.Trainable):  # type: ignore[misc]
+    """A `TrialRun` for Ray, in a process that is reused from trial to trial."""
+
+    _data: Dataset | None = None
+
+    def setup(self, config: dict[str, Any], data: Dataset | None = None) -> None:
+        if data is not None:  # not so when the actor is given another trial
+            self._data = data
+            gc.collect()
+            gc.freeze()  # libraries and data: else each collection between two trials takes a third of a second
+        self._run = TrialRun(TrialTask(**config["task"]), self._data)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        import torch
+
+        del self._run
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        result = self._run.step()
+        last = "outcome" in result or result["epoch"] >= self._run.task.epochs
+        return {**result, "number": self._run.task.number, "done": last}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Do nothing: trials keep their own checkpoints."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Do nothing: a trial that starts again finds its own checkpoint."""
+
+
+class _Searcher(Searcher):  # type: ignore[misc]
+    """Suggests what the strategy suggests, and tells it how trials end."""
+
+    def __init__(self, driver: _Driver) -> None:
+        super().__init__()
+        self._driver = driver
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        return self._driver.suggest()
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        if result is not None and "number" in result:  # else it was stopped before its first epoch, or its worker died
+            self._driver.report(result)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Do nothing: the study is the record."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Do nothing: never restored from."""
+
+
+class _Scheduler(FIFOScheduler):  # type: ignore[misc]
+    """Stops the trials that the strategy stops, and tells it which workers died."""
+
+    def __init__(self, driver: _Driver) -> None:
+        super().__init__()
+        self._driver = driver
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        return str(self.CONTINUE if self._driver.report(result) else self.STOP)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        try:
+            said = Path(trial.error_file).read_text()
+        except (OSError, TypeError):
+            said = ""
+        self._driver.died(trial.config["task"]["number"], said)
+
+
+class _Stopper(tune.Stopper):  # type: ignore[misc]
+    """Stops everything when the search is over."""
+
+    def __init__(self, driver: _Driver) -> None:
+        self._driver = driver
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._driver.over()

@@ -1,0 +1,248 @@
+"""What a worker does with one trial: train the proxy network epoch by epoch, with its own checkpoint. No Ray here."""
+
+from __future__ import annotations
+
+import dataclasses
+import faulthandler
+import io
+import re
+import tempfile
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from nxt.arch.spec import ArchSpec
+from nxt.compute.devices import choose
+from nxt.config import from_mapping, to_mapping
+from nxt.data.dataset import Dataset, Source, open_source
+from nxt.data.placement import Choice
+from nxt.errors import CheckpointError, DivergedError, RunError, first_line
+from nxt.models.tensors import read_tensors
+from nxt.search.engine.checkpoints import Storage
+from nxt.search.trial import Outcome
+from nxt.train.checkpoint import Checkpoint, record
+from nxt.train.engine.setup import open_inputs, resident_trainer, source_trainer
+from nxt.train.engine.trainer import EpochReport, Trainer
+from nxt.train.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class TrialTask:
+    """One trial as plain data. `arch` is the proxy network, not the architecture it stands for."""
+
+    number: int
+    arch: dict[str, Any]
+    recipe: dict[str, Any]
+    size: int
+    seed: int
+    device: str
+    threads: int
+    gpu_share: float  # of the device's memory that this trial may take; 0 on a CPU
+    reported: int  # epochs that the study has already
+    data: str  # its source
+    together: int  # trials at a time that share this machine
+    storage: str  # where its checkpoint is kept, as for `Storage`
+    limit: float  # seconds after which an epoch is taken to hang
+
+    @property
+    def epochs(self) -> int:
+        """Length of the whole trial."""
+        return int(self.recipe["epochs"])
+
+
+class TrialRun:
+    """One trial in training. `step` never raises: what goes wrong is its answer."""
+
+    def __init__(self, task: TrialTask, data: Dataset | None) -> None:
+        self.task, self.data = task, data  # None: a full training, which opens the data itself
+        self._storage = Storage(task.storage)
+        self._trainer: Trainer | None = None
+        self._reports: list[dict[str, Any]] = []  # of all epochs trained
+        self._given = task.reported  # epochs that step has answered for
+        self._batch = int(task.recipe["batch"])
+        self._remark = ""
+        self._inputs: dict[str, Any] = {}  # how images are kept, where the trial opens them itself
+
+    def step(self) -> dict[str, Any]:
+        """Train one epoch; or report one that was trained before a kill, but never reported.
+
+        An epoch that runs out of memory is tried once more with half the batch, and half the learning rate; in full
+        trainings with twice the passes.
+
+        Returns:
+            `epoch, accuracy, loss, seconds, remark`; or `outcome` and `message` where the trial failed.
+        """
+        hung = self._storage.local(f"{self.task.number}.hung")
+        if hang := _hang_of(hung):
+            return _failure(Outcome.TIMEOUT, hang)
+        try:
+            with _watched(self.task.limit, hung):
+                try:
+                    return self._epoch()
+                except Exception as error:
+                    halved = self._batch < self.task.recipe["batch"]
+                    if not _out_of_memory(error) or halved or self._batch // self.task.recipe["accumulate"] < 4:
+                        raise
+                self._halve()
+                return self._epoch()
+        except DivergedError as error:
+            return _failure(Outcome.DIVERGED, str(error))
+        except Exception as error:
+            if _out_of_memory(error):
+                return _failure(Outcome.OOM, f"with a batch of {self._batch}: {first_line(error)}")
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{Path(where.filename).name}:{where.lineno}"
+            return _failure(Outcome.CRASHED, f"{type(error).__name__}: {first_line(error)} ({place})")
+
+    def _epoch(self) -> dict[str, Any]:
+        trainer = self._trainer = self._trainer or self._start()
+        if self._given < len(self._reports):
+            self._given += 1
+            return self._reports[self._given - 1]
+        report = trainer.run_epoch()
+        values = {"epoch": report.epoch, "accuracy": report.best, "loss": report.loss, "seconds": report.seconds}
+        remark = "; ".join(part for part in (self._remark, trainer.remark) if part)
+        self._reports.append({**values, "remark": remark})
+        content = io.BytesIO()
+        torch.save(self._content(trainer, report), content)
+        try:
+            self._storage.write(f"{self.task.number}.pt", content.getvalue())
+        except (RunError, OSError) as error:  # the trial can do without; a full disk stops the driver, too
+            self._reports[-1]["remark"] = f"its checkpoint could not be written: {first_line(error)}"
+        self._given = len(self._reports)
+        return self._reports[-1]
+
+    def _content(self, trainer: Trainer, report: EpochReport) -> dict[str, Any]:
+        """Return the trial's checkpoint, one that `nxt eval` reads; at its end without what only a training needs."""
+        data, state = self._data, trainer.state()
+        if report.epoch == self.task.epochs:
+            state = {key: state[key] for key in ("epoch", "step", "weights")}
+        found = {"raw": report.accuracy, "ema": report.ema_accuracy}
+        checkpoint = Checkpoint(
+            spec=ArchSpec.from_dict(self.task.arch),
+            classes=data.classes,
+            data=self.task.data,
+            identity=data.identity() if isinstance(data, Source) else "",
+            preprocess=trainer.val_images.preprocess,
+            recipe=from_mapping(Recipe, self.task.recipe, "recipe"),
+            seed=self.task.seed,
+            accuracies={kind: value for kind, value in found.items() if value is not None},
+            state=state,
+        )
+        own = {"state": state, "reports": self._reports, "batch": self._batch, "inputs": self._inputs}
+        return {**record(checkpoint), **self._identity(), **own}
+
+    @cached_property
+    def _data(self) -> Dataset | Source:
+        return self.data or open_source(self.task.data)
+
+    def _halve(self) -> None:
+        self._trainer = None
+        if self.task.device != "cpu":
+            torch.cuda.empty_cache()
+        self._remark = f"batch halved to {self._batch // 2}: out of memory with {self._batch}"
+        self._batch //= 2
+
+    def _start(self) -> Trainer:
+        task = self.task
+        device = choose(task.device)
+        torch.set_num_threads(task.threads)
+        if 0 < task.gpu_share < 1:
+            torch.cuda.set_per_process_memory_fraction(task.gpu_share)
+        saved = self._saved()
+        recipe = from_mapping(Recipe, task.recipe, "recipe")
+        spec, data = ArchSpec.from_dict(task.arch), self._data
+        if isinstance(data, Source):  # of full trainings the recipe stays what it is
+            recipe = dataclasses.replace(recipe, accumulate=recipe.accumulate * recipe.batch // self._batch)
+            choices = self._choices(saved)
+            inputs = open_inputs(data, recipe, task.size, device, choices=choices, processes=task.together)
+            self._inputs = {split: to_mapping(choice) for split, choice in inputs.choices.items()}
+            trainer = source_trainer(spec, data, inputs, recipe, task.seed)
+        else:
+            trainer = resident_trainer(spec, data, recipe.with_batch(self._batch), task.size, device, task.seed)
+        if saved is not None:
+            if "optimizer" in saved["state"]:  # else it has ended, and only its reports are wanted
+                trainer.restore(saved["state"])
+            self._reports = saved["reports"]
+        return trainer
+
+    def _choices(self, saved: Mapping[str, Any] | None) -> dict[str, Choice]:
+        """Return how images were kept before: kept otherwise they would be changed by other numbers."""
+        before = {} if saved is None else saved["inputs"]
+        return {split: from_mapping(Choice, choice, "the trial's checkpoint") for split, choice in before.items()}
+
+    def _saved(self) -> dict[str, Any] | None:
+        """Return the trial's checkpoint; None if there is none, or one of no use: then the trial starts over."""
+        try:
+            content = self._storage.read(f"{self.task.number}.pt")
+            saved = read_tensors(io.BytesIO(content), "the trial's checkpoint") if content is not None else {}
+            identity = self._identity()
+            if any(saved[key] != value for key, value in identity.items()):
+                return None  # of a trial of another search
+            batch, remark = int(saved["batch"]), str(saved["reports"][-1]["remark"])
+            saved["state"], saved["inputs"]
+        except (CheckpointError, OSError, LookupError, TypeError, ValueError):
+            return None
+        if batch < self._batch:
+            self._batch, self._remark = batch, remark
+        return saved
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what a checkpoint must have been made with to be this trial's."""
+        task = self.task
+        return {"arch": task.arch, "recipe": task.recipe, "size": task.size, "seed": task.seed}
+
+
+@contextmanager
+def _watched(seconds: float, hung: Path) -> Iterator[None]:
+    """End this process, leaving the stacks of its threads in a file, if the block takes longer than so many seconds.
+
+    The watch is a thread in C: it also ends what never comes back to Python.
+    """
+    with _opened(hung) as file:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=file)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            hung.unlink(missing_ok=True)
+
+
+def _opened(path: Path) -> IO[str]:
+    """Open a file for writing; on a full disk, or where this machine has no such folder, one that nobody reads."""
+    try:
+        return path.open("w")
+    except OSError:
+        return tempfile.TemporaryFile("w")
+
+
+def _hang_of(path: Path) -> str:
+    """Return how long the trial hung before, and where, as far as the stacks tell; empty if it did not."""
+    try:
+        stacks = path.read_text()
+    except OSError:
+        return ""
+    if not stacks:
+        return ""
+    limit = re.match(r"Timeout \((\d+):(\d+):([\d.]+)\)!", stacks)  # of that time; today's may be another one
+    seconds = sum(60**k * float(part) for k, part in enumerate(reversed(limit.groups()))) if limit else 0
+    threads = [re.findall(r'File "(.+)", line (\d+) in (\S+)', thread) for thread in stacks.split("\n\n")]
+    own = [frames for frames in threads if any(Path(file) == Path(__file__) for file, *_ in frames)]
+    inner = next(iter((own or threads)[0]), None)
+    place = f"in {Path(inner[0]).name}:{inner[1]} ({inner[2]})" if inner else "in no Python code"
+    return f"an epoch took more than {seconds:.0f} s, {place}"
+
+
+def _failure(outcome: Outcome, message: str) -> dict[str, Any]:
+    return {"outcome": str(outcome), "message": message}
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Tell whether memory ran out, on a GPU or (where torch has no class for it) on the CPU."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

@@ -1,0 +1,92 @@
+"""Architectures as results compare them: each with all its finished trainings.
+
+Of an architecture that was trained again with fresh seeds, only those trainings count: the one that a search decided
+by was selected for being high, and flatters itself.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from nxt.arch.costs import Cost
+from nxt.arch.spec import ArchSpec
+from nxt.pareto import front
+from nxt.search.noise import Noise, deviation, pooled_deviation
+from nxt.search.trial import Outcome, Trial
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An architecture with the finished trainings that its accuracy is the mean of. There is at least one."""
+
+    trials: tuple[Trial, ...]
+
+    @property
+    def spec(self) -> ArchSpec:
+        """The architecture."""
+        return self.trials[0].spec
+
+    @property
+    def cost(self) -> Cost:
+        """Its own cost, not the proxy's."""
+        return self.trials[0].cost
+
+    @property
+    def role(self) -> str:
+        """The reference family that it stands for, if any."""
+        return self.trials[0].role
+
+    @property
+    def seeds(self) -> int:
+        """Number of trainings that count."""
+        return len(self.trials)
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the trainings were made to measure, not to select by."""
+        return self.trials[0].repeat > 0
+
+    @property
+    def accuracies(self) -> list[float]:
+        """Accuracy of each training, in 0..1."""
+        return [trial.accuracy or 0.0 for trial in self.trials]
+
+    @property
+    def accuracy(self) -> float:
+        """Mean accuracy, in 0..1."""
+        return sum(self.accuracies) / len(self.trials)
+
+    @property
+    def deviation(self) -> float | None:
+        """Standard deviation between its trainings, if there are several."""
+        return deviation(self.accuracies)
+
+
+def ranked(trials: Iterable[Trial], objective: str = "macs") -> list[Entry]:
+    """Return the architectures with finished trainings, the most accurate first; of equals the one that costs less."""
+    by_network: dict[str, list[Trial]] = defaultdict(list)
+    for trial in trials:
+        if trial.outcome is Outcome.DONE:
+            by_network[trial.spec.fingerprint].append(trial)
+    found = [
+        Entry(tuple([trial for trial in group if trial.repeat] or group))
+        for group in (sorted(trials, key=lambda trial: trial.repeat) for trials in by_network.values())
+    ]
+    return sorted(found, key=lambda entry: (-entry.accuracy, getattr(entry.cost, objective), entry.trials[0].number))
+
+
+def best_of(entries: Sequence[Entry]) -> Entry | None:
+    """Return the most accurate of the confirmed entries; where none is confirmed, of all."""
+    return next((entry for entry in entries if entry.confirmed), entries[0] if entries else None)
+
+
+def pareto(entries: Sequence[Entry], objective: str) -> list[Entry]:
+    """Return the entries that no other one dominates, by rising cost."""
+    return [entries[i] for i in front([(getattr(e.cost, objective), e.accuracy) for e in entries])]
+
+
+def noise_of(entries: Iterable[Entry], images: int) -> Noise:
+    """Return the noise that accuracies carry, on a validation split of so many images."""
+    return Noise(pooled_deviation([entry.accuracies for entry in entries if entry.confirmed]), images)

@@ -1,0 +1,248 @@
+"""The durable record of a search: an Optuna study in SQLite, written by the driver alone.
+
+Every fact about a trial is committed before anything is done about it, so that a driver killed at any moment leaves a
+study from which the search goes on. optuna-dashboard opens the file while the search runs or after.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sqlite3
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy
+import sqlalchemy.exc
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from nxt.arch.costs import cost
+from nxt.arch.spec import ArchSpec
+from nxt.errors import RunError, first_line
+from nxt.files import is_file
+from nxt.search.study.memory import DIRECTIONS, STATES, Record
+from nxt.search.trial import Epoch, Outcome, Trial
+from nxt.space.space import Architectures, Point
+
+_NAME = "nxt"
+_MAGIC = b"SQLite format 3\0"
+# What SQLAlchemy, Optuna and our own reading raise on a database that cannot be read or written, or whose rows make
+# no sense.
+_FAILURES = (
+    sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, sqlite3.Error, OSError,
+    LookupError, TypeError, ValueError, AttributeError, RuntimeError,
+)  # fmt: skip
+
+
+class StudyRecord(Record):
+    """The trials of one search, in memory and on disk.
+
+    Args:
+        path: The database; created if it does not exist.
+        space: What the trials' points mean.
+        objective: The cost (a field of `Cost`) that is minimised while accuracy is maximised.
+
+    Raises:
+        RunError: if the database is damaged or cannot be written; so do all methods that write.
+    """
+
+    def __init__(self, path: Path, space: Architectures, objective: str) -> None:
+        super().__init__(space, objective)
+        self.path = path
+        if path.exists():
+            _check_file(path)
+            _check_integrity(path)
+        with self._writing("opened"):
+            self._study = optuna.create_study(
+                storage=optuna.storages.RDBStorage(_url(path)),
+                study_name=_NAME,
+                directions=DIRECTIONS,
+                load_if_exists=True,
+            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                self._study.set_metric_names(["accuracy", objective])  # what optuna-dashboard shows
+            rows = self._study.get_trials(deepcopy=False)
+            self.trials = {row.number: _trial(row, space) for row in rows}
+            # Samplers ask for all trials time and again; from the database that takes 8 times as long.
+            self._show(rows)
+            self._row_ids = {row.number: row._trial_id for row in rows}
+
+    def begin(self, sampler: BaseSampler, roles: dict[Point, str], repeat: int = 0) -> Trial:
+        """Ask a sampler for a point and record the trial that it becomes, in one transaction.
+
+        Raises:
+            ExhaustedError: if the sampler has no untried architecture left.
+        """
+        trial = super().begin(sampler, roles, repeat)
+        seen = self._view.get_trials(deepcopy=False)[trial.number]
+        facts = {"name": trial.spec.name, "role": trial.role, "repeat": repeat, "arch": trial.spec.to_dict()}
+        with self._writing():
+            row = optuna.trial.create_trial(
+                state=TrialState.RUNNING,
+                params=seen.params,
+                distributions=seen.distributions,
+                user_attrs={key: value for key, value in facts.items() if value},
+                system_attrs=seen.system_attrs,
+            )
+            self._row_ids[trial.number] = self._study._storage.create_new_trial(self._study._study_id, row)
+        return trial
+
+    def note(self, trial: Trial, **facts: Any) -> None:
+        """Set attributes of a trial (`control`, `remark`, `replayed`) and record them."""
+        super().note(trial, **facts)
+        with self._writing():
+            for key, value in facts.items():
+                self._attribute(trial.number, key, value)
+
+    def add_epoch(self, trial: Trial, epoch: Epoch) -> None:
+        """Record an epoch."""
+        super().add_epoch(trial, epoch)
+        with self._writing():
+            self._attribute(trial.number, "curve", [dataclasses.asdict(row) for row in trial.curve])
+
+    def end(self, trial: Trial, outcome: Outcome, message: str = "") -> None:
+        """Record how a trial ended. Only a trial that is done gets objective values."""
+        super().end(trial, outcome, message)
+        with self._writing():
+            if message:
+                self._attribute(trial.number, "message", message)
+            if outcome not in STATES:
+                self._attribute(trial.number, "outcome", str(outcome))
+            values = self.objectives(trial) if outcome is Outcome.DONE else None
+            self._study.tell(trial.number, values, state=STATES.get(outcome, TrialState.FAIL))
+
+    def back_up(self) -> None:
+        """Copy the database, in a state between two commits, to `study.db.bak`."""
+        copy = backup_of(self.path)
+        unfinished = copy.with_suffix(".tmp")
+        with self._writing("copied"):
+            try:
+                unfinished.unlink(missing_ok=True)
+                with (
+                    contextlib.closing(sqlite3.connect(self.path)) as source,
+                    contextlib.closing(sqlite3.connect(unfinished)) as target,
+                ):
+                    source.backup(target)
+                unfinished.replace(copy)
+            finally:
+                unfinished.unlink(missing_ok=True)
+
+    def _attribute(self, number: int, key: str, value: Any) -> None:
+        self._study._storage.set_trial_user_attr(self._row_ids[number], key, value)
+
+    @contextlib.contextmanager
+    def _writing(self, what: str = "written") -> Iterator[None]:
+        try:
+            yield
+        except _FAILURES as error:
+            after = "; what was recorded before is safe, go on with --resume when that is mended"
+            if what == "opened" and not _operational(error):
+                after = _way_back(self.path)
+            raise RunError(f"{self.path}: the study cannot be {what} ({_cause(error)}){after}") from None
+
+
+def read_trials(path: Path, space: Architectures) -> list[Trial]:
+    """Read the trials of a study without changing it, also while a search is writing it.
+
+    Raises:
+        RunError: if there is none, or it is damaged.
+    """
+    _check_file(path)
+    try:
+        study = optuna.load_study(study_name=_NAME, storage=_url(path))
+        return [_trial(row, space) for row in study.get_trials(deepcopy=False)]
+    except _FAILURES as error:
+        raise RunError(f"{path}: the study cannot be read ({_cause(error)}){_way_back(path)}") from None
+
+
+def backup_of(path: Path) -> Path:
+    """Return where the copy of a study is kept."""
+    return path.with_name(f"{path.name}.bak")
+
+
+def _check_file(path: Path) -> None:
+    """Raise RunError unless the file is an SQLite database. (Optuna would make an empty file one.)"""
+    try:
+        with path.open("rb") as file:
+            whole = file.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        raise RunError(f"{path}: no such study; has the search begun?") from None
+    if not whole:
+        raise RunError(f"{path}: the study is damaged (not an SQLite file){_way_back(path)}")
+
+
+def _check_integrity(path: Path) -> None:
+    """Raise RunError if SQLite finds the file damaged; nothing is written then."""
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            found = [str(row[0]) for row in connection.execute("pragma integrity_check(1)")]
+    except sqlite3.OperationalError as error:  # locked, read-only: not damage
+        raise RunError(f"{path}: the study cannot be opened ({error})") from None
+    except (sqlite3.DatabaseError, ValueError) as error:
+        found = [str(error)]
+    if found != ["ok"]:
+        raise RunError(f"{path}: the study is damaged ({found[0].splitlines()[-1]}){_way_back(path)}")
+
+
+def _way_back(path: Path) -> str:
+    """Say how to go on after damage: from the copy, if there is one that is whole. Nothing is changed."""
+    copy = backup_of(path)
+    if not is_file(copy):
+        return "; it was left as it is, and there is no copy of it: restore it from one of your own"
+    try:
+        with contextlib.closing(sqlite3.connect(f"{copy.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            (state,) = connection.execute("pragma integrity_check(1)").fetchone()
+            (ended,) = connection.execute("select count(*) from trials where state <> 'RUNNING'").fetchone()
+    except (sqlite3.Error, ValueError) as error:
+        state = str(error)
+    if state != "ok":
+        return f"; it was left as it is, and its copy {copy.name} is damaged too"
+    return (
+        f"; it was left as it is. {copy.name} is whole and has {ended} ended trial(s): keep the damaged file aside, "
+        f"copy {copy.name} to {path.name}, and go on with --resume"
+    )
+
+
+def _url(path: Path) -> str:
+    """Return the database's address, whatever characters its path has."""
+    return sqlalchemy.URL.create("sqlite", database=str(path.resolve())).render_as_string()
+
+
+def _trial(row: FrozenTrial, space: Architectures) -> Trial:
+    attrs, outcome = row.user_attrs, _outcome(row)
+    spec = ArchSpec.from_dict(attrs["arch"])
+    return Trial(
+        number=row.number,
+        point=tuple(row.params[name] for name in space.axis_names),
+        spec=spec,
+        cost=cost(spec),
+        curve=[Epoch(**epoch) for epoch in attrs.get("curve", [])],
+        outcome=outcome,
+        message=attrs.get("message", "") if outcome.failed or outcome is Outcome.STOPPED else "",
+        **{key: attrs[key] for key in ("role", "repeat", "control", "remark", "replayed") if key in attrs},
+    )
+
+
+def _outcome(row: FrozenTrial) -> Outcome:
+    """Return how a trial stands: what its state says, and for one that failed, what was noted."""
+    if row.state is TrialState.RUNNING:
+        return Outcome.RUNNING
+    by_state = {state: outcome for outcome, state in STATES.items()}
+    return by_state.get(row.state) or Outcome(row.user_attrs["outcome"])
+
+
+def _operational(error: BaseException | None) -> bool:
+    """Tell whether an error, or what caused it, is of the disk or a lock and not of the content."""
+    operational = (sqlalchemy.exc.OperationalError, sqlite3.OperationalError, OSError)
+    return error is not None and (isinstance(error, operational) or _operational(error.__cause__))
+
+
+def _cause(error: Exception) -> str:
+    """Return what the database said, without what SQLAlchemy and Optuna wrap around it."""
+    cause: BaseException = error.__cause__ or error
+    return first_line(getattr(cause, "orig", None) or cause)

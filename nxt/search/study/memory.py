@@ -1,0 +1,95 @@
+"""The trials of a search in memory, with Optuna's view of them: what samplers learn from.
+
+`StudyRecord` adds the durable study; a simulation does with this much. Samplers are told the logarithm of the cost: in
+multiply-adds, the hypervolume that they seek to enlarge would lie among the costliest networks alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from nxt.search.strategy.sampler import ExhaustedError, distributions
+from nxt.search.trial import Epoch, Outcome, Trial
+from nxt.space.space import Architectures, Point
+
+DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)  # of accuracy and cost
+STATES = {Outcome.DONE: TrialState.COMPLETE, Outcome.STOPPED: TrialState.PRUNED}  # all others: FAIL
+
+
+class Record:
+    """The trials of one search, and what happens to them.
+
+    Args:
+        space: What the trials' points mean.
+        objective: The cost (a field of `Cost`) that is minimised while accuracy is maximised.
+    """
+
+    def __init__(self, space: Architectures, objective: str) -> None:
+        self.space, self.objective = space, objective
+        self.trials: dict[int, Trial] = {}
+        self._view = _in_memory(())
+
+    def begin(self, sampler: BaseSampler, roles: dict[Point, str], repeat: int = 0) -> Trial:
+        """Ask a sampler for a point and enter the trial that it becomes.
+
+        Raises:
+            ExhaustedError: if the sampler has no untried architecture left.
+        """
+        self._view.sampler = sampler
+        try:
+            asked = self._view.ask(distributions(self.space))
+        except ExhaustedError:
+            self._view = _in_memory(self._view.get_trials(deepcopy=False)[: len(self.trials)])
+            raise
+        point = tuple(asked.params[name] for name in self.space.axis_names)
+        spec = self.space.spec(point)
+        trial = Trial(asked.number, point, spec, self.space.cost(point), roles.get(point, ""), repeat)
+        self.trials[trial.number] = trial
+        return trial
+
+    def note(self, trial: Trial, **facts: Any) -> None:
+        """Set attributes of a trial: `control`, `remark`, `replayed`."""
+        for key, value in facts.items():
+            setattr(trial, key, value)
+
+    def add_epoch(self, trial: Trial, epoch: Epoch) -> None:
+        """Add an epoch to a trial's curve."""
+        trial.curve.append(epoch)
+
+    def end(self, trial: Trial, outcome: Outcome, message: str = "") -> None:
+        """Note how a trial ended. Only a trial that is done gets objective values."""
+        trial.outcome, trial.message = outcome, message
+        values = None if outcome is not Outcome.DONE else _learned(self.objectives(trial))
+        self._view.tell(trial.number, values, state=STATES.get(outcome, TrialState.FAIL))
+
+    def objectives(self, trial: Trial) -> list[float]:
+        """Return the accuracy and the cost of a trial that is done."""
+        return [trial.curve[-1].accuracy, float(getattr(trial.cost, self.objective))]
+
+    def _show(self, rows: Iterable[FrozenTrial]) -> None:
+        """Let samplers see trials from before, as they are recorded."""
+        shown = []
+        for row in rows:
+            shown.append(copy.copy(row))
+            if row.state is TrialState.COMPLETE:
+                shown[-1].values = _learned(row.values)
+        self._view = _in_memory(shown)
+
+
+def _learned(objectives: Sequence[float]) -> list[float]:
+    accuracy, cost = objectives
+    return [accuracy, math.log(cost)]
+
+
+def _in_memory(rows: Iterable[FrozenTrial]) -> optuna.Study:
+    study = optuna.create_study(directions=DIRECTIONS)
+    study.add_trials(rows)
+    return study

@@ -1,0 +1,91 @@
+"""A plain list of architectures in the place of a design space: for repeats, ablations and whole fronts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nxt.arch.costs import Cost, cost
+from nxt.arch.names import resolve
+from nxt.arch.spec import ArchSpec
+from nxt.config import require
+from nxt.errors import ArchError
+from nxt.files import is_folder
+from nxt.mistaken import mistaken
+from nxt.space.space import Point
+
+NAME = "list"
+
+
+@dataclass(frozen=True)
+class ArchList:
+    """Distinct architectures, in order. Its one axis is the position in the list."""
+
+    specs: tuple[ArchSpec, ...]
+    name: str = NAME
+
+    @property
+    def axis_names(self) -> list[str]:
+        """The name of the one axis."""
+        return ["arch"]
+
+    @property
+    def axis_values(self) -> list[tuple[Any, ...]]:
+        """All positions."""
+        return [tuple(range(len(self.specs)))]
+
+    @property
+    def size(self) -> int:
+        """Number of architectures."""
+        return len(self.specs)
+
+    def spec(self, point: Point) -> ArchSpec:
+        """Return the architecture at a point."""
+        return self.specs[point[0]]
+
+    def cost(self, point: Point) -> Cost:
+        """Return the cost of the architecture at a point, at the image size and classes it is made for."""
+        return cost(self.spec(point))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plain data from which `from_dict` makes an equal list."""
+        return {"architectures": [spec.to_dict() for spec in self.specs]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], where: str) -> ArchList:
+        """Build a list from plain data.
+
+        Raises:
+            ConfigError: if there is no list in it.
+            ArchError: for architectures that make no network.
+        """
+        rows = data.get("architectures")
+        require(isinstance(rows, list) and bool(rows), f"{where}: architectures", "a list was expected")
+        return cls(tuple(ArchSpec.from_dict(row) for row in rows or []))
+
+
+def load_list(sources: Iterable[str]) -> ArchList:
+    """Read architectures from names, YAML files and run directories of searches (their fronts); each network once.
+
+    Raises:
+        ArchError: for unknown names, files that hold no architecture, and runs without a front.
+        ConfigError: for files that are not readable.
+    """
+    found: dict[str, ArchSpec] = {}
+    for source in sources:
+        for spec in _front(Path(source)) if is_folder(Path(source)) else [resolve(source)]:
+            found.setdefault(spec.fingerprint, spec)
+    if not found:
+        raise ArchError("the list of architectures is empty")
+    return ArchList(tuple(found.values()))
+
+
+def _front(run: Path) -> list[ArchSpec]:
+    files = sorted((run / "pareto").glob("*.yaml"))
+    if not files and (other := mistaken(run, "search")):
+        raise ArchError(other)
+    if not files:
+        raise ArchError(f"{run}: no architectures there (a run of a search has them in pareto/)")
+    return [resolve(str(file)) for file in files]

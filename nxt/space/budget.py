@@ -1,0 +1,149 @@
+"""Budgets: limits on the cost of a network, in one grammar for every cost.
+
+    4.1G         a window of +-8 % around 4.1G
+    4.1G+-2%     a window of another width
+    1G:4.1G      a range
+    :4.1G  1G:   a cap, a floor
+
+The default window follows from what the papers themselves call equal complexity: from 4.09 G (ResNet-50) to
+4.40 G (ResNeSt-50-fast 1s4x24d), all at "4.1 G".
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nxt.arch.costs import Cost, cost
+from nxt.arch.spec import ArchSpec
+from nxt.errors import BudgetError
+from nxt.units import format_count, parse_count
+
+WINDOW = 0.08
+COSTS = {"flops": "macs", "params": "params", "acts": "acts", "memory": "memory"}  # option -> field or property of Cost
+_UNBOUNDED = 10**18
+_TOO_SMALL = 1000
+_WINDOW = re.compile(r"(?P<target>[^+±]+)(?:\+-|±|\+/-)(?P<percent>\d+(?:\.\d+)?)\s*%")
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Lowest and highest allowed value of one cost, both included."""
+
+    cost: str
+    low: int
+    high: int
+    text: str  # as the user wrote it
+
+    @property
+    def is_window(self) -> bool:
+        """Whether the limit is a narrow window (high at most 1.25 x low), in which networks cost about the same."""
+        return self.low * 1.25 >= self.high
+
+    def allows(self, value: int) -> bool:
+        """Tell whether a value is inside."""
+        return self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        low, high = format_count(self.low, 4), format_count(self.high, 4)
+        if self.high >= _UNBOUNDED:
+            return f"{self.cost} >= {low}"
+        return f"{self.cost} {low} to {high}" if self.low > 1 else f"{self.cost} <= {high}"
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Limits on several costs, all of which must hold. No limits: everything fits."""
+
+    limits: tuple[Limit, ...] = ()
+
+    def allows(self, value: Cost) -> bool:
+        """Tell whether a network of that cost fits."""
+        return not self.violations(value)
+
+    def violations(self, value: Cost) -> list[str]:
+        """Return one sentence for each broken limit."""
+        return [
+            f"{limit.cost} {format_count(getattr(value, limit.cost), 4)} is outside {limit}"
+            for limit in self.limits
+            if not limit.allows(getattr(value, limit.cost))
+        ]
+
+    def miss(self, value: Cost) -> float:
+        """Return how far a network is outside: the logarithms of the factors by which it breaks limits, added up."""
+        costs = [(getattr(value, limit.cost), limit) for limit in self.limits]
+        return sum(math.log(max(limit.low / cost, cost / limit.high, 1)) for cost, limit in costs)
+
+    def limit(self, name: str) -> Limit | None:
+        """Return the limit on the given cost, if there is one."""
+        return next((limit for limit in self.limits if limit.cost == name), None)
+
+    def __str__(self) -> str:
+        return ", ".join(str(limit) for limit in self.limits) or "no limit"
+
+
+def parse_limit(name: str, text: str) -> Limit:
+    """Read one limit in the grammar above.
+
+    Args:
+        name: The field of `Cost` it applies to.
+        text: What the user wrote.
+
+    Raises:
+        BudgetError: if the text does not follow the grammar, or no value could satisfy it.
+    """
+    if name == "memory":
+        text = re.sub(r"(?i)(?<=[kmgt\d])b\b", "", text)  # 8GB: memory is printed so, too
+    if ":" in text:
+        below, _, above = text.partition(":")
+        if not below.strip() and not above.strip():
+            raise BudgetError(f"{text!r} sets no limit; write LOW:HIGH, :HIGH or LOW:")
+        low = parse_count(below) if below.strip() else 1
+        high = parse_count(above) if above.strip() else _UNBOUNDED
+        if low > high:
+            raise BudgetError(f"{text!r} is empty: {below.strip()} is more than {above.strip()}")
+        return Limit(name, low, high, text)
+    match = _WINDOW.fullmatch(text.strip())
+    target = parse_count(match["target"] if match else text)
+    width = float(match["percent"]) / 100 if match else WINDOW
+    if not 0 <= width < 1:
+        raise BudgetError(f"{text!r}: a window must be narrower than +-100%")
+    return _window(name, target, width, text)
+
+
+def parse_budget(texts: Mapping[str, str | None], like: ArchSpec | None = None) -> Budget:
+    """Read a whole budget.
+
+    Args:
+        texts: Limit by option (`flops`, `params`, `acts`, `memory`); None where the user gave none.
+        like: A network whose MACs become the window, unless `flops` is given.
+
+    Raises:
+        BudgetError: as `parse_limit` does, naming the option.
+    """
+    limits = []
+    for option, text in texts.items():
+        if text is None:
+            continue
+        try:
+            limits.append(parse_limit(COSTS[option], text))
+            _check_unit(limits[-1])
+        except BudgetError as error:
+            raise BudgetError(f"--{option}: {error}") from None
+    if like is not None and not texts.get("flops"):
+        limits.insert(0, _window("macs", cost(like).macs, WINDOW, f"like {like.name}"))
+    return Budget(tuple(limits))
+
+
+def _check_unit(limit: Limit) -> None:
+    """Raise BudgetError if a limit is meant for fewer than no network has: then its unit was left out."""
+    meant = limit.high if ":" in limit.text else (limit.low + limit.high) / 2
+    if meant < _TOO_SMALL:
+        small = f"{limit.text!r} is fewer than a thousand, which no network has"
+        raise BudgetError(f"{small}; write the unit: K, M, G or T, such as 4.1G")
+
+
+def _window(name: str, target: int, width: float, text: str) -> Limit:
+    return Limit(name, max(1, round(target * (1 - width))), round(target * (1 + width)), text)

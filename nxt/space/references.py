@@ -1,0 +1,74 @@
+"""The papers' own templates inside a budget: what a search has to beat.
+
+Each family is one rule for the bottleneck, the same at all stages. Depths follow a published pattern (3-4-6-3 of
+ResNet-50, 3-4-23-3, ...; three each where there are not four stages), the widths double from stage to stage and the
+stage base width is 64, or as near to depths and width as the budget lets.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from nxt.arch.names import BLOCKS
+from nxt.arch.spec import EXPANSION, ArchSpec
+from nxt.space.feasible import FeasibleSet
+from nxt.space.space import Point
+
+
+def _width(spec: ArchSpec) -> int:
+    return spec.widths[0] // EXPANSION
+
+
+def _resnet(spec: ArchSpec) -> bool:
+    return spec.radix == 0 and spec.cardinality[0] == 1 and spec.base_width[0] == _width(spec)
+
+
+def _resnext(spec: ArchSpec) -> bool:
+    mid = spec.cardinality[0] * spec.base_width[0]
+    return spec.radix == 0 and spec.cardinality[0] > 1 and mid == 2 * _width(spec)
+
+
+def _split_attention(spec: ArchSpec) -> bool:
+    return spec.radix == 2 and spec.cardinality[0] == 1 and spec.base_width[0] == _width(spec)
+
+
+FAMILIES: dict[str, Callable[[ArchSpec], bool]] = {
+    "ResNet-like": _resnet,
+    "ResNeXt-like": _resnext,
+    "split-attention": _split_attention,
+}
+
+
+def references(feasible: FeasibleSet) -> dict[str, Point]:
+    """Return, by family, the feasible point nearest to the template. Families that cannot fit are left out."""
+    found: dict[str, Point] = {}
+    for family, belongs in FAMILIES.items():
+        candidates = [
+            (distance + _distance(spec), point)
+            for choice, spec in feasible.space.uniform.items()
+            if belongs(spec)
+            for distance, point in [_nearest_depths(feasible, choice)]
+            if point is not None
+        ]
+        if candidates:
+            found[family] = min(candidates)[1]
+    return found
+
+
+def _distance(spec: ArchSpec) -> float:
+    """Distance of the widths from the template: stage base width 64, groups of 4 where there are groups."""
+    groups = abs(math.log2(spec.base_width[0] / 4)) if spec.cardinality[0] > 1 else 0.0
+    return abs(math.log2(_width(spec) / 64)) + 0.25 * groups
+
+
+def _nearest_depths(feasible: FeasibleSet, choice: Point) -> tuple[float, Point | None]:
+    stages = len(feasible.space.depths)
+    templates = list(BLOCKS.values()) if stages == 4 else [(3,) * stages]
+    best: tuple[float, Point | None] = (math.inf, None)
+    for point in feasible.of_choice(choice):
+        depths = [values[i] for values, i in zip(feasible.space.depths, point, strict=False)]
+        distance = min(sum(abs(math.log2(n / t)) for n, t in zip(depths, blocks, strict=True)) for blocks in templates)
+        if distance <= best[0]:  # of equals the deepest: a range is best represented near its upper end
+            best = distance, point
+    return best

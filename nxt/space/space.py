@@ -1,0 +1,309 @@
+"""Design spaces: which networks a search may choose from, read from YAML.
+
+A space fixes some properties of a network and lists the values of the others. There are two kinds. In a `Space` one
+value holds for all stages, and the widths double from stage to stage (ResNeXt sec. 3.1), so that the stage base width
+decides all of them. In a `StagewiseSpace` (stagewise.py) each stage chooses on its own. A `Point` is one value index
+per axis; depths come first.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import nxt
+from nxt.arch.costs import Cost, cost
+from nxt.arch.spec import EXPANSION, SCHEMA, ArchSpec
+from nxt.config import check_keys, read_yaml, require
+from nxt.errors import ArchError, ConfigError, SpaceError, suggestion
+from nxt.files import is_file
+from nxt.mistaken import mistaken
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Point = tuple[int, ...]
+DEFAULT = "imagenet"
+NO_NETWORK, OUTSIDE, DUPLICATE = "no network", "outside the bottleneck ratio", "duplicate"
+FLAGS = ("avd", "avd_first", "avg_down", "shortcut", "preact")
+_AXES = ("width", "cardinality", "base_width", "radix", "stem_width", *FLAGS)
+_MAX_POINTS = 10**8  # combinations
+_MAX_CHOICES = 200_000, 10**6  # those of the axes other than the depths: made one by one, or combined by stage
+_MAX_VALUES = 10_000
+
+
+class Architectures(Protocol):
+    """What points mean: a design space, or a plain list."""
+
+    @property
+    def axis_names(self) -> list[str]:
+        """Names of all axes, in the order of a Point."""
+
+    @property
+    def axis_values(self) -> list[tuple[Any, ...]]:
+        """Values of all axes, in the order of a Point."""
+
+    def spec(self, point: Point) -> ArchSpec:
+        """Return the architecture at a point."""
+
+    def cost(self, point: Point) -> Cost:
+        """Return what the architecture at a point costs."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """A set of architectures.
+
+    `depths` has the possible numbers of blocks for each stage; `axes` the possible values of each other
+    property; `fixed` the properties that all networks share. A `stem_width` of "width" follows the stage base width.
+    `bottleneck` bounds cardinality x base width relative to the stage base width: 1 in ResNet, 2 in ResNeXt-50 32x4d.
+    """
+
+    name: str
+    about: str
+    depths: tuple[tuple[int, ...], ...]
+    axes: Mapping[str, tuple[Any, ...]]
+    fixed: Mapping[str, Any]
+    bottleneck: tuple[float, float] = (0, math.inf)
+
+    @property
+    def axis_names(self) -> list[str]:
+        """Names of all axes, in the order of a Point."""
+        return [f"depth{s + 1}" for s in range(len(self.depths))] + list(self.axes)
+
+    @property
+    def axis_values(self) -> list[tuple[Any, ...]]:
+        """Values of all axes, in the order of a Point."""
+        return [*self.depths, *self.axes.values()]
+
+    @property
+    def combinations(self) -> int:
+        """Number of combinations of the axes' values, whether they make a network or not."""
+        return math.prod(len(values) for values in self.axis_values)
+
+    @property
+    def size(self) -> int:
+        """Exact number of architectures: combinations that make a distinct network."""
+        return self.combinations - sum(self.left_out.values())
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """How many combinations are no members, by reason: NO_NETWORK, OUTSIDE, DUPLICATE."""
+        depths = math.prod(len(values) for values in self.depths)
+        return {reason: self._walk[1][reason] * depths for reason in (NO_NETWORK, OUTSIDE, DUPLICATE)}
+
+    @property
+    def configs(self) -> Mapping[Point, ArchSpec]:
+        """Every choice along the other axes that makes a distinct network, with that network at one block per stage."""
+        return self._walk[0]
+
+    @cached_property
+    def choices(self) -> NDArray[np.int16]:
+        """Every choice along the other axes that makes a distinct network: value indices (choices, axes), in order."""
+        import numpy as np
+
+        return np.array(list(self.configs), dtype=np.int16).reshape(len(self.configs), len(self.axes))
+
+    @property
+    def uniform(self) -> Mapping[Point, ArchSpec]:
+        """The choices that follow one rule at all stages, as the papers' networks do: widths double, the rest stays."""
+        return self.configs
+
+    @property
+    def example(self) -> ArchSpec:
+        """One of the networks."""
+        return next(iter(self.configs.values()))
+
+    @cached_property
+    def _walk(self) -> tuple[dict[Point, ArchSpec], Counter[str]]:
+        """Make all choices one by one; return the members and, by reason, the number of the others."""
+        found: dict[Point, ArchSpec] = {}
+        left: Counter[str] = Counter()
+        known: set[str] = set()
+        twins = any(name in self.axes for name in FLAGS)  # other values always make other networks
+        for choice in itertools.product(*(range(len(values)) for values in self.axes.values())):
+            try:
+                spec = self._spec((1,) * len(self.depths), choice)
+            except ArchError:
+                left[NO_NETWORK] += 1
+                continue
+            ratio = spec.cardinality[0] * spec.base_width[0] * EXPANSION / spec.widths[0]
+            if not self.bottleneck[0] <= ratio <= self.bottleneck[1]:
+                left[OUTSIDE] += 1
+            elif twins and spec.fingerprint in known:
+                left[DUPLICATE] += 1
+            else:
+                found[choice] = spec
+                if twins:
+                    known.add(spec.fingerprint)
+        return found, left
+
+    def spec(self, point: Point) -> ArchSpec:
+        """Return the architecture at a point.
+
+        Raises:
+            ArchError: if that combination makes no network.
+        """
+        stages = len(self.depths)
+        depths = tuple(values[i] for values, i in zip(self.depths, point[:stages], strict=True))
+        return self._spec(depths, point[stages:])
+
+    def cost(self, point: Point) -> Cost:
+        """Return the cost of the architecture at a point, at the image size and classes it is made for."""
+        return cost(self.spec(point))
+
+    def _spec(self, depths: tuple[int, ...], choice: Point) -> ArchSpec:
+        values = {name: self.axes[name][i] for name, i in zip(self.axes, choice, strict=True)}
+        values = {**self.fixed, **values}
+        width = values.pop("width")
+        if values.get("stem_width") == "width":
+            values["stem_width"] = width
+        widths = tuple(EXPANSION * width << s for s in range(len(depths)))
+        return ArchSpec(depths=depths, widths=widths, **values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plain data from which `from_dict` makes an equal space."""
+        axes: dict[str, Any] = {"depths": [list(values) for values in self.depths]}
+        axes |= {name: list(values) for name, values in self.axes.items()}
+        data = {"schema": SCHEMA, "about": self.about, "network": dict(self.fixed), "axes": axes}
+        return data if self.bottleneck[1] == math.inf else {**data, "bottleneck": list(self.bottleneck)}
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any], name: str, where: str) -> Space:
+        """Build a space of either kind from plain data; with `stages` it is stage-wise.
+
+        Raises:
+            ConfigError: for unknown keys and values of a wrong kind.
+            SpaceError: if no combination makes a network, or there are more than 10^8.
+        """
+        from nxt.space.stagewise import STAGE_PROPERTIES, read_stagewise
+
+        stagewise = isinstance(data, Mapping) and "stages" in data
+        check_keys(data, ("schema", "about", "network", "axes", "stages" if stagewise else "bottleneck"), where)
+        require(data.get("schema", SCHEMA) == SCHEMA, where, f"schema {data.get('schema')!r} is not known")
+        fixed: Any = data.get("network", {})
+        axes: Any = data.get("axes")
+        require(isinstance(fixed, dict), f"{where}: network", "a mapping was expected")
+        require(isinstance(axes, dict), f"{where}: axes", "a mapping of axis names to values was expected")
+        check_keys(fixed, ("stem", *(STAGE_PROPERTIES if stagewise else _AXES)), f"{where}: network")
+        for key, value in fixed.items():
+            if key != "stem" and not (key == "stem_width" and value == "width" and not stagewise):
+                read_values([value], f"{where}: network: {key}", key)
+        space = (read_stagewise if stagewise else _doubling)(data, name, where)
+        both = next((key for key in axes if key in fixed), "")
+        require(not both, where, f"{both!r} is given both as an axis and for all networks")
+        if space.combinations > _MAX_POINTS:
+            problem = f"{float(space.combinations):.2g} combinations; at most 1e8 can be counted, shorten an axis"
+            raise SpaceError(f"{where}: {problem}")
+        choices = math.prod(len(values) for values in space.axes.values())
+        most = _MAX_CHOICES[stagewise and len(space.depths) > 1]
+        if choices > most:
+            raise SpaceError(f"{where}: {choices} combinations of the axes other than depths; at most {most}")
+        _check_networks(space, where)
+        return space
+
+
+def load_space(name_or_path: str) -> Space:
+    """Load a space that comes with nxt, by name, or from a YAML file.
+
+    Raises:
+        SpaceError: if there is no such space.
+        ConfigError: as `Space.from_dict` does.
+    """
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        path = spaces_folder() / f"{name_or_path}.yaml"
+        if not is_file(path):
+            if other := mistaken(name_or_path, "space"):
+                raise SpaceError(other)
+            known = sorted(file.stem for file in spaces_folder().glob("*.yaml"))
+            near = suggestion(name_or_path, known) or f"; known are {', '.join(known)}, or give a YAML file"
+            raise SpaceError(f"no space is called {name_or_path!r}{near}")
+    elif other := mistaken(path, "space"):
+        raise SpaceError(other)
+    return Space.from_dict(read_yaml(path), path.stem, str(path))
+
+
+def spaces_folder() -> Path:
+    """Return the folder of the spaces that come with nxt: inside the installed package, or beside it in a checkout."""
+    package = Path(nxt.__file__).parent
+    inside = package / "search_spaces"
+    return inside if inside.is_dir() else package.parent / "search_spaces"
+
+
+def _doubling(data: Mapping[str, Any], name: str, where: str) -> Space:
+    """Read a space in which one value holds for all stages; the keys of `data` are known already."""
+    axes, fixed = data["axes"], data.get("network", {})
+    check_keys(axes, ("depths", *_AXES), f"{where}: axes")
+    depths = axes.get("depths")
+    require(isinstance(depths, list) and bool(depths), f"{where}: depths", "one list of depths per stage was expected")
+    require(len(depths) <= 8, f"{where}: depths", f"{len(depths)} stages; at most 8 are possible")
+    named = {key: read_values(value, f"{where}: {key}", key) for key, value in axes.items() if key != "depths"}
+    for key in ("width", "cardinality", "base_width"):
+        require(key in named or key in fixed, where, f"axis {key!r} is missing")
+    return Space(
+        name=name,
+        about=str(data.get("about", "")).strip(),
+        depths=tuple(read_values(value, f"{where}: depths, stage {s + 1}", "depths") for s, value in enumerate(depths)),
+        axes={key: named[key] for key in _AXES if key in named},
+        fixed=dict(fixed),
+        bottleneck=_ratio(data["bottleneck"], f"{where}: bottleneck") if "bottleneck" in data else (0, math.inf),
+    )
+
+
+def read_values(value: Any, where: str, axis: str) -> tuple[Any, ...]:
+    """Read the values of an axis: a list, or `{from, to, step}` with both ends included."""
+    if isinstance(value, dict):
+        check_keys(value, ("from", "to", "step"), where)
+        numbers = [value.get("from"), value.get("to"), value.get("step", 1)]
+        require(
+            all(type(n) is int and 0 <= n <= 10**6 for n in numbers), where, "from, to and step must be whole numbers"
+        )
+        low, high, step = numbers
+        require(step > 0 and low <= high, where, "from must not exceed to, and step must be positive")
+        value = list(range(low, high + 1, step))
+    require(isinstance(value, list) and bool(value), where, "a list of values was expected")
+    if axis in FLAGS:
+        require(all(type(v) is bool for v in value), where, "only true and false are possible")
+    else:
+        least = 0 if axis == "radix" else 1
+        whole = all(type(v) is int and v >= least for v in value)
+        require(whole, where, f"only whole numbers from {least} up are possible")
+    require(len(value) <= _MAX_VALUES, where, f"{len(value)} values; at most {_MAX_VALUES} are possible")
+    require(len(set(value)) == len(value), where, "values must be distinct")
+    return tuple(sorted(value))
+
+
+def _ratio(value: Any, where: str) -> tuple[float, float]:
+    numbers = isinstance(value, list) and len(value) == 2 and all(type(v) in (int, float) for v in value)
+    require(
+        numbers and 0 <= value[0] <= value[1] < math.inf, where, "two rising numbers were expected, such as [0.5, 4]"
+    )
+    return float(value[0]), float(value[1])
+
+
+def _check_networks(space: Space, where: str) -> None:
+    """Raise unless at least one combination makes a network; say why the first one does not."""
+    try:
+        empty = not space.size
+    except TypeError as error:
+        raise ConfigError(f"{where}: network: a value of a wrong kind ({error})") from None
+    if empty:
+        try:
+            space.spec((0,) * len(space.axis_names))
+            problem = "all are outside the bottleneck ratio"
+        except ArchError as error:
+            problem = str(error)
+        raise SpaceError(f"{where}: no combination of the axes makes a network ({problem})")
+    deepest = tuple(values[-1] for values in space.depths)
+    try:
+        space.example.replace(depths=deepest)
+    except ArchError as error:
+        raise ConfigError(f"{where}: {error}") from None

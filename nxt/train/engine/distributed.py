@@ -1,0 +1,265 @@
+"""One training on many devices: Ray Train starts the workers, torch's DDP keeps them in step.
+
+Every worker runs the same `Training`, with its own part of every batch; the first one writes the run directory, which
+all of them must reach to go on with a run (one machine, or a shared folder). A worker that dies ends its group, and
+a new one goes on from the last checkpoint: the same way as `--resume`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from nxt.compute.ray_cluster import cluster  # isort: skip  # first: it sets what Ray reads when it is imported
+
+import ray
+import torch
+import torch.distributed as dist
+from ray import train as ray_train
+from ray.exceptions import RayError
+from ray.train.backend import Backend
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.util.queue import Queue
+
+from nxt import errors
+from nxt.compute.ranks import Ranks
+from nxt.errors import DeviceError, NxtError, RunError, first_line
+from nxt.files import is_file
+from nxt.train.engine.open import prepared
+from nxt.train.engine.session import Position, TrainResult, Watcher
+from nxt.train.request import TrainRequest
+from nxt.train.signals import Stop, StoppedError, stopping
+
+RESTARTS = 3  # of a group in which a worker died, without an epoch in between
+_TOLD = 0.5  # seconds between two messages about steps
+_PATIENCE = 4 * 3600  # seconds that workers wait for each other: the first one may have a million images to decode
+STOP = ".stop"  # a file by which the driver asks the workers to stop
+
+
+@dataclass(frozen=True)
+class _Task:
+    request: TrainRequest
+    resume: bool
+    threads: int
+    mail: Queue
+    meeting: str  # a file by which workers on one machine find each other; empty: by the network
+
+
+@dataclass
+class _NoMeeting(TorchConfig):  # type: ignore[misc]  # Ray has no types
+    """Leaves the process group to the workers: torch's own store for it listens on all interfaces of a machine."""
+
+    @property
+    def backend_cls(self) -> Any:
+        return Backend
+
+
+def train(request: TrainRequest, device: str, resume: bool, watcher: Watcher, address: str | None) -> TrainResult:
+    """Train with `request.workers` workers, and return what came out.
+
+    Args:
+        request: What was asked.
+        device: `auto`, `cpu` or `cuda`: the kind that each worker gets one of.
+        resume: Go on with an existing run.
+        watcher: Who follows.
+        address: Of a Ray cluster; None: a Ray instance of our own on this machine.
+
+    Raises:
+        DeviceError: if there are not so many devices.
+        StoppedError: if a signal asked for it; the state has been saved.
+        RunError: if workers die again and again.
+        NxtError: what `prepared` and `Training.run` raise.
+    """
+    with cluster(0, address), stopping() as stop:
+        gpus = _placed(request.workers, device)
+        threads = max(1, int(ray.cluster_resources().get("CPU", 1)) // request.workers)
+        deaths = 0
+        while True:
+            if stop.signal is None:
+                (request.out / STOP).unlink(missing_ok=True)  # of a driver that was killed
+            mail = Queue(actor_options={"num_cpus": 0})
+            post = _Post(mail, watcher, request, stop)
+            try:
+                scratch = _scratch(request)
+                scratch.mkdir(parents=True, exist_ok=True)
+                meeting = "" if address else str(scratch / uuid.uuid4().hex)
+                _carry_out(_Task(request, resume, threads, mail, meeting), gpus, post)
+            except RayError as error:  # what holds the devices is gone, and will not give them back to another group
+                post.raise_told()
+                raise RunError(
+                    f"{request.out}: a process of Ray's own died ({first_line(error)}); --resume goes on"
+                ) from None
+            except ray_train.TrainingFailedError as error:  # a worker died, or said why it could not go on
+                post.raise_told()
+                deaths = 1 if post.epochs else deaths + 1
+                if deaths > RESTARTS:
+                    raise RunError(
+                        f"{request.out}: the workers died {deaths} times in a row ({_cause(error)})"
+                    ) from None
+                watcher.note("a worker died; going on from the last checkpoint")
+                resume = is_file(request.out / "run.yaml")
+                continue
+            finally:
+                shutil.rmtree(_scratch(request), ignore_errors=True)
+                (request.out / STOP).unlink(missing_ok=True)
+            post.raise_told()
+            if post.result is not None:
+                return post.result
+            resume = True  # it has ended, but nobody could tell
+
+
+def _scratch(request: TrainRequest) -> Path:
+    """Where Ray keeps notes of its own: beside the run directory, which all workers reach."""
+    out = request.out.resolve()
+    return out.with_name(f".{out.name}.ray")
+
+
+def _carry_out(task: _Task, gpus: bool, post: _Post) -> None:
+    """Run the workers, and deliver what they tell. In the main thread Ray would take Ctrl-C for itself."""
+    failures: list[Exception] = []
+
+    def fit() -> None:
+        try:
+            _fit(task, gpus)
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=fit, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        post.deliver()
+        thread.join(0.1)
+    post.deliver()
+    if failures:
+        raise failures[0]
+
+
+def _fit(task: _Task, gpus: bool) -> None:
+    by_network = TorchConfig(backend=None if gpus else "gloo", timeout_s=_PATIENCE)
+    TorchTrainer(
+        _work,
+        train_loop_config={"task": task},
+        torch_config=_NoMeeting() if task.meeting else by_network,
+        scaling_config=ray_train.ScalingConfig(num_workers=task.request.workers, use_gpu=gpus),
+        run_config=ray_train.RunConfig(name="train", storage_path=str(_scratch(task.request))),
+    ).fit()
+
+
+def _placed(workers: int, device: str) -> bool:
+    """Tell whether the workers get a GPU each. Raises DeviceError if the cluster has not got that many devices."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise DeviceError(f"--device {device}: with several workers write auto, cpu or cuda")
+    have = ray.cluster_resources()
+    gpus = device == "cuda" or (device == "auto" and have.get("GPU", 0) > 0)
+    kind, count = ("GPU", have.get("GPU", 0)) if gpus else ("CPU", have.get("CPU", 0))
+    if workers > count:
+        raise DeviceError(f"--workers {workers}: there are {count:g} {kind}s here, one for each; use fewer")
+    return gpus
+
+
+def _work(config: dict[str, Any]) -> None:
+    """What each worker does."""
+    task: _Task = config["task"]
+    context = ray_train.get_context()
+    ranks = Ranks(context.get_world_rank(), context.get_world_size(), context.get_local_world_size())
+    torch.set_num_threads(task.threads)
+    watcher = _mailing(task.mail) if ranks.rank == 0 else Watcher()
+    device = get_device()
+    if task.meeting:
+        _meet(task.meeting, ranks, device)
+    try:
+        with prepared(task.request, device, task.resume, watcher, ranks) as training:
+            training.stop_file = training.out / STOP
+            result = training.run()
+    except NxtError as error:
+        task.mail.put(("error", (type(error).__name__, str(error), getattr(error, "signal", 0))))
+        raise
+    if ranks.rank == 0:
+        task.mail.put(("result", result))
+
+
+def _meet(place: str, ranks: Ranks, device: torch.device) -> None:
+    """Form a process group with the other workers on this machine, on its loopback interface alone."""
+    if sys.platform == "linux":
+        os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        init_method=f"file://{place}",
+        rank=ranks.rank,
+        world_size=ranks.world,
+        timeout=timedelta(seconds=_PATIENCE),
+    )
+
+
+def _mailing(mail: Queue) -> Watcher:
+    """Return a watcher that passes on what it is told."""
+    told = 0.0
+
+    def step(position: Position) -> None:
+        nonlocal told
+        if time.monotonic() - told > _TOLD:
+            told = time.monotonic()
+            mail.put(("step", (position,)))
+
+    def reading(done: int, total: int) -> None:
+        nonlocal told
+        if time.monotonic() - told > _TOLD:
+            told = time.monotonic()
+            mail.put(("reading", (done, total)))
+
+    return Watcher(
+        note=lambda text: mail.put(("note", (text,))),
+        reading=reading,
+        begin=lambda position: mail.put(("begin", (position,))),
+        step=step,
+        epoch=lambda report: mail.put(("epoch", (report,))),
+    )
+
+
+class _Post:
+    """Gives the first worker's messages to the watcher."""
+
+    def __init__(self, mail: Queue, watcher: Watcher, request: TrainRequest, stop: Stop) -> None:
+        self.mail, self.watcher, self.request, self.stop = mail, watcher, request, stop
+        self.result: TrainResult | None = None
+        self.epochs = 0  # trained meanwhile
+        self._told: tuple[str, str, int] | None = None
+
+    def raise_told(self) -> None:
+        """Raise the error that a worker told of, if any did."""
+        if self._told is None:
+            return
+        name, text, number = self._told
+        if name == StoppedError.__name__:
+            raise StoppedError(text, self.stop.signal or number)
+        raise getattr(errors, name, RunError)(text)
+
+    def deliver(self) -> None:
+        """Pass on what has come; and the wish to stop, in the other direction."""
+        if self.stop.signal is not None and self.request.out.is_dir():
+            (self.request.out / STOP).touch()
+        try:
+            messages = self.mail.get_nowait_batch(self.mail.qsize())
+        except RayError:  # the mail's own process has died; the first worker will not get far
+            return
+        for kind, value in messages:
+            if kind == "result":
+                self.result = value
+            elif kind == "error":
+                self._told = self._told or value
+            else:
+                self.epochs += kind == "epoch"
+                getattr(self.watcher, kind)(*value)
+
+
+def _cause(error: ray_train.TrainingFailedError) -> str:
+    failures = getattr(error, "worker_failures", {})
+    return first_line(next(iter(failures.values()), error))[:200]

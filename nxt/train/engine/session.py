@@ -1,0 +1,212 @@
+"""A training in its run directory, step by step: what is saved when, and who is told."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nxt.config import to_mapping
+from nxt.data.dataset import Source
+from nxt.errors import DivergedError
+from nxt.files import data_place, place, write_text
+from nxt.train.checkpoint import Checkpoint
+from nxt.train.checkpoint_folder import LAST, Keeper
+from nxt.train.engine.trainer import EpochReport, Trainer
+from nxt.train.history import METRICS, accuracy_of
+from nxt.train.model_card import write_card
+from nxt.train.request import TrainRequest
+from nxt.train.signals import Stop, StoppedError, stopping
+from nxt.train.tensorboard import Board
+
+_AGREE = 10  # steps between two times that several workers ask each other whether to stop
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """The outcome: the run directory, the last epoch's report, the best validation accuracy, and all metrics."""
+
+    out: Path
+    last: EpochReport
+    best_accuracy: float
+    best_epoch: int
+    metrics: tuple[Mapping[str, Any], ...]  # by epoch
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a training is."""
+
+    epoch: int  # whole epochs trained
+    step: int  # of the epoch that runs
+    steps: int  # in an epoch
+    epochs: int
+    batch: int  # images a step
+
+    @property
+    def done(self) -> int:
+        """Steps trained."""
+        return self.epoch * self.steps + self.step
+
+    @property
+    def total(self) -> int:
+        """Steps of the whole training."""
+        return self.epochs * self.steps
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """Follows a training. `note` is told what a person should know."""
+
+    note: Callable[[str], None] = lambda text: None
+    reading: Callable[[int, int], None] = lambda done, total: None  # images, before the training
+    begin: Callable[[Position], None] = lambda position: None
+    step: Callable[[Position], None] = lambda position: None
+    epoch: Callable[[EpochReport], None] = lambda report: None
+
+
+@dataclass
+class Training:
+    """A training in its run directory. `metrics` has one row for each epoch trained."""
+
+    request: TrainRequest
+    out: Path
+    source: Source
+    identity: str
+    trainer: Trainer
+    keeper: Keeper
+    metrics: list[dict[str, Any]]
+    watcher: Watcher
+    saved: float = field(default_factory=time.monotonic)  # when
+    stop_file: Path | None = None  # asks several workers to stop, once it is there
+    _board: Board = field(init=False)
+
+    @property
+    def summary(self) -> str:
+        """What is trained and how, on one line: sizes, effective batch, rate, and the way to compute."""
+        recipe, trainer = self.request.recipe, self.trainer
+        parts = [f"{trainer.ranks.world} workers"] if trainer.ranks.world > 1 else []
+        parts += [f"{recipe.accumulate} passes"] if recipe.accumulate > 1 else []
+        share = recipe.batch // recipe.accumulate // trainer.ranks.world
+        batch = f"batch {recipe.batch}" + (f" ({' x '.join([*parts, str(share)])})" if parts else "")
+        scaled = f" ({recipe.lr:g} for {recipe.lr_batch} images)" if recipe.lr_batch not in (None, recipe.batch) else ""
+        sizes = f"{recipe.size} px" + (f", tested at {recipe.eval_size}" if recipe.eval_size != recipe.size else "")
+        how = f"{trainer.device}, {trainer.compute}"
+        images = f"{len(trainer.train_images):,} training and {len(trainer.val_images):,} validation images"
+        return f"{images}, {sizes}; {recipe.epochs} epochs of {batch}, highest rate {recipe.peak:g}{scaled}; {how}"
+
+    def run(self) -> TrainResult:
+        """Train to the end of the recipe, with checkpoints on the way.
+
+        Raises:
+            DivergedError: if the loss is no longer finite.
+            StoppedError: if a signal asked for it; the state has been saved.
+            RunError: if the run directory cannot be written.
+        """
+        self.watcher.note(
+            f"training {self.request.spec.name} on {data_place(self.request.data)}, into {place(self.out)}"
+        )
+        self.watcher.note(self.summary)
+        for choice in self.request.inputs.values():
+            if choice.kind != "resident":
+                self.watcher.note(choice.sentence)
+        self.watcher.begin(self.position)
+        if self.metrics and self.trainer.ranks.rank == 0:
+            self._write()  # what a kill may have left behind
+        with stopping() as stop, closing(Board(self.out / "tensorboard")) as self._board:
+
+            def on_step() -> None:
+                if (number := self._asked(stop)) is not None:
+                    self._save()
+                    where = f"in epoch {self.trainer.epoch + 1}, after step {self.trainer.step}"
+                    raise StoppedError(f"stopped {where}; its state is saved", number)
+                if time.monotonic() - self.saved > 60 * self.request.recipe.saving.minutes:
+                    self._save()
+                self.watcher.step(self.position)
+
+            while self.trainer.epoch < self.request.recipe.epochs:
+                try:
+                    report = self.trainer.run_epoch(on_step)
+                except DivergedError as error:
+                    raise DivergedError(f"{error}. {self._last_good()}") from None
+                self._store(report)
+                self.watcher.epoch(report)
+                if self.trainer.ranks.world > 1 and self._agreed():
+                    raise StoppedError(f"stopped after epoch {self.trainer.epoch}; its state is saved", signal.SIGTERM)
+        best = max(self.metrics, key=accuracy_of)
+        last = EpochReport(**{key: self.metrics[-1][key] for key in _FIELDS})
+        return TrainResult(self.out, last, accuracy_of(best), best["epoch"], tuple(self.metrics))
+
+    @property
+    def position(self) -> Position:
+        """How far it is."""
+        trainer, recipe = self.trainer, self.request.recipe
+        return Position(trainer.epoch, trainer.step, trainer.steps_per_epoch, recipe.epochs, recipe.batch)
+
+    def _asked(self, stop: Stop) -> int | None:
+        """Return the signal that asks to stop, if one does. Several workers see it at the same step."""
+        ranks, step = self.trainer.ranks, self.trainer.step
+        if ranks.world == 1:
+            return stop.signal
+        training = 0 < step < self.trainer.steps_per_epoch  # in an evaluation not all have as many batches
+        return signal.SIGTERM if training and step % _AGREE == 0 and self._agreed() else None
+
+    def _agreed(self) -> bool:
+        """Tell whether several workers have been asked to stop; all must ask together."""
+        ranks = self.trainer.ranks
+        there = ranks.rank == 0 and self.stop_file is not None and self.stop_file.exists()
+        return bool(ranks.total(torch.tensor(float(there), device=self.trainer.device)))
+
+    def _store(self, report: EpochReport) -> None:
+        """Save the state, with the metrics; then the files that are made from them."""
+        self.metrics.append({**to_mapping(report), "time": round(time.time(), 3)})
+        self._save(best=report.best >= max(map(accuracy_of, self.metrics)))
+        if self.trainer.ranks.rank == 0:
+            self._write()
+            self._board.add(self.metrics[-1])
+
+    def _write(self) -> None:
+        """Write the metrics and the model card."""
+        write_text(self.out / METRICS, "".join(json.dumps(row) + "\n" for row in self.metrics))
+        images = {"train": len(self.trainer.train_images), "val": len(self.trainer.val_images)}
+        write_card(self.out, self.request, self.source.classes, images, self.metrics)
+
+    def _save(self, best: bool = False) -> None:
+        self.trainer.check()
+        if self.trainer.ranks.rank == 0:
+            self.keeper.save(self.checkpoint(), best)
+        self.saved = time.monotonic()
+
+    def checkpoint(self) -> Checkpoint:
+        """Return the state as it is now."""
+        row = (
+            self.metrics[-1] if self.metrics and not self.trainer.step else {}
+        )  # inside an epoch: not of these weights
+        found = {"raw": row.get("accuracy"), "ema": row.get("ema_accuracy")}
+        return Checkpoint(
+            spec=self.request.spec,
+            classes=self.source.classes,
+            data=self.request.data,
+            identity=self.identity,
+            preprocess=self.trainer.val_images.preprocess,
+            recipe=self.request.recipe,
+            seed=self.request.seed,
+            metrics=self.metrics,
+            accuracies={kind: value for kind, value in found.items() if value is not None},
+            state=self.trainer.state(),
+        )
+
+    def _last_good(self) -> str:
+        if not self.metrics:
+            return "No checkpoint was written before"
+        return f"The last good checkpoint is {self.keeper.folder / LAST} (epoch {len(self.metrics)})"
+
+
+_FIELDS = tuple(EpochReport.__dataclass_fields__)

@@ -1,0 +1,130 @@
+"""From a recipe to what is trained: the network as the recipe starts it, its images, and the trainer of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from nxt.arch.spec import ArchSpec
+from nxt.compute.mode import for_proxy
+from nxt.data.dataset import Dataset, Source, divided
+from nxt.data.placement import Choice, open_images
+from nxt.data.resident import Batches, Images
+from nxt.errors import CheckpointError
+from nxt.files import is_file, is_folder
+from nxt.models.network import Network, build
+from nxt.models.weights import load_weights, published, read_weights
+from nxt.train.engine.trainer import Trainer
+from nxt.train.recipe import Recipe
+
+PUBLISHED = "torchvision"  # in the place of a file of weights: those that torchvision publishes
+
+
+def network_for(spec: ArchSpec, classes: int, recipe: Recipe, seed: int) -> Network:
+    """Build a network, initialised by a seed, with what the recipe puts into it."""
+    torch.manual_seed(seed)
+    network = build(spec, classes)
+    if recipe.zero_last_gamma:
+        network.zero_last_gamma()
+    network.regularize(dropout=recipe.dropout, drop_block=recipe.drop_block, stochastic_depth=recipe.stochastic_depth)
+    return network
+
+
+def start_from(network: Network, weights: str) -> str:
+    """Load the weights that a training starts from, and say in a sentence what was done.
+
+    Args:
+        network: The network.
+        weights: A file, `torchvision`, or `torchvision:VERSION`.
+
+    Raises:
+        CheckpointError: if the weights are not there, or not of this network.
+    """
+    kind, _, version = weights.partition(":")
+    if kind == PUBLISHED:
+        found = published(network.spec, version or "DEFAULT")
+        return f"started from {load_weights(network, found.state, found.name)}"
+    if not (is_file(Path(weights)) or is_folder(Path(weights))):
+        raise CheckpointError(f"--weights {weights}: no such file; for published weights write --weights {PUBLISHED}")
+    return f"started from {load_weights(network, read_weights(weights), weights)}"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The images of a training, with how each split is kept, by "train" and "val"."""
+
+    train: Images
+    val: Images
+    choices: Mapping[str, Choice]
+
+
+def open_inputs(
+    source: Source,
+    recipe: Recipe,
+    size: int,
+    device: torch.device,
+    *,
+    choices: Mapping[str, Choice] | None = None,
+    processes: int = 1,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Inputs:
+    """Make a source's training and validation images ready.
+
+    Args:
+        source: The data.
+        recipe: Says how images are made.
+        size: Image side in training, in pixels.
+        device: Where they go.
+        choices: How they were kept before; None: to be chosen.
+        processes: How many processes share this machine.
+        on_progress: Is told how many images were read beforehand, of how many.
+
+    Raises:
+        DataError: as the data does.
+    """
+    rows, split, held = divided(source)
+    preprocess = recipe.preprocess(size, source.mean, source.std)
+    judged = recipe.preprocess(recipe.eval_size or size, source.mean, source.std)
+    before = choices or {}
+    train, chosen = open_images(
+        source, "train", rows, preprocess, device, recipe.augment, passes=recipe.epochs, processes=processes,
+        choice=before.get("train"), on_progress=on_progress,
+    )  # fmt: skip
+    val, also = open_images(
+        source, split, held, judged, device, passes=recipe.epochs, processes=processes, choice=before.get("val"),
+        on_progress=on_progress,
+    )  # fmt: skip
+    return Inputs(train, val, {"train": chosen, "val": also})
+
+
+def resident_trainer(
+    spec: ArchSpec,
+    data: Dataset,
+    recipe: Recipe,
+    size: int,
+    device: torch.device,
+    seed: int,
+) -> Trainer:
+    """Return a trainer of a proxy on images that live on the device, computed by rule.
+
+    Args:
+        spec: The network.
+        data: Training and validation images.
+        recipe: Hyper-parameters.
+        size: Image side in pixels.
+        device: Where to train.
+        seed: Decides everything that chance decides.
+    """
+    network = network_for(spec, len(data.classes), recipe, seed)
+    preprocess = recipe.preprocess(size, data.mean, data.std)
+    train, val = (Batches(split, preprocess, device) for split in (data.train, data.val))
+    return Trainer(network, train, val, recipe, seed, mirror=data.mirror, compute=for_proxy(device))
+
+
+def source_trainer(spec: ArchSpec, source: Source, inputs: Inputs, recipe: Recipe, seed: int) -> Trainer:
+    """Return a trainer of a fresh network on a source's images. Arguments as for `resident_trainer`."""
+    network = network_for(spec, len(source.classes), recipe, seed)
+    return Trainer(network, inputs.train, inputs.val, recipe, seed, mirror=source.mirror)

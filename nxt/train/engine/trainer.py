@@ -1,0 +1,288 @@
+"""The training loop, the same for proxies inside a search and for full training.
+
+Every step is a pure function of the state before it, the seed and its number: the order of the images, their
+augmentation and the network's own random layers draw from generators seeded by these, and rates depend on the step
+alone. A training that continues from a state taken at any step therefore ends, on one CPU with the same number of
+threads, in the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from nxt.compute import cuda_graph as graph
+from nxt.compute.mode import Compute, by_rule, compiled, prepare
+from nxt.compute.ranks import Ranks
+from nxt.data.augment import Augment
+from nxt.data.resident import Draw, Images, derived
+from nxt.errors import ConfigError, DivergedError
+from nxt.models.network import Network
+from nxt.train.engine import optim
+from nxt.train.engine.loss import Objective
+from nxt.train.recipe import Recipe
+
+_CHECK = 50  # steps between two looks at the loss: each look waits for the device
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochReport:
+    """What one epoch gave. Accuracies are top-1 on the validation split, in 0..1."""
+
+    epoch: int  # counted from 1
+    loss: float
+    accuracy: float
+    ema_accuracy: float | None  # of the averaged weights, where the recipe averages them
+    lr: float  # of the last step
+    seconds: float
+    images_per_second: float  # training alone
+    wait: float  # share of the training's time spent waiting for images
+
+    @property
+    def best(self) -> float:
+        """The higher one of the accuracies."""
+        return max(self.accuracy, self.ema_accuracy or 0.0)
+
+
+class Trainer:
+    """A network in training.
+
+    Args:
+        network: The network; it is moved to the images' device.
+        train: Images to train on.
+        val: Images to be judged on.
+        recipe: Hyper-parameters.
+        seed: Decides order, augmentation, and what random layers drop.
+        mirror: Whether a mirrored image keeps its class.
+        compute: How to compute; None: by rule.
+        ranks: This worker's place among several.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        train: Images,
+        val: Images,
+        recipe: Recipe,
+        seed: int,
+        *,
+        mirror: bool = True,
+        compute: Compute | None = None,
+        ranks: Ranks | None = None,
+    ) -> None:
+        self.device = train.device
+        prepare(self.device)
+        self.compute, self.ranks = compute or by_rule(self.device), ranks or Ranks()
+        self.network = network.to(self.device).to(memory_format=self.compute.memory_format)
+        self.train_images, self.val_images, self.recipe, self.seed = train, val, recipe, seed
+        self.optimizer = optim.optimizer(self.network, recipe)
+        self.averaged = optim.average(self.network, recipe.ema) if recipe.ema else None
+        self.objective = Objective(recipe, network.num_classes)
+        augment = recipe.augment if mirror else recipe.augment.without_mirror()
+        share = {"rank": self.ranks.rank, "world": self.ranks.world}
+        self._draw = Draw(batch=recipe.batch // recipe.accumulate, augment=augment, seed=seed, **share)
+        self.steps_per_epoch = max(1, len(train) // recipe.batch)
+        self.epoch = self.step = 0  # whole epochs, and steps of the one that runs
+        self._losses: list[Tensor] = []  # of the steps of the epoch that runs
+        self._checked = 0  # how many of them are known to be finite
+        if recipe.accumulate > 1 and len(train) < recipe.batch:
+            raise ConfigError(f"recipe: batch is {recipe.batch}, but there are only {len(train)} training images")
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.compute.precision == "fp16")
+        self._forward = self._parallel()
+        alone = self.ranks.world == 1 and recipe.accumulate == 1 and not self._scaler.is_enabled()
+        recorded = self.compute.graph and alone and not self.compute.compile
+        self._replayed = graph.Replayed(self._pass, self.network, graph.record_cuda) if recorded else None
+
+    @property
+    def remark(self) -> str:
+        """What went otherwise than asked for; empty if nothing did."""
+        return self._replayed.problem if self._replayed is not None else ""
+
+    def _parallel(self) -> nn.Module:
+        """Return the network as it is called in training: in step with other workers, compiled."""
+        forward: nn.Module = self.network
+        if self.ranks.world > 1:
+            forward = nn.parallel.DistributedDataParallel(forward)
+        return compiled(forward) if self.compute.compile else forward
+
+    def run_epoch(self, on_step: Callable[[], None] | None = None) -> EpochReport:
+        """Train one epoch, or the rest of one, and measure the accuracy on the validation split.
+
+        `on_step` is called after every step, and after every batch of the measurements at the end of the epoch; `state`
+        is whole then, and what `on_step` raises ends the epoch there. In measurements it runs in inference mode.
+
+        Raises:
+            DivergedError: if the loss is no longer finite.
+        """
+        notify = on_step or (lambda: None)
+        start, begun, waited = time.perf_counter(), self.step, 0.0
+        self.network.train()
+        self.network.set_drop_block(self.recipe.drop_block * (self.epoch + 1) / self.recipe.epochs)
+        passes = self.train_images.train(self._draw, self.epoch, self.step * self.recipe.accumulate)
+        try:
+            while self.step < self.steps_per_epoch:
+                waited += self._step(passes)
+                self.step += 1
+                if self.step % _CHECK == 0:
+                    self.check()
+                notify()
+        finally:
+            close = getattr(passes, "close", None)
+            if close is not None:
+                close()
+        self.check()
+        trained = time.perf_counter() - start
+        accuracy = self._judge(self.network, notify)
+        ema = None if self.averaged is None else self._judge(self.averaged.module, notify)
+        report = EpochReport(
+            epoch=self.epoch + 1,
+            loss=float(torch.stack(self._losses).mean()),
+            accuracy=accuracy,
+            ema_accuracy=ema,
+            lr=self.optimizer.param_groups[0]["lr"],
+            seconds=time.perf_counter() - start,
+            images_per_second=(self.step - begun) * min(self.recipe.batch, len(self.train_images)) / trained,
+            wait=waited / trained,
+        )
+        self.epoch, self.step, self._losses, self._checked = self.epoch + 1, 0, [], 0
+        return report
+
+    def check(self) -> None:
+        """Raise DivergedError if a loss of this epoch is not finite: from NaN no training comes back."""
+        fresh = self._losses[self._checked :]
+        for step, loss in enumerate(torch.stack(fresh).tolist() if fresh else [], self._checked):
+            if not math.isfinite(loss):
+                number = self.epoch * self.steps_per_epoch + step
+                rate = self.recipe.rate(number, self.steps_per_epoch)
+                where = f"in epoch {self.epoch + 1}, step {step + 1}, at a rate of {rate:.3g}"
+                raise DivergedError(f"the loss became {loss} {where}; lower the recipe's lr")
+        self._checked = len(self._losses)
+
+    def _step(self, passes: Iterator[tuple[Tensor, Tensor]]) -> float:
+        """Train one step, and return the seconds spent waiting for its images."""
+        recipe, number = self.recipe, self.epoch * self.steps_per_epoch + self.step
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.rate(number, self.steps_per_epoch)
+        waited, total = 0.0, torch.zeros((), device=self.device)
+        self.optimizer.zero_grad()
+        for index in range(recipe.accumulate):
+            start = time.perf_counter()
+            images, labels = next(passes)
+            waited += time.perf_counter() - start
+            if index == 0:
+                torch.manual_seed(derived(self.seed, number, self.ranks.rank))
+            total += self._backward(images, labels, last=index == recipe.accumulate - 1)
+        if recipe.clip:
+            self._scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+        if self.averaged is not None and (number + 1) % recipe.ema_every == 0:
+            self.averaged.update_parameters(self.network)
+        self._losses.append(self.ranks.mean(total))
+        return waited
+
+    def _backward(self, images: Tensor, labels: Tensor, last: bool) -> Tensor:
+        """Add one pass to the gradients, and return its part of the step's loss."""
+        images, targets = self.objective.mix(images, labels)
+        images = images.contiguous(memory_format=self.compute.memory_format)
+        if self._replayed is not None:
+            return self._replayed(images, targets)
+        apart = self.ranks.world > 1 and not last
+        with self._forward.no_sync() if apart else nullcontext():  # type: ignore[operator]
+            return self._pass(images, targets)
+
+    def _pass(self, images: Tensor, targets: Tensor) -> Tensor:
+        with self.compute.autocast(self.device):
+            loss = self.objective.loss(self._forward(images), targets) / self.recipe.accumulate
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def _judge(self, network: nn.Module, notify: Callable[[], None]) -> float:
+        """Return a network's accuracy on the validation split, after calibration where the recipe asks for it."""
+        if self.recipe.calibrate:
+            self._calibrate(network, notify)
+        self.ranks.share_buffers(network)
+        own = self._draw.batch // self.ranks.world
+        return evaluate(network, self.val_images, own, self.compute, self.ranks, notify)
+
+    @torch.no_grad()
+    def _calibrate(self, network: nn.Module, notify: Callable[[], None]) -> None:
+        """Average the BN statistics over some training images, under the weights as they are now.
+
+        Running averages lag behind the weights and, with small batches, are noisy: in short trainings of deep networks
+        they cost several points of accuracy from one epoch to the next. pycls calls this precise BN.
+        """
+        network.train()
+        norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.training]
+        momenta = [norm.momentum for norm in norms]
+        network.eval()  # nothing is dropped
+        for norm in norms:
+            norm.train()
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain average over the batches that follow
+        draw = Draw(batch=max(64, self._draw.batch), augment=Augment(), seed=derived(self.seed, self.epoch))
+        count = max(1, min(self.recipe.calibrate, len(self.train_images)) // draw.batch)
+        try:
+            for images, _ in islice(self.train_images.train(draw, self.epoch), count):
+                with self.compute.autocast(self.device):
+                    network(images.contiguous(memory_format=self.compute.memory_format))
+                notify()
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that what follows depends on, as tensors and plain data."""
+        weights = {"raw": self.network.state_dict()}
+        if self.averaged is not None:
+            weights["ema"] = self.averaged.module.state_dict()
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "losses": torch.stack(self._losses) if self._losses else torch.zeros(0),
+            "weights": weights,
+            "averaged": 0 if self.averaged is None else int(self.averaged.n_averaged),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a state that `state` returned for the same network, recipe and data."""
+        self.network.load_state_dict(state["weights"]["raw"])
+        if self.averaged is not None:
+            self.averaged.module.load_state_dict(state["weights"]["ema"])
+            self.averaged.n_averaged.fill_(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
+        self.epoch, self.step = state["epoch"], state["step"]
+        self._losses, self._checked = list(state["losses"].to(self.device)), 0
+
+
+@torch.inference_mode()
+def evaluate(
+    network: nn.Module,
+    images: Images,
+    batch: int,
+    compute: Compute,
+    ranks: Ranks,
+    notify: Callable[[], None] = lambda: None,
+) -> float:
+    """Return the top-1 accuracy in 0..1 on all images, which the workers share among them."""
+    network.eval()
+    correct = torch.zeros((), dtype=torch.int64, device=images.device)
+    for inputs, labels in images.plain(max(64, batch), ranks.rank, ranks.world):
+        with compute.autocast(images.device):
+            logits = network(inputs.contiguous(memory_format=compute.memory_format))
+        correct += (logits.argmax(dim=1) == labels).sum()
+        notify()
+    return int(ranks.total(correct)) / len(images)

@@ -1,0 +1,110 @@
+"""The model card beside a training's weights: what the network is, what it was trained on and how, what it reached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nxt.arch.costs import cost
+from nxt.config import dump_yaml, to_mapping
+from nxt.files import data_place, write_text
+from nxt.train.history import accuracy_of
+from nxt.train.request import TrainRequest
+from nxt.units import format_count, format_seconds
+
+
+def write_card(
+    out: Path,
+    request: TrainRequest,
+    classes: Sequence[str],
+    images: Mapping[str, int],
+    rows: Sequence[Mapping[str, Any]],
+) -> None:
+    """Write card.yaml and CARD.md into a run directory.
+
+    Args:
+        out: The run directory.
+        request: What was asked, with sizes decided.
+        classes: The names of the classes.
+        images: How many images there are, by split.
+        rows: The metrics of the epochs so far, at least one.
+
+    Raises:
+        RunError: if they cannot be written.
+    """
+    card = _card(request, classes, images, rows)
+    write_text(out / "card.yaml", dump_yaml(card))
+    write_text(out / "CARD.md", _page(card, request))
+
+
+def _card(
+    request: TrainRequest, classes: Sequence[str], images: Mapping[str, int], rows: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    recipe, spec = request.recipe, request.spec
+    own = cost(spec, recipe.eval_size, len(classes))
+    best = max(rows, key=accuracy_of)
+    return {
+        "name": spec.name,
+        "fingerprint": spec.fingerprint,
+        "epochs": {"trained": len(rows), "asked": recipe.epochs},
+        "results": {"split": "val", "last": _result(rows[-1]), "best": _result(best)},
+        "cost": {"params": own.params, "macs": own.macs, "acts": own.acts, "size": recipe.eval_size},
+        "data": {"source": request.data, "classes": list(classes), "images": dict(images)},
+        "start": {"weights": request.weights or "random", "frozen": request.freeze or "nothing"},
+        "seconds": round(sum(row["seconds"] for row in rows), 1),
+        **{key: value for key, value in request.record().items() if key in ("seed", "workers", "compute", "versions")},
+        "arch": spec.to_dict(),
+        "recipe": to_mapping(recipe),
+    }
+
+
+def _result(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: row[key] for key in ("epoch", "accuracy", "ema_accuracy") if row[key] is not None}
+
+
+def _page(card: Mapping[str, Any], request: TrainRequest) -> str:
+    recipe, own, results, epochs = request.recipe, card["cost"], card["results"], card["epochs"]
+    images, classes = card["data"]["images"], card["data"]["classes"]
+    cost = (
+        f"{format_count(own['params'])} parameters, {format_count(own['macs'])} multiply-adds of conv and linear layers"
+    )
+    more = f" and {len(classes) - 20} more" if len(classes) > 20 else ""
+    frozen = f", kept up to {request.freeze}" if request.freeze else ""
+    size, side, crop = recipe.size, recipe.eval_size, recipe.eval_crop
+    rows = [f"| {kind}, epoch {results[kind]['epoch']} | {_accuracies(results[kind])} |" for kind in ("best", "last")]
+    made = ", ".join(f"{name} {version}" for name, version in card["versions"].items())
+    trained = f"Trained for {epochs['trained']} of {epochs['asked']} epochs on {images['train']:,} images"
+    lines = [
+        f"# {card['name']}\n",
+        f"{trained} of {data_place(request.data)}.\n",
+        f"| validation split, {images['val']:,} images | top-1 | averaged weights |\n|---|---|---|",
+        *rows,
+        "\nThese images chose the best epoch, so they flatter it; `nxt eval` measures on images nobody has seen.\n",
+        f"- **Cost** at {own['size']} px: {cost}, {format_count(own['acts'])} activations.",
+        f"- **Classes** ({len(classes)}): {', '.join(classes[:20])}{more}.",
+        f"- **Input**: RGB, {size} px in training; {side} px, centre crop {crop:g}, after it.",
+        f"- **Recipe**: {recipe.optimizer}, {recipe.epochs} epochs, batch {recipe.batch}, rate {recipe.peak:g}.",
+        *([f"  {recipe.about}"] if recipe.about else []),
+        f"- **Start**: {request.weights or 'random weights'}{frozen}; seed {request.seed}.",
+        f"- **Time**: {format_seconds(card['seconds'])}; {made}.\n",
+        _USE,
+    ]
+    return "\n".join(lines)
+
+
+def _accuracies(row: Mapping[str, Any]) -> str:
+    return " | ".join(f"{row[key]:.2%}" if key in row else "-" for key in ("accuracy", "ema_accuracy"))
+
+
+_USE = """## Use
+
+```python
+import nxt
+
+network = nxt.load("checkpoints/best.pt")  # a torch.nn.Module in evaluation mode
+```
+
+`nxt eval checkpoints/best.pt` measures it, `nxt export checkpoints/best.pt --to onnx` hands it on. card.yaml has
+everything as data.
+"""

@@ -1,0 +1,268 @@
+"""`nxt eval` on networks whose answers are known: they tell plain colours apart, and nothing else."""
+
+import csv
+import dataclasses
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from nxt.arch.spec import ArchSpec
+from nxt.data.dataset import open_source
+from nxt.data.preprocess import Preprocess
+from nxt.models.network import build
+from nxt.train.checkpoint import Checkpoint, save
+from nxt.train.recipe import Recipe
+
+SPEC = ArchSpec.from_dict(
+    {"stem": "cifar", "stem_width": 8, "depths": [1, 1], "widths": [16, 32], "cardinality": 2, "base_width": 4}
+)
+COLOURS = {"blue": (20, 30, 230), "green": (30, 220, 40), "red": (220, 30, 40), "white": (240, 240, 240)}
+NAMES = tuple(COLOURS)
+PREPROCESS = Preprocess(size=16, crop=0.8, mean=(0.5,) * 3, std=(0.25,) * 3)
+# What lies in the test folder of each class: all is right but a red image among the blue and a white among the red.
+TEST = {
+    "blue": ["blue", "blue", "red"],
+    "green": ["green"] * 2,
+    "red": ["red", "red", "red", "white"],
+    "white": ["white"],
+}
+
+
+def paint(root, test=TEST):
+    """Make a folder of plain images."""
+    for split, kinds in (("train", {name: [name] * 5 for name in test}), ("test", test)):
+        for name, colours in kinds.items():
+            (root / split / name).mkdir(parents=True)
+            for index, colour in enumerate(colours):
+                Image.new("RGB", (24, 20), COLOURS[colour]).save(root / split / name / f"{index}.png")
+    return f"folder:{root}"
+
+
+def knowing(names=NAMES, certainty=10.0, seed=0):
+    """The weights of a network that tells plain colours apart: the last layer solves for it."""
+    torch.manual_seed(seed)
+    network = build(SPEC, len(names)).eval()
+    features = {}
+    network.avgpool.register_forward_hook(lambda _, given, output: features.update(pooled=output.flatten(1)))
+    plain = torch.tensor([COLOURS[name] for name in names]).float() / 255
+    with torch.no_grad():
+        network(((plain - 0.5) / 0.25)[:, :, None, None].expand(-1, -1, 16, 16))
+        network.fc.weight.copy_((torch.linalg.pinv(features["pooled"]) @ torch.eye(len(names))).T * certainty)
+    return network.state_dict()
+
+
+def checkpoint(data, names=NAMES, **weights):
+    source = open_source(data)
+    weights = weights or {"raw": knowing(names)}
+    return Checkpoint(
+        spec=SPEC, classes=names, data=data, identity=source.identity(), preprocess=PREPROCESS,
+        recipe=Recipe(epochs=3, batch=8, lr=0.1), seed=0, accuracies=dict.fromkeys(weights, 0.5),
+        state={"epoch": 3, "weights": weights},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def data(tmp_path):
+    return paint(tmp_path / "colours")
+
+
+@pytest.fixture
+def made(tmp_path, data):
+    """A checkpoint of a network that knows the colours."""
+    save(tmp_path / "a.pt", checkpoint(data))
+    return tmp_path / "a.pt"
+
+
+@pytest.fixture
+def measure(nxt):
+    def run(*arguments):
+        result = nxt("eval", *arguments, "--json")
+        assert result.code == 0, result.err
+        return json.loads(result.out)
+
+    return run
+
+
+def test_one_checkpoint_is_one_object(made, data, measure):
+    found = measure(made)
+    expected = {
+        "checkpoint": str(made), "name": SPEC.name, "data": data, "split": "test", "images": 10, "classes": 4,
+        "accuracy": 0.8, "top5": 1.0, "size": 16, "crop": 0.8, "views": "center", "weights": "raw", "epoch": 3,
+    }  # fmt: skip
+    assert {key: found.get(key) for key in expected} == expected
+    assert set(found) - set(expected) == {"loss", "ece", "interval", "per_class", "reliability"}
+    assert found["per_class"] == {"blue": pytest.approx(2 / 3), "green": 1.0, "red": 0.75, "white": 1.0}
+    assert found["interval"][0] < 0.8 < found["interval"][1]
+    assert 0.15 < found["ece"] <= 0.2  # sure of all, right on 80 %
+    assert [row["images"] for row in found["reliability"]] == [0] * 14 + [10]
+    assert 1.5 < found["loss"] < 2.5  # two of ten are wrong by about ten logits
+
+
+def test_the_line_and_the_table_name_what_is_confused(made, data, nxt):
+    shown = nxt("eval", made, "--per-class")
+    line, table = shown.out.split("\n", 1)
+    assert line.startswith(
+        f"{SPEC.name}: 80.00% of 10 test images of folder:colours, 95 % interval 49.02 to 94.33%, loss "
+    )
+    assert line.endswith("(epoch 3, raw weights, 16 px)")
+    assert "top-5" not in line  # of four classes
+    rows = [row.split() for row in table.splitlines()[2:]]
+    assert rows == [
+        ["blue", "3", "66.67%", "red", "(1)"],
+        ["red", "4", "75.00%", "white", "(1)"],
+        ["green", "2", "100.00%", "-"],
+        ["white", "1", "100.00%", "-"],
+    ]
+
+
+@pytest.mark.parametrize("views", ["center", "ten", "dense"])
+def test_whatever_the_view_plain_images_look_alike(made, measure, views):
+    found = measure(made, "--views", views, "--size", "12", *(["--crop", "1"] if views != "dense" else []))
+    assert (found["views"], found["size"], found["accuracy"]) == (views, 12, 0.8)
+    assert found["crop"] == (None if views == "dense" else 1.0)
+    assert found.get("scales") == ([12, 14, 21, 26, 34] if views == "dense" else None)
+
+
+def test_scales_are_those_asked_for(made, measure, nxt):
+    assert measure(made, "--views", "dense", "--scales", "16,24")["scales"] == [16, 24]
+    assert "16 px, dense at 16, 24)" in nxt("eval", made, "--views", "dense", "--scales", "16,24").out
+    assert "16 px, ten crops)" in nxt("eval", made, "--views", "ten").out
+
+
+def test_the_files_hold_the_confusion_matrix_and_every_image(made, nxt, tmp_path):
+    matrix, images = tmp_path / "matrix.csv", tmp_path / "images.csv"
+    assert nxt("eval", made, "--confusion", matrix, "--predictions", images).code == 0
+    head, *rows = csv.reader(matrix.open())
+    assert head == ["", *NAMES]
+    assert {row[0]: list(map(int, row[1:])) for row in rows} == {
+        "blue": [2, 0, 1, 0], "green": [0, 2, 0, 0], "red": [0, 0, 3, 1], "white": [0, 0, 0, 1],
+    }  # fmt: skip
+    rows = list(csv.DictReader(images.open()))
+    files = [(f"{name}/{number}.png", name) for name, colours in TEST.items() for number, _ in enumerate(colours)]
+    assert [(row["image"], row["true"]) for row in rows] == files
+    assert [row["predicted"] for row in rows] == [colour for colours in TEST.values() for colour in colours]
+    assert all(0.99 < float(row["probability"]) <= 1 for row in rows)
+
+
+def test_an_ensemble_of_a_network_with_itself_is_the_network(made, measure, nxt):
+    one, two = measure(made), measure(made, made)
+    assert two["models"] == [one, one]
+    joint = two["ensemble"]
+    assert set(joint) == set(one) - {"checkpoint", "name", "epoch", "weights", "size", "crop", "views"}
+    for key in ("accuracy", "interval", "per_class", "images", "data", "split"):
+        assert joint[key] == one[key]
+    assert joint["loss"] == pytest.approx(one["loss"], abs=1e-5)
+    first, second, last = nxt("eval", made, made).out.splitlines()
+    assert first == second and first.startswith(f"{made}: 80.00%") and last.startswith("ensemble of 2: 80.00%")
+
+
+def test_members_of_an_ensemble_keep_their_own_preprocessing(made, data, measure, tmp_path):
+    swapped = tuple(reversed(NAMES))
+    wrong = knowing(swapped, certainty=2.0)  # takes red for green and blue for white, but less surely
+    other = checkpoint(data, raw=wrong)
+    save(tmp_path / "b.pt", dataclasses.replace(other, preprocess=dataclasses.replace(PREPROCESS, size=8, crop=1.0)))
+    found = measure(made, tmp_path / "b.pt")
+    assert [(model["size"], model["crop"]) for model in found["models"]] == [(16, 0.8), (8, 1.0)]
+    assert found["models"][1]["accuracy"] < 0.2
+    assert found["ensemble"]["accuracy"] == 0.8
+
+
+def test_the_better_weights_on_validation_are_taken_unless_one_says_which(data, measure, tmp_path):
+    both = checkpoint(data, raw=knowing(), ema=knowing(tuple(reversed(NAMES))))
+    save(tmp_path / "raw.pt", dataclasses.replace(both, accuracies={"raw": 0.9, "ema": 0.1}))
+    save(tmp_path / "ema.pt", dataclasses.replace(both, accuracies={"raw": 0.1, "ema": 0.9}))
+    for kind in ("raw", "ema"):
+        found = measure(tmp_path / f"{kind}.pt")
+        assert found["weights"] == kind
+        assert found == measure(tmp_path / f"{kind}.pt", "--weights", kind)
+        assert (found["accuracy"] == 0.8) == (kind == "raw")
+
+
+def test_listed_classes_are_judged_among_themselves_and_among_all(made, measure, nxt, tmp_path):
+    (tmp_path / "some.txt").write_text("red\nblue\n")
+    found = measure(made, "--classes", tmp_path / "some.txt")
+    assert (found["images"], found["classes"]) == (7, 2)
+    assert found["accuracy_kway"] == pytest.approx(5 / 7)  # the white one and the red one among the blue are wrong
+    right = set(range(5, 7))
+    assert round(7 * found["accuracy"]) in right  # the white one is taken for red or for blue
+    assert set(found["per_class"]) == {"blue", "red"}
+    shown = nxt("eval", made, "--classes", tmp_path / "some.txt", "--confusion", tmp_path / "m.csv").out
+    assert "71.43% among all" in shown and "among the listed classes" in shown
+    assert (tmp_path / "m.csv").read_text().splitlines()[0] == ",blue,red"
+
+
+def test_other_data_may_have_fewer_classes_and_is_judged_among_all(made, measure, tmp_path):
+    few = paint(tmp_path / "few", {"red": ["red", "white"], "white": ["white"]})
+    found = measure(made, "--data", few)
+    assert (found["images"], found["classes"], found["data"]) == (3, 4, few)
+    assert found["accuracy"] == pytest.approx(2 / 3)
+    assert found["per_class"] == {"red": 0.5, "white": 1.0}
+    (tmp_path / "listed.txt").write_text("red\nwhite\n")
+    listed = measure(made, "--data", few, "--classes", tmp_path / "listed.txt")
+    assert (listed["images"], listed["accuracy"], listed["accuracy_kway"]) == (3, *[pytest.approx(2 / 3)] * 2)
+
+
+def test_validation_images_can_be_judged_and_a_change_of_the_data_is_told(made, data, measure, nxt):
+    found = measure(made, "--split", "val")
+    assert (found["split"], found["images"], found["accuracy"]) == ("val", 4, 1.0)  # one of five of each class
+    assert nxt("eval", made, "--split", "val").err == ""
+    Image.new("RGB", (24, 20), COLOURS["red"]).save(f"{data.removeprefix('folder:')}/train/red/9.png")
+    assert "was trained; it may have been trained on these images" in nxt("eval", made, "--split", "val").err
+    assert nxt("eval", made).err == ""
+
+
+def test_images_that_cannot_be_read_are_left_out_on_demand(made, data, measure, nxt, tmp_path):
+    (tmp_path / "colours" / "test" / "green" / "1.png").write_bytes(b"no image")
+    refused = nxt("eval", made)
+    assert refused.code == 1 and "green/1.png: not readable" in refused.err and "--skip-bad" in refused.err
+    result = nxt("eval", made, "--skip-bad", "--json")
+    assert json.loads(result.out)["images"] == 9
+    assert "left out: " in result.err and "green/1.png" in result.err
+
+
+def test_a_run_directory_stands_for_its_last_checkpoint(made, measure, tmp_path):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    made.rename(tmp_path / "run" / "checkpoints" / "last.pt")
+    assert measure(tmp_path / "run")["accuracy"] == 0.8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["{made}", "--split", "train"], ["--split", "'train' is not one of test, val"]),
+        (["{made}", "--views", "center", "--scales", "16"], ["scales belong to dense views, not to center"]),
+        (["{made}", "--views", "dense", "--scales", "16,x"], ["--scales '16,x'", "224,256,384"]),
+        (["{made}", "--views", "dense", "--scales", "16,2"], ["a scale is 2", "4..4096"]),
+        (["{made}", "--views", "dens"], ["did you mean 'dense'?"]),
+        (["{made}", "--views", "dense", "--crop", "0.5"], ["--crop", "whole image"]),
+        (["{made}", "--crop", "0"], ["--crop", "0.0 is not above 0 and at most 1"]),
+        (["{made}", "--crop", "nan"], ["--crop"]),
+        (["{made}", "--size", "5000"], ["--size", "5000 is not between 4 and 4096"]),
+        (["{made}", "--weights", "ema"], ["a.pt: it has no ema weights, only raw"]),
+        (["{made}", "--weights", "best"], ["--weights", "'best' is not one of raw, ema"]),
+        (["{made}", "--classes", "{root}/nowhere.txt"], ["nowhere.txt: cannot be read"]),
+        (["{made}", "--classes", "{root}/typo.txt"], ["typo.txt: line 2", "no class 'bleu'; did you mean 'blue'?"]),
+        (["{made}", "--confusion", "{root}/nowhere/m.csv"], ["--confusion", "a folder that does not exist"]),
+        (["{made}", "--predictions", "{root}"], ["--predictions", "is a folder"]),
+        (["{made}", "--data", "digits"], ["digits: 10 of its 10 classes are none of the checkpoint's 4, such as '0'"]),
+        (["{made}", "{root}/nowhere.pt"], ["nowhere.pt: no such checkpoint"]),
+        (["{made}", "{root}/fewer.pt"], ["fewer.pt: has 3 classes", "an ensemble needs the same"]),
+        (["{made}", "{root}/elsewhere.pt"], ["elsewhere.pt: was trained on digits", "--data"]),
+        (["{root}/nan.pt"], ["nan.pt: the network's outputs are not finite"]),
+    ],
+)
+def test_what_cannot_be_measured_is_told_in_one_line(made, data, nxt, tmp_path, arguments, parts):
+    good = checkpoint(data)
+    (tmp_path / "typo.txt").write_text("red\nbleu\n")
+    save(tmp_path / "fewer.pt", checkpoint(data, NAMES[:3]))
+    save(tmp_path / "elsewhere.pt", dataclasses.replace(good, data="digits"))
+    broken = knowing()
+    broken["fc.bias"][0] = float("nan")
+    save(tmp_path / "nan.pt", checkpoint(data, raw=broken))
+    result = nxt("eval", *(text.format(made=made, root=tmp_path) for text in arguments))
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith("nxt: ") and result.err.count("\n") == 1
+    assert all(part in result.err for part in parts), result.err
+    assert not (tmp_path / "nowhere").exists()

@@ -1,0 +1,144 @@
+"""`nxt profile`: tables, JSON, CSV, differences, budgets as a gate, measuring."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from nxt.arch.costs import cost
+from nxt.arch.names import parse_name
+
+TINY = "resnext_1-1-1_w8_1x8d_cifar"
+SUMS = ("params", "macs", "acts", "flops", "fvcore", "bytes")
+
+
+def answer(nxt, *arguments):
+    result = nxt("profile", *arguments, "--json")
+    assert result.code == 0, result.err
+    return json.loads(result.out)
+
+
+@pytest.mark.parametrize(("by", "key"), [("stage", "stages"), ("block", "blocks"), ("layer", "layers")])
+def test_every_level_adds_up(by, key, nxt):
+    found = answer(nxt, "resnest50", "--by", by, "--size", 97, "--classes", 7)
+    for figure in SUMS:
+        assert sum(part[figure] for part in found[key]) == found[figure]
+    assert max(part["peak_bytes"] for part in found[key]) == found["peak_bytes"]
+
+
+def test_csv_has_the_same_figures(nxt):
+    rows = list(csv.DictReader(io.StringIO(nxt("profile", "resnet50", TINY, "--by", "layer", "--csv").out)))
+    for name in ("resnet50", TINY):
+        assert sum(int(row["macs"]) for row in rows if row["network"] == name) == cost(parse_name(name)).macs
+    whole = list(csv.DictReader(io.StringIO(nxt("profile", "resnet50", "--csv").out)))
+    assert [(row["part"], row["params"]) for row in whole] == [("", "25557032")]
+
+
+@pytest.mark.parametrize(("count", "figure"), [("macs", "4.089G"), ("flops", "8.178G"), ("fvcore", "4.112G")])
+def test_what_is_counted_can_be_chosen_and_is_told(count, figure, nxt):
+    out = nxt("profile", "resnet50", "--count", count).out
+    assert figure in out.splitlines()[2]
+    assert "published are 4.1G FLOPs (ResNeXt paper, table 1)" in out
+    assert "published" not in nxt("profile", "resnet50", "--count", count, "--size", 160).out
+
+
+def test_two_networks_end_in_their_difference(nxt):
+    out = nxt("profile", "resnet50", "resnext29_8x64d_cifar", "--size", 64, "--classes", 10).out
+    assert "resnext29_8x64d_cifar minus resnet50" in out
+    rows = {line.split()[0]: line for line in out[out.index(" minus ") :].splitlines() if line.strip()}
+    assert set(rows) >= {"stem", "stage1", "stage2", "stage3", "stage4", "head", "total"}
+    assert " 3 -> " in rows["stage4"]
+    assert "minus" not in nxt("profile", "resnet50", "resnest14", "resnest26").out
+    same = nxt("profile", "resnet50", "ResNet-50").out
+    assert "+0.0%" in same and "+0 " in same
+
+
+def test_steps_are_told(nxt):
+    assert answer(nxt, "resnext50_32x4d", "--steps")["steps"][0]["change"] == "stage 1: 3 -> 4 blocks"
+    assert "cardinality 32 -> 33" in nxt("profile", "resnext50_32x4d", "--steps").out
+
+
+def test_the_check_holds_fvcore_and_torch_against_the_closed_form(nxt):
+    found = answer(nxt, "resnest14", TINY + "_preact", "--check", "--size", 40)
+    for row in found:
+        assert set(row["check"]) == {"macs", "params", "acts", "fvcore_total", "flop_counter", "flop_counter_layers"}
+        assert not any(row["check"].values())
+    assert "no difference" in nxt("profile", TINY, "--check").out
+
+
+def test_a_wrong_closed_form_fails_the_check(monkeypatch, nxt):
+    from nxt.models import check
+
+    def wrong(spec, size, classes):
+        return cost(spec, size + 2, classes)
+
+    monkeypatch.setattr(check, "cost", wrong)
+    result = nxt("profile", TINY, "--check")
+    assert result.code == 1 and "differs from the built network" in result.err
+    assert "'macs': " in result.out and "'flop_counter': " in result.out
+
+
+@pytest.mark.parametrize(
+    ("budget", "code"),
+    [(["--flops", ":4.2G"], 0), (["--flops", "4.1G+-1%"], 0), (["--params", ":25M"], 1), (["--acts", "12M:"], 1)],
+)
+def test_a_budget_is_a_gate_with_an_exit_code(budget, code, nxt):
+    result = nxt("profile", "resnet50", *budget, "--json")
+    assert result.code == code
+    assert json.loads(result.out)["name"] == "resnet50"
+    assert ("resnet50: " in result.err and "outside" in result.err) == bool(code)
+
+
+def test_measuring_gives_every_way_a_training_step_and_the_stages(tmp_path, monkeypatch, nxt):
+    from nxt.compute import benchmark as measure
+
+    for name, value in {"_SECONDS": 0.02, "_SIDE": 64, "_COPIED": 2**12}.items():
+        monkeypatch.setattr(measure, name, value)
+    result = nxt(
+        "profile", TINY, "--measure", "--batch", "2,1", "--device", "cpu", "--json", "--roofline", tmp_path / "r.png"
+    )
+    assert result.code == 0, result.err
+    found = json.loads(result.out)["measured"]
+    assert len(found["ways"]) == 4 and set(found["ways"][0]["images_per_second"]) == {"1", "2"}
+    assert found["training"]["batch"] == 2 and found["training"]["peak_bytes"] > 0
+    assert [stage["name"] for stage in found["stages"]] == ["stem", "stage1", "stage2", "stage3", "head"]
+    assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
+    text = nxt("profile", TINY, "--measure", "--batch", "1", "--device", "cpu").out
+    assert "latency, batch 1" in text and "training step" in text and "attainable" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["--json", "--csv"], "give one of both"),
+        (["--roofline", "x.png"], "need --measure"),
+        (["--csv", "--steps"], "--csv has costs alone"),
+        (["--compile"], "need --measure"),
+        (["--measure", "--batch", "0"], "--batch 0"),
+        (["--measure", "--batch", "a,b"], "--batch a,b"),
+        (["--count", "gflops"], "'gflops' is not one of"),
+    ],
+)
+def test_usage_errors_are_said(arguments, part, nxt):
+    result = nxt("profile", TINY, *arguments)
+    assert result.code == 2 and part in result.err
+
+
+def test_a_device_that_is_not_there_is_one_line(nxt):
+    result = nxt("profile", TINY, "--measure", "--device", "cuda:7")
+    assert result.code == 1 and "--device cuda:7" in result.err and len(result.err.splitlines()) == 1
+
+
+def test_a_drawing_that_has_no_place_is_refused_before_anything_is_measured(nxt):
+    result = nxt("profile", TINY, "--measure", "--roofline", "no/such/r.png")
+    assert result.code == 1 and "there is no folder no/such" in result.err and "measuring" not in result.err
+
+
+def test_a_batch_of_one_on_a_map_of_one_pixel_can_be_measured(nxt, monkeypatch):
+    from nxt.compute import benchmark as measure
+
+    for name, value in {"_SECONDS": 0.02, "_SIDE": 64, "_COPIED": 2**12}.items():
+        monkeypatch.setattr(measure, name, value)
+    found = answer(nxt, TINY, "--measure", "--batch", "1", "--size", 4, "--device", "cpu")
+    assert found["measured"]["training"]["batch"] == 2

@@ -1,0 +1,157 @@
+"""The zoo, against parameters and multiply-adds published for the same networks.
+
+Parameters are exact integers. Multiply-adds are those of convolutions and linear layers in units of 10^9, to the
+printed digits; where a network is published at several image sizes, each is a row.
+"""
+
+import pytest
+
+from nxt.arch.costs import cost
+from nxt.arch.spec import ArchSpec
+from nxt.arch.zoo import ZOO, Published, find
+
+# name: (parameters, ((image side, printed G multiply-adds), ...))
+PUBLISHED = {
+    "resnet50": (25_557_032, ((224, "4.089"),)),
+    "resnext50_2x40d": (25_425_000, ((224, "4.125"),)),
+    "resnext50_4x24d": (25_292_968, ((224, "4.160"),)),
+    "resnext50_8x14d": (25_603_016, ((224, "4.267"),)),
+    "resnext50_32x4d": (25_028_904, ((224, "4.230"),)),
+    "resnext50_64x4d": (45_192_488, ((224, "7.981"),)),
+    "resnext50_2x64d": (46_248_744, ((224, "7.699"),)),
+    "resnet50_1x100d": (47_142_920, ((224, "7.745"),)),
+    "resnext50_32x8d": (48_021_800, ((224, "8.444"),)),
+    "resnet101": (44_549_160, ((224, "7.801"),)),
+    "resnext101_2x40d": (44_456_296, ((224, "7.844"),)),
+    "resnext101_4x24d": (44_363_432, ((224, "7.886"),)),
+    "resnext101_8x14d": (45_104_328, ((224, "8.077"),)),
+    "resnext101_32x4d": (44_177_704, ((224, "7.970"),)),
+    "resnext101_2x64d": (84_198_184, ((224, "15.123"),)),
+    "resnet101_1x100d": (85_611_336, ((224, "15.273"),)),
+    "resnext101_64x4d": (83_455_272, ((224, "15.460"),)),
+    "resnext101_32x8d": (88_791_336, ((224, "16.414"),)),
+    "resnext101_32x16d": (194_026_792, ((224, "36.163"),)),
+    "resnet152": (60_192_808, ((224, "11.514"),)),
+    "resnet200": (64_673_832, ((224, "15.007"),)),
+    "resnext152_32x4d": (59_951_400, ((224, "11.710"),)),
+    "resnest50_fast_0s1x64d": (25_576_264, ((224, "4.329"),)),
+    "resnest50_fast_1s1x64d": (26_217_896, ((224, "4.329"),)),
+    "resnest50_fast_2s1x64d": (27_483_240, ((224, "4.331"),)),
+    "resnest50_fast_4s1x64d": (31_912_712, ((224, "4.335"),)),
+    "resnest50_fast_1s2x40d": (25_946_680, ((224, "4.365"),)),
+    "resnest50_fast_2s2x40d": (26_943_792, ((224, "4.366"),)),
+    "resnest50_fast_4s2x40d": (30_417_592, ((224, "4.369"),)),
+    "resnest50_fast_1s4x24d": (25_677_000, ((224, "4.400"),)),
+    "resnest14": (10_611_688, ((224, "2.749"),)),
+    "resnest26": (17_069_448, ((224, "3.623"),)),
+    "resnest50": (27_483_240, ((224, "5.371"),)),
+    "resnest101": (48_275_016, ((224, "10.201"), (256, "13.321"))),
+    "resnest200": (70_201_544, ((224, "17.408"), (256, "22.735"), (320, "35.520"))),
+    "resnest269": (110_929_480, ((224, "22.434"), (320, "45.773"), (416, "77.349"))),
+    "resnext29_1x64d_cifar": (4_914_250, ((32, "0.748"),)),
+    "resnext29_2x64d_cifar": (9_130_314, ((32, "1.411"),)),
+    "resnext29_4x64d_cifar": (17_562_442, ((32, "2.736"),)),
+    "resnext29_8x64d_cifar": (34_426_698, ((32, "5.387"),)),
+    "resnext29_16x64d_cifar": (68_155_210, ((32, "10.689"),)),
+    "resnext29_32x64d_cifar": (135_612_234, ((32, "21.29"),)),
+    "resnext29_1x128d_cifar": (13_775_178, ((32, "2.091"),)),
+    "resnext29_2x128d_cifar": (26_852_170, ((32, "4.095"),)),
+    "resnext29_1x256d_cifar": (45_431_626, ((32, "6.813"),)),
+    "resnext29_1x512d_cifar": (164_482_890, ((32, "24.41"),)),
+    "resnext29_2x40d_cifar": (4_879_626, ((32, "0.755"),)),
+    "resnext29_4x24d_cifar": (4_845_002, ((32, "0.761"),)),
+    "resnext29_8x14d_cifar": (4_901_098, ((32, "0.781"),)),
+    "resnext29_32x4d_cifar": (4_775_754, ((32, "0.774"),)),
+    "resnext29_4x32d_cifar": (6_807_882, ((32, "1.071"),)),
+    "resnext29_8x16d_cifar": (5_646_666, ((32, "0.901"),)),
+    "resnext29_16x8d_cifar": (5_066_058, ((32, "0.817"),)),
+    "resnext38_32x4d_cifar": (6_255_946, ((32, "0.990"),)),
+    "resnext47_32x4d_cifar": (7_736_138, ((32, "1.205"),)),
+    "resnext56_32x4d_cifar": (9_216_330, ((32, "1.421"),)),
+    "resnext101_32x4d_cifar": (16_617_290, ((32, "2.498"),)),
+}
+
+
+def test_the_table_has_every_entry_of_the_zoo():
+    assert set(PUBLISHED) == set(ZOO)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_parameters_equal_the_published_integer(name):
+    assert cost(ZOO[name].spec).params == PUBLISHED[name][0]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "printed"), [(name, *row) for name, (_, rows) in PUBLISHED.items() for row in rows]
+)
+def test_multiply_adds_equal_the_published_figure_to_its_digits(name, size, printed):
+    half_a_digit = 0.5000001 * 10 ** -len(printed.partition(".")[2])
+    assert cost(ZOO[name].spec, size).macs / 1e9 == pytest.approx(float(printed), rel=0, abs=half_a_digit)
+
+
+@pytest.mark.parametrize("name", [name for name in ZOO if name.endswith("_cifar")])
+def test_ninety_more_classes_add_a_row_of_weights_and_a_bias_each(name):
+    spec = ZOO[name].spec
+    assert cost(spec, classes=100).params - cost(spec).params == 92_250
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_an_entry_makes_the_network_it_is_named_after(name):
+    entry = ZOO[name]
+    assert entry.name == name
+    assert isinstance(entry.spec, ArchSpec)
+    assert entry.spec.name == name
+
+
+PAPERS = {
+    ("resnext29_8x64d_cifar", "CIFAR-10"): 100 - 3.65,
+    ("resnext29_8x64d_cifar", "CIFAR-100"): 100 - 17.77,
+    ("resnext29_16x64d_cifar", "CIFAR-10"): 100 - 3.58,
+    ("resnext29_16x64d_cifar", "CIFAR-100"): 100 - 17.31,
+    ("resnet50", "ImageNet-1k"): 100 - 23.9,
+    ("resnext50_32x4d", "ImageNet-1k"): 100 - 22.2,
+    ("resnet101", "ImageNet-1k"): 100 - 22.0,
+    ("resnext101_32x4d", "ImageNet-1k"): 100 - 21.2,
+    ("resnext101_64x4d", "ImageNet-1k"): 100 - 20.4,
+    ("resnest50", "ImageNet-1k"): 81.03,
+    ("resnest101", "ImageNet-1k"): 82.83,
+    ("resnest200", "ImageNet-1k"): 83.84,
+    ("resnest269", "ImageNet-1k"): 84.54,
+}
+
+
+@pytest.mark.parametrize(("name", "dataset"), PAPERS)
+def test_the_first_accuracy_is_the_paper_s_own(name, dataset):
+    first = next(figure for figure in ZOO[name].published if figure.dataset == dataset)
+    assert first.top1 == pytest.approx(PAPERS[name, dataset], abs=1e-9)
+
+
+def test_published_accuracies_are_percentages_with_a_source_each_named_once():
+    for entry in ZOO.values():
+        for figure in entry.published:
+            assert isinstance(figure, Published)
+            assert 70 < figure.top1 < 98
+            assert figure.source and figure.size in (32, 224, 256, 288, 320, 416)
+        keys = [(figure.source, figure.size, figure.dataset) for figure in entry.published]
+        assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("*", list(ZOO)),
+        ("", list(ZOO)),
+        ("resnet50", ["resnet50", "resnet50_1x100d"]),
+        ("ResNet152", ["resnet152"]),
+        ("*64x4d", ["resnext50_64x4d", "resnext101_64x4d"]),
+        ("resnest[12]*", ["resnest14", "resnest26", "resnest101", "resnest200", "resnest269"]),
+        ("resnet?0", ["resnet50"]),
+        ("vgg", []),
+    ],
+)
+def test_find_takes_a_shell_pattern_or_a_part_of_the_name(pattern, names):
+    assert [entry.name for entry in find(pattern)] == names
+
+
+def test_find_takes_all_entries_by_default():
+    assert find() == list(ZOO.values())

@@ -1,0 +1,299 @@
+"""A search's run directory, without Ray: who may write it, which checkpoints stay, what is copied and when."""
+
+import dataclasses
+import json
+import shutil
+import struct
+import subprocess
+import sys
+
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+from nxt.config import read_yaml
+from nxt.errors import ConfigError, RunError
+from nxt.search.engine import search as module
+from nxt.search.engine.search import Search
+from nxt.search.request import load_request, make_request, same_conditions
+from nxt.search.results.run import load_run
+from nxt.search.study.database import backup_of
+from nxt.search.trial import Epoch, Outcome
+from nxt.space.budget import parse_budget
+from nxt.space.space import load_space
+
+EPOCHS = 2
+
+
+def request(trials=4, *settings, **changes):
+    given = [f"proxy.epochs={EPOCHS}", "search.grace=1.0", "search.confirm=0", *settings]
+    made = make_request(load_space("smoke"), parse_budget({"flops": "5M:9M"}), "digits", trials, 0, given)
+    return dataclasses.replace(made, **changes)
+
+
+def begun(out, *settings, trials=4, **changes):
+    """Return a search whose run directory has been made, as a command does."""
+    job = Search(request(trials, *settings, **changes), out)
+    with job.directory(new=True):
+        job.write_record()
+    return job
+
+
+def accuracy(trial):
+    return 0.2 + trial.number / 100
+
+
+def train(job, strategy, upto=EPOCHS):
+    """Train the next trial with made-up accuracies, with a checkpoint as a worker writes it."""
+    trial = strategy.suggest()
+    job._storage().write(f"{trial.number}.pt", b"weights")
+    for epoch in range(1, upto + 1):
+        strategy.observe(trial.number, Epoch(epoch, accuracy(trial), 1.0, 0.5))
+    return trial
+
+
+def checkpoints(out):
+    return sorted(path.name for path in (out / "trials").glob("*")) if (out / "trials").exists() else None
+
+
+def test_only_running_trials_keep_their_checkpoints(tmp_path):
+    job = begun(tmp_path / "run")
+    with job.opened() as strategy:
+        first, second = train(job, strategy), train(job, strategy, upto=1)
+        assert checkpoints(job.out) == ["0.pt", "1.pt"]
+        assert job.tend() == [first]
+        assert checkpoints(job.out) == ["1.pt"] and second.outcome is Outcome.RUNNING
+    assert checkpoints(job.out) == ["1.pt"]
+
+
+def test_a_complete_search_leaves_no_checkpoints(tmp_path):
+    job = begun(tmp_path / "run")
+    with job.opened() as strategy:
+        for _ in range(4):
+            train(job, strategy)
+        assert strategy.suggest() is None and strategy.complete
+    assert checkpoints(job.out) is None
+
+
+def test_checkpoints_of_all_that_ended_well_are_kept_if_asked_for(tmp_path):
+    job = begun(tmp_path / "run", "search.keep=all", trials=3)
+    with job.opened() as strategy:
+        for upto in (EPOCHS, EPOCHS, 1):
+            trial = train(job, strategy, upto)
+        strategy.fail(trial.number, Outcome.DIVERGED, "nan")
+        job.tend()
+    assert checkpoints(job.out) == ["0.pt", "1.pt"]
+    assert [t.outcome for t in load_run(job.out).trials] == [Outcome.DONE, Outcome.DONE, Outcome.DIVERGED]
+
+
+@pytest.mark.parametrize("place", [None, "file"])
+def test_checkpoints_of_the_front_are_kept_if_asked_for(tmp_path, place):
+    storage = "" if place is None else f"file://{tmp_path / 'everywhere'}"
+    job = begun(tmp_path / "run", "search.keep=front", storage=storage)
+    with job.opened() as strategy:
+        for _ in range(4):
+            train(job, strategy)
+            job.tend()
+        strategy.suggest()
+    run = load_run(job.out)
+    members = {f"{trial.number}.pt" for entry in run.front for trial in entry.trials}
+    assert 0 < len(members) < 4 and set(job._storage().names()) == members
+    again = Search(load_request(job.out), job.out)
+    with again.opened():
+        assert set(again._storage().names()) == members
+
+
+def test_what_a_killed_driver_left_of_trials_that_had_ended_goes(tmp_path):
+    job = begun(tmp_path / "run")
+    with job.opened() as strategy:
+        train(job, strategy), train(job, strategy, upto=1)
+        strategy.ended.clear()  # nobody was told
+    for name in ("0.pt", "0.hung", "7.pt", "notes.txt"):
+        (job.out / "trials" / name).touch()
+    with Search(load_request(job.out), job.out).opened():
+        assert checkpoints(job.out) == ["1.pt", "notes.txt"]
+
+
+def test_two_searches_with_one_storage_have_folders_of_their_own(tmp_path):
+    jobs = [begun(tmp_path / name, storage=str(tmp_path / "everywhere")) for name in ("a", "b")]
+    places = [read_yaml(job.out / "run.yaml")["storage"] for job in jobs]
+    assert places[0] != places[1] and all(place.startswith(f"{tmp_path}/everywhere/") for place in places)
+    assert load_request(jobs[0].out).storage == places[0]
+
+
+def test_a_second_search_in_the_same_directory_is_refused_and_changes_nothing(tmp_path):
+    job = begun(tmp_path / "run")
+    script = (
+        "import sys; from pathlib import Path; from nxt.search.request import load_request; "
+        "from nxt.search.engine.search import Search; out = Path(sys.argv[1])\n"
+        "with Search(load_request(out), out).opened(): pass"
+    )
+    with job.opened() as strategy:
+        train(job, strategy)
+        before = {path: path.read_bytes() for path in job.out.rglob("*") if path.is_file()}
+        done = subprocess.run([sys.executable, "-c", script, str(job.out)], capture_output=True, text=True, check=False)
+        assert "another search is writing there" in done.stderr and done.returncode == 1
+        assert {path: path.read_bytes() for path in job.out.rglob("*") if path.is_file()} == before
+    assert subprocess.run([sys.executable, "-c", script, str(job.out)], check=False).returncode == 0
+
+
+def test_the_study_is_copied_at_the_start_at_the_end_and_now_and_then(tmp_path, monkeypatch):
+    job = begun(tmp_path / "run")
+    copy = backup_of(job.out / "study.db")
+
+    def copied():
+        saved = copy.read_bytes()
+        assert saved.startswith(b"SQLite format 3")
+        return saved
+
+    with job.opened() as strategy:
+        states = [copied()]
+        train(job, strategy)
+        job.tend()
+        assert copied() == states[0]
+        monkeypatch.setattr(module, "_REFRESH", 0.0)
+        train(job, strategy)
+        job.tend()
+        states.append(copied())
+        assert len(json.loads((job.out / "front.json").read_text())) >= 1
+        train(job, strategy)
+    states.append(copied())
+    assert len(set(states)) == 3
+
+
+def test_the_result_files_follow_the_trials_but_not_too_often(tmp_path, monkeypatch):
+    job = begun(tmp_path / "run")
+
+    def listed():
+        return (job.out / "trials.csv").read_text().count(",done,")
+
+    with job.opened() as strategy:
+        train(job, strategy)
+        job.tend()
+        assert listed() == 1
+        monkeypatch.setattr(module, "_SOON", 1e9)
+        job._due = 0.0
+        job._write()
+        train(job, strategy)
+        job.tend()
+        assert listed() == 1  # not due
+        monkeypatch.setattr(module, "_SOON", 0.0)
+        job._due = 0.0
+        train(job, strategy)
+        job.tend()
+        assert listed() == 3
+
+
+def test_a_number_of_trials_below_those_begun_is_refused(tmp_path):
+    job = begun(tmp_path / "run")
+    with job.opened() as strategy:
+        train(job, strategy), train(job, strategy)
+    fewer = dataclasses.replace(load_request(job.out), trials=1)
+    with pytest.raises(ConfigError, match="--trials: 1, but 2 have begun"), Search(fewer, job.out).opened():
+        pass
+    assert load_request(job.out).trials == 4
+
+
+def test_more_trials_and_another_confirmation_are_recorded(tmp_path):
+    job = begun(tmp_path / "run")
+    old = load_request(job.out)
+    more = dataclasses.replace(old, trials=9, settings=dataclasses.replace(old.settings, confirm=2))
+    with Search(more, job.out).opened():
+        pass
+    assert load_request(job.out) == more
+
+
+@pytest.mark.parametrize("setting", ["proxy.share=0.4", "recipe.lr=0.2"])
+def test_a_run_under_other_conditions_is_not_replayed(tmp_path, setting):
+    job = begun(tmp_path / "run")
+    with job.opened() as strategy:
+        train(job, strategy)
+    told = f"--replay {job.out}: its {setting.partition('.')[0]} differs"
+    with pytest.raises(RunError, match=told):
+        Search(request(4, setting), tmp_path / "new", replay=load_run(job.out))
+    other = begun(tmp_path / "other", setting)
+    with pytest.raises(RunError, match=told):
+        Search(load_request(other.out), other.out, replay=load_run(job.out))
+
+
+def test_a_run_under_the_same_conditions_is_replayed_as_far_as_it_went(tmp_path):
+    job = begun(tmp_path / "run")
+    with job.opened() as strategy:
+        train(job, strategy), train(job, strategy), train(job, strategy, upto=1)
+    again = Search(request(), tmp_path / "again", replay=load_run(job.out))
+    with again.directory(new=True):
+        again.write_record()
+    with again.opened() as strategy:
+        trial = strategy.suggest()
+        assert trial.number == 2 and trial.outcome is Outcome.RUNNING and not trial.curve
+        replayed = [strategy.study.trials[n] for n in (0, 1)]
+    assert [(t.outcome, t.replayed, t.accuracy) for t in replayed] == [
+        (Outcome.DONE, "run", accuracy(t)) for t in replayed
+    ]
+
+
+def test_data_that_lies_elsewhere_now_is_recorded_and_other_images_are_refused(tmp_path):
+    job = begun(tmp_path / "run")
+    record = read_yaml(job.out / "run.yaml")
+    with job.opened() as strategy:
+        train(job, strategy)
+    moved = dataclasses.replace(load_request(job.out), data="cifar10:/nowhere")
+    again = Search.__new__(Search)
+    again.__dict__.update(job.__dict__, request=moved)
+    with again.opened():
+        assert read_yaml(job.out / "run.yaml")["data"] == "cifar10:/nowhere"
+    fewer = {**record, "train_images": record["train_images"] - 1}
+    (job.out / "run.yaml").write_text(json.dumps(fewer))
+    other = Search(load_request(job.out), job.out)
+    with pytest.raises(RunError, match="digits is no longer the data of this run: images were added or removed"):
+        other.opened().__enter__()
+
+
+def test_older_records_with_relative_paths_are_of_the_same_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert same_conditions({"data": "folder:mine"}, {"data": f"folder:{tmp_path}/mine"}) == ""
+    assert same_conditions({"data": "folder:mine"}, {"data": f"folder:{tmp_path}/other"}) == "data"
+
+
+def test_a_run_is_active_as_long_as_a_search_holds_it(tmp_path, capsys):
+    from nxt.cli.commands.show import print_run
+
+    job = begun(tmp_path / "run")
+    with job.opened() as strategy:
+        train(job, strategy, upto=1)
+        assert load_run(job.out).active
+        print_run(load_run(job.out), as_json=False)
+    run = load_run(job.out)
+    assert not run.active
+    print_run(run, as_json=False)
+    first, second = [line for line in capsys.readouterr().out.splitlines() if "trials asked" in line]
+    assert first.endswith("4 trials asked, 1 begun; 1 running") and second.endswith("1 begun; 1 cut off")
+
+
+def scalars(folder):
+    """Return the scalars in a folder's event file as {tag: [(step, value)]}."""
+    [file] = folder.iterdir()
+    data, found = file.read_bytes(), {}
+    while data:  # records: length, its CRC, content, its CRC
+        (length,) = struct.unpack("<Q", data[:8])
+        event = Event.FromString(data[12 : 12 + length])
+        for value in event.summary.value:
+            found.setdefault(value.tag, []).append((event.step, pytest.approx(value.simple_value)))
+        data = data[16 + length :]
+    return found
+
+
+def test_curves_of_trials_that_ended_are_there_for_tensorboard_once(tmp_path):
+    job = begun(tmp_path / "run", trials=3)
+    with job.opened() as strategy:
+        first = train(job, strategy)
+        job.tend()
+        train(job, strategy, upto=1)
+    folders = {path.name: path for path in (job.out / "tensorboard").iterdir()}
+    assert list(folders) == [f"0000_{first.spec.name}"]
+    found = scalars(folders.popitem()[1])
+    curve = [(row.epoch, row.accuracy) for row in first.curve]
+    assert found == {"val/accuracy": curve, "train/loss": [(1, 1.0), (2, 1.0)]}
+    shutil.rmtree(job.out / "tensorboard")  # as if a kill had come before
+    again = Search(load_request(job.out), job.out)
+    with again.opened():
+        assert len(list((job.out / "tensorboard").iterdir())) == 1

@@ -1,0 +1,401 @@
+"""What a search hands out: front, best, verdict, and the files that say so."""
+
+import csv
+import dataclasses
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from nxt.arch.costs import Cost
+from nxt.arch.spec import load_arch
+from nxt.config import read_yaml, to_mapping
+from nxt.errors import ConfigError, NxtError, RunError
+from nxt.report.matplotlib_figures import plot_front
+from nxt.search.proxy import Proxy, full_training
+from nxt.search.ranking import Entry, best_of, noise_of, pareto, ranked
+from nxt.search.results.run import FRONT_COLUMNS, Run, load_run, write
+from nxt.search.trial import Epoch, Outcome, Trial
+from nxt.space.space import load_space
+
+SPACE = load_space("smoke")
+POINTS = [(d, e, 0, w, c, b) for d in (0, 1) for e in (0, 1) for w in (0, 1) for c in (0, 1) for b in (0, 1)]
+
+POINT_PRINTS = [SPACE.spec(point).fingerprint for point in POINTS]
+
+
+def trial(number, macs, accuracy, outcome=Outcome.DONE, role="", epochs=3, message="", repeat=0, of=None, control=0):
+    """A trial, of the architecture of trial `of` if it is another training of that."""
+    curve = [Epoch(e, accuracy, 1.0, 0.5) for e in range(1, epochs + 1)] if accuracy is not None else []
+    point = POINTS[number if of is None else of]
+    cost = Cost(macs=macs, params=macs // 10, acts=1000 - macs)
+    return Trial(number, point, SPACE.spec(point), cost, role, repeat, curve, outcome, message, control)
+
+
+TRIALS = [
+    trial(0, 500, 0.90, role="ResNet-like"),
+    trial(1, 400, 0.80, role="ResNeXt-like"),
+    trial(2, 300, 0.85),
+    trial(3, 200, 0.99, Outcome.STOPPED, epochs=1, message="at the rung of epoch 1"),
+    trial(4, 100, 0.50),
+    trial(5, 450, 0.95),
+    trial(6, 50, None, Outcome.CRASHED, message='ValueError: a, "b" (x.py:3)'),
+    trial(7, 60, 0.99, Outcome.DIVERGED),
+    trial(8, 70, 0.99, Outcome.RUNNING),
+    trial(9, 80, None, Outcome.OOM),
+]
+
+
+# The best by search falls behind when it is trained again; the reference stands where it stood.
+CONFIRMED = [
+    *TRIALS[:6],
+    trial(10, 450, 0.86, repeat=1, of=5),
+    trial(11, 450, 0.88, repeat=2, of=5),
+    trial(12, 500, 0.91, repeat=1, of=0, role="ResNet-like"),
+    trial(13, 500, 0.89, repeat=2, of=0, role="ResNet-like"),
+]
+
+
+def run(trials, path="here", **record):
+    base = {"objective": "macs", "val_images": 400, "space_name": "smoke", "budget_rule": "all", "data": "digits"}
+    return Run(Path(path), {**base, "space": SPACE.to_dict(), "proxy": to_mapping(Proxy()), **record}, list(trials))
+
+
+def numbers(entries):
+    return [tuple(t.number for t in entry.trials) if entry.seeds > 1 else entry.trials[0].number for entry in entries]
+
+
+def test_the_front_holds_what_no_finished_trial_dominates_by_rising_cost():
+    assert numbers(pareto(ranked(TRIALS), "macs")) == [4, 2, 5] == numbers(run(TRIALS).front)
+    assert numbers(pareto(ranked(TRIALS), "acts")) == [0, 5]  # here the costliest has the fewest activations
+    assert numbers(run(TRIALS, objective="acts").front) == [0, 5]
+
+
+@pytest.mark.parametrize("objective", ["macs", "acts"])
+def test_of_equally_accurate_ones_the_best_is_on_the_front(objective):
+    found = run([trial(0, 500, 0.9), trial(1, 400, 0.9)], objective=objective)  # the second has more activations
+    assert [found.best] == found.front
+
+
+@pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome is not Outcome.DONE])
+def test_what_did_not_reach_the_last_epoch_is_never_an_entry(outcome):
+    found = run([*TRIALS[:3], trial(3, 10, 0.99, outcome), trial(10, 300, 0.99, outcome, repeat=1, of=2)])
+    assert numbers(found.entries) == [0, 2, 1] and numbers(found.front) == [2, 0]
+    assert found.best.trials[0].number == 0 and not any(entry.confirmed for entry in found.entries)
+
+
+def test_the_most_accurate_comes_first_and_of_equals_the_cheaper_then_the_earlier():
+    assert numbers(ranked(TRIALS)) == [5, 0, 2, 1, 4]
+    equal = [trial(0, 30, 0.5), trial(1, 20, 0.5), trial(2, 20, 0.5), trial(3, 90, 0.6)]
+    assert numbers(ranked(equal)) == [3, 1, 2, 0]
+
+
+def test_equal_trials_are_all_on_the_front():
+    equal = [trial(0, 20, 0.5), trial(1, 20, 0.5), trial(2, 30, 0.5)]
+    assert numbers(pareto(ranked(equal), "macs")) == [0, 1]
+
+
+def test_of_what_was_trained_again_only_the_fresh_trainings_count():
+    entries = ranked(CONFIRMED)
+    assert numbers(entries) == [(12, 13), (10, 11), 2, 1, 4]
+    reference, best = entries[:2]
+    assert (reference.accuracy, best.accuracy) == pytest.approx((0.90, 0.87))
+    assert reference.accuracies == [0.91, 0.89] and reference.role == "ResNet-like"
+    assert reference.deviation == pytest.approx(0.02 / math.sqrt(2)) and ranked(TRIALS)[0].deviation is None
+    assert [(e.confirmed, e.seeds) for e in entries] == [(True, 2), (True, 2), (False, 1), (False, 1), (False, 1)]
+
+
+def test_a_fresh_training_that_failed_does_not_count():
+    failed = trial(14, 450, 0.99, Outcome.DIVERGED, repeat=3, of=5)
+    assert numbers(ranked([*CONFIRMED, failed])) == numbers(ranked(CONFIRMED))
+
+
+def test_a_run_knows_its_best_and_its_best_reference():
+    found = run(TRIALS)
+    assert (found.best.trials[0].number, found.best_reference.trials[0].number) == (5, 0)
+    assert found.count(Outcome.DONE) == 5 and found.count(Outcome.OOM, Outcome.CRASHED) == 2
+    empty = run(TRIALS[6:])
+    assert empty.best is None and empty.best_reference is None and empty.front == [] and empty.entries == []
+
+
+def test_the_best_is_confirmed_where_anything_is():
+    lucky = trial(14, 480, 0.99)
+    found = run([*CONFIRMED, lucky])
+    assert found.entries[0].trials == (lucky,) and found.front[-1].trials == (lucky,)
+    assert numbers([found.best, found.best_reference]) == [(12, 13), (12, 13)]
+    assert best_of([entry for entry in found.entries if not entry.confirmed]).trials == (lucky,)
+    assert best_of([]) is None
+    other = trial(15, 300, 0.999, role="ResNeXt-like", of=9)
+    assert numbers([run([*CONFIRMED, other]).best_reference]) == [(12, 13)]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "reference", "images", "expected"),
+    [
+        (
+            0.95,
+            0.90,
+            10_000,
+            r"at 95\.0%, \+5\.0 points over the best reference.*\(90\.0%\); clearly better: .* noise of 0\.4 points",
+        ),
+        (
+            0.95,
+            0.90,
+            100,
+            r"\+5\.0 points over .*; not clearly better: within twice the noise of 3\.7 points",
+        ),
+        (0.90, 0.90, 400, None),
+        (0.85, 0.90, 400, r"Nothing found beats the ResNet-like reference .* \(90.0%\)\.$"),
+        (1.0, 1.0, 400, None),
+    ],
+)
+def test_the_verdict_weighs_the_gain_against_the_noise(accuracy, reference, images, expected):
+    found = run([trial(0, 500, reference, role="ResNet-like"), trial(1, 450, accuracy)], val_images=images)
+    text = found.verdict()
+    if expected is None:  # equal: the cheaper one is the best, and that is no more than noise
+        assert "+0.0 points" in text and "; not clearly better: within twice" in text
+    else:
+        assert re.search(expected, text)
+    if "noise" in text:
+        assert f"({images} validation images; the noise of seeds was not measured)." in text
+
+
+def test_the_verdict_without_finished_trials_or_references_says_so():
+    assert run([]).verdict() == "No trial has reached the last epoch yet."
+    assert run(TRIALS[6:]).verdict() == "No trial has reached the last epoch yet."
+    text = run([TRIALS[2], trial(3, 9, 0.9, Outcome.STOPPED, role="ResNet-like")]).verdict()
+    assert text == f"Best: {TRIALS[2].spec.name} at 85.0%. No reference reached the last epoch to compare with."
+
+
+def test_the_verdict_on_a_plain_list_misses_no_reference():
+    trials = [trial(0, 500, 0.8, repeat=1), trial(1, 500, 0.9, repeat=2, of=0)]
+    text = run(trials, space={"architectures": [trials[0].spec.to_dict()]}).verdict()
+    assert text == f"Best: {trials[0].spec.name} at 85.0%, mean of 2 fresh seeds."
+
+
+def test_the_verdict_compares_what_was_confirmed():
+    text, name = run(CONFIRMED).verdict(), TRIALS[0].spec.name
+    assert text == f"Nothing found beats the ResNet-like reference {name} (90.0%, mean of 2 fresh seeds)."
+    better = [*CONFIRMED, trial(14, 300, 0.93, repeat=1, of=2)]
+    text = run(better, val_images=10_000).verdict()
+    assert text.startswith(
+        f"Best: {TRIALS[2].spec.name} at 93.0%, one fresh seed, +3.0 points over the best confirmed reference "
+        f"{TRIALS[0].spec.name} (90.0%, mean of 2 fresh seeds); not clearly better: within twice the noise of "
+    )
+    assert text.endswith(" points (10000 validation images, and 1.4 points between seeds).")
+    calm = [dataclasses.replace(t, curve=[Epoch(1, 0.9, 1.0, 0.5)]) if t.repeat else t for t in CONFIRMED[:6]]
+    calm += [trial(12, 500, 0.9, repeat=1, of=0, role="ResNet-like"), trial(13, 300, 0.93, repeat=1, of=2)]
+    assert "; clearly better: more than twice the noise of 0.4 points" in run(calm, val_images=10_000).verdict()
+
+
+def test_the_noise_of_a_difference_is_that_of_two_binomials():
+    found = run([trial(0, 9, 0.5), trial(1, 8, 0.5), trial(2, 7, 1.0)], val_images=200)
+    by_number = {entry.trials[0].number: entry for entry in found.entries}
+    assert math.hypot(found.error(by_number[0]), found.error(by_number[1])) == pytest.approx(0.05)
+    assert found.error(by_number[2]) == 0
+
+
+def test_the_noise_of_seeds_is_pooled_over_what_was_confirmed_and_falls_with_their_number():
+    found = run(CONFIRMED)
+    assert found.noise.seeds == pytest.approx(math.sqrt((2 * 0.01**2 + 2 * 0.01**2) / 2))
+    reference = found.entries[0]
+    assert found.error(reference) == pytest.approx(math.sqrt(0.0002 / 2 + 0.9 * 0.1 / 400))
+    single = found.entries[2]  # seeds blur it as well, though it was trained once
+    assert found.error(single) == pytest.approx(math.sqrt(0.0002 + single.accuracy * (1 - single.accuracy) / 400))
+    assert noise_of(ranked(TRIALS), 400).seeds is None
+    assert noise_of([Entry((CONFIRMED[6],))], 400).seeds is None  # one training of each has no spread
+
+
+def test_ties_and_probabilities_tell_the_sure_front_members_from_the_others():
+    clear = run([trial(0, 500, 0.9), trial(1, 400, 0.7), trial(2, 450, 0.1)], val_images=10_000)
+    assert list(clear.ties.values()) == ["", ""]
+    chances = [clear.probabilities[POINT_PRINTS[i]] for i in (0, 1, 2)]
+    assert chances == [1.0, 1.0, 0.0]
+    close = run([trial(0, 500, 0.71), trial(1, 400, 0.7)], val_images=100)
+    assert list(close.ties.values()) == ["a", "a"]
+    assert close.probabilities[POINT_PRINTS[1]] == 1.0 and 0.4 < close.probabilities[POINT_PRINTS[0]] < 0.7
+
+
+# What stopping spared and cost
+
+
+@pytest.mark.parametrize(
+    ("trials", "expected"),
+    [
+        ([], ""),
+        (TRIALS[:3], ""),
+        (TRIALS, "Stopped early: 1. None due to stop ran on as a control."),
+        (
+            [*TRIALS[:6], trial(10, 350, 0.84, control=1), trial(11, 20, 0.4, control=1)],
+            "Stopped early: 1. Ran on as a control although due to stop: 2, of which 1 reached the front.",
+        ),
+        (
+            [TRIALS[0], trial(11, 20, 0.9, Outcome.CRASHED, control=1), trial(12, 20, 0.9, Outcome.RUNNING, control=1)],
+            "Stopped early: 0. Ran on as a control although due to stop: 2, of which 0 reached the front.",
+        ),
+    ],
+)
+def test_the_control_group_tells_what_stopping_costs(trials, expected):
+    assert run(trials).stopping() == expected
+
+
+# Files
+
+
+def read_csv(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_all_files_are_written(tmp_path):
+    write(run(TRIALS, tmp_path))
+    names = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
+    members = [TRIALS[i] for i in (4, 2, 5)]
+    assert names == {
+        "trials.csv", "front.json", "front.csv", "best.yaml", *(f"pareto/{t.spec.name}.yaml" for t in members)
+    }  # fmt: skip
+    rows = json.loads((tmp_path / "front.json").read_text())
+    found = run(TRIALS, tmp_path)
+    assert rows == [found.row(entry) for entry in found.front]
+    assert [tuple(r) for r in rows] == [FRONT_COLUMNS] * 3
+    assert [(r["name"], r["macs"], r["seeds"], r["epochs"]) for r in rows] == [
+        (t.spec.name, t.cost.macs, 1, 3) for t in members
+    ]
+    assert [r["fingerprint"] for r in read_csv(tmp_path / "front.csv")] == [t.spec.fingerprint for t in members]
+    assert [float(r["accuracy"]) for r in read_csv(tmp_path / "front.csv")] == [0.50, 0.85, 0.95]
+
+
+def test_the_files_of_the_front_are_architectures_that_can_be_loaded(tmp_path):
+    write(run(TRIALS, tmp_path))
+    for row in json.loads((tmp_path / "front.json").read_text()):
+        spec = load_arch(tmp_path / row["yaml"])
+        assert (spec.fingerprint, spec.name) == (row["fingerprint"], row["name"])
+    assert load_arch(tmp_path / "best.yaml") == TRIALS[5].spec
+    provenance = read_yaml(tmp_path / "best.yaml")["provenance"]
+    assert provenance["trials"] == [5] and provenance["proxy_accuracy"] == 0.95 and provenance["macs"] == 450
+    assert provenance["run"] == tmp_path.name and provenance["proxy_epochs"] == 3
+
+
+def test_of_full_trainings_no_file_speaks_of_a_proxy(tmp_path):
+    write(run(TRIALS, tmp_path, proxy=to_mapping(full_training("quick", 3))))
+    provenance = read_yaml(tmp_path / "best.yaml")["provenance"]
+    assert (provenance["accuracy"], provenance["epochs"]) == (0.95, 3)
+    assert not any(key.startswith("proxy") for key in provenance)
+
+
+def test_the_files_of_a_confirmed_run_tell_mean_spread_and_trainings(tmp_path):
+    write(run(CONFIRMED, tmp_path))
+    rows = json.loads((tmp_path / "front.json").read_text())
+    assert [(r["seeds"], r["accuracy"]) for r in rows] == [(1, 0.5), (1, 0.85), (2, 0.87), (2, 0.9)]
+    assert [r["accuracy_std"] for r in rows] == [None, None, *[pytest.approx(0.02 / math.sqrt(2))] * 2]
+    provenance = read_yaml(tmp_path / "best.yaml")["provenance"]
+    assert provenance["trials"] == [12, 13] and provenance["reference"] == "ResNet-like"
+    assert provenance["proxy_accuracy"] == pytest.approx(0.9) and provenance["proxy_accuracy_std"] > 0.01
+    table = read_csv(tmp_path / "trials.csv")
+    assert [(r["repeat"], r["fingerprint"]) for r in table[6:8]] == [("1", POINT_PRINTS[5]), ("2", POINT_PRINTS[5])]
+
+
+def test_a_row_of_what_is_not_on_the_front_has_no_file():
+    found = run(TRIALS)
+    row = found.row(found.best_reference)
+    assert row["yaml"] is None and row["ties"] == "" and tuple(row) == FRONT_COLUMNS
+
+
+def test_the_table_of_trials_has_every_state_and_message(tmp_path):
+    write(run(TRIALS, tmp_path))
+    rows = read_csv(tmp_path / "trials.csv")
+    assert [r["state"] for r in rows] == [
+        "done", "done", "done", "stopped", "done", "done", "crashed", "diverged", "running", "oom"
+    ]  # fmt: skip
+    assert [int(r["number"]) for r in rows] == list(range(10))
+    assert rows[6]["message"] == 'ValueError: a, "b" (x.py:3)' and rows[6]["accuracy"] == ""
+    assert rows[3]["epochs"] == "1" and rows[0]["role"] == "ResNet-like" and rows[0]["seconds"] == "1.5"
+    assert {(r["repeat"], r["control"], r["replayed"]) for r in rows} == {("0", "", "")}
+
+
+def test_the_table_of_trials_tells_what_was_out_of_the_ordinary(tmp_path):
+    odd = trial(0, 500, 0.9, control=2, message="first")
+    odd.remark, odd.replayed = "batch halved", "earlier"
+    write(run([odd], tmp_path))
+    [row] = read_csv(tmp_path / "trials.csv")
+    assert (row["control"], row["replayed"], row["message"]) == ("2", "earlier", "first; batch halved")
+
+
+def test_a_front_that_shrinks_leaves_no_stale_files(tmp_path):
+    write(run(TRIALS[:5], tmp_path))
+    (tmp_path / "pareto" / "older.yaml").write_text("x: 1\n")
+    (tmp_path / "pareto" / "notes.txt").write_text("mine")
+    write(run([*TRIALS[:5], trial(5, 90, 0.999)], tmp_path))
+    left = {p.name for p in (tmp_path / "pareto").iterdir()}
+    assert left == {f"{TRIALS[5].spec.name}.yaml", "notes.txt"}
+
+
+def test_writing_twice_changes_nothing(tmp_path):
+    write(run(TRIALS, tmp_path))
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    write(run(TRIALS, tmp_path))
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize("trials", [[], TRIALS[6:]])
+def test_without_finished_trials_the_files_are_empty_but_valid(tmp_path, trials):
+    write(run(trials, tmp_path))
+    assert json.loads((tmp_path / "front.json").read_text()) == []
+    assert read_csv(tmp_path / "front.csv") == []
+    assert len(read_csv(tmp_path / "trials.csv")) == len(trials)
+    assert not (tmp_path / "best.yaml").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_a_run_error(tmp_path):
+    (tmp_path / "front.json").mkdir()
+    with pytest.raises(RunError, match=r"front\.json: cannot be written"):
+        write(run(TRIALS, tmp_path))
+
+
+def test_a_run_knows_whether_its_trials_were_full_trainings():
+    assert not run(TRIALS).full
+    assert run(TRIALS, proxy=to_mapping(full_training("quick", 16))).full
+
+
+@pytest.mark.parametrize("trials", [[], TRIALS[6:], TRIALS[:1], TRIALS[3:4], TRIALS, TRIALS[1:5], CONFIRMED])
+@pytest.mark.parametrize("objective", ["macs", "acts"])
+def test_the_figure_is_drawn_whatever_there_is(tmp_path, trials, objective):
+    plot_front(run(trials, objective=objective), tmp_path / "front.png")
+    from PIL import Image
+
+    with Image.open(tmp_path / "front.png") as image:
+        image.load()
+        assert image.format == "PNG" and image.width > 800 and len(image.convert("L").getcolors()) > 10
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, r"not a run directory \(no run.yaml in it\)"),
+        ("command: train\n", "a run of 'train', where a search was expected"),
+        ("command: search\n", "damaged record of a search|is missing"),
+        ("command: search\nspace_name: smoke\nspace: 3\n", None),
+        ("command: search\nspace_name: smoke\nspace: {axes: {}}\n", None),
+        ("{", "not readable as plain YAML"),
+    ],
+)
+def test_a_folder_that_is_no_search_is_refused(tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "run.yaml").write_text(text)
+    with pytest.raises(NxtError, match=message) as caught:
+        load_run(tmp_path)
+    assert isinstance(caught.value, (RunError, ConfigError))
+
+
+def test_a_search_without_a_study_is_refused(tmp_path):
+    from nxt.config import dump_yaml
+
+    words = dict.fromkeys(("budget_rule", "convention", "data"), "x") | {"objective": "macs", "space_name": "smoke"}
+    words["storage"] = ""
+    numbers = dict.fromkeys(("trials", "repeats", "seed", "train_images", "val_images"), 1)
+    parts = {"proxy": {}, "recipe": {}, "search": {}, "budget": [], "space": SPACE.to_dict()}
+    (tmp_path / "run.yaml").write_text(dump_yaml({"command": "search", **words, **numbers, **parts}))
+    with pytest.raises(RunError, match="no such study; has the search begun"):
+        load_run(tmp_path)

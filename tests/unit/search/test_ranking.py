@@ -1,0 +1,112 @@
+"""Entries: which trainings an architecture is judged by."""
+
+import dataclasses
+
+import pytest
+
+from nxt.arch.costs import cost
+from nxt.search.noise import pooled_deviation
+from nxt.search.ranking import best_of, noise_of, pareto, ranked
+from nxt.search.trial import Epoch, Outcome, Trial
+from nxt.space.space import load_space
+
+SPACE = load_space("smoke")
+FAILED = [outcome for outcome in Outcome if outcome.failed]
+
+
+def trial(number, depth, accuracy, repeat=0, outcome=Outcome.DONE, role=""):
+    """A trial of the network at one step of the depth axes: 0 is the cheapest of 8."""
+    point = (depth // 4, depth // 2 % 2, depth % 2, 0, 0, 0)
+    spec = SPACE.spec(point)
+    curve = [] if accuracy is None else [Epoch(1, 0.0, 1.0, 0.5), Epoch(2, accuracy, 1.0, 0.5)]
+    return Trial(number, point, spec, cost(spec), role, repeat, curve, outcome)
+
+
+def numbers(entries):
+    return [[t.number for t in entry.trials] for entry in entries]
+
+
+def test_repeats_replace_the_training_that_the_search_decided_by():
+    [entry] = ranked([trial(0, 0, 0.9), trial(1, 0, 0.5, repeat=1), trial(2, 0, 0.7, repeat=2)])
+    assert numbers([entry]) == [[1, 2]]
+    assert entry.accuracy == pytest.approx(0.6) and entry.accuracies == [0.5, 0.7]
+    assert entry.seeds == 2 and entry.confirmed
+    assert entry.deviation == pytest.approx(0.02**0.5)
+
+
+def test_a_network_trained_once_has_that_accuracy_and_no_deviation():
+    [entry] = ranked([trial(0, 3, 0.75, role="ResNet-like")])
+    assert (entry.accuracy, entry.seeds, entry.confirmed, entry.deviation) == (0.75, 1, False, None)
+    assert entry.role == "ResNet-like" and entry.spec == entry.trials[0].spec and entry.cost == cost(entry.spec)
+
+
+def test_repeats_come_in_order_whatever_the_order_of_the_trials():
+    trials = [trial(5, 0, 0.5, repeat=2), trial(1, 0, 0.9), trial(7, 0, 0.6, repeat=1), trial(3, 0, 0.4, repeat=3)]
+    assert numbers(ranked(trials)) == [[7, 5, 3]]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.STOPPED, Outcome.RUNNING, *FAILED])
+def test_only_trials_that_reached_the_end_enter(outcome):
+    assert ranked([trial(0, 0, 0.9, outcome=outcome)]) == []
+    assert numbers(ranked([trial(0, 0, 0.9, outcome=outcome), trial(1, 1, 0.1)])) == [[1]]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.RUNNING, *FAILED])
+def test_a_repeat_that_did_not_end_leaves_the_others(outcome):
+    [entry] = ranked([trial(0, 0, 0.9), trial(1, 0, 0.5, 1), trial(2, 0, 0.1, 2, outcome=outcome)])
+    assert numbers([entry]) == [[1]] and entry.accuracy == 0.5
+
+
+@pytest.mark.parametrize("outcome", FAILED)
+def test_a_network_all_of_whose_repeats_failed_keeps_its_first_training_and_is_not_confirmed(outcome):
+    [entry] = ranked([trial(0, 0, 0.9), trial(1, 0, None, 1, outcome=outcome)])
+    assert numbers([entry]) == [[0]] and not entry.confirmed
+
+
+def test_a_repeat_counts_also_where_the_first_training_failed():
+    [entry] = ranked([trial(0, 0, None, outcome=Outcome.KILLED), trial(1, 0, 0.5, 1)])
+    assert numbers([entry]) == [[1]] and entry.confirmed
+
+
+def test_entries_are_ranked_by_mean_accuracy_then_by_cost_then_by_number():
+    assert trial(0, 7, 0.0).cost.macs > trial(0, 0, 0.0).cost.macs
+    trials = [trial(0, 7, 0.5), trial(1, 0, 0.5), trial(2, 3, 0.9), trial(3, 3, 0.3, 1), trial(4, 5, 0.6)]
+    assert numbers(ranked(trials)) == [[4], [1], [0], [3]]
+    assert numbers(ranked(reversed(trials))) == [[4], [1], [0], [3]]
+    same = [dataclasses.replace(trial(n, n, 0.5), cost=trial(0, 0, 0.0).cost) for n in (2, 1, 0)]
+    assert numbers(ranked(same)) == [[0], [1], [2]]
+
+
+def test_the_best_is_the_best_confirmed_one_where_there_is_any():
+    trials = [trial(0, 0, 0.9), trial(1, 1, 0.8), trial(2, 1, 0.4, 1), trial(3, 2, 0.7), trial(4, 2, 0.6, 1)]
+    assert best_of(ranked(trials)).trials[0].number == 4
+    assert best_of(ranked([t for t in trials if not t.repeat])).trials[0].number == 0
+    assert best_of([]) is None
+
+
+@pytest.mark.parametrize("objective", ["macs", "params", "acts"])
+def test_the_front_is_of_means_by_rising_cost(objective):
+    trials = [trial(0, 0, 0.5), trial(1, 1, 0.9), trial(2, 1, 0.4, 1), trial(3, 7, 0.7)]
+    members = pareto(ranked(trials), objective)
+    assert numbers(members) == [[0], [3]]
+    costs = [getattr(entry.cost, objective) for entry in members]
+    assert costs == sorted(costs)
+
+
+def test_nothing_has_no_front():
+    assert pareto([], "macs") == [] and ranked([]) == []
+
+
+def test_the_noise_is_pooled_over_confirmed_entries():
+    repeats = {1: [0.5, 0.6], 2: [0.4, 0.7, 0.6]}
+    trials = [trial(0, 1, 0.95), trial(1, 2, 0.9), trial(2, 3, 0.1)]
+    for depth, accuracies in repeats.items():
+        trials += [trial(10 * depth + r, depth, accuracy, r) for r, accuracy in enumerate(accuracies, 1)]
+    noise = noise_of(ranked(trials), 360)
+    assert noise.images == 360 and noise.seeds == pytest.approx(pooled_deviation(repeats.values()))
+
+
+def test_where_nothing_was_repeated_the_noise_of_seeds_is_unknown():
+    assert noise_of(ranked([trial(0, 0, 0.5), trial(1, 1, 0.6)]), 100).seeds is None
+    assert noise_of(ranked([trial(0, 0, 0.5), trial(1, 0, 0.6, 1)]), 100).seeds is None
+    assert noise_of([], 100).seeds is None
