@@ -9,6 +9,10 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from nxt.errors import UsageError
+
+from .messages import as_options
+
 _COMMANDS = {
     "list": "nxt zoo lists networks, nxt space list lists spaces, and runs lie in results/",
     "models": "nxt zoo lists networks",
@@ -67,8 +71,15 @@ _IN_SEARCH = {
 class Command(TyperCommand):
     """A command that knows what its options are called elsewhere."""
 
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command; arguments that do not go together are a usage error."""
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            raise typer.BadParameter(as_options(str(error)), ctx) from None
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the arguments; where an option does not exist, say what serves in its place."""
+        """Reads the arguments; where an option does not exist, says what serves in its place."""
         try:
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
@@ -85,7 +96,7 @@ class Command(TyperCommand):
             raise  # not reached: what fails there raises
 
     def _hint(self, option: str) -> str:
-        """Return what serves in the place of an option; empty if that is unknown, or this command does not have it."""
+        """Returns what serves in the place of an option; empty if that is unknown, or this command does not have it."""
         searching, name = self.name == "search", str(self.name)
         hint = (_IN_SEARCH.get(option) if searching else None) or _OPTIONS.get(option, "")
         hint = hint or (_ARGUMENTS.get(name, {}).get(option, ""))
@@ -98,7 +109,7 @@ class Group(TyperGroup):
     """A group that knows what its commands are called elsewhere."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the arguments; an option of a command that stands before it belongs behind it."""
+        """Reads the arguments; an option of a command that stands before it belongs behind it."""
         try:
             return super().parse_args(ctx, args)
         except Exception as error:
@@ -111,11 +122,11 @@ class Group(TyperGroup):
             raise  # not reached: what fails there raises
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """Return the command that the arguments begin with; where there is none, say what serves in its place."""
+        """Returns the command that the arguments begin with; where there is none, says what serves in its place."""
         if args and args[0] not in self.commands and (hint := self.hint(args[0])):
             ctx.fail(f"No such command {args[0]!r}; {hint}")
         return super().resolve_command(ctx, args)
 
     def hint(self, name: str) -> str:
-        """Return what to type in the place of a command that is not there; empty if that is unknown."""
+        """Returns what to type in the place of a command that is not there; empty if that is unknown."""
         return _COMMANDS.get(name, "")

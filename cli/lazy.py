@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from . import hints as meant
+from . import hints
 
 # Name -> the first paragraph of its help, which the list of commands shows. Each is a function, or for `space` an
 # app, in the module of that name.
@@ -30,13 +30,13 @@ _HOMES = {"eval": "evaluate"}
 
 
 def load(name: str) -> Any:
-    """Import a command and return it as typer's command or group."""
+    """Imports a command and returns it as typer's command or group."""
     home = _HOMES.get(name, name)
     module = importlib.import_module(f"{__package__}.commands.{home}")
     app = getattr(module, "app", None)
     if app is None:
         app = typer.Typer(add_completion=False, context_settings=CONTEXT)
-        app.command(name, cls=meant.Command)(getattr(module, home))
+        app.command(name, cls=hints.Command)(getattr(module, home))
     command = typer.main.get_command(app)
     command.name = name
     return command
@@ -45,7 +45,7 @@ def load(name: str) -> Any:
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 
-class LazyGroup(meant.Group):
+class LazyGroup(hints.Group):
     """A group that knows its commands' names and first lines, and imports the one that is called."""
 
     def __init__(self, **options: Any) -> None:
@@ -54,6 +54,6 @@ class LazyGroup(meant.Group):
             self.add_command(TyperCommand(name, help=summary), name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """Return the command that the arguments begin with, imported, and the arguments that are left."""
+        """Returns the command that the arguments begin with, imported, and the arguments that are left."""
         name, _, rest = super().resolve_command(ctx, args)
         return name, load(name) if name else None, rest

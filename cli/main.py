@@ -40,7 +40,7 @@ def options(
         bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Remember the options that hold for every command."""
+    """Remembers the options that hold for every command."""
     global _debug
     _debug = debug
 
@@ -51,7 +51,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def main() -> None:
-    """Run the command line; a failure that the user can cure becomes one line on stderr and exit code 1."""
+    """Runs the command line; a failure that the user can cure becomes one line on stderr and exit code 1."""
     for stream in ("stdout", "stderr"):
         if getattr(sys, stream) is None:  # closed by the caller
             setattr(sys, stream, Path(os.devnull).open("w"))  # noqa: SIM115  # for the rest of the process
@@ -63,7 +63,9 @@ def main() -> None:
     except NxtError as error:
         if _debug:
             raise
-        typer.echo(f"nxt: {' '.join(str(error).split())}", err=True)
+        from .messages import explained
+
+        typer.echo(f"nxt: {explained(error)}", err=True)
         sys.exit(1)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has left; nothing to say to anyone

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
-    """Read a YAML file that holds one mapping of plain data.
+    """Reads a YAML file that holds one mapping of plain data.
 
     Raises:
         ConfigError: if the file cannot be read, or is not such a file.
@@ -46,7 +46,7 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
 
 
 def parse_yaml(text: str, where: str) -> dict[str, Any]:
-    """Parse YAML text that holds one mapping; `where` names its origin in errors."""
+    """Parses YAML text that holds one mapping; `where` names its origin in errors."""
     import yaml
 
     try:
@@ -102,7 +102,7 @@ def _plain_loader() -> type[yaml.SafeLoader]:
 
 
 def check_keys(data: Mapping[str, Any], known: Iterable[str], where: str) -> None:
-    """Raise ConfigError for the first key that is not known, naming the nearest one that is; or if there are none."""
+    """Raises ConfigError for the first key that is not known, naming the nearest one that is; or if there are none."""
     if not isinstance(data, Mapping):
         raise ConfigError(f"{where}: a mapping was expected, not {data!r}")
     names = list(known)
@@ -113,7 +113,7 @@ def check_keys(data: Mapping[str, Any], known: Iterable[str], where: str) -> Non
 
 
 def from_mapping(cls: type[T], data: Mapping[str, Any], where: str) -> T:
-    """Build a dataclass from a mapping, converting and checking each value by its annotation.
+    """Builds a dataclass from a mapping, converting and checking each value by its annotation.
 
     Understood are bool, int, float, str, optional ones, homogeneous tuples of them, and nested dataclasses.
 
@@ -136,7 +136,7 @@ def from_mapping(cls: type[T], data: Mapping[str, Any], where: str) -> T:
 
 
 def key_paths(cls: type) -> Iterator[str]:
-    """Yield a dataclass's keys, and with dots those of the dataclasses in it."""
+    """Yields a dataclass's keys, and with dots those of the dataclasses in it."""
     for name, hint in typing.get_type_hints(cls).items():
         yield name
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
@@ -171,28 +171,28 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
 
 
 def check_record(data: Mapping[str, Any], kinds: Mapping[str, type | tuple[type, ...]], where: str) -> None:
-    """Check what nxt itself once wrote: raise ConfigError for the first key that is missing or of another type."""
+    """Checks what nxt itself once wrote: raise ConfigError for the first key that is missing or of another type."""
     for key, kind in kinds.items():
-        if not isinstance(data.get(key), kind) or (isinstance(data[key], bool) and kind is not bool):
+        if key not in data or not isinstance(data[key], kind) or (isinstance(data[key], bool) and kind is not bool):
             problem = "is of a wrong kind" if key in data else "is missing"
             raise ConfigError(f"{where}: damaged; {key!r} {problem}")
 
 
 def require(condition: bool, where: str, problem: str) -> None:
-    """Raise ConfigError(`where: problem`) unless the condition holds."""
+    """Raises ConfigError(`where: problem`) unless the condition holds."""
     if not condition:
         raise ConfigError(f"{where}: {problem}")
 
 
 def to_mapping(value: Any) -> Any:
-    """Turn a dataclass into plain data for YAML or JSON: nested ones become mappings, tuples become lists."""
+    """Turns a dataclass into plain data for YAML or JSON: nested ones become mappings, tuples become lists."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_mapping(getattr(value, field.name)) for field in dataclasses.fields(value)}
     return list(value) if isinstance(value, tuple) else value
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return base with the changes laid over it, mapping by mapping."""
+    """Returns base with the changes laid over it, mapping by mapping."""
     result = dict(base)
     for key, value in changes.items():
         below = result.get(key)
@@ -202,14 +202,14 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 
 def dump_yaml(data: Mapping[str, Any]) -> str:
-    """Render plain data as YAML in the given order, short lists on one line."""
+    """Renders plain data as YAML in the given order, short lists on one line."""
     import yaml
 
     return yaml.safe_dump(dict(data), sort_keys=False, default_flow_style=None, width=100, allow_unicode=True)
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
-    """Read settings such as `proxy.epochs=3` into nested mappings: `{"proxy": {"epochs": 3}}`.
+    """Reads settings such as `proxy.epochs=3` into nested mappings: `{"proxy": {"epochs": 3}}`.
 
     Raises:
         ConfigError: if a setting does not have that form.
@@ -219,8 +219,8 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
         name, equals, text = setting.partition("=")
         keys = name.strip().split(".")
         if not (equals and text.strip() and all(keys)):
-            raise ConfigError(f"--set {setting!r}: write key=value, such as lr=0.05 or proxy.epochs=3")
-        value: Any = parse_yaml(f"value: {text}", f"--set {setting}")["value"]
+            raise ConfigError(f"`settings` {setting!r}: write key=value, such as lr=0.05 or proxy.epochs=3")
+        value: Any = parse_yaml(f"value: {text}", f"`settings` {setting}")["value"]
         for key in reversed(keys):
             value = {key: value}
         result = merged(result, value)

@@ -352,16 +352,16 @@ def test_settings_are_read_as_yaml_values_in_nested_mappings(settings, expected)
 
 def test_a_small_float_in_a_setting_becomes_a_number():
     values = parse_settings(["train.rate=1e-4", "train.epochs=2"])["train"]
-    assert from_mapping(Example, values, "--set").rate == 1e-4
+    assert from_mapping(Example, values, "`settings`").rate == 1e-4
 
 
 @pytest.mark.parametrize("setting", ["", "=", "a", "a.b", "a=", "a.b= ", ".b=1", "a.=1", "a..b=1", "=1", ".=1"])
 def test_a_setting_of_another_form_is_refused_with_an_example(setting):
-    with pytest.raises(ConfigError, match=re.escape(f"--set {setting!r}: write ") + ".*such as"):
+    with pytest.raises(ConfigError, match=re.escape(f"`settings` {setting!r}: write ") + ".*such as"):
         parse_settings([setting])
 
 
 @pytest.mark.parametrize("value", ["{", "[1", "x: y", "*x", "!!python/name:os.system ''", "1\nvalue: 2", "!!int ''"])
 def test_a_setting_with_an_unreadable_value_is_refused(value):
-    with pytest.raises(ConfigError, match=re.escape("--set a.b=")):
+    with pytest.raises(ConfigError, match=re.escape("`settings` a.b=")):
         parse_settings([f"a.b={value}"])

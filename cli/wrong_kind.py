@@ -1,4 +1,4 @@
-"""What was given in the place of what was wanted: the half of an error message that says what to do instead."""
+"""What was given in the place of what was wanted, told by a look at the disk: hints for error messages."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ _WEIGHTS = (".pt", ".pth", ".safetensors")
 _SERVES = {("network", "architecture"), ("architecture", "network"), ("training", "checkpoint")}  # as well
 
 
-def mistaken(given: Path | str, wanted: str) -> str:
-    """Return `X: a design space, where a network was expected; nxt search X`.
+def wrong_kind_hint(given: Path | str, wanted: str) -> str:
+    """Returns `X: a design space, where a network was expected; nxt search X`.
 
     Empty where `given` is of the wanted kind, or where it cannot be told what it is.
     """
     kind = _kind(str(given))
-    if kind in ("", wanted) or (kind, wanted) in _SERVES:
+    if kind in ("", wanted) or wanted not in _KINDS or (kind, wanted) in _SERVES:
         return ""
     what, how = _KINDS[kind]
     expected, _ = _KINDS[wanted]
     return f"{given}: {what}, where {expected} was expected; {how.format(given)}"
 
 
-def nearby(path: Path) -> str:
-    """Return `; did you mean results/X?`, or where else the run is that this path does not name; empty if unknown."""
+def nearby_run(path: Path) -> str:
+    """Returns `; did you mean results/X?`, or where else the run is that this path does not name; empty if unknown."""
     inside = next((parent for parent in path.parents if is_file(parent / "run.yaml")), None)
     there = is_file(path) or is_folder(path)
     if there and inside is not None:
@@ -59,8 +59,14 @@ def nearby(path: Path) -> str:
     return suggestion(str(path), [str(run) for folder in (path.parent, Path("results")) for run in _runs(folder)])
 
 
+def other_run(path: Path) -> str:
+    """Returns which commands take a run that another command was given; empty if that is unknown."""
+    takers = {"training": "nxt show, nxt eval and nxt train --resume take it", "search": "nxt search --resume goes on"}
+    return "".join(f"; {takers[kind]}" for kind in [_kind_of_folder(path)] if kind in takers)
+
+
 def _runs(folder: Path) -> Iterator[Path]:
-    """Yield the runs in a folder, by name."""
+    """Yields the runs in a folder, by name."""
     try:
         yield from sorted(record.parent for record in folder.glob("*/run.yaml"))
     except (OSError, ValueError):  # not a path that can be
@@ -68,7 +74,7 @@ def _runs(folder: Path) -> Iterator[Path]:
 
 
 def _kind(given: str) -> str:
-    """Return the kind of what a file, a folder or a name is; empty if it cannot be told."""
+    """Returns the kind of what a file, a folder or a name is; empty if it cannot be told."""
     path = Path(given)
     if is_folder(path):
         return _kind_of_folder(path)
@@ -97,6 +103,6 @@ def _kind_of_file(path: Path) -> str:
 
 def _kind_of_name(name: str) -> str:
     from nxt.arch.zoo import ZOO
-    from nxt.space.space import spaces_folder
+    from nxt.space.load import spaces_folder
 
     return "network" if name in ZOO else "space" if is_file(spaces_folder() / f"{name}.yaml") else ""
