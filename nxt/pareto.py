@@ -11,7 +11,7 @@ Points = Sequence[tuple[float, float]]  # (cost, accuracy)
 
 
 def front(points: Points) -> list[int]:
-    """Return the indices of the points that no other point dominates, by rising cost.
+    """Returns the indices of the points that no other point dominates, by rising cost.
 
     A point dominates another if it costs no more, is no less accurate, and differs. Equal points do not
     dominate each other, so all of them stay.
@@ -33,7 +33,7 @@ def front(points: Points) -> list[int]:
 
 
 def by_dominance(points: Points) -> list[tuple[int, float]]:
-    """Return a key for each point by which the better ones sort first: non-dominated rank, then crowding.
+    """Returns a key for each point by which the better ones sort first: non-dominated rank, then crowding.
 
     Rank 0 is the front, rank 1 the front of the rest, and so on; of a rank, the points with the most room around them
     come first, and its ends before all others (NSGA-II's order; Deb et al. 2002, doi 10.1109/4235.996017). The room is
@@ -58,7 +58,7 @@ def by_dominance(points: Points) -> list[tuple[int, float]]:
 
 
 def hypervolume(points: Points, reference: tuple[float, float]) -> float:
-    """Return the area that the points dominate below `reference` = (highest cost, lowest accuracy).
+    """Returns the area that the points dominate below `reference` = (highest cost, lowest accuracy).
 
     Points that are no better than the reference in both objectives add nothing.
     """
@@ -74,7 +74,7 @@ def hypervolume(points: Points, reference: tuple[float, float]) -> float:
 
 
 def knee(points: Points) -> int:
-    """Return the index of the front's elbow: the point farthest above the line between the front's ends.
+    """Returns the index of the front's elbow: the point farthest above the line between the front's ends.
 
     Both objectives are scaled to the front's range. With fewer than three members on the front there is
     no elbow, and the most accurate point is returned.

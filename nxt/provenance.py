@@ -12,7 +12,7 @@ import nxt
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of nxt, Python and the libraries that results depend on."""
+    """Returns the versions of nxt, Python and the libraries that results depend on."""
     found = {"nxt": nxt.__version__, "python": platform.python_version()}
     for package in ("torch", "torchvision", "ray", "optuna", "numpy"):
         try:
@@ -23,5 +23,5 @@ def versions() -> dict[str, str]:
 
 
 def typed() -> str:
-    """Return the command line, where nxt's own program runs; empty elsewhere."""
+    """Returns the command line, where nxt's own program runs; empty elsewhere."""
     return shlex.join(["nxt", *sys.argv[1:]]) if Path(sys.argv[0]).name in ("nxt", "nxt.exe") else ""

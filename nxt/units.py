@@ -12,7 +12,7 @@ _COUNT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-z]*)")
 
 
 def parse_count(text: str) -> int:
-    """Read a positive count: digits, an optional fraction, an optional K, M, G (or B) or T.
+    """Reads a positive count: digits, an optional fraction, an optional K, M, G (or B) or T.
 
     Raises:
         BudgetError: for signs, `nan`, unknown suffixes, zero, and anything past 1000 T.
@@ -28,7 +28,7 @@ def parse_count(text: str) -> int:
 
 
 def _advice(text: str) -> str:
-    """Return how to write what was probably meant."""
+    """Returns how to write what was probably meant."""
     if re.fullmatch(r"\s*\d+(,\d{3})+\s*", text):
         return f"write it without commas: {text.strip().replace(',', '')}"
     if re.fullmatch(r"\s*\d+,\d+\s*[A-Za-z]*\s*", text):
@@ -43,7 +43,7 @@ def _advice(text: str) -> str:
 
 
 def format_count(value: float, digits: int = 3) -> str:
-    """Render a count for people: 4_089_184_256 -> `4.09G`, with the given significant digits."""
+    """Renders a count for people: 4_089_184_256 -> `4.09G`, with the given significant digits."""
     rounded = float(f"{value:.{digits - 1}e}")  # first, so that 999_999 becomes 1.00M and not 1000K
     for suffix in ("T", "G", "M", "K"):
         if abs(rounded) >= _FACTORS[suffix]:
@@ -54,7 +54,7 @@ def format_count(value: float, digits: int = 3) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """Render a duration for people: `48s`, `4m 07s`, `3h 12m`."""
+    """Renders a duration for people: `48s`, `4m 07s`, `3h 12m`."""
     total = round(seconds)
     if total < 60:
         return f"{total}s"

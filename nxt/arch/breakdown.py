@@ -39,7 +39,7 @@ class Portion:
         return self.moved_by(1)
 
     def moved_by(self, batch: int, itemsize: int = 4) -> int:
-        """Return the bytes that its layers must move for a batch of images, by the bytes of an element."""
+        """Returns the bytes that its layers must move for a batch of images, by the bytes of an element."""
         return sum(layer.moved(batch, itemsize) for layer in self.layers)
 
     @property
@@ -48,7 +48,7 @@ class Portion:
         return self.flops / self.moved
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data."""
+        """Returns plain data."""
         return {
             "name": self.name,
             "blocks": self.blocks,
@@ -66,7 +66,7 @@ class Portion:
 
 
 def portions(spec: ArchSpec, size: int | None = None, classes: int | None = None, by: str = "stage") -> list[Portion]:
-    """Divide a network's cost.
+    """Divides a network's cost.
 
     Args:
         spec: The architecture.
@@ -85,7 +85,7 @@ def portions(spec: ArchSpec, size: int | None = None, classes: int | None = None
 
 
 def _groups(spec: ArchSpec, size: int, classes: int, by: str) -> Iterator[tuple[str, int, list[Layer]]]:
-    """Yield name, number of blocks and layers of every portion."""
+    """Yields name, number of blocks and layers of every portion."""
     all_blocks = list(blocks(spec, size, classes))
     if by == "layer":
         yield from ((layer.name, 0, [layer]) for _, _, layers in all_blocks for layer in layers)

@@ -19,6 +19,9 @@ from nxt.errors import ArchError
 
 MAX_SIZE, MAX_CLASSES = 16384, 10**6
 MEMORY_BATCH = 32  # images in a training step, where memory is predicted
+# How tables and how sentences name the costs, by field or property of `Cost`.
+COST_LABELS = {"macs": "MACs", "params": "params", "acts": "acts", "memory": "bytes"}
+COST_NAMES = {"macs": "multiply-adds", "params": "parameters", "acts": "activations"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Cost:
         return self.step_memory(MEMORY_BATCH)
 
     def step_memory(self, batch: int) -> int:
-        """Return the predicted bytes of one step of training in float32, by SGD with momentum.
+        """Returns the predicted bytes of one step of training in float32, by SGD with momentum.
 
         Weights, gradients and momentum take 12 bytes a parameter. Each convolution's output is stored twice for the
         backward pass: by the batch norm after it, and behind its ReLU. What autograd really stores was within -6 and
@@ -62,7 +65,7 @@ class Part:
 
 
 def cost(spec: ArchSpec, size: int | None = None, classes: int | None = None) -> Cost:
-    """Return the cost of a network for one `size` x `size` RGB image.
+    """Returns the cost of a network for one `size` x `size` RGB image.
 
     Args:
         spec: The architecture.
@@ -76,7 +79,7 @@ def cost(spec: ArchSpec, size: int | None = None, classes: int | None = None) ->
 
 
 def parts(spec: ArchSpec, size: int | None = None, classes: int | None = None) -> list[Part]:
-    """Return stem, stages and head in order, each with its cost. Arguments and errors as for `cost`."""
+    """Returns stem, stages and head in order, each with its cost. Arguments and errors as for `cost`."""
     size, classes = resolution(spec, size, classes)
     layers, side = stem_layers(spec, size)
     result = [Part("stem", 1, side, spec.stem_width, cost_of(layers))]
@@ -88,7 +91,7 @@ def parts(spec: ArchSpec, size: int | None = None, classes: int | None = None) -
 
 
 def resolution(spec: ArchSpec, size: int | None, classes: int | None) -> tuple[int, int]:
-    """Return the image side and number of classes to cost a network at: those given, or else its own.
+    """Returns the image side and number of classes to cost a network at: those given, or else its own.
 
     Raises:
         ArchError: if one is out of range.
@@ -103,7 +106,7 @@ def resolution(spec: ArchSpec, size: int | None, classes: int | None) -> tuple[i
 
 
 def cost_of(layers: Iterable[Layer]) -> Cost:
-    """Return what some layers cost together."""
+    """Returns what some layers cost together."""
     macs = params = acts = 0
     for layer in layers:
         macs += layer.macs
@@ -113,7 +116,7 @@ def cost_of(layers: Iterable[Layer]) -> Cost:
 
 
 def coefficients(spec: ArchSpec, size: int, classes: int) -> tuple[Cost, list[Cost]]:
-    """Return `(base, slopes)` with `cost = base + sum of slopes[s] * (depths[s] - 1)`, whatever spec's depths.
+    """Returns `(base, slopes)` with `cost = base + sum of slopes[s] * (depths[s] - 1)`, whatever spec's depths.
 
     Arguments and errors as for `cost`.
     """
@@ -128,7 +131,7 @@ def coefficients(spec: ArchSpec, size: int, classes: int) -> tuple[Cost, list[Co
 
 
 def stage_cost(spec: ArchSpec, stage: Stage, side: int) -> tuple[Cost, Cost, int]:
-    """Return the cost of a stage's first block, of each later one, and the side that leaves the stage.
+    """Returns the cost of a stage's first block, of each later one, and the side that leaves the stage.
 
     Args:
         spec: The architecture, of which only the properties common to all stages matter.

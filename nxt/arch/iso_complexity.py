@@ -9,8 +9,10 @@ nearest whole number says the same.) Whole networks are measured by their multip
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from nxt.arch.costs import cost
 from nxt.arch.spec import ArchSpec
@@ -29,18 +31,18 @@ class Member:
 
 
 def block_weights(spec: ArchSpec) -> int:
-    """Return the weights of a first-stage block's three convolutions, in between blocks: C (W d + 9 d d + d W)."""
+    """Returns the weights of a first-stage block's three convolutions, in between blocks: C (W d + 9 d d + d W)."""
     width, cardinality, base_width = spec.widths[0], spec.cardinality[0], spec.base_width[0]
     return cardinality * (width * base_width + 9 * base_width * base_width + base_width * width)
 
 
 def macs(spec: ArchSpec) -> int:
-    """Return the multiply-adds of the whole network."""
+    """Returns the multiply-adds of the whole network."""
     return cost(spec).macs
 
 
 def nearest(reference: ArchSpec, cardinality: int, measure: Callable[[ArchSpec], int]) -> Member:
-    """Return the network of that cardinality, at all stages, whose base width brings a measure nearest.
+    """Returns the network of that cardinality, at all stages, whose base width brings a measure nearest.
 
     Args:
         reference: Gives all else, and the value to come near to.
@@ -62,3 +64,28 @@ def nearest(reference: ArchSpec, cardinality: int, measure: Callable[[ArchSpec],
     if not found:
         return Member(cardinality, None, problem)
     return Member(cardinality, min(found[-2:], key=lambda spec: abs(measure(spec) - target)))
+
+
+def family(reference: ArchSpec, cardinalities: Sequence[int]) -> dict[str, Any]:
+    """Returns a family of equal complexity as plain data, as `nxt space iso --json` prints it.
+
+    `reference` has the reference's costs. `by_block` and `by_macs` have a row for each cardinality: the network that
+    comes nearest by either measure, its costs and their deviations from the reference's; or why there is none.
+    """
+    own = _costs(reference)
+
+    def row(member: Member) -> dict[str, Any]:
+        if member.spec is None:
+            return {"cardinality": member.cardinality, "problem": member.problem}
+        costs = _costs(member.spec)
+        deviation = {key: costs[key] / own[key] - 1 for key in ("block", "macs", "params", "acts")}
+        base_width = member.spec.base_width[0]
+        return {"cardinality": member.cardinality, "base_width": base_width, **costs, "deviation": deviation}
+
+    measures = {"by_block": block_weights, "by_macs": macs}
+    rows = {name: [row(nearest(reference, c, of)) for c in cardinalities] for name, of in measures.items()}
+    return {"reference": own, **rows}
+
+
+def _costs(spec: ArchSpec) -> dict[str, Any]:
+    return {"name": spec.name, **dataclasses.asdict(cost(spec)), "block": block_weights(spec)}

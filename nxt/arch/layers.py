@@ -58,7 +58,7 @@ class Layer(NamedTuple):
         return self.macs + 2 * self.norm * self.norm_side * self.norm_side + pooled
 
     def moved(self, batch: int = 1, itemsize: int = 4) -> int:
-        """Return the bytes that it must at least move: each input, weight and output element once.
+        """Returns the bytes that it must at least move: each input, weight and output element once.
 
         For a grouped convolution that is as much as for a dense one of the same widths but for the weights, at a
         fraction of the multiply-adds: what a count of FLOPs hides.
@@ -74,7 +74,7 @@ def halved(side: int) -> int:
 
 
 def stem_layers(spec: ArchSpec, size: int) -> tuple[list[Layer], int]:
-    """Return the layers of the stem, and the side that leaves it (after the max pool, where it has one)."""
+    """Returns the layers of the stem, and the side that leaves it (after the max pool, where it has one)."""
     width = spec.stem_width
     norm = 0 if spec.preact else width
     if spec.stem == "cifar":
@@ -89,7 +89,7 @@ def stem_layers(spec: ArchSpec, size: int) -> tuple[list[Layer], int]:
 
 
 def block_layers(spec: ArchSpec, stage: Stage, block: int, side: int) -> tuple[list[Layer], int]:
-    """Return the layers of a block in the order of execution, and the side that leaves it.
+    """Returns the layers of a block in the order of execution, and the side that leaves it.
 
     Args:
         spec: The architecture.
@@ -124,13 +124,13 @@ def block_layers(spec: ArchSpec, stage: Stage, block: int, side: int) -> tuple[l
 
 
 def head_layer(spec: ArchSpec, side: int, classes: int) -> Layer:
-    """Return the last linear layer, with the pooling before it; `side` is that of the last stage's output."""
+    """Returns the last linear layer, with the pooling before it; `side` is that of the last stage's output."""
     features = spec.widths[-1]
     return Layer("fc", features, classes, 1, 1, side, 1, features if spec.preact else 0, side, True)
 
 
 def blocks(spec: ArchSpec, size: int, classes: int) -> Iterator[tuple[str, int, list[Layer]]]:
-    """Yield (stem, stage or head, block in it, its layers) from input to output."""
+    """Yields (stem, stage or head, block in it, its layers) from input to output."""
     layers, side = stem_layers(spec, size)
     yield "stem", 0, layers
     for stage in spec.stages():

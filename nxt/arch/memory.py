@@ -34,7 +34,7 @@ class Moment(NamedTuple):
 
 
 def peak(spec: ArchSpec, size: int, classes: int) -> Moment:
-    """Return the first moment of an inference at which most memory is taken.
+    """Returns the first moment of an inference at which most memory is taken.
 
     Args:
         spec: The architecture.
@@ -45,7 +45,7 @@ def peak(spec: ArchSpec, size: int, classes: int) -> Moment:
 
 
 def moments(spec: ArchSpec, size: int, classes: int) -> Iterator[Moment]:
-    """Yield the moments of one inference in their order. The image is among what is alive.
+    """Yields the moments of one inference in their order. The image is among what is alive.
 
     While a stage runs, its input stays alive too, in the frame of the network that called it.
     """

@@ -1,4 +1,4 @@
-"""Names of networks, in both directions: `resnext50_32x4d` <-> `ArchSpec`.
+"""The grammar of networks' names, in both directions: `resnext50_32x4d` <-> the fields of an `ArchSpec`.
 
     resnet50                        plain ResNet
     resnext50_32x4d                 cardinality 32, base width 4
@@ -14,13 +14,11 @@ Spellings of the papers ("ResNeXt-50 (32x4d)") and of timm (`resnest101e`, `resn
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from typing import Any, Protocol
 
-from nxt.arch.spec import EXPANSION, ArchSpec, load_arch
-from nxt.errors import ArchError, suggestion
-from nxt.files import is_file
-from nxt.mistaken import mistaken
+from nxt.errors import ArchError
 
+EXPANSION = 4  # output channels of a bottleneck block per channel of its stage's base width
 # Blocks per stage of the four-stage networks: He et al. 2016, ResNeXt's and ResNeSt's released code.
 BLOCKS = {
     14: (1, 1, 1, 1),
@@ -41,24 +39,44 @@ _NAME = re.compile(
 )
 
 
-def parse_name(name: str) -> ArchSpec:
-    """Return the network of that name.
+class Named(Protocol):
+    """What a name is made of; see `ArchSpec`."""
+
+    @property
+    def stem(self) -> str: ...
+    @property
+    def depths(self) -> tuple[int, ...]: ...
+    @property
+    def widths(self) -> tuple[int, ...]: ...
+    @property
+    def cardinality(self) -> tuple[int, ...]: ...
+    @property
+    def base_width(self) -> tuple[int, ...]: ...
+    @property
+    def radix(self) -> int: ...
+    @property
+    def avd_first(self) -> bool: ...
+    @property
+    def preact(self) -> bool: ...
+
+
+def fields_of(name: str) -> dict[str, Any] | None:
+    """Returns the fields of the network that a name describes; None if the name follows no known pattern.
 
     Raises:
-        ArchError: if the name follows no known pattern (with the nearest known name), or if the
-            numbers in it do not make a network.
+        ArchError: if the name lacks a part, or there is no network of that depth.
     """
-    match = _NAME.fullmatch(_normalise(name))
+    match = _NAME.fullmatch(normalised(name))
     if match is None:
-        raise _unknown(name)
+        return None
     family, timm = match["family"], bool(match["timm"])
     if family != "resnest" and (match["fast"] or timm):
-        raise _unknown(name)
+        return None
     if family == "resnext" and match["cardinality"] is None:
         raise ArchError(f"{name!r} lacks cardinality and base width; write {name}_32x4d, for example")
     depths, cifar = _depths(match, name)
     width = int(match["width"] or 64)
-    values = {
+    fields: dict[str, Any] = {
         "depths": depths,
         "widths": tuple(EXPANSION * width << s for s in range(len(depths))),
         "cardinality": int(match["cardinality"] or 1),
@@ -68,23 +86,15 @@ def parse_name(name: str) -> ArchSpec:
     }
     if family == "resnest":
         if cifar:
-            raise _unknown(name)
+            return None
         stem_width = 128 if match["depth"] and int(match["depth"]) > 100 else 64
         fast = bool(match["fast"]) or (timm and match["radix"] is not None)
-        values |= {"stem": "deep", "stem_width": stem_width, "avd": True, "avd_first": fast, "avg_down": True}
-    elif cifar:
-        values |= {"stem": "cifar", "stem_width": width}
-    try:
-        return ArchSpec(**values)  # type: ignore[arg-type]  # one value per network is spread over the stages
-    except ArchError as error:
-        raise ArchError(f"{name!r}: {error}") from None
+        return fields | {"stem": "deep", "stem_width": stem_width, "avd": True, "avd_first": fast, "avg_down": True}
+    return fields | ({"stem": "cifar", "stem_width": width} if cifar else {})
 
 
-def name_of(spec: ArchSpec) -> str:
-    """Return the name that `parse_name` turns back into this network, where there is one.
-
-    Other networks get a descriptive label that ends in `~` and their fingerprint.
-    """
+def candidates(spec: Named) -> list[str]:
+    """Returns the names that may describe a network, the best known first. The last one is descriptive at least."""
     label = f"{spec.cardinality[0]}x{spec.base_width[0]}d"
     radix = f"{spec.radix}s"
     shape = f"{'-'.join(map(str, spec.depths))}_w{spec.widths[0] // EXPANSION}"
@@ -92,34 +102,22 @@ def name_of(spec: ArchSpec) -> str:
     if spec.stem == "deep":
         fast = "_fast" if spec.avd_first else ""
         forms = [f"{depth}", f"{depth}{fast}_{radix}{label}", f"_{shape}{fast}_{radix}{label}"]
-        candidates = [f"resnest{form}" for form in forms]
+        names = [f"resnest{form}" for form in forms]
     else:
         end = "_cifar" if spec.stem == "cifar" else ""
         plain = "resnet" if spec.cardinality[0] == 1 and not end else "resnext"
         mark = radix if spec.radix else ""
-        candidates = [f"{plain}{depth}_{mark}{label}{end}", f"resnext_{shape}_{mark}{label}{end}"]
+        names = [f"{plain}{depth}_{mark}{label}{end}", f"resnext_{shape}_{mark}{label}{end}"]
         if not end:
-            candidates.insert(0, f"resnet{depth}")
-    if spec.preact:
-        candidates = [f"{candidate}_preact" for candidate in candidates]
-    for candidate in candidates:
-        try:
-            if parse_name(candidate).fingerprint == spec.fingerprint:
-                return candidate
-        except ArchError:
-            continue
-    return f"{candidates[-1]}~{spec.fingerprint}"
+            names.insert(0, f"resnet{depth}")
+    return [f"{name}_preact" for name in names] if spec.preact else names
 
 
-def resolve(name_or_path: str) -> ArchSpec:
-    """Return the network that a command-line argument means: an architecture file, or a name.
-
-    Raises:
-        ArchError, ConfigError: as `load_arch` and `parse_name` do.
-    """
-    if name_or_path.endswith((".yaml", ".yml")) or is_file(Path(name_or_path)):
-        return load_arch(name_or_path)
-    return parse_name(name_or_path)
+def normalised(name: str) -> str:
+    """Returns a name in lower case and with underscores, as the grammar has it."""
+    text = re.sub(r"[\s(),]+", "_", name.strip().lower().replace("\u00d7", "x")).strip("_")
+    text = text.replace("-fast", "_fast")
+    return re.sub(r"^(resnet|resnext|resnest)[-_](?=\d+(?:$|[^-\d]))(?!\d+_w)", r"\1", text)
 
 
 def _depths(match: re.Match[str], name: str) -> tuple[tuple[int, ...], bool]:
@@ -133,18 +131,3 @@ def _depths(match: re.Match[str], name: str) -> tuple[tuple[int, ...], bool]:
         return ((depth - 2) // 9,) * 3, True
     known = ", ".join(map(str, BLOCKS))
     raise ArchError(f"{name!r}: no network of depth {depth}; known are {known}, and 9n+2 (29, 38, ...) for CIFAR")
-
-
-def _normalise(name: str) -> str:
-    text = re.sub(r"[\s(),]+", "_", name.strip().lower().replace("\u00d7", "x")).strip("_")
-    text = text.replace("-fast", "_fast")
-    return re.sub(r"^(resnet|resnext|resnest)[-_](?=\d+(?:$|[^-\d]))(?!\d+_w)", r"\1", text)
-
-
-def _unknown(name: str) -> ArchError:
-    from nxt.arch.zoo import ZOO
-
-    if other := mistaken(name, "network"):
-        return ArchError(other)
-    near = suggestion(_normalise(name), ZOO) or "; see 'nxt zoo', or give the path of an architecture file"
-    return ArchError(f"no network is called {name!r}{near}")

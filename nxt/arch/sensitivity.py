@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from nxt.arch.costs import Cost, cost, resolution
-from nxt.arch.spec import EXPANSION, ArchSpec
+from nxt.arch.names import EXPANSION
+from nxt.arch.spec import ArchSpec
 from nxt.errors import ArchError
 
 _PIXELS = 7  # a step of the image's side is this part of it: 32 of 224
@@ -24,7 +25,7 @@ class Step:
 
 
 def steps(spec: ArchSpec, size: int | None = None, classes: int | None = None) -> list[Step]:
-    """Return what the smallest possible steps up from an architecture cost. Arguments and errors as for `cost`.
+    """Returns what the smallest possible steps up from an architecture cost. Arguments and errors as for `cost`.
 
     A step that makes no network, such as a cardinality by which the channels of split attention cannot be divided, is
     enlarged until it does; what none of 64 steps can do is left out.
@@ -68,7 +69,7 @@ def _base_width(spec: ArchSpec, size: int) -> tuple[str, ArchSpec]:
 
 
 def _width(spec: ArchSpec, size: int) -> tuple[str, ArchSpec]:
-    """Widen all stages by one factor, in steps of four channels of the first stage's base; bottlenecks stay."""
+    """Widens all stages by one factor, in steps of four channels of the first stage's base; bottlenecks stay."""
     first = spec.widths[0]
     wider = first + 4 * EXPANSION * size
     if any(width * wider % first for width in spec.widths):

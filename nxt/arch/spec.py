@@ -11,14 +11,12 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from nxt.config import check_keys, dump_yaml, from_mapping, read_yaml, to_mapping
+from nxt.arch.names import EXPANSION, candidates, fields_of
+from nxt.config import dump_yaml, from_mapping, to_mapping
 from nxt.errors import ArchError, ConfigError
-from nxt.mistaken import mistaken
 
-EXPANSION = 4  # output channels of a bottleneck block per channel of its stage's base width
 STEMS = ("imagenet", "cifar", "deep")
 SCHEMA = 1
 _MAX_DEPTH, _MAX_WIDTH, _MAX_RADIX = 1000, 65536, 32
@@ -124,7 +122,7 @@ class ArchSpec:
             _check_stage(stage)
 
     def stages(self) -> Iterator[Stage]:
-        """Yield the stages from input to output."""
+        """Yields the stages from input to output."""
         in_width = self.stem_width
         for index, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True)):
             yield Stage(
@@ -151,10 +149,18 @@ class ArchSpec:
 
     @property
     def name(self) -> str:
-        """The field's name for this network if it has one, else a descriptive label."""
-        from nxt.arch.names import name_of
+        """The field's name for this network if there is one, which `from_name` turns back into it.
 
-        return name_of(self)
+        Other networks get a descriptive label that ends in `~` and their fingerprint.
+        """
+        names = candidates(self)
+        for name in names:
+            try:
+                if ArchSpec.from_name(name).fingerprint == self.fingerprint:
+                    return name
+            except ArchError:
+                continue
+        return f"{names[-1]}~{self.fingerprint}"
 
     @property
     def fingerprint(self) -> str:
@@ -170,11 +176,11 @@ class ArchSpec:
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
     def replace(self, **changes: Any) -> ArchSpec:
-        """Return a copy with some fields changed, checked like any other."""
+        """Returns a copy with some fields changed, checked like any other."""
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data; values equal at every stage are given once."""
+        """Returns plain data; values equal at every stage are given once."""
         data: dict[str, Any] = to_mapping(self)
         for name in ("cardinality", "base_width"):
             if len(set(data[name])) == 1:
@@ -184,8 +190,23 @@ class ArchSpec:
         return data
 
     @classmethod
+    def from_name(cls, name: str) -> ArchSpec:
+        """Builds the network that a name describes; `load.parse_name` suggests others where there is none.
+
+        Raises:
+            ArchError: if the name follows no known pattern, or the numbers in it do not make a network.
+        """
+        fields = fields_of(name)
+        if fields is None:
+            raise ArchError(f"no network is called {name!r}")
+        try:
+            return cls(**fields)  # one value per network is spread over the stages
+        except ArchError as error:
+            raise ArchError(f"{name!r}: {error}") from None
+
+    @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str = "architecture") -> ArchSpec:
-        """Build from plain data, as `to_dict` gives it.
+        """Builds from plain data, as `to_dict` gives it.
 
         Raises:
             ConfigError: for unknown keys and values of a wrong type.
@@ -201,25 +222,8 @@ class ArchSpec:
             raise ArchError(f"{where}: {error}") from None
 
     def to_yaml(self, **extra: Any) -> str:
-        """Render as an architecture file. `extra` may hold `provenance`, a mapping that is kept as a record."""
+        """Renders as an architecture file. `extra` may hold `provenance`, a mapping that is kept as a record."""
         return dump_yaml({"schema": SCHEMA, "name": self.name, **self.to_dict(), **extra})
-
-
-def load_arch(path: Path | str) -> ArchSpec:
-    """Read an architecture file. `name` and `provenance` in it are labels without effect.
-
-    Raises:
-        ConfigError: if it is no such file.
-        ArchError: if it does not make a network.
-    """
-    if other := mistaken(path, "architecture"):
-        raise ConfigError(other)
-    data = read_yaml(path)
-    labels = ("schema", "name", "provenance")
-    check_keys(data, [*labels, *(field.name for field in dataclasses.fields(ArchSpec))], str(path))
-    if data.get("schema", SCHEMA) != SCHEMA:
-        raise ConfigError(f"{path}: schema {data['schema']!r} is not known to this version of nxt")
-    return ArchSpec.from_dict({k: v for k, v in data.items() if k not in labels}, str(path))
 
 
 def _check_range(name: str, values: tuple[int, ...], low: int, high: int) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fnmatch
 from dataclasses import dataclass
 
-from nxt.arch.names import parse_name
 from nxt.arch.spec import ArchSpec
 
 PAPER, README = "ResNeXt paper", "ResNeXt repository, README"
@@ -30,7 +29,7 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ZooEntry:
     """A network of the zoo."""
 
     name: str
@@ -40,7 +39,7 @@ class Entry:
     @property
     def spec(self) -> ArchSpec:
         """The architecture."""
-        return parse_name(self.name)
+        return ArchSpec.from_name(self.name)
 
 
 def _at(size: int, *pairs: tuple[float, str]) -> tuple[Published, ...]:
@@ -54,72 +53,75 @@ def _cifar(cifar10: float, cifar100: float) -> tuple[Published, ...]:
 
 _T3, _T4, _T5 = f"{PAPER}, table 3", f"{PAPER}, table 4", f"{PAPER}, table 5"
 _ENTRIES = (
-    Entry(
+    ZooEntry(
         "resnet50",
         _at(224, (76.1, _T3), (76.13, TV1), (80.858, TV2), (80.38, RSB1), (79.83, RSB2), (78.05, RSB3)),
         ("4.1G", f"{PAPER}, table 1"),
     ),
-    Entry("resnext50_2x40d", _at(224, (77.0, _T3))),
-    Entry("resnext50_4x24d", _at(224, (77.4, _T3))),
-    Entry("resnext50_8x14d", _at(224, (77.7, _T3))),
-    Entry(
+    ZooEntry("resnext50_2x40d", _at(224, (77.0, _T3))),
+    ZooEntry("resnext50_4x24d", _at(224, (77.4, _T3))),
+    ZooEntry("resnext50_8x14d", _at(224, (77.7, _T3))),
+    ZooEntry(
         "resnext50_32x4d",
         _at(224, (77.8, _T3), (78.1, PYCLS), (77.9, MM), (77.618, TV1), (81.198, TV2))
         + _at(224, (80.53, RSB1), (80.44, RSB2), (79.26, RSB3)),
         ("4.2G", f"{PAPER}, table 1"),
     ),
-    Entry("resnext50_64x4d"),
-    Entry("resnext50_2x64d"),
-    Entry("resnet50_1x100d"),
-    Entry("resnext50_32x8d"),
-    Entry("resnet101", _at(224, (78.0, _T3), (77.374, TV1), (81.886, TV2)), ("7.8G", README)),
-    Entry("resnext101_2x40d", _at(224, (78.3, _T3))),
-    Entry("resnext101_4x24d", _at(224, (78.6, _T3))),
-    Entry("resnext101_8x14d", _at(224, (78.7, _T3))),
-    Entry("resnext101_32x4d", _at(224, (78.8, _T3), (79.3, PYCLS), (78.61, MM), (80.336, GLUON)), ("7.8G", README)),
-    Entry("resnext101_2x64d", _at(224, (79.3, _T4))),
-    Entry("resnet101_1x100d", _at(224, (78.7, _T4))),
-    Entry(
+    ZooEntry("resnext50_64x4d"),
+    ZooEntry("resnext50_2x64d"),
+    ZooEntry("resnet50_1x100d"),
+    ZooEntry("resnext50_32x8d"),
+    ZooEntry("resnet101", _at(224, (78.0, _T3), (77.374, TV1), (81.886, TV2)), ("7.8G", README)),
+    ZooEntry("resnext101_2x40d", _at(224, (78.3, _T3))),
+    ZooEntry("resnext101_4x24d", _at(224, (78.6, _T3))),
+    ZooEntry("resnext101_8x14d", _at(224, (78.7, _T3))),
+    ZooEntry("resnext101_32x4d", _at(224, (78.8, _T3), (79.3, PYCLS), (78.61, MM), (80.336, GLUON)), ("7.8G", README)),
+    ZooEntry("resnext101_2x64d", _at(224, (79.3, _T4))),
+    ZooEntry("resnet101_1x100d", _at(224, (78.7, _T4))),
+    ZooEntry(
         "resnext101_64x4d",
         _at(224, (79.6, _T4), (83.246, TV1), (82.446, "timm c1"))
         + _at(288, (83.158, "timm c1"))
         + _at(320, (80.9, _T5)),
         ("15.6G", README),
     ),
-    Entry("resnext101_32x8d", _at(224, (79.312, TV1), (82.834, TV2), (79.27, MM))),
-    Entry("resnext101_32x16d"),
-    Entry("resnet152", _at(224, (78.312, TV1))),
-    Entry("resnet200", _at(224, (78.3, _T4))),
-    Entry("resnext152_32x4d", _at(224, (78.88, MM), (79.6, PYCLS))),
-    Entry("resnest50_fast_0s1x64d"),
-    Entry("resnest50_fast_1s1x64d", _at(224, (80.33, ABLATION))),
-    Entry("resnest50_fast_2s1x64d", _at(224, (80.53, ABLATION))),
-    Entry("resnest50_fast_4s1x64d", _at(224, (80.76, ABLATION))),
-    Entry("resnest50_fast_1s2x40d", _at(224, (80.59, ABLATION))),
-    Entry("resnest50_fast_2s2x40d", _at(224, (80.61, ABLATION))),
-    Entry("resnest50_fast_4s2x40d", _at(224, (81.14, ABLATION))),
-    Entry("resnest50_fast_1s4x24d", _at(224, (80.99, ABLATION))),
-    Entry("resnest14", _at(224, (75.516, TIMM))),
-    Entry("resnest26", _at(224, (78.476, TIMM))),
-    Entry("resnest50", _at(224, (81.03, RESNEST), (80.958, TIMM))),
-    Entry("resnest101", _at(256, (82.83, RESNEST), (82.916, TIMM))),
-    Entry("resnest200", _at(320, (83.84, RESNEST), (83.88, TIMM))),
-    Entry("resnest269", _at(416, (84.54, RESNEST), (84.542, TIMM))),
-    Entry("resnext29_1x64d_cifar"),
-    Entry("resnext29_2x64d_cifar"),
-    Entry("resnext29_4x64d_cifar"),
-    Entry("resnext29_8x64d_cifar", _cifar(96.35, 82.23)),
-    Entry("resnext29_16x64d_cifar", _cifar(96.42, 82.69)),
-    *(Entry(f"resnext29_{label}_cifar") for label in ("32x64d", "1x128d", "2x128d", "1x256d", "1x512d")),
-    *(Entry(f"resnext29_{label}_cifar") for label in ("2x40d", "4x24d", "8x14d", "32x4d", "4x32d", "8x16d", "16x8d")),
-    *(Entry(f"resnext{depth}_32x4d_cifar") for depth in (38, 47, 56, 101)),
+    ZooEntry("resnext101_32x8d", _at(224, (79.312, TV1), (82.834, TV2), (79.27, MM))),
+    ZooEntry("resnext101_32x16d"),
+    ZooEntry("resnet152", _at(224, (78.312, TV1))),
+    ZooEntry("resnet200", _at(224, (78.3, _T4))),
+    ZooEntry("resnext152_32x4d", _at(224, (78.88, MM), (79.6, PYCLS))),
+    ZooEntry("resnest50_fast_0s1x64d"),
+    ZooEntry("resnest50_fast_1s1x64d", _at(224, (80.33, ABLATION))),
+    ZooEntry("resnest50_fast_2s1x64d", _at(224, (80.53, ABLATION))),
+    ZooEntry("resnest50_fast_4s1x64d", _at(224, (80.76, ABLATION))),
+    ZooEntry("resnest50_fast_1s2x40d", _at(224, (80.59, ABLATION))),
+    ZooEntry("resnest50_fast_2s2x40d", _at(224, (80.61, ABLATION))),
+    ZooEntry("resnest50_fast_4s2x40d", _at(224, (81.14, ABLATION))),
+    ZooEntry("resnest50_fast_1s4x24d", _at(224, (80.99, ABLATION))),
+    ZooEntry("resnest14", _at(224, (75.516, TIMM))),
+    ZooEntry("resnest26", _at(224, (78.476, TIMM))),
+    ZooEntry("resnest50", _at(224, (81.03, RESNEST), (80.958, TIMM))),
+    ZooEntry("resnest101", _at(256, (82.83, RESNEST), (82.916, TIMM))),
+    ZooEntry("resnest200", _at(320, (83.84, RESNEST), (83.88, TIMM))),
+    ZooEntry("resnest269", _at(416, (84.54, RESNEST), (84.542, TIMM))),
+    ZooEntry("resnext29_1x64d_cifar"),
+    ZooEntry("resnext29_2x64d_cifar"),
+    ZooEntry("resnext29_4x64d_cifar"),
+    ZooEntry("resnext29_8x64d_cifar", _cifar(96.35, 82.23)),
+    ZooEntry("resnext29_16x64d_cifar", _cifar(96.42, 82.69)),
+    *(ZooEntry(f"resnext29_{label}_cifar") for label in ("32x64d", "1x128d", "2x128d", "1x256d", "1x512d")),
+    *(
+        ZooEntry(f"resnext29_{label}_cifar")
+        for label in ("2x40d", "4x24d", "8x14d", "32x4d", "4x32d", "8x16d", "16x8d")
+    ),
+    *(ZooEntry(f"resnext{depth}_32x4d_cifar") for depth in (38, 47, 56, 101)),
 )
 
-ZOO: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
+ZOO: dict[str, ZooEntry] = {entry.name: entry for entry in _ENTRIES}
 
 
-def find(pattern: str = "*") -> list[Entry]:
-    """Return the entries whose name matches a shell pattern, or contains the given text, ignoring case."""
+def find(pattern: str = "*") -> list[ZooEntry]:
+    """Returns the entries whose name matches a shell pattern, or contains the given text, ignoring case."""
     text = pattern.lower()
     wanted = text if any(char in text for char in "*?[") else f"*{text}*"
     return [entry for entry in ZOO.values() if fnmatch.fnmatchcase(entry.name, wanted)]

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nxt.arch.costs import Cost, cost
-from nxt.arch.names import resolve
+from nxt.arch.load import resolve
 from nxt.arch.spec import ArchSpec
 from nxt.config import require
-from nxt.errors import ArchError
-from nxt.files import is_folder
-from nxt.mistaken import mistaken
+from nxt.errors import ArchError, RunError, expecting
+from nxt.files import is_folder, write_text
 from nxt.space.space import Point
 
 NAME = "list"
@@ -41,21 +40,26 @@ class ArchList:
         """Number of architectures."""
         return len(self.specs)
 
+    @property
+    def example(self) -> ArchSpec:
+        """One of the architectures."""
+        return self.specs[0]
+
     def spec(self, point: Point) -> ArchSpec:
-        """Return the architecture at a point."""
+        """Returns the architecture at a point."""
         return self.specs[point[0]]
 
     def cost(self, point: Point) -> Cost:
-        """Return the cost of the architecture at a point, at the image size and classes it is made for."""
+        """Returns the cost of the architecture at a point, at the image size and classes it is made for."""
         return cost(self.spec(point))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plain data from which `from_dict` makes an equal list."""
+        """Returns the plain data from which `from_dict` makes an equal list."""
         return {"architectures": [spec.to_dict() for spec in self.specs]}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str) -> ArchList:
-        """Build a list from plain data.
+        """Builds a list from plain data.
 
         Raises:
             ConfigError: if there is no list in it.
@@ -66,8 +70,8 @@ class ArchList:
         return cls(tuple(ArchSpec.from_dict(row) for row in rows or []))
 
 
-def load_list(sources: Iterable[str]) -> ArchList:
-    """Read architectures from names, YAML files and run directories of searches (their fronts); each network once.
+def load_list(sources: Iterable[str | Path | ArchSpec]) -> ArchList:
+    """Reads architectures from names, YAML files and run directories of searches (their fronts); each network once.
 
     Raises:
         ArchError: for unknown names, files that hold no architecture, and runs without a front.
@@ -75,17 +79,43 @@ def load_list(sources: Iterable[str]) -> ArchList:
     """
     found: dict[str, ArchSpec] = {}
     for source in sources:
-        for spec in _front(Path(source)) if is_folder(Path(source)) else [resolve(source)]:
+        if isinstance(source, ArchSpec):
+            specs = [source]
+        else:
+            specs = _front(Path(source)) if is_folder(Path(source)) else [resolve(str(source))]
+        for spec in specs:
             found.setdefault(spec.fingerprint, spec)
     if not found:
         raise ArchError("the list of architectures is empty")
     return ArchList(tuple(found.values()))
 
 
+def write_files(folder: Path, specs: Sequence[ArchSpec], provenance: Mapping[str, Any]) -> None:
+    """Writes architecture files into a new folder, numbered in order.
+
+    Args:
+        folder: Must not exist yet.
+        specs: The architectures.
+        provenance: Where they come from; each file also has its number there.
+
+    Raises:
+        RunError: if the folder exists already or cannot be created, or a file cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise RunError(f"{folder}: exists already; choose another `out`") from None
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be created ({error.strerror}); choose another `out`") from None
+    digits = len(str(len(specs) - 1))
+    for index, spec in enumerate(specs):
+        text = spec.to_yaml(provenance={**provenance, "index": index})
+        write_text(folder / f"{index:0{digits}}_{spec.name}.yaml", text)
+
+
 def _front(run: Path) -> list[ArchSpec]:
     files = sorted((run / "pareto").glob("*.yaml"))
-    if not files and (other := mistaken(run, "search")):
-        raise ArchError(other)
     if not files:
-        raise ArchError(f"{run}: no architectures there (a run of a search has them in pareto/)")
+        with expecting("search", run):
+            raise ArchError(f"{run}: no architectures there (a run of a search has them in pareto/)")
     return [resolve(str(file)) for file in files]

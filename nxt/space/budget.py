@@ -43,7 +43,7 @@ class Limit:
         return self.low * 1.25 >= self.high
 
     def allows(self, value: int) -> bool:
-        """Tell whether a value is inside."""
+        """Tells whether a value is inside."""
         return self.low <= value <= self.high
 
     def __str__(self) -> str:
@@ -60,11 +60,11 @@ class Budget:
     limits: tuple[Limit, ...] = ()
 
     def allows(self, value: Cost) -> bool:
-        """Tell whether a network of that cost fits."""
+        """Tells whether a network of that cost fits."""
         return not self.violations(value)
 
     def violations(self, value: Cost) -> list[str]:
-        """Return one sentence for each broken limit."""
+        """Returns one sentence for each broken limit."""
         return [
             f"{limit.cost} {format_count(getattr(value, limit.cost), 4)} is outside {limit}"
             for limit in self.limits
@@ -72,12 +72,12 @@ class Budget:
         ]
 
     def miss(self, value: Cost) -> float:
-        """Return how far a network is outside: the logarithms of the factors by which it breaks limits, added up."""
+        """Returns how far a network is outside: the logarithms of the factors by which it breaks limits, added up."""
         costs = [(getattr(value, limit.cost), limit) for limit in self.limits]
         return sum(math.log(max(limit.low / cost, cost / limit.high, 1)) for cost, limit in costs)
 
     def limit(self, name: str) -> Limit | None:
-        """Return the limit on the given cost, if there is one."""
+        """Returns the limit on the given cost, if there is one."""
         return next((limit for limit in self.limits if limit.cost == name), None)
 
     def __str__(self) -> str:
@@ -85,7 +85,7 @@ class Budget:
 
 
 def parse_limit(name: str, text: str) -> Limit:
-    """Read one limit in the grammar above.
+    """Reads one limit in the grammar above.
 
     Args:
         name: The field of `Cost` it applies to.
@@ -114,7 +114,7 @@ def parse_limit(name: str, text: str) -> Limit:
 
 
 def parse_budget(texts: Mapping[str, str | None], like: ArchSpec | None = None) -> Budget:
-    """Read a whole budget.
+    """Reads a whole budget.
 
     Args:
         texts: Limit by option (`flops`, `params`, `acts`, `memory`); None where the user gave none.
@@ -131,14 +131,14 @@ def parse_budget(texts: Mapping[str, str | None], like: ArchSpec | None = None) 
             limits.append(parse_limit(COSTS[option], text))
             _check_unit(limits[-1])
         except BudgetError as error:
-            raise BudgetError(f"--{option}: {error}") from None
+            raise BudgetError(f"`{option}`: {error}") from None
     if like is not None and not texts.get("flops"):
         limits.insert(0, _window("macs", cost(like).macs, WINDOW, f"like {like.name}"))
     return Budget(tuple(limits))
 
 
 def _check_unit(limit: Limit) -> None:
-    """Raise BudgetError if a limit is meant for fewer than no network has: then its unit was left out."""
+    """Raises BudgetError if a limit is meant for fewer than no network has: then its unit was left out."""
     meant = limit.high if ":" in limit.text else (limit.low + limit.high) / 2
     if meant < _TOO_SMALL:
         small = f"{limit.text!r} is fewer than a thousand, which no network has"

@@ -21,7 +21,7 @@ COSTS = ("macs", "params", "acts")
 _CHUNK = 1 << 13  # points costed at once: what is made of them stays in the cache
 
 
-class Gate:
+class CostTable:
     """Bases and slopes of a space's choices, at the image size and classes that the space is made for.
 
     Attributes:
@@ -38,12 +38,12 @@ class Gate:
         self._further = [np.array(values, dtype=np.float64) - 1 for values in space.depths]
 
     def coefficients(self, name: str) -> NDArray[np.float64]:
-        """Return the bases and slopes of one cost, (choices, 1 + stages); also of one that follows from COSTS."""
+        """Returns the bases and slopes of one cost, (choices, 1 + stages); also of one that follows from COSTS."""
         weights = np.array([getattr(Cost(**{known: 1}), name) for known in COSTS], dtype=np.float64)
         return np.tensordot(self.table, weights, (1, 0))
 
     def find(self, points: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
-        """Return the position of the choice that each point (N, axes) makes; -1 where the space leaves it out.
+        """Returns the position of the choice that each point (N, axes) makes; -1 where the space leaves it out.
 
         Raises:
             IndexError: if a point is outside the axes.
@@ -58,7 +58,7 @@ class Gate:
         return self._positions.take(number)
 
     def costs(self, points: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-        """Return the exact costs of points (N, axes): whole numbers (COSTS, N), NaN where the space leaves one out.
+        """Returns the exact costs of points (N, axes): whole numbers (COSTS, N), NaN where the space leaves one out.
 
         Raises:
             IndexError: if a point is outside the axes.
@@ -78,7 +78,7 @@ class Gate:
 
 
 def _one_by_one(space: Space) -> NDArray[np.float64]:
-    """Take the coefficients of each choice's network."""
+    """Takes the coefficients of each choice's network."""
     table = np.empty((len(space.configs), len(COSTS), 1 + len(space.depths)))
     for k, spec in enumerate(space.configs.values()):
         base, slopes = coefficients(spec, spec.size, spec.classes)
@@ -87,7 +87,7 @@ def _one_by_one(space: Space) -> NDArray[np.float64]:
 
 
 def _by_stage(space: StagewiseSpace) -> NDArray[np.float64]:
-    """Put each choice's coefficients together: what a stage costs follows from what it and the one before choose."""
+    """Puts each choice's coefficients together: what a stage costs follows from what it and the one before choose."""
     chosen = space.block_index(space.choices)
     networks = list(space.blocks.values())
     widths = sorted({width for width, _, _ in space.blocks})

@@ -9,6 +9,7 @@ from typing import Any
 
 from nxt.space.budget import Budget
 from nxt.space.feasible import FeasibleSet
+from nxt.space.references import references
 from nxt.space.space import Space
 
 RARE = 1e-3  # share below which a value is nearly never inside
@@ -42,6 +43,12 @@ class Spread:
         there = [value for value, n in self.counts.items() if n]
         return min(there), max(there)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Returns everything as plain data."""
+        least, greatest = self.range
+        counts = {str(value).lower(): n for value, n in self.counts.items()}
+        return {"mean": self.mean, "deviation": self.deviation, "least": least, "greatest": greatest, "counts": counts}
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -60,6 +67,15 @@ class Axis:
         """Values that less than RARE of the architectures inside the budget have, but some."""
         return [value for value, n in self.after.counts.items() if 0 < n < RARE * self.after.total]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Returns everything as plain data."""
+        return {
+            "before": self.before.to_dict(),
+            "after": self.after.to_dict(),
+            "never": self.never,
+            "nearly_never": self.nearly_never,
+        }
+
 
 @dataclass(frozen=True)
 class Lint:
@@ -70,15 +86,51 @@ class Lint:
     feasible: int
     axes: dict[str, Axis]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Returns everything as plain data, as `nxt space lint --json` prints it."""
+        return {
+            "name": self.space.name,
+            "budget": str(self.budget),
+            "combinations": self.space.combinations,
+            "left_out": self.space.left_out,
+            "size": self.space.size,
+            "feasible": self.feasible,
+            "axes": {name: axis.to_dict() for name, axis in self.axes.items()},
+        }
+
+
+def overview(space: Space, budget: Budget) -> dict[str, Any]:
+    """Returns a space's axes and exact size as plain data, and what of it fits a budget if that has limits.
+
+    Raises:
+        SpaceError: if nothing fits.
+    """
+    answer: dict[str, Any] = {
+        "name": space.name,
+        "about": space.about,
+        "size": space.size,
+        "axes": dict(zip(space.axis_names, map(list, space.axis_values), strict=True)),
+        "fixed": dict(space.fixed),
+    }
+    if budget.limits:
+        inside = FeasibleSet(space, budget)
+        answer |= {
+            "budget": str(budget),
+            "feasible": len(inside),
+            "spread": {axis: {str(v): n for v, n in by.items()} for axis, by in inside.spread().items()},
+            "references": {family: space.spec(point).name for family, point in references(inside).items()},
+        }
+    return answer
+
 
 def lint(space: Space, budget: Budget) -> Lint:
-    """Hold a space against a budget; every number is exact.
+    """Holds a space against a budget; every number is exact.
 
     Raises:
         SpaceError: if nothing fits.
     """
     inside = FeasibleSet(space, budget)
-    whole = FeasibleSet(space, Budget(), inside.gate)
+    whole = FeasibleSet(space, Budget(), inside.cost_table)
     before = {"depth": whole.total_depths(), **whole.spread()}
     after = {"depth": inside.total_depths(), **inside.spread()}
     axes = {

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nxt.errors import SpaceError
 from nxt.space.budget import Budget
-from nxt.space.cost_table import Gate
+from nxt.space.cost_table import CostTable
 from nxt.space.space import Point, Space
 from nxt.units import format_count
 
@@ -30,21 +30,21 @@ class FeasibleSet:
     Args:
         space: The space.
         budget: The budget.
-        gate: The space's costs, where they are known already.
+        cost_table: The space's costs, where they are known already.
 
     Raises:
         SpaceError: if there are none; the message names the nearest architecture and its cost.
     """
 
-    def __init__(self, space: Space, budget: Budget, gate: Gate | None = None) -> None:
+    def __init__(self, space: Space, budget: Budget, cost_table: CostTable | None = None) -> None:
         self.space, self.budget = space, budget
-        self.gate = gate or Gate(space)
+        self.cost_table = cost_table or CostTable(space)
         sizes = [len(values) for values in space.depths]
         self._steps = np.indices(sizes, dtype=np.int16).reshape(len(sizes), -1).T  # (depth combinations, stages)
         depths = [np.array(values)[self._steps[:, s]] for s, values in enumerate(space.depths)]
         self._depths = np.stack(depths, axis=1)
         self._blocks = np.stack([np.ones(len(self._depths)), *(np.array(depths) - 1.0)])  # 1, then further blocks
-        self._limits = [(limit, self.gate.coefficients(limit.cost)) for limit in budget.limits]
+        self._limits = [(limit, self.cost_table.coefficients(limit.cost)) for limit in budget.limits]
         self._bits = np.concatenate([np.packbits(self._fits(some), axis=1) for some in self._chunks()])
         self._counts = _ONES[self._bits].sum(axis=1, dtype=np.int64)
         self._ends = np.cumsum(self._counts)
@@ -56,11 +56,11 @@ class FeasibleSet:
         return int(self._ends[-1])
 
     def draw(self, rng: np.random.Generator) -> Point:
-        """Draw one architecture; each has the same probability."""
+        """Draws one architecture; each has the same probability."""
         return self._at(np.array([rng.integers(len(self))]))[0]
 
     def sample(self, rng: np.random.Generator, n: int) -> list[Point]:
-        """Draw n different architectures; each set of n, in each order, has the same probability.
+        """Draws n different architectures; each set of n, in each order, has the same probability.
 
         Raises:
             SpaceError: if there are fewer.
@@ -71,16 +71,16 @@ class FeasibleSet:
         return self._at(rng.choice(len(self), n, replace=False))
 
     def __contains__(self, point: Point) -> bool:
-        """Tell whether a point makes a network that fits."""
+        """Tells whether a point makes a network that fits."""
         try:
-            k = int(self.gate.find(np.array([point]))[0])
+            k = int(self.cost_table.find(np.array([point]))[0])
         except IndexError:
             return False
         row = np.ravel_multi_index(point[: self._steps.shape[1]], [len(values) for values in self.space.depths])
         return k >= 0 and bool(self._members(np.array([k]))[0, row])
 
     def nearest(self, point: Point, taken: Collection[Point] = ()) -> Point | None:
-        """Return the feasible point fewest axis steps away that is not taken, or None if all are.
+        """Returns the feasible point fewest axis steps away that is not taken, or None if all are.
 
         Steps are counted in value positions, summed over the axes. Among equally near ones those with more of their
         steps in the depths are preferred, then the first in the order of the space.
@@ -107,16 +107,16 @@ class FeasibleSet:
         return best
 
     def points(self) -> list[Point]:
-        """Return all feasible points. For small sets."""
+        """Returns all feasible points. For small sets."""
         return self._at(np.arange(len(self)))
 
     def of_choice(self, choice: Point) -> list[Point]:
-        """Return the feasible points that make the given choice along the axes other than the depths."""
-        k = int(self.gate.find(np.array([(0,) * len(self.space.depths) + choice]))[0])
+        """Returns the feasible points that make the given choice along the axes other than the depths."""
+        k = int(self.cost_table.find(np.array([(0,) * len(self.space.depths) + choice]))[0])
         return [] if k < 0 else [self._point(k, int(row)) for row in np.flatnonzero(self._members(np.array([k])))]
 
     def spread(self) -> dict[str, dict[int, int]]:
-        """Return, by axis and value, how many feasible architectures have it."""
+        """Returns, by axis and value, how many feasible architectures have it."""
         result: dict[str, dict[int, int]] = {}
         for s, values in enumerate(self.space.depths):
             result[f"depth{s + 1}"] = {v: int(self._by_depths[self._depths[:, s] == v].sum()) for v in values}
@@ -126,7 +126,7 @@ class FeasibleSet:
         return result
 
     def total_depths(self) -> dict[int, int]:
-        """Return, by number of blocks in all stages together, how many feasible architectures have it."""
+        """Returns, by number of blocks in all stages together, how many feasible architectures have it."""
         counts = np.bincount(self._depths.sum(axis=1), weights=self._by_depths)
         return {total: int(count) for total, count in enumerate(counts) if count}
 
@@ -139,13 +139,13 @@ class FeasibleSet:
         return found
 
     def _chunks(self) -> Iterator[slice]:
-        """Yield slices of choices, few enough to cost with all depths at once."""
+        """Yields slices of choices, few enough to cost with all depths at once."""
         width = max(1, _CHUNK // len(self._depths))
         for start in range(0, len(self.space.choices), width):
             yield slice(start, start + width)
 
     def _fits(self, some: slice) -> NDArray[np.bool_]:
-        """Tell for some choices (rows) which combinations of depths (columns) fit."""
+        """Tells for some choices (rows) which combinations of depths (columns) fit."""
         fits = np.ones((len(self.space.choices[some]), len(self._depths)), dtype=np.bool_)
         for limit, coefficients in self._limits:
             value = coefficients[some] @ self._blocks
@@ -154,11 +154,11 @@ class FeasibleSet:
         return fits
 
     def _members(self, some: slice | NDArray[np.intp]) -> NDArray[np.uint8]:
-        """Return what `_fits` found for some choices, as zeros and ones."""
+        """Returns what `_fits` found for some choices, as zeros and ones."""
         return np.unpackbits(self._bits[some], axis=1, count=len(self._depths))
 
     def _at(self, indices: NDArray[np.integer[Any]]) -> list[Point]:
-        """Return the feasible points with these positions in the order of the space."""
+        """Returns the feasible points with these positions in the order of the space."""
         k = np.searchsorted(self._ends, indices, side="right")
         chosen, position = np.unique(k, return_inverse=True)
         rows = np.nonzero(self._members(chosen))[1]  # of all chosen ones, one after the other
@@ -171,7 +171,7 @@ class FeasibleSet:
         return (*self._steps[row].tolist(), *self.space.choices[k].tolist())
 
     def _nothing(self) -> str:
-        """Say that nothing fits, and which architecture comes nearest (in log cost, summed over the limits)."""
+        """Says that nothing fits, and which architecture comes nearest (in log cost, summed over the limits)."""
         best, best_distance = (0, 0), np.inf
         for some in self._chunks():
             distance = np.zeros((len(self.space.choices[some]), len(self._depths)))
@@ -189,7 +189,7 @@ class FeasibleSet:
 
 
 def _distances(rows: NDArray[np.int16], point: Point) -> NDArray[np.int64]:
-    """Return how many steps each row (N, axes) is away from a point."""
+    """Returns how many steps each row (N, axes) is away from a point."""
     found = np.zeros(len(rows), dtype=np.int64)
     for axis, index in enumerate(point):
         found += np.abs(rows[:, axis] - index)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from nxt.arch.names import BLOCKS
-from nxt.arch.spec import EXPANSION, ArchSpec
+from nxt.arch.names import BLOCKS, EXPANSION
+from nxt.arch.spec import ArchSpec
 from nxt.space.feasible import FeasibleSet
 from nxt.space.space import Point
 
@@ -41,7 +41,7 @@ FAMILIES: dict[str, Callable[[ArchSpec], bool]] = {
 
 
 def references(feasible: FeasibleSet) -> dict[str, Point]:
-    """Return, by family, the feasible point nearest to the template. Families that cannot fit are left out."""
+    """Returns, by family, the feasible point nearest to the template. Families that cannot fit are left out."""
     found: dict[str, Point] = {}
     for family, belongs in FAMILIES.items():
         candidates = [

@@ -14,28 +14,22 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import nxt
 from nxt.arch.costs import Cost, cost
-from nxt.arch.spec import EXPANSION, SCHEMA, ArchSpec
-from nxt.config import check_keys, read_yaml, require
-from nxt.errors import ArchError, ConfigError, SpaceError, suggestion
-from nxt.files import is_file
-from nxt.mistaken import mistaken
+from nxt.arch.names import EXPANSION
+from nxt.arch.spec import SCHEMA, ArchSpec
+from nxt.config import check_keys, require
+from nxt.errors import ArchError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 Point = tuple[int, ...]
-DEFAULT = "imagenet"
 NO_NETWORK, OUTSIDE, DUPLICATE = "no network", "outside the bottleneck ratio", "duplicate"
 FLAGS = ("avd", "avd_first", "avg_down", "shortcut", "preact")
-_AXES = ("width", "cardinality", "base_width", "radix", "stem_width", *FLAGS)
-_MAX_POINTS = 10**8  # combinations
-_MAX_CHOICES = 200_000, 10**6  # those of the axes other than the depths: made one by one, or combined by stage
+AXES = ("width", "cardinality", "base_width", "radix", "stem_width", *FLAGS)
 _MAX_VALUES = 10_000
 
 
@@ -51,10 +45,10 @@ class Architectures(Protocol):
         """Values of all axes, in the order of a Point."""
 
     def spec(self, point: Point) -> ArchSpec:
-        """Return the architecture at a point."""
+        """Returns the architecture at a point."""
 
     def cost(self, point: Point) -> Cost:
-        """Return what the architecture at a point costs."""
+        """Returns what the architecture at a point costs."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +117,7 @@ class Space:
 
     @cached_property
     def _walk(self) -> tuple[dict[Point, ArchSpec], Counter[str]]:
-        """Make all choices one by one; return the members and, by reason, the number of the others."""
+        """Makes all choices one by one; return the members and, by reason, the number of the others."""
         found: dict[Point, ArchSpec] = {}
         left: Counter[str] = Counter()
         known: set[str] = set()
@@ -146,7 +140,7 @@ class Space:
         return found, left
 
     def spec(self, point: Point) -> ArchSpec:
-        """Return the architecture at a point.
+        """Returns the architecture at a point.
 
         Raises:
             ArchError: if that combination makes no network.
@@ -156,7 +150,7 @@ class Space:
         return self._spec(depths, point[stages:])
 
     def cost(self, point: Point) -> Cost:
-        """Return the cost of the architecture at a point, at the image size and classes it is made for."""
+        """Returns the cost of the architecture at a point, at the image size and classes it is made for."""
         return cost(self.spec(point))
 
     def _spec(self, depths: tuple[int, ...], choice: Point) -> ArchSpec:
@@ -169,97 +163,15 @@ class Space:
         return ArchSpec(depths=depths, widths=widths, **values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plain data from which `from_dict` makes an equal space."""
+        """Returns the plain data from which `from_dict` makes an equal space."""
         axes: dict[str, Any] = {"depths": [list(values) for values in self.depths]}
         axes |= {name: list(values) for name, values in self.axes.items()}
         data = {"schema": SCHEMA, "about": self.about, "network": dict(self.fixed), "axes": axes}
         return data if self.bottleneck[1] == math.inf else {**data, "bottleneck": list(self.bottleneck)}
 
-    @staticmethod
-    def from_dict(data: Mapping[str, Any], name: str, where: str) -> Space:
-        """Build a space of either kind from plain data; with `stages` it is stage-wise.
-
-        Raises:
-            ConfigError: for unknown keys and values of a wrong kind.
-            SpaceError: if no combination makes a network, or there are more than 10^8.
-        """
-        from nxt.space.stagewise import STAGE_PROPERTIES, read_stagewise
-
-        stagewise = isinstance(data, Mapping) and "stages" in data
-        check_keys(data, ("schema", "about", "network", "axes", "stages" if stagewise else "bottleneck"), where)
-        require(data.get("schema", SCHEMA) == SCHEMA, where, f"schema {data.get('schema')!r} is not known")
-        fixed: Any = data.get("network", {})
-        axes: Any = data.get("axes")
-        require(isinstance(fixed, dict), f"{where}: network", "a mapping was expected")
-        require(isinstance(axes, dict), f"{where}: axes", "a mapping of axis names to values was expected")
-        check_keys(fixed, ("stem", *(STAGE_PROPERTIES if stagewise else _AXES)), f"{where}: network")
-        for key, value in fixed.items():
-            if key != "stem" and not (key == "stem_width" and value == "width" and not stagewise):
-                read_values([value], f"{where}: network: {key}", key)
-        space = (read_stagewise if stagewise else _doubling)(data, name, where)
-        both = next((key for key in axes if key in fixed), "")
-        require(not both, where, f"{both!r} is given both as an axis and for all networks")
-        if space.combinations > _MAX_POINTS:
-            problem = f"{float(space.combinations):.2g} combinations; at most 1e8 can be counted, shorten an axis"
-            raise SpaceError(f"{where}: {problem}")
-        choices = math.prod(len(values) for values in space.axes.values())
-        most = _MAX_CHOICES[stagewise and len(space.depths) > 1]
-        if choices > most:
-            raise SpaceError(f"{where}: {choices} combinations of the axes other than depths; at most {most}")
-        _check_networks(space, where)
-        return space
-
-
-def load_space(name_or_path: str) -> Space:
-    """Load a space that comes with nxt, by name, or from a YAML file.
-
-    Raises:
-        SpaceError: if there is no such space.
-        ConfigError: as `Space.from_dict` does.
-    """
-    path = Path(name_or_path)
-    if path.suffix not in (".yaml", ".yml"):
-        path = spaces_folder() / f"{name_or_path}.yaml"
-        if not is_file(path):
-            if other := mistaken(name_or_path, "space"):
-                raise SpaceError(other)
-            known = sorted(file.stem for file in spaces_folder().glob("*.yaml"))
-            near = suggestion(name_or_path, known) or f"; known are {', '.join(known)}, or give a YAML file"
-            raise SpaceError(f"no space is called {name_or_path!r}{near}")
-    elif other := mistaken(path, "space"):
-        raise SpaceError(other)
-    return Space.from_dict(read_yaml(path), path.stem, str(path))
-
-
-def spaces_folder() -> Path:
-    """Return the folder of the spaces that come with nxt: inside the installed package, or beside it in a checkout."""
-    package = Path(nxt.__file__).parent
-    inside = package / "search_spaces"
-    return inside if inside.is_dir() else package.parent / "search_spaces"
-
-
-def _doubling(data: Mapping[str, Any], name: str, where: str) -> Space:
-    """Read a space in which one value holds for all stages; the keys of `data` are known already."""
-    axes, fixed = data["axes"], data.get("network", {})
-    check_keys(axes, ("depths", *_AXES), f"{where}: axes")
-    depths = axes.get("depths")
-    require(isinstance(depths, list) and bool(depths), f"{where}: depths", "one list of depths per stage was expected")
-    require(len(depths) <= 8, f"{where}: depths", f"{len(depths)} stages; at most 8 are possible")
-    named = {key: read_values(value, f"{where}: {key}", key) for key, value in axes.items() if key != "depths"}
-    for key in ("width", "cardinality", "base_width"):
-        require(key in named or key in fixed, where, f"axis {key!r} is missing")
-    return Space(
-        name=name,
-        about=str(data.get("about", "")).strip(),
-        depths=tuple(read_values(value, f"{where}: depths, stage {s + 1}", "depths") for s, value in enumerate(depths)),
-        axes={key: named[key] for key in _AXES if key in named},
-        fixed=dict(fixed),
-        bottleneck=_ratio(data["bottleneck"], f"{where}: bottleneck") if "bottleneck" in data else (0, math.inf),
-    )
-
 
 def read_values(value: Any, where: str, axis: str) -> tuple[Any, ...]:
-    """Read the values of an axis: a list, or `{from, to, step}` with both ends included."""
+    """Reads the values of an axis: a list, or `{from, to, step}` with both ends included."""
     if isinstance(value, dict):
         check_keys(value, ("from", "to", "step"), where)
         numbers = [value.get("from"), value.get("to"), value.get("step", 1)]
@@ -279,31 +191,3 @@ def read_values(value: Any, where: str, axis: str) -> tuple[Any, ...]:
     require(len(value) <= _MAX_VALUES, where, f"{len(value)} values; at most {_MAX_VALUES} are possible")
     require(len(set(value)) == len(value), where, "values must be distinct")
     return tuple(sorted(value))
-
-
-def _ratio(value: Any, where: str) -> tuple[float, float]:
-    numbers = isinstance(value, list) and len(value) == 2 and all(type(v) in (int, float) for v in value)
-    require(
-        numbers and 0 <= value[0] <= value[1] < math.inf, where, "two rising numbers were expected, such as [0.5, 4]"
-    )
-    return float(value[0]), float(value[1])
-
-
-def _check_networks(space: Space, where: str) -> None:
-    """Raise unless at least one combination makes a network; say why the first one does not."""
-    try:
-        empty = not space.size
-    except TypeError as error:
-        raise ConfigError(f"{where}: network: a value of a wrong kind ({error})") from None
-    if empty:
-        try:
-            space.spec((0,) * len(space.axis_names))
-            problem = "all are outside the bottleneck ratio"
-        except ArchError as error:
-            problem = str(error)
-        raise SpaceError(f"{where}: no combination of the axes makes a network ({problem})")
-    deepest = tuple(values[-1] for values in space.depths)
-    try:
-        space.example.replace(depths=deepest)
-    except ArchError as error:
-        raise ConfigError(f"{where}: {error}") from None

@@ -53,7 +53,7 @@ class StagewiseSpace(Space):
         return found
 
     def block_index(self, choices: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-        """Return the position in `blocks` of what each stage chooses, (stages, N), for choices (N, axes)."""
+        """Returns the position in `blocks` of what each stage chooses, (stages, N), for choices (N, axes)."""
         import numpy as np
 
         index = np.zeros((len(self.depths), len(choices)), dtype=np.int64)
@@ -106,7 +106,7 @@ class StagewiseSpace(Space):
         return self._spec((1,) * len(self.depths), tuple(int(i) for i in self.choices[0]))
 
     def _options(self, name: str) -> tuple[int, ...]:
-        """Return the values that each stage may take."""
+        """Returns the values that each stage may take."""
         return self.axes[f"{name}1"] if f"{name}1" in self.axes else (self.fixed[name],)
 
     def _choice(self, blocks: list[tuple[int, ...]]) -> Point:
@@ -123,7 +123,7 @@ class StagewiseSpace(Space):
         return self._network(depths, blocks)
 
     def _network(self, depths: tuple[int, ...], blocks: list[tuple[int, ...]]) -> ArchSpec:
-        """Return the network whose stages have the given (width, ratio, groups)."""
+        """Returns the network whose stages have the given (width, ratio, groups)."""
         first = blocks[0][0]
         for s, (_, ratio, groups) in enumerate(blocks):
             if first % (ratio * groups):
@@ -138,7 +138,7 @@ class StagewiseSpace(Space):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plain data from which `from_dict` makes an equal space."""
+        """Returns the plain data from which `from_dict` makes an equal space."""
         axes = {"depth": list(self.depths[0])}
         axes |= {name: list(self._options(name)) for name in _AXES if f"{name}1" in self.axes}
         network = dict(self.fixed)
@@ -146,7 +146,7 @@ class StagewiseSpace(Space):
 
 
 def read_stagewise(data: Mapping[str, Any], name: str, where: str) -> StagewiseSpace:
-    """Read such a space from plain data, whose own keys and `network` are checked already; see `Space.from_dict`."""
+    """Reads such a space from plain data, whose keys and `network` are checked already by `load.space_from_dict`."""
     axes, fixed, stages = data["axes"], data.get("network", {}), data["stages"]
     require(type(stages) is int and 1 <= stages <= 8, f"{where}: stages", "a whole number from 1 to 8 was expected")
     check_keys(axes, ("depth", *_AXES), f"{where}: axes")

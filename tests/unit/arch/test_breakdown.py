@@ -5,8 +5,8 @@ import pytest
 from nxt.arch.breakdown import LEVELS, portions
 from nxt.arch.costs import Cost, cost
 from nxt.arch.layers import Layer, blocks
+from nxt.arch.load import parse_name
 from nxt.arch.memory import peak
-from nxt.arch.names import parse_name
 from nxt.arch.sensitivity import steps
 from nxt.arch.spec import ArchSpec
 from nxt.arch.zoo import ZOO

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nxt.arch.costs import MAX_CLASSES, MAX_SIZE, Cost, coefficients, cost, parts
 from nxt.arch.layers import halved
-from nxt.arch.names import parse_name
+from nxt.arch.load import parse_name
 from nxt.arch.spec import STEMS, ArchSpec
 from nxt.errors import ArchError
 

@@ -6,7 +6,7 @@ import pytest
 
 from nxt.arch.costs import cost, stage_cost
 from nxt.arch.iso_complexity import block_weights, macs, nearest
-from nxt.arch.names import parse_name
+from nxt.arch.load import parse_name
 from nxt.arch.spec import ArchSpec
 from nxt.errors import ArchError
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nxt.arch.names import BLOCKS, name_of, parse_name, resolve
+from nxt.arch.load import parse_name, resolve
+from nxt.arch.names import BLOCKS
 from nxt.arch.spec import ArchSpec
 from nxt.arch.zoo import ZOO
 from nxt.errors import ArchError, ConfigError
@@ -14,7 +15,7 @@ from nxt.errors import ArchError, ConfigError
 
 @pytest.mark.parametrize("name", ZOO)
 def test_every_zoo_name_survives_the_round_trip(name):
-    assert name_of(parse_name(name)) == name
+    assert parse_name(name).name == name
     assert parse_name(name).name == name
 
 
@@ -40,7 +41,7 @@ FREE_FORMS = [
 
 @pytest.mark.parametrize("name", FREE_FORMS)
 def test_a_free_form_survives_the_round_trip(name):
-    assert name_of(parse_name(name)) == name
+    assert parse_name(name).name == name
 
 
 @given(
@@ -104,7 +105,7 @@ ALIASES = {
 @pytest.mark.parametrize(("alias", "name"), ALIASES.items())
 def test_an_alias_means_the_network_of_the_canonical_name(alias, name):
     assert parse_name(alias) == parse_name(name)
-    assert name_of(parse_name(alias)) == name
+    assert parse_name(alias).name == name
 
 
 @pytest.mark.parametrize(("depth", "blocks"), BLOCKS.items())

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nxt.arch.spec import STEMS, ArchSpec, Stage, load_arch
+from nxt.arch.load import load_arch
+from nxt.arch.spec import STEMS, ArchSpec, Stage
 from nxt.arch.zoo import ZOO
 from nxt.errors import ArchError, ConfigError
 

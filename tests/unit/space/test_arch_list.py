@@ -2,7 +2,7 @@
 
 import pytest
 
-from nxt.arch.names import parse_name
+from nxt.arch.load import parse_name
 from nxt.arch.spec import ArchSpec
 from nxt.errors import ArchError, ConfigError, NxtError
 from nxt.space.arch_list import ArchList, load_list

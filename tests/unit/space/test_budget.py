@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nxt.arch.costs import Cost, cost
-from nxt.arch.names import parse_name
+from nxt.arch.load import parse_name
 from nxt.errors import BudgetError
 from nxt.space.budget import COSTS, WINDOW, Budget, Limit, parse_budget, parse_limit
 
@@ -173,7 +173,7 @@ def test_memory_may_be_written_in_bytes(text):
 @pytest.mark.parametrize("text", ["4.1", "999", ":25", "4+-2%", "1:999"])
 def test_a_budget_that_lacks_its_unit_is_refused(text):
     with pytest.raises(
-        BudgetError, match=rf"^--params: '{re.escape(text)}' is fewer than a thousand, .*; write the unit"
+        BudgetError, match=rf"^`params`: '{re.escape(text)}' is fewer than a thousand, .*; write the unit"
     ):
         parse_budget({"params": text})
     assert parse_budget({"params": "1000"}).limits[0].low == 920
@@ -181,12 +181,12 @@ def test_a_budget_that_lacks_its_unit_is_refused(text):
 
 @pytest.mark.parametrize("option", COSTS)
 def test_an_error_names_the_option(option):
-    with pytest.raises(BudgetError, match=f"^--{option}: '4.1X' is not a count"):
+    with pytest.raises(BudgetError, match=f"^`{option}`: '4.1X' is not a count"):
         parse_budget({option: "4.1X"})
 
 
 def test_an_empty_text_is_an_error_and_not_an_absent_option():
-    with pytest.raises(BudgetError, match="--flops"):
+    with pytest.raises(BudgetError, match="`flops`"):
         parse_budget({"flops": ""}, like=parse_name("resnet50"))
 
 

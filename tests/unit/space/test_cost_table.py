@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from nxt.arch.costs import cost
-from nxt.space.cost_table import COSTS, Gate
-from nxt.space.space import Space, load_space
+from nxt.space.cost_table import COSTS, CostTable
+from nxt.space.load import load_space, space_from_dict
 
 PREACT = {
     "stages": 3,
@@ -49,8 +49,8 @@ def costs_of(spec):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_every_combination_of_a_space_costs_what_its_network_does(name):
-    space = Space.from_dict(SMALL[name], name, "here")
-    gate = Gate(space)
+    space = space_from_dict(SMALL[name], name, "here")
+    gate = CostTable(space)
     points = list(itertools.product(*(range(len(values)) for values in space.axis_values)))
     found = gate.costs(np.array(points))
     members, left_out = set(space.configs), 0
@@ -69,7 +69,7 @@ def test_random_combinations_of_a_packaged_space_cost_what_their_networks_do(nam
     space = load_space(name)
     rng = np.random.default_rng(5)
     points = np.stack([rng.integers(len(values), size=300) for values in space.axis_values], axis=1)
-    found = Gate(space).costs(points)
+    found = CostTable(space).costs(points)
     checked = 0
     for point, costs in zip(points.tolist(), found.T, strict=True):
         if not np.isnan(costs).any():
@@ -81,14 +81,14 @@ def test_random_combinations_of_a_packaged_space_cost_what_their_networks_do(nam
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int64])
 def test_points_may_be_of_any_type_of_whole_numbers(dtype):
     space = load_space("nds_resnext_b")
-    gate = Gate(space)
+    gate = CostTable(space)
     point = np.array([[4] * 6 + [2] * 3 + [4] * 3])
     assert gate.costs(point.astype(dtype))[:, 0].tolist() == costs_of(space.spec(tuple(point[0].tolist())))
     assert gate.costs(point[:0].astype(dtype)).shape == (3, 0)
 
 
 def test_points_costed_in_pieces_cost_the_same(monkeypatch):
-    gate = Gate(load_space("imagenet"))
+    gate = CostTable(load_space("imagenet"))
     rng = np.random.default_rng(1)
     points = np.stack([rng.integers(len(values), size=1000) for values in gate.space.axis_values], axis=1)
     whole = gate.costs(points)
@@ -98,7 +98,7 @@ def test_points_costed_in_pieces_cost_the_same(monkeypatch):
 
 def test_memory_follows_from_the_other_costs():
     space = load_space("smoke")
-    coefficients = Gate(space).coefficients("memory")
+    coefficients = CostTable(space).coefficients("memory")
     for k, choice in enumerate(space.choices.tolist()):
         expected = cost(space.spec((1, 0, 1, *choice))).memory
         assert coefficients[k] @ [1, 1, 0, 1] == expected
@@ -106,14 +106,14 @@ def test_memory_follows_from_the_other_costs():
 
 @pytest.mark.parametrize("bad", [(2, 0, 0, 0, 0, 0), (0, 0, 0, 2, 0, 0), (0, 0, 0, 0, 0, -1), (-1, 0, 0, 0, 0, 0)])
 def test_a_point_outside_the_axes_is_an_index_error(bad):
-    gate = Gate(load_space("smoke"))
+    gate = CostTable(load_space("smoke"))
     with pytest.raises(IndexError, match="outside its axis"):
         gate.costs(np.array([(0,) * 6, bad]))
 
 
 def test_a_choice_is_found_at_its_place():
     space = load_space("imagenet")
-    gate = Gate(space)
+    gate = CostTable(space)
     points = np.concatenate([np.zeros((len(space.choices), 4), dtype=np.int64), space.choices], axis=1)
     assert gate.find(points).tolist() == list(range(len(space.choices)))
     missing = (0, 0, 0, 0, 0, 0, 0, 3)  # groups of 4 channels in 32: outside the bottleneck ratio

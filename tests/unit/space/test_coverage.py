@@ -10,9 +10,9 @@ from nxt.arch.costs import cost
 from nxt.errors import SpaceError
 from nxt.space.budget import parse_budget
 from nxt.space.coverage import lint
-from nxt.space.space import Space, load_space
+from nxt.space.load import load_space, space_from_dict
 
-STAGES = Space.from_dict(
+STAGES = space_from_dict(
     {
         "stages": 2,
         "network": {"stem": "cifar", "stem_width": 16},
@@ -21,7 +21,7 @@ STAGES = Space.from_dict(
     "stages",
     "here",
 )
-FLAGS = Space.from_dict(
+FLAGS = space_from_dict(
     {
         "network": {"stem": "cifar", "stem_width": "width", "cardinality": 1},
         "axes": {

@@ -16,9 +16,9 @@ from nxt.arch.costs import cost
 from nxt.errors import SpaceError
 from nxt.space.budget import COSTS, Budget, parse_budget
 from nxt.space.feasible import FeasibleSet
-from nxt.space.space import Space, load_space
+from nxt.space.load import load_space, space_from_dict
 
-REDUCED = Space.from_dict(
+REDUCED = space_from_dict(
     {
         "about": "The networks of the papers and their neighbours?",
         "network": {"stem": "deep", "stem_width": 64, "avd": True, "avg_down": True},
@@ -35,7 +35,7 @@ REDUCED = Space.from_dict(
     "reduced",
     "here",
 )
-STAGES = Space.from_dict(
+STAGES = space_from_dict(
     {
         "about": "Stages that choose on their own?",
         "stages": 3,
@@ -215,7 +215,7 @@ DRAW = """
 import numpy as np
 from nxt.space.budget import parse_budget
 from nxt.space.feasible import FeasibleSet
-from nxt.space.space import load_space
+from nxt.space.load import load_space
 found = FeasibleSet(load_space("cifar"), parse_budget({"flops": "100M"}))
 rng = np.random.default_rng(11)
 print([found.draw(rng) for _ in range(20)])
@@ -351,7 +351,7 @@ def test_where_nothing_fits_the_message_names_the_nearest_architecture(name, tex
 
 def test_a_space_of_depths_alone_works():
     network = {"stem": "cifar", "stem_width": 16, "width": 4, "cardinality": 1, "base_width": 4}
-    space = Space.from_dict({"network": network, "axes": {"depths": [[1, 2], [1, 2]]}}, "test", "here")
+    space = space_from_dict({"network": network, "axes": {"depths": [[1, 2], [1, 2]]}}, "test", "here")
     found = FeasibleSet(space, Budget())
     assert sorted(found.points()) == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert found.nearest((1, 1), [(1, 1)]) in [(0, 1), (1, 0)]

@@ -5,14 +5,13 @@ import math
 import pytest
 
 from nxt.arch.costs import cost
-from nxt.arch.names import BLOCKS
-from nxt.arch.spec import EXPANSION
+from nxt.arch.names import BLOCKS, EXPANSION
 from nxt.space.budget import Budget, parse_budget
 from nxt.space.feasible import FeasibleSet
+from nxt.space.load import load_space, space_from_dict
 from nxt.space.references import FAMILIES, references
-from nxt.space.space import Space, load_space
 
-REDUCED = Space.from_dict(
+REDUCED = space_from_dict(
     {
         "about": "A part of the imagenet space.",
         "network": {"stem": "imagenet", "stem_width": 64},
@@ -126,7 +125,7 @@ def test_the_references_of_independent_stages_follow_one_rule_at_all_stages():
 def test_a_reference_of_independent_stages_is_the_nearest_of_all_that_follow_one_rule():
     axes = {"depth": [1, 2, 4], "width": [16, 32, 64, 128], "ratio": [2, 4], "groups": [1, 2, 4]}
     data = {"stages": 3, "network": {"stem": "cifar", "stem_width": 16}, "axes": axes}
-    space = Space.from_dict(data, "stages", "here")
+    space = space_from_dict(data, "stages", "here")
     feasible = FeasibleSet(space, parse_budget({"flops": "20M+-50%"}))
     found = references(feasible)
     specs = [space.spec(point) for point in feasible.points()]

@@ -7,11 +7,12 @@ import re
 
 import pytest
 
-from nxt.arch.names import parse_name
-from nxt.arch.spec import EXPANSION, ArchSpec
+from nxt.arch.load import parse_name
+from nxt.arch.names import EXPANSION
+from nxt.arch.spec import ArchSpec
 from nxt.config import dump_yaml
 from nxt.errors import ArchError, ConfigError, NxtError, SpaceError
-from nxt.space.space import DEFAULT, Space, load_space, spaces_folder
+from nxt.space.load import DEFAULT, load_space, space_from_dict, spaces_folder
 
 PACKAGED = ["cifar", "imagenet", "nds_resnext_a", "nds_resnext_b", "resnest", "smoke"]
 BASE = {
@@ -44,7 +45,7 @@ def data(**changes):
 
 
 def space(**changes):
-    return Space.from_dict(data(**changes), "test", "here")
+    return space_from_dict(data(**changes), "test", "here")
 
 
 def enumerate_specs(axes, low, high):
@@ -89,7 +90,7 @@ def test_a_packaged_space_loads_and_says_what_it_asks(name):
 @pytest.mark.parametrize("name", PACKAGED)
 def test_a_packaged_space_survives_the_way_through_plain_data_and_yaml(name, tmp_path):
     loaded = load_space(name)
-    assert Space.from_dict(loaded.to_dict(), name, "here") == loaded
+    assert space_from_dict(loaded.to_dict(), name, "here") == loaded
     path = tmp_path / f"{name}.yaml"
     path.write_text(dump_yaml(loaded.to_dict()))
     assert load_space(str(path)) == loaded
@@ -194,7 +195,7 @@ def test_the_bounds_of_the_bottleneck_ratio_are_inside():
 def test_axes_come_in_one_order_with_the_depths_first():
     shuffled = data()
     shuffled["axes"] = dict(reversed(shuffled["axes"].items()))
-    made = Space.from_dict(shuffled, "test", "here")
+    made = space_from_dict(shuffled, "test", "here")
     assert made == space()
     assert made.axis_names == ["depth1", "depth2", "width", "cardinality", "base_width", "radix"]
     assert made.axis_values == [(1, 2, 3), (1, 3), (4, 8), (1, 2, 3), (2, 3, 4, 8), (0, 1, 2)]
@@ -214,7 +215,7 @@ def test_a_property_is_fixed_or_an_axis():
 
 def test_a_space_of_depths_alone_has_one_choice():
     network = {"stem": "cifar", "stem_width": 16, "width": 4, "cardinality": 1, "base_width": 4}
-    made = Space.from_dict({"network": network, "axes": {"depths": [[1, 2], [1, 2]]}}, "test", "here")
+    made = space_from_dict({"network": network, "axes": {"depths": [[1, 2], [1, 2]]}}, "test", "here")
     assert (made.size, list(made.configs)) == (4, [()])
     assert made.spec((1, 0)).depths == (2, 1)
 
@@ -230,7 +231,7 @@ def test_a_point_that_makes_no_network_is_an_arch_error():
 )
 def test_a_space_survives_the_way_through_plain_data(changes):
     made = space(**changes)
-    assert Space.from_dict(made.to_dict(), "test", "here") == made
+    assert space_from_dict(made.to_dict(), "test", "here") == made
 
 
 # Stage by stage
@@ -251,7 +252,7 @@ def stagewise(**changes):
             del place[name]
         else:
             place[name] = value
-    return Space.from_dict(result, "test", "here")
+    return space_from_dict(result, "test", "here")
 
 
 def stage_networks(data):
@@ -328,7 +329,7 @@ def test_uniform_choices_double_the_widths_and_keep_the_rest():
 def test_independent_stages_survive_the_way_through_plain_data():
     for changes in ({}, {"axes__groups": None, "network__groups": 2}, {"network__preact": True}):
         made = stagewise(**changes)
-        assert Space.from_dict(made.to_dict(), "test", "here") == made
+        assert space_from_dict(made.to_dict(), "test", "here") == made
 
 
 # Errors
@@ -448,7 +449,7 @@ def test_an_axis_whose_name_is_a_number_is_a_config_error():
     bad = data()
     bad["axes"][1] = [2]
     with pytest.raises(ConfigError, match="unknown key 1"):
-        Space.from_dict(bad, "test", "here")
+        space_from_dict(bad, "test", "here")
 
 
 def test_a_number_of_combinations_past_any_float_is_a_space_error():

@@ -1,0 +1,73 @@
+"""What a user means by a network: a name, an architecture file, or a specification."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from nxt.arch import costs
+from nxt.arch.names import fields_of, normalised
+from nxt.arch.spec import SCHEMA, ArchSpec
+from nxt.arch.zoo import ZOO
+from nxt.config import check_keys, read_yaml
+from nxt.errors import ArchError, ConfigError, expecting, suggestion
+from nxt.files import is_file
+
+_LABELS = ("schema", "name", "provenance")  # of an architecture file, without effect
+
+
+def resolve(network: str | Path | ArchSpec) -> ArchSpec:
+    """Returns the network that is meant by a specification, the path of an architecture file, or a name.
+
+    Raises:
+        ArchError, ConfigError: as `load_arch` and `parse_name` do.
+    """
+    if isinstance(network, ArchSpec):
+        return network
+    text = str(network)
+    if text.endswith((".yaml", ".yml")) or is_file(Path(text)):
+        return load_arch(text)
+    return parse_name(text)
+
+
+def parse_name(name: str) -> ArchSpec:
+    """Returns the network of that name.
+
+    Raises:
+        ArchError: if the name follows no known pattern (with the nearest known name), or if the
+            numbers in it do not make a network.
+    """
+    with expecting("network", name):
+        if fields_of(name) is None:
+            near = suggestion(normalised(name), ZOO) or "; see 'nxt zoo', or give the path of an architecture file"
+            raise ArchError(f"no network is called {name!r}{near}")
+        return ArchSpec.from_name(name)
+
+
+def load_arch(path: Path | str) -> ArchSpec:
+    """Reads an architecture file. `name` and `provenance` in it are labels without effect.
+
+    Raises:
+        ConfigError: if it is no such file.
+        ArchError: if it does not make a network.
+    """
+    with expecting("architecture", path):
+        data = read_yaml(path)
+        check_keys(data, [*_LABELS, *(field.name for field in dataclasses.fields(ArchSpec))], str(path))
+        if data.get("schema", SCHEMA) != SCHEMA:
+            raise ConfigError(f"{path}: schema {data['schema']!r} is not known to this version of nxt")
+        return ArchSpec.from_dict({k: v for k, v in data.items() if k not in _LABELS}, str(path))
+
+
+def cost(network: str | Path | ArchSpec, size: int | None = None, classes: int | None = None) -> costs.Cost:
+    """Returns the exact cost of a network for one image.
+
+    Args:
+        network: A name, the path of an architecture file, or a specification.
+        size: Image side in pixels; by default what the network is made for.
+        classes: Outputs of the last layer; by default what the network is made for.
+
+    Raises:
+        ArchError, ConfigError: if there is no such network.
+    """
+    return costs.cost(resolve(network), size, classes)
