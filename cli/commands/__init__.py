@@ -1,0 +1,1 @@
+"""The commands, a file each: options in, one call of the library, its result printed."""

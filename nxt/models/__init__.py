@@ -1,0 +1,22 @@
+"""Networks in torch: the builder of a specification, split attention, and weights from elsewhere.
+
+The closed forms of `nxt.arch` are held against what is built here by the contract tests.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nxt.faces import lazy_face
+
+if TYPE_CHECKING:
+    from nxt.models.network import Network as Network
+    from nxt.models.network import build as build
+else:
+    __getattr__, __all__ = lazy_face(
+        __name__,
+        {
+            "Network": "nxt.models.network",
+            "build": "nxt.models.network",
+        },
+    )
