@@ -1,0 +1,135 @@
+"""Run directories: how one begins, who may write there, and the record in it. Searches and trainings share them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nxt.config import dump_yaml, read_yaml
+from nxt.errors import RunError, expecting
+from nxt.files import is_file, is_folder, is_locked, locked, write_text
+
+RECORD = "run.yaml"  # what was asked of the run
+LOCK = ".lock"  # held by the process that writes there
+_KINDS = {"search": "search", "train": "training"}  # what the command of a record makes
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A run directory that this process holds alone, by its absolute path; see `hold_run_directory`."""
+
+    path: Path
+
+    @property
+    def begun(self) -> bool:
+        """Whether the run has a record, from which it can go on."""
+        return is_file(self.path / RECORD)
+
+    def write_record(self, record: Mapping[str, Any]) -> None:
+        """Writes run.yaml whole or not at all. Raises RunError if it cannot be written."""
+        write_text(self.path / RECORD, dump_yaml(record))
+
+
+@contextmanager
+def hold_run_directory(path: Path, command: str, new: bool) -> Iterator[RunDirectory]:
+    """Holds a run directory for this process alone; the lock goes with the process, however it ends.
+
+    A new directory, and the folders above it that were made for it, go again if the block leaves no record in it.
+
+    Args:
+        path: The run directory.
+        command: The command that writes there, "search" or "train".
+        new: Whether the directory is to be created.
+
+    Raises:
+        RunError: if it exists already, cannot be created or written, or another process is writing there.
+    """
+    with _created(path) if new else nullcontext(path.resolve()) as absolute, _held(absolute, _KINDS[command]):
+        directory = RunDirectory(absolute)
+        if new and directory.begun:
+            raise RunError(f"{path}: another {_KINDS[command]} has just been there; choose another `out`")
+        try:
+            yield directory
+        finally:
+            if not directory.begun:
+                (absolute / LOCK).unlink(missing_ok=True)
+
+
+def is_active(path: Path) -> bool:
+    """Tells whether a process is writing in a run directory, as far as this machine can tell."""
+    return is_locked(path / LOCK)
+
+
+def read_run_record(path: Path, command: str) -> dict[str, Any]:
+    """Reads run.yaml of a run that a command made.
+
+    Raises:
+        RunError: if the directory holds no run, or one of another command.
+        ConfigError: if the record cannot be read.
+    """
+    with expecting("run", path):
+        if not is_file(path / RECORD):
+            raise RunError(f"{path}: not a run directory (no {RECORD} in it)")
+        record = read_yaml(path / RECORD)
+        if record.get("command") != command:
+            raise RunError(f"{path}: a run of {record.get('command')!r}, where a {_KINDS[command]} was expected")
+    return record
+
+
+@contextmanager
+def _held(path: Path, kind: str) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(path / LOCK))
+        except BlockingIOError:
+            where = f"{path}: another {kind} is writing there"
+            raise RunError(f"{where}; wait for it to end, or use another `out`") from None
+        except OSError as error:
+            raise RunError(f"{path}: cannot be written ({error.strerror})") from None
+        yield
+
+
+@contextmanager
+def _created(path: Path) -> Iterator[Path]:
+    """Creates a run directory and gives its absolute path; removes what it created if the block fails.
+
+    A folder with a lock and no visible file counts as new: a run that was killed before it had begun left it.
+    """
+    created = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        left_over = (path / LOCK).exists()
+        path.mkdir(parents=True, exist_ok=left_over)
+        taken = left_over and any(not entry.name.startswith(".") for entry in path.iterdir())
+    except FileExistsError:
+        taken = True
+    except OSError as error:
+        raise RunError(f"{path}: cannot be created ({error.strerror}); choose another `out`") from None
+    if taken:
+        raise RunError(f"{path}: exists already; {_what_else(path)}")
+    try:
+        yield path.resolve()
+    except BaseException:
+        with suppress(OSError):
+            for folder in created:
+                folder.rmdir()
+        raise
+
+
+def _what_else(path: Path) -> str:
+    """Says what to do where a run directory was to be made and something is there already."""
+    if is_file(path / RECORD):
+        return f"choose another `out`, or continue that run with `resume` {path}"
+    inside = f", such as {path / 'NAME'}" if is_folder(path) else ""
+    return f"it is no run to continue; choose another `out`{inside}"
+
+
+def free_run_directory(*parts: str) -> Path:
+    """Returns a directory under results/ that does not exist yet, named by the parts and a number."""
+    stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in "_".join(parts))
+    number = 1
+    while Path("results", f"{stem}_{number}").exists():
+        number += 1
+    return Path("results", f"{stem}_{number}")
