@@ -49,5 +49,5 @@ class Augment:
         require(inside, "augment", f"policy_magnitude is {self.policy_magnitude}; it lies in 0..{most}")
 
     def without_mirror(self) -> Augment:
-        """Return the same without mirroring, for images whose mirror image means something else."""
+        """Returns the same without mirroring, for images whose mirror image means something else."""
         return dataclasses.replace(self, mirror=False)

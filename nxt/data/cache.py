@@ -38,7 +38,7 @@ _WAIT = 0.5  # seconds between two looks at what another process builds
 
 
 def default_folder() -> Path:
-    """Return where caches lie: `$NXT_CACHE`, or `~/.cache/nxt/decoded`."""
+    """Returns where caches lie: `$NXT_CACHE`, or `~/.cache/nxt/decoded`."""
     return Path(os.environ.get("NXT_CACHE") or "~/.cache/nxt/decoded").expanduser()
 
 
@@ -52,7 +52,7 @@ def decoded(
     workers: int | None = None,
     on_progress: Progress | None = None,
 ) -> Source:
-    """Return a source whose `open` of one split reads images that were decoded before; decode them if they were not.
+    """Returns a source whose `open` of one split reads images that were decoded before; decodes them if they were not.
 
     An image's shorter side is at most `side` pixels; larger ones are shrunk with antialiasing. Its longer side is cut
     to three times the shorter. Several processes may ask at once: one decodes, the others wait.
@@ -64,7 +64,7 @@ def decoded(
         folder: Where the cache lies; by default `default_folder`.
         interpolation: Of the shrinking, "bilinear" or "bicubic".
         workers: Processes that decode; by default as many as there are cores.
-        on_progress: Is told how many images are done, of how many.
+        on_progress: Is called with the number of images that are done, and of all.
 
     Raises:
         DataError: if an image is not readable, or the disk has not room.
@@ -88,12 +88,12 @@ def decoded(
 
 
 def is_decoded(source: Source, split: str, side: int, folder: Path, interpolation: str = "bilinear") -> bool:
-    """Tell whether `decoded` would find the images there."""
+    """Tells whether `decoded` would find the images there."""
     return _cached(source, split, side, folder, interpolation).whole()
 
 
 def estimated(source: Source, split: str, rows: Sequence[int] | NDArray[np.int64], side: int) -> tuple[int, int]:
-    """Return the bytes that images take in a cache, and the median of their shorter sides as they are; by a sample."""
+    """Returns the bytes that images take in a cache, and the median of their shorter sides as they are; by a sample."""
     sample = [source.open(split, int(row)).size for row in _spread(rows)]
     sizes = []
     for size in sample:
@@ -122,7 +122,7 @@ class _Cached:
         return {key: value for key, value in vars(self).items() if key not in ("_shapes", "_flat")}
 
     def whole(self) -> bool:
-        """Tell whether all is there, as far as sizes tell."""
+        """Tells whether all is there, as far as sizes tell."""
         try:
             with np.load(self.index, allow_pickle=False) as index:
                 shapes = index["shapes"].astype(np.int64)
@@ -132,7 +132,7 @@ class _Cached:
             return False
 
     def open(self, split: str, row: int) -> Image:
-        """Return an image, as `Source.open` does."""
+        """Returns an image, as `Source.open` does."""
         if split != self.split:
             return self.source.open(split, row)
         from PIL import Image
@@ -171,7 +171,7 @@ class _Decode:
 
 
 def _build(cached: _Cached, side: int, interpolation: str, workers: int | None, on_progress: Progress | None) -> None:
-    """Decode all images of a split into its files."""
+    """Decodes all images of a split into its files."""
     source, split = cached.source, cached.split
     for left in cached.stem.parent.glob(f".{cached.stem.name}.*.tmp"):
         left.unlink()  # of a build that was killed: we hold the lock
@@ -189,9 +189,9 @@ def _build(cached: _Cached, side: int, interpolation: str, workers: int | None, 
     chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
     shapes = []
     with replacing(cached.pixels) as file:
-        for chunk, (pixels, found) in zip(chunks, pool.map(chunks), strict=True):
+        for chunk, (pixels, sizes) in zip(chunks, pool.map(chunks), strict=True):
             file.write(pixels.numpy().data)
-            shapes.append(found.numpy())
+            shapes.append(sizes.numpy())
             if on_progress is not None:
                 on_progress(chunk.stop, count)
     with replacing(cached.index) as file:

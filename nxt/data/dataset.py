@@ -9,21 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nxt.errors import DataError, suggestion
-from nxt.files import is_folder
+from nxt.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 VAL_SHARE, VAL_MOST = 0.2, 10_000  # share of the training images held out for selection, and the most of them
-KINDS = ("digits", "cifar10", "cifar100", "folder")
 SPLIT_SEED = 0  # one split for all runs: an image that selected a network never trains it
 
 
@@ -40,7 +36,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set in memory. `test` is None unless it was asked for."""
+    """The training and validation images of a data set, in memory."""
 
     source: str
     classes: tuple[str, ...]
@@ -49,21 +45,29 @@ class Dataset:
     mirror: bool  # whether a mirrored image keeps its class
     train: Split
     val: Split
-    test: Split | None = None
+
+
+@dataclass(frozen=True)
+class ImagePlacement:
+    """How a training keeps the images of a split. `sentence` says so, and why, in plain words."""
+
+    kind: str  # "resident", "cached" or "streamed"
+    side: int  # of the images kept, in pixels; of "streamed" nothing is kept
+    sentence: str
 
 
 def numbered(split: str, row: int) -> str:
-    """Return what an image is called that is no file."""
+    """Returns what an image is called that is no file."""
     return str(row)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set comes from: labels first, images when they are wanted.
+    """Where a data set comes from: labels at once, images when they are read.
 
     `labels` and `images` take the split's name, "train" or "test" (and "val" if `has_val`). `images` takes the
     indices to decode and the side in pixels, and returns (n, 3, side, side) uint8; a source whose images are
-    smaller than asked for may return them as they are. `open` takes a split and one index, and gives the whole image
+    smaller than that may return them as they are. `open` takes a split and one index, and gives the whole image
     as it is, in RGB; `called` gives its file's place within the split, or its number. A source can be pickled, for
     processes that read images.
     """
@@ -82,48 +86,8 @@ class Source:
     called: Callable[[str, int], str] = numbered
 
 
-def open_source(text: str, download: bool = False) -> Source:
-    """Open the data set that `digits`, `cifar10[:PATH]`, `cifar100[:PATH]` or `folder:PATH` names.
-
-    Images are read when they are wanted, but for those of CIFAR.
-
-    Raises:
-        DataError: if there is no such data set, or it is not usable.
-    """
-    from nxt.data import sources
-
-    kind, path = kind_of(text), text.partition(":")[2]
-    known: dict[str, Callable[[], Source]] = {
-        "digits": sources.digits,
-        "cifar10": partial(sources.cifar, kind, path, download),
-        "cifar100": partial(sources.cifar, kind, path, download),
-        "folder": partial(sources.folder, path),
-    }
-    return known[kind]()
-
-
-def kind_of(text: str) -> str:
-    """Return the kind of data set that a `--data` argument names: the part before the colon.
-
-    Raises:
-        DataError: if there is no such kind.
-    """
-    kind, colon, _ = text.partition(":")
-    if kind not in KINDS or (kind == "digits" and colon):
-        raise DataError(f"no data set is called {text!r}{_meant(text)}")
-    return kind
-
-
-def _meant(text: str) -> str:
-    """Return what was probably meant by something that names no data set."""
-    if text and is_folder(Path(text)):
-        return f"; for the images in that folder write folder:{text}"
-    known = "known are digits, cifar10[:PATH], cifar100[:PATH] and folder:PATH"
-    return suggestion(text.partition(":")[0].lower(), KINDS) or f"; {known} (with PATH/train/CLASS/*.jpg)"
-
-
 def load_train(source: Source, side: int, share: float = 1.0) -> Dataset:
-    """Load the training and validation splits at the given side in pixels.
+    """Loads the training and validation splits at the given side in pixels.
 
     Args:
         source: Where from.
@@ -148,7 +112,7 @@ def load_train(source: Source, side: int, share: float = 1.0) -> Dataset:
 
 
 def divided(source: Source, share: float = 1.0) -> tuple[NDArray[np.int64], str, NDArray[np.int64]]:
-    """Return which rows of "train" to train on, and for validation the name of a split and its rows.
+    """Returns which rows of "train" to train on, and for validation the name of a split and its rows.
 
     `share` is that of `load_train`.
 
@@ -174,22 +138,16 @@ def divided(source: Source, share: float = 1.0) -> tuple[NDArray[np.int64], str,
     return (kept, "val", np.arange(len(source.labels("val")))) if source.has_val else (kept, "train", held)
 
 
-def load_split(source: Source, name: str, side: int) -> Split:
-    """Load one whole split, "test" or "val". Errors as for `load_train`."""
-    labels = source.labels(name)
-    return Split(source.images(name, np.arange(len(labels)), side), labels)
-
-
 def _divide(
     rows: NDArray[np.int64], labels: NDArray[np.int64], share: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Divide rows in two: the given share of every class, and the rest."""
+    """Divides rows in two: the given share of every class, and the rest."""
     inside, outside = stratified(labels[rows], min(1.0, share), SPLIT_SEED)
     return rows[inside], rows[outside]
 
 
 def stratified(labels: NDArray[np.int64], share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Split indices in two: the given share of every class (at least one image), and the rest. Both are sorted."""
+    """Splits indices in two: the given share of every class (at least one image), and the rest. Both are sorted."""
     rng = np.random.default_rng([seed, 0x5EED])
     chosen = []
     for label in np.unique(labels):
@@ -201,7 +159,7 @@ def stratified(labels: NDArray[np.int64], share: float, seed: int) -> tuple[NDAr
 
 
 def check_classes(names: Sequence[str], where: str) -> None:
-    """Raise DataError unless there are at least two classes, with names that can be written."""
+    """Raises DataError unless there are at least two classes, with names that can be written."""
     for name in names:
         if name != name.encode("utf-8", "replace").decode():
             raise DataError(f"{where}: the class {name!a} has a name that is not UTF-8; rename its folder")

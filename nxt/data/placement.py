@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,28 +13,18 @@ from numpy.typing import NDArray
 
 from nxt.data.augment import Augment
 from nxt.data.cache import Progress, decoded, default_folder, estimated, is_decoded
-from nxt.data.dataset import Source, Split
+from nxt.data.dataset import ImagePlacement, Source, Split
 from nxt.data.preprocess import Preprocess
 from nxt.data.processes import Workers, default_workers
 from nxt.data.resident import Batches, Images
 from nxt.data.stream import Reader, Stream, Task
 
-KINDS = ("resident", "cached", "streamed")
 _CHUNK = 64  # images that a worker decodes at a time
 _ONCE = "they are read only once"
 _GPU_SHARE, _RAM_SHARE = 1 / 3, 1 / 2  # of what is free, for resident images
 
 
-@dataclass(frozen=True)
-class Choice:
-    """How images are kept. `sentence` says so, and why, in plain words."""
-
-    kind: str  # of KINDS
-    side: int  # of the images kept, in pixels; of "streamed" nothing is kept
-    sentence: str
-
-
-def choose(
+def plan_placement(
     source: Source,
     split: str,
     rows: NDArray[np.int64],
@@ -46,8 +35,8 @@ def choose(
     passes: int = 2,
     processes: int = 1,
     folder: Path | None = None,
-) -> Choice:
-    """Choose how to keep images; see `open_images`.
+) -> ImagePlacement:
+    """Chooses how to keep images; see `open_images`.
 
     The answer depends on what is free now. Processes that train together, and a training that goes on, want one
     answer: augmentation of resident images draws other numbers.
@@ -64,15 +53,15 @@ def choose(
         why = f"in memory they would take {_size(needed)} of {_size(room)}"
     if not why:
         where = "" if device.type == "cpu" else f" of {device}"
-        return Choice("resident", side, f"{split}: {count} in memory{where} ({_size(needed)})")
+        return ImagePlacement("resident", side, f"{split}: {count} in memory{where} ({_size(needed)})")
     area = augment is not None and augment.crop_area < 1
     side = max(preprocess.resized, preprocess.size * 3 // 2) if area else preprocess.resized
     folder = folder or default_folder()
     not_cached = _not_cached(source, split, rows, preprocess, side, passes, folder)
     if not not_cached:
-        return Choice("cached", side, f"{split}: {count} decoded once, to {folder} ({why})")
+        return ImagePlacement("cached", side, f"{split}: {count} decoded once, to {folder} ({why})")
     reasons = "; ".join(dict.fromkeys((why, not_cached)))
-    return Choice("streamed", side, f"{split}: {count} decoded whenever they are read ({reasons})")
+    return ImagePlacement("streamed", side, f"{split}: {count} decoded whenever they are read ({reasons})")
 
 
 def open_images(
@@ -87,10 +76,10 @@ def open_images(
     processes: int = 1,
     workers: int | None = None,
     folder: Path | None = None,
-    choice: Choice | None = None,
+    placement: ImagePlacement | None = None,
     on_progress: Progress | None = None,
-) -> tuple[Images, Choice]:
-    """Make images ready to be given out in batches, and tell how they are kept.
+) -> tuple[Images, ImagePlacement]:
+    """Makes images ready to be given out in batches, and tells how they are kept.
 
     They are resident on the device if they fit (on a GPU into a third of its free memory, else into half of the free
     main memory) and nothing asks for them one by one: a policy does, and area crops of images that are not small.
@@ -109,31 +98,31 @@ def open_images(
         processes: How many processes of this training run on this machine, and share its memory and cores.
         workers: Processes that read images; by default as many as there are cores.
         folder: Where caches lie; by default `cache.default_folder`.
-        choice: How to keep them, chosen before.
-        on_progress: Is told how many images have been read before training, of how many.
+        placement: How to keep them, as planned before.
+        on_progress: Is called with the number of images that have been read before training, and of all.
 
     Raises:
         DataError: if an image is not readable, or the disk has not room for a cache that was chosen before.
         RunError: if a cache cannot be written.
     """
     workers = default_workers(processes) if workers is None else workers
-    if choice is None:
+    if placement is None:
         how = {"passes": passes, "processes": processes}
-        choice = choose(source, split, rows, preprocess, device, augment, folder=folder, **how)
-    if choice.kind == "resident":
+        placement = plan_placement(source, split, rows, preprocess, device, augment, folder=folder, **how)
+    if placement.kind == "resident":
         labels = source.labels(split)[rows]
-        pixels = _resident(source, split, rows, preprocess, choice.side, workers, on_progress)
-        return Batches(Split(pixels, labels), preprocess, device), choice
-    if choice.kind == "cached":
+        pixels = _resident(source, split, rows, preprocess, placement.side, workers, on_progress)
+        return Batches(Split(pixels, labels), preprocess, device), placement
+    if placement.kind == "cached":
         source = decoded(
-            source, split, choice.side, folder,
+            source, split, placement.side, folder,
             interpolation=preprocess.interpolation, workers=workers, on_progress=on_progress,
         )  # fmt: skip
-    return Stream(source, split, rows, preprocess, device, workers), choice
+    return Stream(source, split, rows, preprocess, device, workers), placement
 
 
 def _not_resident(source: Source, augment: Augment | None, passes: int) -> str:
-    """Tell why images should not be resident even if they fit; nothing if they should."""
+    """Tells why images should not be resident even if they fit; nothing if they should."""
     if augment is not None and augment.policy:
         return f"{augment.policy} changes images one by one"
     if source.size is not None:
@@ -152,7 +141,7 @@ def _not_cached(
     passes: int,
     folder: Path,
 ) -> str:
-    """Tell why images should not be read from a cache; nothing if they should."""
+    """Tells why images should not be read from a cache; nothing if they should."""
     if passes < 2:
         return _ONCE
     if source.size is not None:
@@ -182,7 +171,7 @@ def _resident(
     workers: int,
     on_progress: Progress | None,
 ) -> NDArray[np.uint8]:
-    """Return images (n, 3, S, S): small ones as they are, others exactly as evaluation sees them before its crop."""
+    """Returns images (n, 3, S, S): small ones as they are, others exactly as evaluation sees them before its crop."""
     if source.size is not None:
         return source.images(split, rows, side)
     square = dataclasses.replace(preprocess, size=side, crop=1.0)
@@ -198,13 +187,13 @@ def _resident(
 
 
 def _room(device: torch.device, processes: int) -> int:
-    """Return how many bytes of images may be resident on a device, for each of some processes with their own."""
+    """Returns how many bytes of images may be resident on a device, for each of some processes with their own."""
     room = int(_free_memory() * _RAM_SHARE) // processes
     return min(room, int(torch.cuda.mem_get_info(device)[0] * _GPU_SHARE)) if device.type == "cuda" else room
 
 
 def _free_memory() -> int:
-    """Return how many bytes of main memory may still be used, by the kernel's account and the control group's."""
+    """Returns how many bytes of main memory may still be used, by the kernel's account and the control group's."""
     try:
         free = 1024 * _number(Path("/proc/meminfo"), "MemAvailable:")
     except OSError:
@@ -218,12 +207,12 @@ def _free_memory() -> int:
 
 
 def _number(file: Path, key: str) -> int:
-    """Return the number after a word at the start of a line."""
+    """Returns the number after a word at the start of a line."""
     return next(int(line.split()[1]) for line in file.read_text().splitlines() if line.startswith(key))
 
 
 def _free_disk(folder: Path) -> int:
-    """Return the free bytes where a folder is, or will be."""
+    """Returns the free bytes where a folder is, or will be."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free

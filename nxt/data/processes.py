@@ -23,7 +23,7 @@ _PRELOADED = ["__main__", "nxt.data.stream"]  # what the process that forks the 
 
 
 def default_workers(processes: int = 1) -> int:
-    """Return how many worker processes one of several processes on this machine starts: 0 where it has one core."""
+    """Returns how many worker processes one of several processes on this machine starts: 0 where it has one core."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     cores = usable // processes
     return min(cores, _MOST) if cores > 1 else 0
@@ -48,7 +48,7 @@ class Workers(Generic[Task, Result]):
         self._idle: list[tuple[_Tasks[Task], DataLoader[Any]]] = []
 
     def map(self, tasks: Sequence[Task]) -> Iterator[Result]:
-        """Yield the results in the order of the tasks. The iteration may be left at any time.
+        """Yields the results in the order of the tasks. The iteration may be left at any time.
 
         Raises:
             DataError: if a worker process dies.
@@ -126,12 +126,12 @@ def _as_it_is(result: Result) -> Result:
 
 
 def _start(_worker: int) -> None:
-    """Prepare a worker process: Ctrl-C is for the training, which may still want a batch; its end is the worker's."""
+    """Prepares a worker process: Ctrl-C is for the training, which may still want a batch; its end is the worker's."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
 
 
 def _end_with(training: BaseProcess) -> None:
-    """End this process when the training has, be it killed. (A loader itself watches the process that forked it.)"""
+    """Ends this process when the training has, be it killed. (A loader itself watches the process that forked it.)"""
     training.join()
     os._exit(1)

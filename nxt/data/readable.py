@@ -27,12 +27,12 @@ def without_bad(
     on_progress: Callable[[int, int], None] | None = None,
     workers: int | None = None,
 ) -> Source:
-    """Read every image, and return the source without those that are not readable.
+    """Reads every image, and returns the source without those that are not readable.
 
     Args:
         source: The data set.
-        on_bad: Is told each image that is left out: which file, and what is wrong with it.
-        on_progress: Is told how many images have been read, of how many.
+        on_bad: Is called with a sentence for each image that is left out: which file, and what is wrong.
+        on_progress: Is called with the number of images that have been read, and of all.
         workers: Processes that read; by default as many as there are cores.
 
     Raises:
@@ -49,8 +49,8 @@ def without_bad(
     pool = Workers(_Check(source), default_workers() if workers is None else workers)
     bad: dict[str, list[int]] = {split: [] for split in counts}
     done = 0
-    for (split, rows), found in zip(chunks, pool.map(chunks), strict=True):
-        for row, message in found:
+    for (split, rows), problems in zip(chunks, pool.map(chunks), strict=True):
+        for row, message in problems:
             bad[split].append(row)
             on_bad(message.removesuffix(ADVICE))
         done += len(rows)
@@ -89,7 +89,7 @@ class _Kept:
     rows: dict[str, NDArray[np.int64]]
 
     def check(self) -> None:
-        """Raise DataError if too little is left."""
+        """Raises DataError if too little is left."""
         for split, rows in self.rows.items():
             if not len(rows):
                 raise DataError(f"{self.source.name}: no image of the {split} split is readable")

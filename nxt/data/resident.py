@@ -38,13 +38,13 @@ class Draw:
     world: int = 1
 
     def order(self, count: int, epoch: int) -> Tensor:
-        """Return the rows of an epoch's batches, (batches, images): whole batches only, unless there is but one."""
+        """Returns the rows of an epoch's batches, (batches, images): whole batches only, unless there is but one."""
         batch = max(self.world, min(self.batch, count) // self.world * self.world)
         rows = torch.randperm(count, generator=generator(self.seed, epoch))
         return rows[: count // batch * batch].view(-1, batch)
 
     def own(self, values: Tensor) -> Tensor:
-        """Return this worker's part of what belongs to the images of one batch."""
+        """Returns this worker's part of what belongs to the images of one batch."""
         return values.chunk(self.world)[self.rank]
 
 
@@ -55,22 +55,22 @@ class Images(Protocol):
     device: torch.device
 
     def __len__(self) -> int:
-        """Return how many images there are."""
+        """Returns how many images there are."""
 
     def train(self, draw: Draw, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield this worker's part of each batch of an epoch, shuffled and augmented, from batch `start` on."""
+        """Yields this worker's part of each batch of an epoch, shuffled and augmented, from batch `start` on."""
 
     def plain(self, batch: int, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield all images of this worker's part (every world-th) in order, resized and cropped at the centre."""
+        """Yields all images of this worker's part (every world-th) in order, resized and cropped at the centre."""
 
 
 def generator(*parts: int) -> torch.Generator:
-    """Return a generator seeded by some numbers, none of them negative."""
+    """Returns a generator seeded by some numbers, none of them negative."""
     return torch.Generator().manual_seed(derived(*parts))
 
 
 def derived(*parts: int) -> int:
-    """Mix numbers, none of them negative, into one seed below 2^63."""
+    """Mixes numbers, none of them negative, into one seed below 2^63."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
@@ -87,11 +87,11 @@ class Normalised:
         self.scale = 1 / (255 * torch.tensor(preprocess.std, device=device)).view(1, 3, 1, 1)
 
     def __call__(self, images: Tensor, out: Tensor | None = None) -> Tensor:
-        """Return images (b, 3, H, W) of values in 0..255 as normalised floats, written to `out` if it is given."""
+        """Returns images (b, 3, H, W) of values in 0..255 as normalised floats, written to `out` if it is given."""
         return torch.sub(images, self.mean, out=out).mul_(self.scale)
 
     def back(self, images: Tensor) -> Tensor:
-        """Return normalised images as floats in 0..255."""
+        """Returns normalised images as floats in 0..255."""
         return images / self.scale + self.mean
 
 
@@ -118,7 +118,7 @@ class Batches:
         return len(self.labels)
 
     def train(self, draw: Draw, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield this worker's part of each batch of an epoch, shuffled and augmented, from batch `start` on."""
+        """Yields this worker's part of each batch of an epoch, shuffled and augmented, from batch `start` on."""
         order = draw.order(len(self), epoch)
         for index in range(start, len(order)):
             rows = draw.own(order[index])
@@ -127,7 +127,7 @@ class Batches:
             yield self._erase(images, draw, changes), self.labels.index_select(0, rows.to(self.device))
 
     def plain(self, batch: int, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield all images of this worker's part in order, resized with antialiasing and cropped at the centre."""
+        """Yields all images of this worker's part in order, resized with antialiasing and cropped at the centre."""
         inside = slice(self._start, self._start + self.size)
         for rows in torch.arange(rank, len(self), world, device=self.device).split(batch):  # type: ignore[no-untyped-call]
             images = self._normalised(self.images.index_select(0, rows))
@@ -140,7 +140,7 @@ class Batches:
         return F.interpolate(images, (side, side), mode=self.preprocess.interpolation, antialias=True)
 
     def _resample(self, rows: Tensor, draw: Draw, changes: torch.Generator) -> Tensor:
-        """Return images, each moved, mirrored and so on. Outside an image is the mean colour."""
+        """Returns images, each moved, mirrored and so on. Outside an image is the mean colour."""
         augment, count = draw.augment, len(rows) * draw.world  # drawn for the whole batch
 
         def uniform(low: float, high: float) -> Tensor:
@@ -176,7 +176,7 @@ class Batches:
         return self._mapped(rows, draw.own(theta))
 
     def _mapped(self, rows: Tensor, theta: Tensor) -> Tensor:
-        """Return images through one affine map (2, 3) each."""
+        """Returns images through one affine map (2, 3) each."""
         images = self._normalised(self.images.index_select(0, rows.to(self.device)))
         if images.shape[-1] < self.preprocess.resized:
             images = self._resized(images)  # first, as for evaluation: the map would blend the edges with outside
@@ -184,7 +184,7 @@ class Batches:
         return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
     def _picked(self, rows: Tensor, right: Tensor, down: Tensor, mirrored: Tensor, border: int) -> Tensor:
-        """Return centre crops that are moved by whole pixels, and some of them mirrored.
+        """Returns centre crops that are moved by whole pixels, and some of them mirrored.
 
         The images are laid out one after the other, those to be mirrored last, each in a border of the mean colour as
         wide as the farthest move. There, each line of a crop is one run of pixels, which is copied as a whole.
@@ -206,7 +206,7 @@ class Batches:
         return self._normalised(crops, out=crops)
 
     def _recolour(self, images: Tensor, draw: Draw, changes: torch.Generator) -> Tensor:
-        """Change brightness, contrast and saturation in random order, then add lighting noise."""
+        """Changes brightness, contrast and saturation in random order, then adds lighting noise."""
         augment, count = draw.augment, len(images) * draw.world
         if not augment.jitter and not augment.lighting:
             return images
@@ -224,7 +224,7 @@ class Batches:
         return self._normalised(images)
 
     def _erase(self, images: Tensor, draw: Draw, changes: torch.Generator) -> Tensor:
-        """Fill a random rectangle with the mean colour, in some images: of 0.02..0.33 of the area, aspect 0.3..3.3.
+        """Fills a random rectangle with the mean colour, in some images: of 0.02..0.33 of the area, aspect 0.3..3.3.
 
         A rectangle that would not lie inside is drawn again, up to ten times, as torchvision does.
         """

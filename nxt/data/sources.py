@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nxt.data.dataset import SPLIT_SEED, Source, check_classes, stratified
+from nxt.data.ref import DataRef
 from nxt.errors import DataError, first_line, suggestion
 
 if TYPE_CHECKING:
@@ -25,13 +26,28 @@ _CIFAR = {  # mean and deviation of the training images' values, per channel
     "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
 }
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".gif")
-ADVICE = "; repair or remove it, or leave such files out with --skip-bad"
+ADVICE = "; repair or remove it, or leave such files out with `skip_bad`"
 _MEMORY = 16 << 30  # bytes of decoded images that may be resident
 _SMALL = 64  # pixels; images that small are trained on at their own size
 
 
+def open_source(data: DataRef, download: bool = False) -> Source:
+    """Opens a data set. Images are read when they are needed, except those of CIFAR.
+
+    Args:
+        data: Which data set.
+        download: Whether it may be downloaded if it is not there.
+
+    Raises:
+        DataError: if the data set is not there, or is not usable.
+    """
+    if data.kind == "folder":
+        return folder(data.path)
+    return digits() if data.kind == "digits" else cifar(data.kind, data.path, download)
+
+
 def digits() -> Source:
-    """Return the 1,797 hand-written digits (8x8, 16 grey levels) that come with nxt.
+    """Returns the 1,797 hand-written digits (8x8, 16 grey levels) that come with nxt.
 
     Source: Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository,
     CC BY 4.0; the subset that scikit-learn ships. A fixed fifth of every class is the test split.
@@ -57,7 +73,7 @@ def digits() -> Source:
 
 
 def cifar(kind: str, path: str, download: bool) -> Source:
-    """Return CIFAR-10 or CIFAR-100 (its 100 fine classes) from torchvision's files.
+    """Returns CIFAR-10 or CIFAR-100 (its 100 fine classes) from torchvision's files.
 
     Args:
         kind: "cifar10" or "cifar100".
@@ -74,7 +90,7 @@ def cifar(kind: str, path: str, download: bool) -> Source:
     try:
         splits = {name: opened(root, train=name == "train", download=download) for name in ("train", "test")}
     except RuntimeError:
-        raise DataError(f"{kind}: not in {root}; add --download, or say where it is with {kind}:PATH") from None
+        raise DataError(f"{kind}: not in {root}; add `download`, or say where it is with {kind}:PATH") from None
     except OSError as error:
         raise DataError(f"{kind}: cannot be downloaded to {root} ({error})") from None
     arrays = _Arrays({name: (s.data, np.asarray(s.targets, dtype=np.int64)) for name, s in splits.items()})
@@ -95,7 +111,7 @@ def cifar(kind: str, path: str, download: bool) -> Source:
 
 
 def folder(path: str) -> Source:
-    """Return a data set of image files: `train/CLASS/*.jpg`, with `val/`, `validation/` or `test/` beside it.
+    """Returns a data set of image files: `train/CLASS/*.jpg`, with `val/`, `validation/` or `test/` beside it.
 
     With both a test folder and a val folder, val is used for selection. With one of them only, that one is the test
     split, and selection uses images held out from train.
@@ -192,7 +208,7 @@ class _Files:
         return self._identity
 
     def natural_size(self) -> int | None:
-        """Return the shorter side in pixels of the first image that can be opened; None if it is not small."""
+        """Returns the shorter side in pixels of the first image that can be opened; None if it is not small."""
         for row in range(min(100, len(self._names["train"]))):
             try:
                 with _open(self._file("train", row)) as image:
@@ -229,14 +245,14 @@ def _class_names(train: Path) -> tuple[str, ...]:
 
 
 def _image_files(where: Path, classes: tuple[str, ...]) -> tuple[NDArray[np.bytes_], NDArray[np.int64]]:
-    """Return the names of the image files, as bytes and relative to the folder, and their labels."""
+    """Returns the names of the image files, as bytes and relative to the folder, and their labels."""
     present = {entry.name for entry in _scan(where) if entry.is_dir() and not entry.name.startswith(".")}
     for name in sorted(present.difference(classes)):
         raise DataError(f"{where / name}: the training images have no class {name!r}; add them to train, or remove it")
-    found = [
+    files = [
         (f"{name}/{entry.name}", label) for label, name in enumerate(classes) for entry in _images_in(where / name)
     ]
-    if not found:
+    if not files:
         raise DataError(f"{where}: no images; expected {where.name}/CLASS/image files")
     missing = [name for name in classes if name not in present]
     if missing:
@@ -245,11 +261,11 @@ def _image_files(where: Path, classes: tuple[str, ...]) -> tuple[NDArray[np.byte
             f"{where}: no folder for the class {missing[0]!r} of the training images{more}; add it, "
             "empty if there are no such images"
         )
-    return np.array([os.fsencode(name) for name, _ in found]), np.array([label for _, label in found], dtype=np.int64)
+    return np.array([os.fsencode(name) for name, _ in files]), np.array([label for _, label in files], dtype=np.int64)
 
 
 def _images_in(where: Path) -> list[os.DirEntry[str]]:
-    """Return the image files of a class in order; none if there is no such folder."""
+    """Returns the image files of a class in order; none if there is no such folder."""
     return sorted(filter(_is_image, _scan(where)), key=lambda entry: entry.name) if where.is_dir() else []
 
 
@@ -268,7 +284,7 @@ def _is_image(entry: os.DirEntry[str]) -> bool:
 
 
 def _decode(files: list[Path], side: int) -> NDArray[np.uint8]:
-    """Decode files into (n, 3, side, side): short side resized, centre cropped. One unreadable file is an error."""
+    """Decodes files into (n, 3, side, side): short side resized, centre cropped. One unreadable file is an error."""
     needed = len(files) * 3 * side * side
     if needed > _MEMORY:
         raise DataError(
@@ -283,7 +299,7 @@ def _decode(files: list[Path], side: int) -> NDArray[np.uint8]:
 
 
 def _rgb(file: Path, side: int | None = None) -> Image:
-    """Read an image file; with a side, JPEGs at any size that has it (which decodes faster)."""
+    """Reads an image file; with a side, JPEGs at any size that has it (which decodes faster)."""
     with _open(file) as image:
         try:
             if side is not None:
@@ -323,8 +339,8 @@ def _decode_one(file: Path, side: int) -> NDArray[np.uint8]:
 
 
 def digest(parts: Iterable[str | NDArray[Any]]) -> str:
-    """Return sixteen hex digits that change with any of the parts."""
-    found = hashlib.sha256()
+    """Returns sixteen hex digits that change with any of the parts."""
+    sha256 = hashlib.sha256()
     for part in parts:
-        found.update(os.fsencode(part) + b"\0" if isinstance(part, str) else np.ascontiguousarray(part).data)
-    return found.hexdigest()[:16]
+        sha256.update(os.fsencode(part) + b"\0" if isinstance(part, str) else np.ascontiguousarray(part).data)
+    return sha256.hexdigest()[:16]

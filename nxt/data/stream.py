@@ -58,12 +58,12 @@ class Stream:
         return len(self._rows)
 
     def train(self, draw: Draw, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield this worker's part of each batch of an epoch, shuffled and augmented, from batch `start` on."""
+        """Yields this worker's part of each batch of an epoch, shuffled and augmented, from batch `start` on."""
         batches = [draw.own(batch) for batch in draw.order(len(self), epoch)[start:]]
         return self._given(batches, draw.augment, (draw.seed, epoch))
 
     def plain(self, batch: int, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield all images of this worker's part in order, resized with antialiasing and cropped at the centre."""
+        """Yields all images of this worker's part in order, resized with antialiasing and cropped at the centre."""
         batches = torch.arange(rank, len(self), world).split(batch)  # type: ignore[no-untyped-call]
         return self._given(list(batches), None, ())
 

@@ -27,7 +27,7 @@ ASPECT = 3  # of the longer side to the shorter; what is longer is cut off at bo
 
 
 def as_tensor(image: Image) -> Tensor:
-    """Return an image as uint8 (3, H, W), the longer side cut to at most three times the shorter."""
+    """Returns an image as uint8 (3, H, W), the longer side cut to at most three times the shorter."""
     width, height = image.size
     most = ASPECT * min(image.size)
     if max(image.size) > most:
@@ -38,7 +38,7 @@ def as_tensor(image: Image) -> Tensor:
 
 
 def shrunk(image: Tensor, side: int, interpolation: str) -> Tensor:
-    """Return an image with its shorter side resized to `side`, with antialiasing, unless it is that small already."""
+    """Returns an image with its shorter side resized to `side`, with antialiasing, unless it is that small already."""
     if min(image.shape[-2:]) <= side:
         return image
     resized: Tensor = F.resize(image, [side], interpolation=_KINDS[interpolation], antialias=True)
@@ -47,14 +47,14 @@ def shrunk(image: Tensor, side: int, interpolation: str) -> Tensor:
 
 @cache
 def evaluation(preprocess: Preprocess) -> Transform:
-    """Return the transform of evaluation: the shorter side resized with antialiasing, the centre cropped."""
+    """Returns the transform of evaluation: the shorter side resized with antialiasing, the centre cropped."""
     steps = [as_tensor, _resize(preprocess), v2.CenterCrop(preprocess.size)]
     transform: Transform = v2.Compose(steps)
     return transform
 
 
 def network_input(preprocess: Preprocess, image: Image) -> Tensor:
-    """Return an image as a network expects it: in RGB, as evaluation resizes and crops it, normalised (3, S, S)."""
+    """Returns an image as a network expects it: in RGB, as evaluation resizes and crops it, normalised (3, S, S)."""
     pixels = F.to_dtype(evaluation(preprocess)(image.convert("RGB")), torch.float32, scale=True)
     normalised: Tensor = F.normalize(pixels, list(preprocess.mean), list(preprocess.std))
     return normalised
@@ -62,7 +62,7 @@ def network_input(preprocess: Preprocess, image: Image) -> Tensor:
 
 @cache
 def training(preprocess: Preprocess, augment: Augment) -> Transform:
-    """Return the transform of training, in the order of torchvision's reference: crop, mirror, policy, colours, erase.
+    """Returns the transform of training, in the order of torchvision's reference: crop, mirror, policy, colours, erase.
 
     Without `crop_area` an image is resized and cropped as in evaluation. Where an image was moved away from, it
     has the mean colour.

@@ -20,10 +20,11 @@ from PIL import Image
 
 from nxt.data import cache
 from nxt.data.augment import Augment
-from nxt.data.resident import Draw
 from nxt.data.cache import decoded, estimated, is_decoded
-from nxt.data.dataset import open_source
 from nxt.data.preprocess import Preprocess
+from nxt.data.ref import DataRef
+from nxt.data.resident import Draw
+from nxt.data.sources import open_source
 from nxt.data.stream import Stream
 from nxt.errors import DataError
 
@@ -45,7 +46,7 @@ def paint(root, count=10):
                 small = np.random.default_rng([label, index]).integers(0, 256, (5, 5, 3), dtype=np.uint8)
                 picture = Image.fromarray(small).resize(SIZES[index % len(SIZES)], Image.Resampling.BICUBIC)
                 picture.save(root / split / name / f"{index:04}.png")
-    return open_source(f"folder:{root}")
+    return open_source(DataRef("folder", str(root)))
 
 
 def build(source, folder, side=40, split="train", **how):
@@ -142,7 +143,7 @@ def test_other_data_another_side_and_another_kind_have_caches_of_their_own(sourc
         build(source, folder, **how)
     assert len(list(folder.glob("*.pixels"))) == 4
     (tmp_path / "data" / "train" / "cat" / "0000.png").unlink()
-    assert len(images(build(open_source(f"folder:{tmp_path / 'data'}"), folder))) == 19
+    assert len(images(build(open_source(DataRef("folder", str(tmp_path / "data"))), folder))) == 19
     assert len(list(folder.glob("*.pixels"))) == 5
 
 
@@ -190,7 +191,7 @@ def test_an_index_of_another_number_of_images_is_not_taken(source, tmp_path):
 def test_an_unreadable_image_is_named_and_leaves_nothing_behind(source, tmp_path):
     (tmp_path / "data" / "train" / "dog" / "0007.png").write_bytes(b"no image")
     source = dataclasses.replace(source)
-    with pytest.raises(DataError, match=r"dog/0007\.png: not readable as an image.*--skip-bad"):
+    with pytest.raises(DataError, match=r"dog/0007\.png: not readable as an image.*`skip_bad`"):
         build(source, tmp_path / "cache")
     assert [file.name for file in (tmp_path / "cache").iterdir() if not file.name.endswith(".lock")] == []
 
@@ -223,13 +224,15 @@ OTHER = """
 import sys
 from pathlib import Path
 from nxt.data.cache import decoded
-from nxt.data.dataset import open_source
+from nxt.data.ref import DataRef
+from nxt.data.sources import open_source
 
 def told(done, total):
     print(done, flush=True)
     sys.stdin.readline()
 
-decoded(open_source(f"folder:{sys.argv[1]}"), "train", 40, Path(sys.argv[2]), workers=0, on_progress=told)
+source = open_source(DataRef("folder", str(sys.argv[1])))
+decoded(source, "train", 40, Path(sys.argv[2]), workers=0, on_progress=told)
 """
 
 

@@ -7,12 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-from nxt.data import placement as choice
+from nxt.data import placement
 from nxt.data.augment import Augment
-from nxt.data.resident import Batches, Draw
-from nxt.data.placement import choose, open_images
-from nxt.data.dataset import open_source
+from nxt.data.dataset import ImagePlacement
+from nxt.data.placement import open_images, plan_placement
 from nxt.data.preprocess import Preprocess
+from nxt.data.ref import DataRef
+from nxt.data.resident import Batches, Draw
+from nxt.data.sources import open_source
 from nxt.data.stream import Stream
 from nxt.errors import DataError
 
@@ -39,12 +41,12 @@ def paint(root, size):
             for index in range(6):
                 small = np.random.default_rng([label, index]).integers(0, 256, (6, 6, 3), dtype=np.uint8)
                 Image.fromarray(small).resize(size, Image.Resampling.BICUBIC).save(root / split / name / f"{index}.png")
-    return open_source(f"folder:{root}")
+    return open_source(DataRef("folder", str(root)))
 
 
 def have(monkeypatch, memory=MUCH, disk=MUCH):
-    monkeypatch.setattr(choice, "_free_memory", lambda: memory)
-    monkeypatch.setattr(choice, "_free_disk", lambda folder: disk)
+    monkeypatch.setattr(placement, "_free_memory", lambda: memory)
+    monkeypatch.setattr(placement, "_free_disk", lambda folder: disk)
 
 
 def how(size=32, crop=0.8, **other):
@@ -52,7 +54,9 @@ def how(size=32, crop=0.8, **other):
 
 
 def chosen(source, augment=None, preprocess=None, **more):
-    return choose(source, "train", np.arange(len(source.labels("train"))), preprocess or how(), CPU, augment, **more)
+    return plan_placement(
+        source, "train", np.arange(len(source.labels("train"))), preprocess or how(), CPU, augment, **more
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,7 +82,7 @@ def test_large_images_are_resident_cached_or_streamed(source, monkeypatch, augme
 @pytest.mark.parametrize(("augment", "kind"), [(None, "resident"), (AREA, "resident"), (POLICY, "streamed")])
 def test_small_images_are_resident_unless_a_policy_changes_them(tmp_path, monkeypatch, augment, kind):
     have(monkeypatch)
-    for small in (open_source("digits"), paint(tmp_path / "small", (40, 36))):
+    for small in (open_source(DataRef("digits")), paint(tmp_path / "small", (40, 36))):
         assert small.size is not None
         assert chosen(small, augment).kind == kind
 
@@ -87,7 +91,7 @@ def test_what_is_read_once_is_not_kept_unless_it_is_small(source, monkeypatch):
     have(monkeypatch)
     found = chosen(source, passes=1)
     assert found.kind == "streamed" and found.sentence.endswith("(they are read only once)")
-    assert chosen(open_source("digits"), passes=1).kind == "resident"
+    assert chosen(open_source(DataRef("digits")), passes=1).kind == "resident"
 
 
 def test_images_no_larger_than_needed_are_not_cached(source, monkeypatch):
@@ -118,7 +122,7 @@ def test_the_kind_chosen_before_is_what_is_opened(source, monkeypatch, cache):
     for augment, kind, made in ((PLAIN, "resident", Batches), (AREA, "cached", Stream)):
         before = chosen(source, augment)
         have(monkeypatch, memory=LITTLE, disk=LITTLE)
-        images, found = open_images(source, "train", rows, how(), CPU, augment, workers=0, choice=before)
+        images, found = open_images(source, "train", rows, how(), CPU, augment, workers=0, placement=before)
         assert found == before and found.kind == kind and type(images) is made and len(images) == 12
         have(monkeypatch)
     assert len(list(cache.glob("*.pixels"))) == 1
@@ -129,8 +133,8 @@ def test_the_kind_chosen_before_is_what_is_opened(source, monkeypatch, cache):
 def test_evaluation_gives_the_same_to_the_bit_however_images_are_kept(source, kind, size, crop):
     preprocess, rows = how(size, crop, interpolation=kind), np.array([1, 3, 4, 8, 11])
     given, told = [], []
-    for name in choice.KINDS:
-        before = choice.Choice(name, preprocess.resized, "")
+    for name in ("resident", "cached", "streamed"):
+        before = ImagePlacement(name, preprocess.resized, "")
         images, _ = open_images(
             source,
             "train",
@@ -138,7 +142,7 @@ def test_evaluation_gives_the_same_to_the_bit_however_images_are_kept(source, ki
             preprocess,
             CPU,
             workers=0,
-            choice=before,
+            placement=before,
             on_progress=lambda *done: told.append(done),
         )
         given += images.plain(5)
@@ -166,6 +170,8 @@ def test_an_unreadable_image_is_an_error_when_images_become_resident(source, mon
 
 
 def test_free_memory_and_disk_are_those_of_this_machine(tmp_path):
-    assert 0 < choice._free_memory() < 1 << 50
-    assert choice._free_disk(tmp_path / "not" / "there" / "yet") == pytest.approx(choice._free_disk(tmp_path), rel=0.1)
-    assert 0 < choice._room(CPU, 4) <= choice._room(CPU, 1)
+    assert 0 < placement._free_memory() < 1 << 50
+    assert placement._free_disk(tmp_path / "not" / "there" / "yet") == pytest.approx(
+        placement._free_disk(tmp_path), rel=0.1
+    )
+    assert 0 < placement._room(CPU, 4) <= placement._room(CPU, 1)

@@ -5,9 +5,12 @@ import pickle
 import numpy as np
 import pytest
 from PIL import Image
+from splits import load_split
 
+from nxt.data.dataset import load_train
 from nxt.data.readable import without_bad
-from nxt.data.dataset import load_split, load_train, open_source
+from nxt.data.ref import DataRef
+from nxt.data.sources import open_source
 from nxt.errors import DataError
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # on one core
@@ -42,9 +45,9 @@ def spoil(root):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_every_unreadable_image_is_told_by_name_and_left_out(root, workers):
-    expected = load_split(open_source(f"folder:{root}"), "train", 20)
+    expected = load_split(open_source(DataRef("folder", str(root))), "train", 20)
     names, told, seen = spoil(root), [], []
-    source = open_source(f"folder:{root}")
+    source = open_source(DataRef("folder", str(root)))
     kept = without_bad(source, told.append, lambda done, total: seen.append((done, total)), workers)
     assert [message.partition(": not readable as an image (")[0] for message in told] == [str(root / n) for n in names]
     assert all(message.endswith(")") and "\n" not in message for message in told)
@@ -59,17 +62,19 @@ def test_every_unreadable_image_is_told_by_name_and_left_out(root, workers):
 
 
 def test_a_source_without_bad_images_stays_itself(root):
-    source = open_source(f"folder:{root}")
+    source = open_source(DataRef("folder", str(root)))
     assert without_bad(source, lambda message: pytest.fail(message), workers=0) is source
-    digits = open_source("digits")
+    digits = open_source(DataRef("digits"))
     assert without_bad(digits, lambda message: pytest.fail(message), workers=0) is digits
 
 
 def test_what_is_left_is_other_data_and_the_same_every_time(root):
-    whole = open_source(f"folder:{root}").identity()
+    whole = open_source(DataRef("folder", str(root))).identity()
     spoil(root)
-    spoilt = open_source(f"folder:{root}")
-    first, second = (without_bad(open_source(f"folder:{root}"), lambda message: None, workers=0) for _ in range(2))
+    spoilt = open_source(DataRef("folder", str(root)))
+    first, second = (
+        without_bad(open_source(DataRef("folder", str(root))), lambda message: None, workers=0) for _ in range(2)
+    )
     assert first.identity() == second.identity()
     assert len({whole, spoilt.identity(), first.identity()}) == 3
     sent = pickle.loads(pickle.dumps(first))
@@ -88,12 +93,13 @@ def test_nothing_left_is_an_error(root, pattern, message):
     for file in root.glob(pattern):
         file.write_bytes(b"")
     with pytest.raises(DataError, match=message):
-        without_bad(open_source(f"folder:{root}"), lambda message: None, workers=0)
+        without_bad(open_source(DataRef("folder", str(root))), lambda message: None, workers=0)
 
 
 def test_a_class_may_be_gone_from_another_split_than_train(root):
     for file in (root / "test" / "dog").iterdir():
         file.write_bytes(b"")
     assert (
-        without_bad(open_source(f"folder:{root}"), lambda message: None, workers=0).labels("test").tolist() == [0] * 4
+        without_bad(open_source(DataRef("folder", str(root))), lambda message: None, workers=0).labels("test").tolist()
+        == [0] * 4
     )

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torchvision.transforms import v2
 
 from nxt.data.augment import Augment
-from nxt.data.resident import Batches, Draw, derived
 from nxt.data.dataset import Split
 from nxt.data.preprocess import Preprocess
+from nxt.data.resident import Batches, Draw, derived
 
 CPU = torch.device("cpu")
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)

@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 from limits import LIMIT
 from PIL import Image
+from splits import load_split
 
 from nxt.data import sources
-from nxt.data.dataset import KINDS, Split, divided, load_split, load_train, open_source, stratified
+from nxt.data.dataset import Split, divided, load_train, stratified
+from nxt.data.ref import KINDS, DataRef
+from nxt.data.sources import open_source
 from nxt.errors import DataError
 from nxt.search.proxy import load_proxy
 
@@ -65,7 +68,7 @@ def tree(root, splits, classes=("cat", "dog"), count=3):
 
 
 def test_digits_have_all_images_in_train_and_test():
-    source = open_source("digits")
+    source = open_source(DataRef("digits"))
     assert len(source.labels("train")) + len(source.labels("test")) == 1797
     assert source.classes == tuple("0123456789") and source.size == 32 and not source.has_val
     train = load_split(source, "train", 32)
@@ -76,7 +79,7 @@ def test_digits_have_all_images_in_train_and_test():
 
 def test_digits_are_those_of_scikit_learn_in_the_same_grey_levels():
     original = pytest.importorskip("sklearn.datasets").load_digits()
-    source = open_source("digits")
+    source = open_source(DataRef("digits"))
     ours = [image for name in ("train", "test") for image in keys(load_split(source, name, 8))]
     expected = np.repeat((original.images.astype(np.uint16) * 255 // 16).astype(np.uint8)[:, None], 3, axis=1)
     assert sorted(ours) == sorted(keys(Split(expected, original.target)))
@@ -85,21 +88,20 @@ def test_digits_are_those_of_scikit_learn_in_the_same_grey_levels():
 
 
 def test_the_declared_mean_and_deviation_of_digits_are_those_of_the_training_images():
-    source = open_source("digits")
+    source = open_source(DataRef("digits"))
     values = load_split(source, "train", 8).images / 255
     assert values.mean() == pytest.approx(source.mean[0], abs=2e-3)
     assert values.std() == pytest.approx(source.std[0], abs=2e-3)
 
 
 def test_no_test_image_of_digits_is_trained_or_selected_on():
-    data, test = load_train(open_source("digits"), 8), load_split(open_source("digits"), "test", 8)
+    data, test = load_train(open_source(DataRef("digits")), 8), load_split(open_source(DataRef("digits")), "test", 8)
     seen = set(keys(data.train)) | set(keys(data.val))
     assert not seen & set(keys(test))
-    assert data.test is None
 
 
 def test_each_class_of_digits_gives_a_fifth_to_test_and_a_fifth_of_the_rest_to_validation():
-    data, test = load_train(open_source("digits"), 8), load_split(open_source("digits"), "test", 8)
+    data, test = load_train(open_source(DataRef("digits")), 8), load_split(open_source(DataRef("digits")), "test", 8)
     total = sum(np.bincount(split.labels, minlength=10) for split in (data.train, data.val, test))
     assert np.abs(np.bincount(test.labels) - 0.2 * total).max() <= 1
     assert np.abs(np.bincount(data.val.labels) - 0.2 * 0.8 * total).max() <= 1
@@ -108,12 +110,13 @@ def test_each_class_of_digits_gives_a_fifth_to_test_and_a_fifth_of_the_rest_to_v
 
 def test_digits_are_split_the_same_way_in_another_process():
     code = (
-        "import hashlib\nfrom nxt.data.dataset import load_train, open_source\n"
-        "data = load_train(open_source('digits'), 8, 0.3)\n"
+        "import hashlib\nfrom nxt.data.dataset import load_train\n"
+        "from nxt.data.ref import DataRef\nfrom nxt.data.sources import open_source\n"
+        "data = load_train(open_source(DataRef('digits')), 8, 0.3)\n"
         "parts = (data.train.images, data.train.labels, data.val.images, data.val.labels)\n"
         "print(hashlib.sha256(b''.join(part.tobytes() for part in parts)).hexdigest())\n"
     )
-    data = load_train(open_source("digits"), 8, 0.3)
+    data = load_train(open_source(DataRef("digits")), 8, 0.3)
     parts = (data.train.images, data.train.labels, data.val.images, data.val.labels)
     here = hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=LIMIT)
@@ -214,7 +217,7 @@ def test_stratified_depends_on_the_seed_alone():
     ],
 )
 def test_a_folder_gives_the_splits_that_it_has(tmp_path, splits, test, has_val):
-    source = open_source(f"folder:{tree(tmp_path, splits)}")
+    source = open_source(DataRef("folder", str(tree(tmp_path, splits))))
     assert source.has_val == has_val and source.classes == ("cat", "dog")
     found = load_split(source, "test", 10)
     assert (found.images[:, 2] == len(test)).all()  # the blue channel says where an image is from
@@ -232,7 +235,7 @@ def test_labels_are_the_alphabetic_positions_of_the_class_folders(tmp_path):
     for split in ("train", "test"):
         for name, colour in (("b", (1, 0, 0)), ("a", (0, 0, 0)), ("c", (2, 0, 0))):
             paint(tmp_path / split / name / "x.png", colour)
-    found = load_split(open_source(f"folder:{tmp_path}"), "train", 10)
+    found = load_split(open_source(DataRef("folder", str(tmp_path))), "train", 10)
     assert found.labels.tolist() == [0, 1, 2]
     assert found.images[:, 0, 0, 0].tolist() == [0, 1, 2]
 
@@ -243,10 +246,10 @@ def test_images_are_resized_by_the_short_side_and_cropped_at_the_centre(tmp_path
     wide.paste((0, 255, 0), (20, 0, 40, 20))
     wide.save(tmp_path / "train" / "cat" / "0.png")
     wide.rotate(90, expand=True).save(tmp_path / "train" / "cat" / "1.png")
-    found = load_split(open_source(f"folder:{tmp_path}"), "train", 20)
+    found = load_split(open_source(DataRef("folder", str(tmp_path))), "train", 20)
     for image in found.images[:2]:
         assert (image[1] == 255).all() and (image[0] == 0).all()
-    small = load_split(open_source(f"folder:{tmp_path}"), "train", 5)
+    small = load_split(open_source(DataRef("folder", str(tmp_path))), "train", 5)
     assert small.images.shape == (6, 3, 5, 5)
     assert (small.images[:2, 1, 1:-1, 1:-1] == 255).all()
 
@@ -257,7 +260,7 @@ def test_images_are_resized_by_the_short_side_and_cropped_at_the_centre(tmp_path
 def test_images_of_other_kinds_become_colour(tmp_path, mode, suffix):
     tree(tmp_path, ("train", "test"))
     paint(tmp_path / "train" / "cat" / f"0.{suffix}", (250, 250, 250), mode=mode)
-    found = load_split(open_source(f"folder:{tmp_path}"), "train", 10)
+    found = load_split(open_source(DataRef("folder", str(tmp_path))), "train", 10)
     assert found.images.shape[1:] == (3, 10, 10)
     assert found.images[0].min() > 200 or suffix != "png"
 
@@ -266,7 +269,7 @@ def test_images_of_other_kinds_become_colour(tmp_path, mode, suffix):
 def test_the_natural_size_of_small_images_is_their_own(tmp_path, side, size):
     tree(tmp_path, ("train", "test"))
     paint(tmp_path / "train" / "cat" / "0.png", size=(side + 5, side))
-    assert open_source(f"folder:{tmp_path}").size == size
+    assert open_source(DataRef("folder", str(tmp_path))).size == size
 
 
 def test_hidden_folders_and_other_files_are_passed_over(tmp_path):
@@ -277,14 +280,14 @@ def test_hidden_folders_and_other_files_are_passed_over(tmp_path):
     (tmp_path / "test" / ".cache").mkdir()
     (tmp_path / "train" / "README").write_text("x")
     (tmp_path / "train" / "cat" / "notes.txt").write_text("x")
-    assert len(open_source(f"folder:{tmp_path}").labels("train")) == 6
+    assert len(open_source(DataRef("folder", str(tmp_path))).labels("train")) == 6
 
 
 def test_a_test_split_with_an_empty_folder_for_one_of_the_classes_is_fine(tmp_path):
     tree(tmp_path, ("train",))
     tree(tmp_path, ("test",), classes=("dog",))
     (tmp_path / "test" / "cat").mkdir()
-    assert open_source(f"folder:{tmp_path}").labels("test").tolist() == [1, 1, 1]
+    assert open_source(DataRef("folder", str(tmp_path))).labels("test").tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize("split", ["test", "val", "validation"])
@@ -294,15 +297,15 @@ def test_a_split_whose_classes_are_not_those_of_train_is_named_with_the_class(tm
     with pytest.raises(
         DataError, match=rf"/{split}: no folder for the class 'bee' of the training images; add it, emp"
     ):
-        open_source(f"folder:{tmp_path}")
+        open_source(DataRef("folder", str(tmp_path)))
     (tmp_path / split / "ape").rename(tmp_path / "ape")
     with pytest.raises(DataError, match=rf"/{split}: no folder for the class 'ape' of .* \(nor for 1 more\); add it"):
-        open_source(f"folder:{tmp_path}")
+        open_source(DataRef("folder", str(tmp_path)))
     for name in ("ape", "bee"):
         (tmp_path / name).rename(tmp_path / split / name)
     (tmp_path / split / "dog").mkdir()  # although it is empty: who made it expects something of it
     with pytest.raises(DataError, match=rf"/{split}/dog: the training images have no class 'dog'; add them to train, "):
-        open_source(f"folder:{tmp_path}")
+        open_source(DataRef("folder", str(tmp_path)))
 
 
 def prepare(root, problem):
@@ -346,7 +349,7 @@ def prepare(root, problem):
 def test_what_is_wrong_with_a_folder_is_said(tmp_path, problem, message):
     prepare(tmp_path, problem)
     with pytest.raises(DataError, match=message):
-        open_source(f"folder:{tmp_path}")
+        open_source(DataRef("folder", str(tmp_path)))
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0 and no more"])
@@ -355,7 +358,7 @@ def test_an_unreadable_image_is_named(tmp_path, content, index):
     tree(tmp_path, ("train", "test"))
     (tmp_path / "train" / "cat" / f"{index}.png").write_bytes(content)
     with pytest.raises(DataError, match=rf"cat/{index}\.png: not readable as an image.*repair or remove it"):
-        load_split(open_source(f"folder:{tmp_path}"), "train", 10)
+        load_split(open_source(DataRef("folder", str(tmp_path))), "train", 10)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL.*")
@@ -395,7 +398,7 @@ def test_an_image_cut_off_anywhere_is_named_or_read(tmp_path, suffix):
     ],
 )
 def test_why_an_image_is_unreadable_is_said(tmp_path, content, why):
-    source = open_source(f"folder:{tree(tmp_path, ('train', 'test'))}")
+    source = open_source(DataRef("folder", str(tree(tmp_path, ("train", "test")))))
     file = tmp_path / "train" / "cat" / "1.png"
     file.unlink()
     if isinstance(content, bytes):
@@ -413,14 +416,14 @@ def test_why_an_image_is_unreadable_is_said(tmp_path, content, why):
     for read in (lambda: source.open("train", 1), lambda: source.images("train", np.arange(3), 10)):
         with pytest.raises(DataError) as caught:
             read()
-        ending = r"; repair or remove it, or leave such files out with --skip-bad"
+        ending = r"; repair or remove it, or leave such files out with `skip_bad`"
         assert re.fullmatch(rf"{file}: not readable as an image \({why}\){ending}", str(caught.value))
 
 
 def test_a_broken_link_to_an_image_is_an_unreadable_image(tmp_path):
     tree(tmp_path, ("train", "test"))
     (tmp_path / "train" / "cat" / "3.png").symlink_to(tmp_path / "gone.png")
-    source = open_source(f"folder:{tmp_path}")
+    source = open_source(DataRef("folder", str(tmp_path)))
     assert len(source.labels("train")) == 7
     with pytest.raises(DataError, match=r"cat/3\.png: not readable as an image \(No such file or directory\)"):
         source.open("train", 3)
@@ -429,7 +432,7 @@ def test_a_broken_link_to_an_image_is_an_unreadable_image(tmp_path):
 def test_the_natural_size_is_that_of_the_first_image_that_is_readable(tmp_path):
     tree(tmp_path, ("train", "test"))
     (tmp_path / "train" / "cat" / "0.png").write_bytes(b"")
-    assert open_source(f"folder:{tmp_path}").size == 10
+    assert open_source(DataRef("folder", str(tmp_path))).size == 10
 
 
 # Images one by one, and what the data is
@@ -437,7 +440,11 @@ def test_the_natural_size_is_that_of_the_first_image_that_is_readable(tmp_path):
 
 @pytest.fixture(params=["digits", "folder"])
 def source(request, tmp_path):
-    return open_source("digits" if request.param == "digits" else f"folder:{tree(tmp_path, ('train', 'val', 'test'))}")
+    return open_source(
+        DataRef("digits")
+        if request.param == "digits"
+        else DataRef("folder", str(tree(tmp_path, ("train", "val", "test"))))
+    )
 
 
 def test_an_image_opened_alone_is_the_one_that_is_loaded_with_others(source):
@@ -459,7 +466,7 @@ def test_a_source_can_be_sent_to_another_process(source):
 
 def test_the_identity_of_a_folder_is_that_of_its_files_wherever_it_is(tmp_path):
     def identity(root):
-        return open_source(f"folder:{root}").identity()
+        return open_source(DataRef("folder", str(root))).identity()
 
     first, second = (tree(tmp_path / name, ("train", "test")) for name in ("first", "second"))
     known = {identity(first)}
@@ -477,17 +484,17 @@ def test_the_identity_of_a_folder_is_that_of_its_files_wherever_it_is(tmp_path):
 
 
 def test_the_identity_is_looked_for_once_and_only_when_asked(tmp_path, monkeypatch):
-    source = open_source(f"folder:{tree(tmp_path, ('train', 'test'))}")
+    source = open_source(DataRef("folder", str(tree(tmp_path, ("train", "test")))))
     found = source.identity()
     (tmp_path / "train" / "cat" / "0.png").unlink()
-    assert source.identity() == found != open_source(f"folder:{tmp_path}").identity()
+    assert source.identity() == found != open_source(DataRef("folder", str(tmp_path))).identity()
 
 
 @pytest.mark.parametrize("name", ["\udcff\udcfe", "Žluťoučký kůň", "x" * 200, " ", "a\nb"])
 def test_any_name_of_a_file_is_one(tmp_path, name):
     tree(tmp_path, ("train", "test"), count=1)
     paint(tmp_path / "train" / "cat" / f"{name}.png", (1, 2, 3))
-    source = open_source(f"folder:{tmp_path}")
+    source = open_source(DataRef("folder", str(tmp_path)))
     colours = {np.asarray(source.open("train", row))[0, 0].tolist()[0] for row in range(3)}
     assert 1 in colours and len(source.identity()) == 16
 
@@ -495,7 +502,7 @@ def test_any_name_of_a_file_is_one(tmp_path, name):
 def test_too_many_images_for_the_memory_are_refused_before_any_is_read(tmp_path):
     tree(tmp_path, ("train", "test"))
     with pytest.raises(DataError, match=r"6 images at 50000 px take 42 GiB.*use a smaller size or share"):
-        load_split(open_source(f"folder:{tmp_path}"), "train", 50_000)
+        load_split(open_source(DataRef("folder", str(tmp_path))), "train", 50_000)
 
 
 # Which data set
@@ -518,7 +525,7 @@ def test_too_many_images_for_the_memory_are_refused_before_any_is_read(tmp_path)
 )
 def test_an_unknown_data_set_is_an_error_with_a_way_out(text, message):
     with pytest.raises(DataError, match=message):
-        open_source(text)
+        open_source(DataRef.parse(text))
 
 
 # CIFAR
@@ -528,8 +535,8 @@ def test_an_unknown_data_set_is_an_error_with_a_way_out(text, message):
 @pytest.mark.parametrize("by", ["path", "environment"])
 def test_cifar_that_is_not_there_is_said_with_where_it_was_sought(tmp_path, monkeypatch, by, kind):
     monkeypatch.setenv("NXT_DATA", str(tmp_path if by == "environment" else tmp_path / "other"))
-    with pytest.raises(DataError, match=rf"{kind}: not in {tmp_path}; add --download, or .* with {kind}:PATH"):
-        open_source(f"{kind}:{tmp_path}" if by == "path" else kind)
+    with pytest.raises(DataError, match=rf"{kind}: not in {tmp_path}; add `download`, or .* with {kind}:PATH"):
+        open_source(DataRef(kind, str(tmp_path) if by == "path" else ""))
 
 
 def archive(root, kind, monkeypatch):
@@ -563,7 +570,7 @@ def archive(root, kind, monkeypatch):
 @pytest.mark.parametrize(("kind", "classes", "batches"), [("cifar10", 10, 5), ("cifar100", 100, 1)])
 def test_cifar_is_read_from_torchvisions_files_with_its_fine_classes(tmp_path, monkeypatch, kind, classes, batches):
     written = archive(tmp_path, kind, monkeypatch)
-    source = open_source(f"{kind}:{tmp_path}")
+    source = open_source(DataRef(kind, str(tmp_path)))
     assert source.classes == tuple(f"class {c}" for c in range(classes))
     assert source.name == f"{kind}:{tmp_path}" and source.size == 32 and source.mirror and not source.has_val
     for split, count in (("train", 200 * batches), ("test", 200)):
@@ -580,11 +587,11 @@ def test_cifar10_and_cifar100_in_one_folder_are_two_data_sets(tmp_path, monkeypa
     sources = []
     for kind in ("cifar10", "cifar100"):
         archive(tmp_path, kind, monkeypatch)
-        sources.append(open_source(f"{kind}:{tmp_path}"))
+        sources.append(open_source(DataRef(kind, str(tmp_path))))
     assert sources[0].identity() != sources[1].identity()
     assert sources[0].mean != sources[1].mean and sources[0].std != sources[1].std
 
 
 def test_every_kind_of_data_has_a_proxy():
-    found = {kind: load_proxy(f"{kind}:anywhere" if kind != "digits" else kind, {}) for kind in KINDS}
+    found = {kind: load_proxy(DataRef(kind), {}) for kind in KINDS}
     assert found["cifar100"] == found["cifar10"] != found["digits"]

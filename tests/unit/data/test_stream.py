@@ -15,11 +15,14 @@ import pytest
 import torch
 from limits import wait_until
 from PIL import Image
+from splits import load_split
 
 from nxt.data.augment import POLICIES, Augment
-from nxt.data.resident import Batches, Draw
-from nxt.data.dataset import Split, load_split, open_source
+from nxt.data.dataset import Split
 from nxt.data.preprocess import Preprocess
+from nxt.data.ref import DataRef
+from nxt.data.resident import Batches, Draw
+from nxt.data.sources import open_source
 from nxt.data.stream import Stream
 from nxt.errors import DataError
 
@@ -57,7 +60,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def source(root):
-    return open_source(f"folder:{root}")
+    return open_source(DataRef("folder", str(root)))
 
 
 def make(source, workers=0, rows=None, split="train", **how):
@@ -74,7 +77,7 @@ def squares(tmp_path, count=20, side=16):
                 noise(hash((split, name)) % 1000 + index, (side, side)).save(
                     tmp_path / split / name / f"{index:03}.png"
                 )
-    source = open_source(f"folder:{tmp_path}")
+    source = open_source(DataRef("folder", str(tmp_path)))
     return source, load_split(source, "train", side)
 
 
@@ -293,7 +296,7 @@ def test_an_unreadable_image_is_said_in_one_line_and_the_stream_can_go_on(tmp_pa
     except DataError as error:  # pytest.raises would keep the stream alive, in a cycle
         message = str(error)
     assert message.startswith(f"{bad}: not readable as an image (") and "\n" not in message
-    assert message.endswith("; repair or remove it, or leave such files out with --skip-bad")
+    assert message.endswith("; repair or remove it, or leave such files out with `skip_bad`")
     bad.write_bytes(whole)
     assert len(list(stream.plain(2))) == 10
 
@@ -343,10 +346,12 @@ def test_no_process_outlives_a_training_that_is_killed(root):
     code = (
         "import multiprocessing, sys, time\nimport numpy as np, torch\n"
         "from nxt.data.augment import Augment\nfrom nxt.data.resident import Draw\n"
-        "from nxt.data.dataset import open_source\nfrom nxt.data.preprocess import Preprocess\n"
+        "from nxt.data.preprocess import Preprocess\nfrom nxt.data.ref import DataRef\n"
+        "from nxt.data.sources import open_source\n"
         "from nxt.data.stream import Stream\n"
         "how = Preprocess(size=16, mean=(0.5,) * 3, std=(0.5,) * 3)\n"
-        "stream = Stream(open_source(sys.argv[1]), 'train', np.arange(20), how, torch.device('cpu'), 2)\n"
+        "source = open_source(DataRef.parse(sys.argv[1]))\n"
+        "stream = Stream(source, 'train', np.arange(20), how, torch.device('cpu'), 2)\n"
         "next(stream.train(Draw(batch=2, augment=Augment(), seed=0), 0))\n"
         "print(*(process.pid for process in multiprocessing.active_children()), flush=True)\ntime.sleep(100)\n"
     )
@@ -367,7 +372,7 @@ def alive(pid):
 
 
 def test_a_split_in_memory_can_be_streamed_too():
-    source = open_source("digits")
+    source = open_source(DataRef("digits"))
     how = Preprocess(size=8, mean=source.mean, std=source.std)
     stream = Stream(source, "test", np.arange(50, 150), how, CPU, 0)
     split = load_split(source, "test", 8)

@@ -1,0 +1,64 @@
+"""Which data set is meant: a kind and a path, read from text such as `folder:mine` and written back as it.
+
+Requests and records are made without torch, so nothing here imports it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from nxt.errors import DataError, suggestion
+from nxt.files import display_path, is_folder
+
+KINDS = ("digits", "cifar10", "cifar100", "folder")
+
+
+@dataclass(frozen=True)
+class DataRef:
+    """A data set by its kind, one of `KINDS`, and the path it lies at; an empty path stands for the kind's default."""
+
+    kind: str
+    path: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> DataRef:
+        """Reads `digits`, `cifar10[:PATH]`, `cifar100[:PATH]` or `folder:PATH`.
+
+        Raises:
+            DataError: if there is no such kind of data.
+        """
+        kind, colon, path = text.partition(":")
+        if kind not in KINDS or (kind == "digits" and colon):
+            raise DataError(f"no data set is called {text!r}{_meant(text)}")
+        return cls(kind, path)
+
+    @classmethod
+    def of(cls, data: str | DataRef) -> DataRef:
+        """Returns the reference that a caller gives, also as text, with an absolute path. Raises as `parse` does."""
+        return (cls.parse(data) if isinstance(data, str) else data).absolute()
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.path}" if self.path else self.kind
+
+    def absolute(self) -> DataRef:
+        """Returns the reference with an absolute path, so that it means the same from any folder."""
+        try:
+            path = str(Path(self.path).expanduser().absolute()) if self.path else ""
+        except (OSError, RuntimeError):  # no current folder any more; no such user
+            return self
+        return dataclasses.replace(self, path=path)
+
+    @property
+    def display(self) -> str:
+        """The reference as one would type it here: its path is relative where it lies in the current folder."""
+        return str(dataclasses.replace(self, path=str(display_path(Path(self.path)))) if self.path else self)
+
+
+def _meant(text: str) -> str:
+    """Returns what was probably meant by text that names no data set."""
+    if text and is_folder(Path(text)):
+        return f"; for the images in that folder write folder:{text}"
+    known = "known are digits, cifar10[:PATH], cifar100[:PATH] and folder:PATH"
+    return suggestion(text.partition(":")[0].lower(), KINDS) or f"; {known} (with PATH/train/CLASS/*.jpg)"
