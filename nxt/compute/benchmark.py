@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from nxt.arch.breakdown import Portion, portions
 from nxt.arch.spec import ArchSpec
-from nxt.compute.mode import PRECISIONS, Compute, compiled, half, prepare
+from nxt.compute.mode import Compute, compiled, half, prepare
 from nxt.models.network import Network, build
 
 _SECONDS = 1.0  # spent on a figure, about
@@ -54,7 +54,7 @@ class Ceiling:
     bandwidth: float
 
     def attainable(self, intensity: float) -> float:
-        """Return the FLOP/s to be had at an arithmetic intensity (FLOPs per byte)."""
+        """Returns the FLOP/s to be had at an arithmetic intensity (FLOPs per byte)."""
         return min(self.flops, intensity * self.bandwidth)
 
 
@@ -75,7 +75,7 @@ class StageSpeed:
 
 
 def ways(device: torch.device, compile: bool = False) -> list[Compute]:
-    """Return the ways of computing to compare: both layouts, fp32 and 16 bits, eager and, if asked for, compiled."""
+    """Returns the ways of computing to compare: both layouts, fp32 and 16 bits, eager and, if asked for, compiled."""
     sixteen = half() if device.type == "cuda" else "bf16"
     forms = itertools.product((False, True) if compile else (False,), ("fp32", sixteen), (False, True))
     return [Compute(channels_last=last, precision=precision, compile=way) for way, precision, last in forms]
@@ -84,7 +84,7 @@ def ways(device: torch.device, compile: bool = False) -> list[Compute]:
 def speeds(
     spec: ArchSpec, size: int, classes: int, batches: Sequence[int], device: torch.device, compute: Compute
 ) -> Speed:
-    """Measure inference.
+    """Measures inference.
 
     Args:
         spec: The architecture.
@@ -110,7 +110,7 @@ def speeds(
 
 
 def timed(run: Callable[[], object], device: torch.device) -> Timing:
-    """Run something for about a second, after two runs that do not count, and return how long one takes."""
+    """Runs something for about a second, after two runs that do not count, and returns how long one takes."""
     for _ in range(2):
         run()
     synchronize(device)
@@ -126,9 +126,9 @@ def timed(run: Callable[[], object], device: torch.device) -> Timing:
 
 
 def ceiling(device: torch.device, precision: str) -> Ceiling:
-    """Measure the device's ceiling: the best of several products of large matrices, and of several copies."""
+    """Measures the device's ceiling: the best of several products of large matrices, and of several copies."""
     prepare(device)
-    one, other = (torch.randn(_SIDE, _SIDE, device=device).to(PRECISIONS[precision]) for _ in range(2))
+    one, other = (torch.randn(_SIDE, _SIDE, device=device).to(Compute(precision=precision).dtype) for _ in range(2))
     source = torch.ones(_COPIED, device=device)
     target = torch.empty_like(source)
     product = _best(lambda: torch.mm(one, other), device)
@@ -139,14 +139,14 @@ def ceiling(device: torch.device, precision: str) -> Ceiling:
 def stage_speeds(
     spec: ArchSpec, size: int, classes: int, batch: int, device: torch.device, compute: Compute, most: Ceiling
 ) -> list[StageSpeed]:
-    """Measure each stage of an inference by itself, and hold it against the device's ceiling.
+    """Measures each stage of an inference by itself, and holds it against the device's ceiling.
 
     The bytes that a stage must move are those of its convolutions in 32 or 16 bits; what batch norms and ReLUs move in
     addition is part of what keeps it from the ceiling.
     """
     network = _ready(spec, classes, device, compute)
-    itemsize = PRECISIONS[compute.precision].itemsize
-    found = []
+    itemsize = compute.dtype.itemsize
+    speeds = []
     with torch.inference_mode(), compute.autocast(device):
         x = _images(batch, size, device, compute)
         for portion, run in _stages(network, portions(spec, size, classes, "stage")):
@@ -154,15 +154,15 @@ def stage_speeds(
             moved = portion.moved_by(batch, itemsize)
             flops = batch * portion.flops
             attainable = most.attainable(flops / moved)
-            found.append(StageSpeed(portion.name, seconds, flops / seconds, flops / moved, attainable))
+            speeds.append(StageSpeed(portion.name, seconds, flops / seconds, flops / moved, attainable))
             x = run(x)
-    return found
+    return speeds
 
 
 def training(
     spec: ArchSpec, size: int, classes: int, batch: int, device: torch.device, compute: Compute
 ) -> tuple[Timing, int]:
-    """Measure a step of training by SGD with momentum: its time, and the bytes allocated at its worst moment.
+    """Measures a step of training by SGD with momentum: its time, and the bytes allocated at its worst moment.
 
     The bytes are those of torch's own allocator, weights and the optimizer's state among them.
     """
@@ -185,7 +185,7 @@ def training(
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was told."""
+    """Waits until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -217,7 +217,7 @@ def _images(batch: int, size: int, device: torch.device, compute: Compute) -> Te
 
 
 def _stages(network: Network, parts: Sequence[Portion]) -> Iterator[tuple[Portion, Callable[[Tensor], Tensor]]]:
-    """Yield each part with what computes it."""
+    """Yields each part with what computes it."""
     layers = list(network.children())
     stem = nn.Sequential(*layers[: layers.index(network.get_submodule("layer1"))])
     last = layers.index(network.avgpool)

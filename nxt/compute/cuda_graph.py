@@ -24,7 +24,7 @@ class Graph(Protocol):
     """What has recorded a function and runs it again on the same memory."""
 
     def replay(self) -> None:
-        """Run it."""
+        """Runs it."""
 
 
 Record = Callable[[Callable[[], Tensor]], tuple[Graph, Tensor]]  # -> the graph, and the memory of what was returned
@@ -46,7 +46,7 @@ class _Recorded:
 
 
 def record_cuda(run: Callable[[], Tensor]) -> tuple[Graph, Tensor]:
-    """Record what a function launches on the current CUDA device."""
+    """Records what a function launches on the current CUDA device."""
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         loss = run()
@@ -78,7 +78,7 @@ class Replayed:
         return self._recorded is not None
 
     def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Run one pass and return its loss, detached."""
+        """Runs one pass and returns its loss, detached."""
         recorded = self._recorded
         if recorded is not None and recorded.fits(images, targets):
             return self._replay(recorded, images, targets).clone()
@@ -90,7 +90,7 @@ class Replayed:
         return self._try(images, targets)
 
     def _apart(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Run an eager pass beside the default stream, as CUDA wants it before recording."""
+        """Runs an eager pass beside the default stream, as CUDA wants it before recording."""
         if images.device.type != "cuda":
             return self._run(images, targets)
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -109,7 +109,7 @@ class Replayed:
         return recorded.loss
 
     def _try(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Run an eager pass, record another one, and keep it if from the same state it gives the same."""
+        """Runs an eager pass, records another one, and keeps it if it gives the same from the same state."""
         buffers = [(buffer, buffer.clone()) for buffer in self._network.buffers()]
         random = _random_state(images.device)
         loss = self._run(images, targets)
@@ -146,8 +146,8 @@ class Replayed:
         return [parameter.grad for parameter in self._parameters]
 
 
-def _near(found: Tensor, expected: Tensor) -> bool:
-    difference = torch.linalg.vector_norm(found.float() - expected.float())
+def _near(actual: Tensor, expected: Tensor) -> bool:
+    difference = torch.linalg.vector_norm(actual.float() - expected.float())
     return bool(difference <= _TOLERANCE * torch.linalg.vector_norm(expected.float()) + 1e-6)
 
 

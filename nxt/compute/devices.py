@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def choose(name: str = "auto") -> torch.device:
-    """Return the device of that name: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
+    """Returns the device of that name: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
 
     Raises:
         DeviceError: if there is no such device on this machine.
@@ -23,12 +23,12 @@ def choose(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise DeviceError(f"--device {name}: not a device; write auto, cpu, cuda or cuda:N") from None
+        raise DeviceError(f"`device` {name}: not a device; write auto, cpu, cuda or cuda:N") from None
     if device.type not in ("cpu", "cuda"):
-        raise DeviceError(f"--device {name}: only cpu and cuda are supported")
+        raise DeviceError(f"`device` {name}: only cpu and cuda are supported")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.type == "cuda" and (device.index or 0) >= count:
-        raise DeviceError(f"--device {name}: this machine has {count} CUDA GPU(s); use --device cpu")
+        raise DeviceError(f"`device` {name}: this machine has {count} CUDA GPU(s); use `device` cpu")
     if device.type == "cuda":
         torch.cuda.set_device(device)  # calls without a device mean this one
     return device

@@ -25,18 +25,18 @@ class Ranks:
     local: int = 1
 
     def total(self, value: Tensor) -> Tensor:
-        """Return the sum of all workers' tensors."""
+        """Returns the sum of all workers' tensors."""
         if self.world > 1:
             value = value.clone()
             dist.all_reduce(value)
         return value
 
     def mean(self, value: Tensor) -> Tensor:
-        """Return the mean of all workers' tensors."""
+        """Returns the mean of all workers' tensors."""
         return self.total(value) / self.world if self.world > 1 else value
 
     def agree(self, make: Callable[[], T]) -> T:
-        """Return what the first worker makes; the others wait for it."""
+        """Returns what the first worker makes; the others wait for it."""
         if self.world == 1:
             return make()
         values = [make() if self.rank == 0 else None]
@@ -45,7 +45,7 @@ class Ranks:
 
     @torch.no_grad()
     def share_buffers(self, network: nn.Module) -> None:
-        """Give all workers the first one's buffers (BN statistics)."""
+        """Gives all workers the first one's buffers (BN statistics)."""
         if self.world > 1:
             for buffer in network.buffers():
                 dist.broadcast(buffer, 0)

@@ -50,7 +50,7 @@ class Placement:
 
 
 def place(workers: int | None, gpus: float | None) -> Placement:
-    """Decide the placement on the running cluster, checking that what was asked for exists.
+    """Decides the placement on the running cluster, and checks that the resources exist.
 
     Args:
         workers: Trials at a time; None: as many as fit, one CPU each at least.
@@ -65,12 +65,12 @@ def place(workers: int | None, gpus: float | None) -> Placement:
     if gpus is None:
         gpus = 1.0 if have_gpus else 0.0
     if gpus > have_gpus:
-        raise DeviceError(f"--gpus-per-trial {gpus:g}: there are {have_gpus:g} GPUs here; use 0 to train on the CPU")
+        raise DeviceError(f"`gpus_per_trial` {gpus:g}: there are {have_gpus:g} GPUs here; use 0 to train on the CPU")
     if gpus > 1 and gpus != int(gpus):
-        raise DeviceError(f"--gpus-per-trial {gpus:g}: more than one GPU must be a whole number of them")
+        raise DeviceError(f"`gpus_per_trial` {gpus:g}: more than one GPU must be a whole number of them")
     most = sum(_fit(node, 1, gpus) for node in nodes)  # a trial does not span nodes
     if workers is not None and workers > most:
-        raise DeviceError(f"--workers {workers}: only {most} trial(s) fit here at a time")
+        raise DeviceError(f"`workers` {workers}: only {most} trial(s) fit here at a time")
     if not most:
         raise DeviceError(f"no machine has {gpus:g} GPU(s) and a CPU for a trial")
     workers = workers or most
@@ -81,14 +81,14 @@ def place(workers: int | None, gpus: float | None) -> Placement:
 
 
 def _fit(node: dict[str, float], cpus: int, gpus: float) -> int:
-    """Return how many trials fit on a node."""
+    """Returns how many trials fit on a node."""
     by_cpu = int(node.get("CPU", 0)) // cpus
     return min(by_cpu, int(node.get("GPU", 0) / gpus + 1e-9)) if gpus else by_cpu
 
 
 @contextmanager
 def cluster(data_bytes: int, address: str | None = None) -> Iterator[None]:
-    """Run a Ray instance of our own, on local addresses, quietly, for the time of the block; or join a cluster.
+    """Runs a Ray instance of our own on local addresses during the block, or joins a cluster.
 
     Raises:
         DeviceError: if there is no cluster at that address.
@@ -103,7 +103,7 @@ def cluster(data_bytes: int, address: str | None = None) -> Iterator[None]:
             ray.init(address=address, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise DeviceError(
-                f"--address {address}: no Ray cluster can be joined there ({first_line(error)})"
+                f"`address` {address}: no Ray cluster can be joined there ({first_line(error)})"
             ) from None
     else:
         # Else Ray listens on all interfaces. The variable is for the processes it starts, the constant for this one.
@@ -123,10 +123,10 @@ def cluster(data_bytes: int, address: str | None = None) -> Iterator[None]:
 
 
 def _probe(address: str) -> None:
-    """Raise DeviceError unless a Ray cluster answers at HOST:PORT. (Ray itself would try for minutes, and noisily.)"""
+    """Raises DeviceError unless a Ray cluster answers at HOST:PORT. (Ray itself would try for minutes, and noisily.)"""
     host, _, port = address.rpartition(":")
     if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise DeviceError(f"--address {address}: write HOST:PORT of the cluster's head, such as 10.0.0.1:6379")
+        raise DeviceError(f"`address` {address}: write HOST:PORT of the cluster's head, such as 10.0.0.1:6379")
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
         check = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
@@ -137,4 +137,4 @@ def _probe(address: str) -> None:
     except OSError as error:
         problem = [error.strerror or str(error)]
     if problem is not None:
-        raise DeviceError(f"--address {address}: no Ray cluster can be joined there ({' '.join(problem)})")
+        raise DeviceError(f"`address` {address}: no Ray cluster can be joined there ({' '.join(problem)})")

@@ -12,7 +12,7 @@ from nxt.models.network import Network
 
 
 def synchronised(network: Network, device: torch.device) -> Network:
-    """Return the network with its BN statistics taken over all workers; state-dict keys stay.
+    """Returns the network with its BN statistics taken over all workers; state-dict keys stay.
 
     torch's own form is for GPUs alone, so that on CPUs a plain one takes its place.
     """
@@ -28,7 +28,7 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
     """BN whose mean and variance in training are those of all workers' images (b, C, H, W) together."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (b, C, H, W); all workers must call it together."""
+        """Normalises (b, C, H, W); all workers must call it together."""
         if not self.training:
             return super().forward(x)
         dtype, x = x.dtype, x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

@@ -16,7 +16,7 @@ from nxt.models.network import Network, build
 
 
 def residuals(spec: ArchSpec, size: int, classes: int) -> dict[str, int]:
-    """Build the network and return, by what was counted, the closed form minus the count. All are 0 if nxt is right.
+    """Builds the network and returns, by what was counted, the closed form minus the count. All are 0 if nxt is right.
 
     `macs`, `params` and `acts` are held against `counted`; `fvcore_total` against all that fvcore counts;
     `flop_counter` against half of what torch's FlopCounterMode counts, and `flop_counter_layers` is the sum of the
@@ -44,7 +44,7 @@ def residuals(spec: ArchSpec, size: int, classes: int) -> dict[str, int]:
 
 
 def counted(spec: ArchSpec, size: int, classes: int) -> Cost:
-    """Build the network and count its cost: MACs by fvcore (its conv and linear operators), parameters by
+    """Builds the network and count its cost: MACs by fvcore (its conv and linear operators), parameters by
     numel, activations by hooks on the convolutions.
 
     Raises:
@@ -62,7 +62,7 @@ def _too_large(spec: ArchSpec, size: int, error: Exception) -> ArchError:
 
 
 def _by_fvcore(network: Network, size: int) -> tuple[Cost, int]:
-    """Return the counted cost, and fvcore's total of all operators that it knows."""
+    """Returns the counted cost, and fvcore's total of all operators that it knows."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's notices about what fvcore imports from it
         from fvcore.nn import FlopCountAnalysis
@@ -92,7 +92,7 @@ def _by_fvcore(network: Network, size: int) -> tuple[Cost, int]:
 
 
 def _by_flop_counter(network: Network, size: int) -> dict[str, int]:
-    """Return torch's count of floating-point operations by module name; that of the network has an empty name."""
+    """Returns torch's count of floating-point operations by module name; that of the network has an empty name."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter, torch.no_grad():

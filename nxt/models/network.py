@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from nxt.arch.names import parse_name
+from nxt.arch.load import parse_name
 from nxt.arch.spec import ArchSpec, Stage
 from nxt.config import require
 from nxt.errors import ArchError
@@ -145,7 +145,7 @@ class Network(nn.Module):
     def regularize(
         self, *, dropout: float = 0.0, drop_block: float = 0.0, block_size: int = 3, stochastic_depth: float = 0.0
     ) -> None:
-        """Set what is dropped at random in training mode, by torch's global generator. Evaluation is unchanged.
+        """Sets what is dropped at random in training mode, by torch's global generator. Evaluation is unchanged.
 
         Args:
             dropout: Share of the features dropped before the last layer.
@@ -198,14 +198,14 @@ class Network(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """Set training or evaluation mode; what is frozen stays in evaluation mode."""
+        """Sets training or evaluation mode; what is frozen stays in evaluation mode."""
         super().train(mode)
         for child in self._frozen:
             self.get_submodule(child).eval()
         return self
 
     def zero_last_gamma(self) -> None:
-        """Set the scale of each block's last BN to zero, so that every block starts as its shortcut.
+        """Sets the scale of each block's last BN to zero, so that every block starts as its shortcut.
 
         Goyal et al. 2017 (arXiv 1706.02677) sec. 5.1. With pre-activation, where a ReLU follows that BN and would never
         learn, the last convolution is zero instead. Does nothing to networks without shortcuts.
@@ -217,7 +217,7 @@ class Network(nn.Module):
 
 
 def build(network: str | ArchSpec, num_classes: int | None = None, in_channels: int = 3) -> Network:
-    """Build a network with freshly initialised weights.
+    """Builds a network with freshly initialised weights.
 
     Args:
         network: A name such as `resnext50_32x4d`, or a specification.
@@ -267,7 +267,7 @@ def _projection(spec: ArchSpec, in_width: int, width: int, stride: int) -> nn.Se
 
 
 def _initialise(network: nn.Module) -> None:
-    """Initialise as the papers' code does: He normal by fan-out, not divided by the groups; no bias."""
+    """Initialises as the papers' code does: He normal by fan-out, not divided by the groups; no bias."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

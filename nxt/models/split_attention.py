@@ -43,7 +43,7 @@ class SplitAttention(nn.Module):
         return weighted_sum(x, self._weights(self.fc2(hidden)).to(x.dtype), self.radix)
 
     def _weights(self, logits: Tensor) -> Tensor:
-        """Turn cardinality-major logits into radix-major weights, both (B, R * C, 1, 1)."""
+        """Turns cardinality-major logits into radix-major weights, both (B, R * C, 1, 1)."""
         if self.radix == 1:
             return logits.sigmoid()
         batch = logits.shape[0]
@@ -52,7 +52,7 @@ class SplitAttention(nn.Module):
 
 
 def weighted_sum(x: Tensor, weights: Tensor, radix: int) -> Tensor:
-    """Return the sum of x's splits, each times its weights.
+    """Returns the sum of x's splits, each times its weights.
 
     Args:
         x: (B, R * C, H, W), radix-major.

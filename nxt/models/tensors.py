@@ -17,7 +17,7 @@ from nxt.errors import CheckpointError
 
 
 def read_tensors(source: Path | BinaryIO, name: str = "") -> dict[str, Any]:
-    """Read a file of torch's own format with tensors and plain data, refusing anything that would run code.
+    """Reads a file of torch's own format with tensors and plain data, refusing anything that would run code.
 
     `name` is what messages call it; by default its path. The archive's CRCs are checked (torch writes them, but does
     not look at them). An `argparse.Namespace`, which the training scripts of torchvision and timm leave in their
@@ -54,7 +54,7 @@ def read_tensors(source: Path | BinaryIO, name: str = "") -> dict[str, Any]:
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read a safetensors file: its tensors on the CPU, and the metadata in its header.
+    """Reads a safetensors file: its tensors on the CPU, and the metadata in its header.
 
     Raises:
         CheckpointError: if it is missing or damaged.

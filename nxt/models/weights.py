@@ -59,7 +59,7 @@ class Pretrained:
 
 
 def read_weights(path: Path | str, kind: str | None = None) -> dict[str, Tensor]:
-    """Read a network's weights by name onto the CPU.
+    """Reads a network's weights by name onto the CPU.
 
     Known are checkpoints of nxt and its run directories, plain state dicts (zip archives or the older pickles), the
     checkpoints of torchvision's and timm's training scripts, and safetensors. Prefixes of DataParallel and
@@ -86,7 +86,7 @@ def read_weights(path: Path | str, kind: str | None = None) -> dict[str, Tensor]
 
 
 def _chosen(content: Mapping[str, Any], kind: str | None, path: Path) -> Mapping[str, Any]:
-    """Return the weights of a kind from what a file holds."""
+    """Returns the weights of a kind from what a file holds."""
     own = content["state"].get("weights") if isinstance(content.get("state"), dict) else None
     if isinstance(own, dict) and own:
         accuracies = content.get("accuracies") or {}
@@ -104,7 +104,7 @@ def _chosen(content: Mapping[str, Any], kind: str | None, path: Path) -> Mapping
 
 
 def load_weights(network: Network, state: Mapping[str, Tensor], where: str) -> Loaded:
-    """Load weights into a network; all or, if they are not its own, none.
+    """Loads weights into a network; all or, if they are not its own, none.
 
     A last layer for another number of classes is left out. A stem for RGB is adapted to other input channels as timm
     does: summed for one channel, else repeated and scaled by 3 / channels.
@@ -148,7 +148,7 @@ def _fit_stem(given: dict[str, Tensor], own: Mapping[str, Tensor]) -> tuple[str,
 
 
 def _fit_head(given: dict[str, Tensor], own: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """Put the network's own last layer in the place of one for another number of classes; return the keys if so."""
+    """Puts the network's own last layer in the place of one for another number of classes; return the keys if so."""
     if not all(key in given for key in HEAD) or given[HEAD[0]].ndim != 2:
         return ()
     theirs, ours = given[HEAD[0]].shape, own[HEAD[0]].shape
@@ -159,7 +159,7 @@ def _fit_head(given: dict[str, Tensor], own: Mapping[str, Tensor]) -> tuple[str,
 
 
 def _differences(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Iterable[str]:
-    """Yield in words what differs in keys and shapes: of another shape first, then missing, then unexpected."""
+    """Yields in words what differs in keys and shapes: of another shape first, then missing, then unexpected."""
     for key, value in own.items():
         if key in given and given[key].shape != value.shape:
             yield f"{key} is {_shape(given[key])} in the file and {_shape(value)} in the network"
@@ -176,7 +176,7 @@ def _shape(tensor: Tensor) -> str:
 
 
 def _zoo_names(state: Mapping[str, Tensor]) -> list[str]:
-    """Return the networks of the zoo that have these keys and shapes, with any number of classes."""
+    """Returns the networks of the zoo that have these keys and shapes, with any number of classes."""
     classes = len(state[HEAD[1]]) if HEAD[1] in state and state[HEAD[1]].ndim == 1 else 0
     if not 1 <= classes <= MAX_CLASSES:
         return []
@@ -192,7 +192,7 @@ def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
 
 
 def published(spec: ArchSpec, version: str = "DEFAULT") -> Pretrained:
-    """Return torchvision's weights of a network, downloaded (and their hash checked) unless they are in torch's cache.
+    """Returns torchvision's weights of a network, downloaded (and their hash checked) unless they are in torch's cache.
 
     Args:
         spec: The network, one of the zoo.

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from nxt.arch.costs import cost
-from nxt.arch.names import resolve
+from nxt.arch.load import resolve
 from nxt.models.network import build
 
 SIZE, BATCH = 64, 2

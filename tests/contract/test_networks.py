@@ -32,7 +32,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.ops import StochasticDepth
 
 from nxt.arch.costs import Cost, cost
-from nxt.arch.names import parse_name
+from nxt.arch.load import parse_name
 from nxt.arch.spec import STEMS, ArchSpec, Stage
 from nxt.arch.zoo import ZOO
 from nxt.errors import ArchError, ConfigError
@@ -42,7 +42,7 @@ from nxt.models.regularize import DropBlock, drop_block
 from nxt.models.split_attention import SplitAttention
 from nxt.space.budget import Budget
 from nxt.space.feasible import FeasibleSet
-from nxt.space.space import load_space
+from nxt.space.load import load_space
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)
@@ -191,7 +191,7 @@ def test_the_closed_form_equals_networks_that_no_packaged_space_holds(changes, s
 
 COUNT = """
 from nxt.models.check import counted
-from nxt.arch.names import parse_name
+from nxt.arch.load import parse_name
 print(counted(parse_name("resnext_1-1_w4_1x4d_cifar"), 8, 2).params)
 """
 

@@ -7,8 +7,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
+from nxt.arch.load import parse_name
 from nxt.arch.memory import peak
-from nxt.arch.names import parse_name
 from nxt.arch.spec import ArchSpec
 from nxt.models.network import build
 

@@ -11,7 +11,7 @@ from timm.models.resnetv2 import ResNetV2
 from torch import nn
 
 from nxt.arch.costs import cost
-from nxt.arch.names import name_of, parse_name
+from nxt.arch.load import parse_name
 from nxt.arch.spec import ArchSpec
 from nxt.errors import ArchError
 from nxt.models.check import counted
@@ -99,7 +99,7 @@ def test_networks_differ_by_pre_activation_alone():
     one, other = parse_name("resnext29_8x64d_cifar"), parse_name("resnext29_8x64d_cifar_preact")
     assert other == one.replace(preact=True)
     assert one.fingerprint != other.fingerprint
-    assert name_of(other) == "resnext29_8x64d_cifar_preact"
+    assert other.name == "resnext29_8x64d_cifar_preact"
     assert "preact" not in one.to_dict() and other.to_dict()["preact"] is True
     assert ArchSpec.from_dict(other.to_dict()) == other
     assert cost(one).macs == cost(other).macs and cost(one).acts == cost(other).acts
@@ -107,7 +107,7 @@ def test_networks_differ_by_pre_activation_alone():
 
 @pytest.mark.parametrize("name", ["resnet50_preact", "resnext_1-2-3_w16_2x8d_cifar_preact"])
 def test_names_lead_back_to_the_network(name):
-    assert name_of(parse_name(name)) == name
+    assert parse_name(name).name == name
 
 
 def test_split_attention_refuses_pre_activation():

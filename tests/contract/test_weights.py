@@ -20,6 +20,7 @@ from torch import nn
 from nxt.arch.spec import ArchSpec
 from nxt.arch.zoo import ZOO
 from nxt.data.preprocess import Preprocess
+from nxt.data.ref import DataRef
 from nxt.errors import CheckpointError
 from nxt.models.network import build
 from nxt.models.weights import load_weights, published, read_weights
@@ -58,7 +59,7 @@ def same(state, other):
 
 def checkpoint(raw, ema):
     return Checkpoint(
-        spec=SPEC, classes=("a", "b", "c"), data="digits", identity="", seed=0,
+        spec=SPEC, classes=("a", "b", "c"), data=DataRef("digits"), identity="", seed=0,
         preprocess=Preprocess(size=8, mean=(0.5,) * 3, std=(0.5,) * 3), recipe=Recipe(epochs=1, batch=2, lr=0.1),
         accuracies={"raw": raw, "ema": ema},
         state={"epoch": 1, "weights": {"raw": network(1).state_dict(), "ema": network(2).state_dict()}},

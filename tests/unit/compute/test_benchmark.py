@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from nxt.arch.costs import cost
-from nxt.arch.names import parse_name
+from nxt.arch.load import parse_name
 from nxt.compute import benchmark as measure
 from nxt.compute.mode import Compute
 from nxt.errors import RunError
