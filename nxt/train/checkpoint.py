@@ -19,10 +19,10 @@ import torch
 from nxt.arch.spec import ArchSpec
 from nxt.config import check_record, from_mapping, to_mapping
 from nxt.data.preprocess import Preprocess
+from nxt.data.ref import DataRef
 from nxt.data.transforms import network_input
-from nxt.errors import CheckpointError, NxtError, RunError, first_line
+from nxt.errors import CheckpointError, NxtError, RunError, expecting, first_line
 from nxt.files import is_folder, replacing
-from nxt.mistaken import mistaken
 from nxt.models.network import Network, build
 from nxt.models.tensors import read_safetensors
 from nxt.models.tensors import read_tensors as read_tensors
@@ -49,7 +49,7 @@ class Checkpoint:
 
     spec: ArchSpec
     classes: tuple[str, ...]
-    data: str  # source, as given to --data
+    data: DataRef
     identity: str  # of the data: `Source.identity`
     preprocess: Preprocess
     recipe: Recipe
@@ -75,7 +75,7 @@ class Checkpoint:
         return max(self.kinds, key=lambda kind: self.accuracies.get(kind, 0.0), default=WEIGHTS[0])
 
     def network(self, kind: str | None = None) -> Network:
-        """Build the network with the checkpoint's weights, in evaluation mode.
+        """Builds the network with the checkpoint's weights, in evaluation mode.
 
         Args:
             kind: "raw" or "ema"; None: the better ones.
@@ -96,7 +96,7 @@ class Checkpoint:
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint whole or not at all.
+    """Writes a checkpoint whole or not at all.
 
     Raises:
         RunError: if it cannot be written.
@@ -109,12 +109,12 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def record(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return all of a checkpoint but its state, as plain data."""
+    """Returns all of a checkpoint but its state, as plain data."""
     return {
         "format": FORMAT,
         "arch": checkpoint.spec.to_dict(),
         "classes": list(checkpoint.classes),
-        "data": checkpoint.data,
+        "data": str(checkpoint.data),
         "identity": checkpoint.identity,
         "preprocess": to_mapping(checkpoint.preprocess),
         "recipe": to_mapping(checkpoint.recipe),
@@ -125,7 +125,7 @@ def record(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def read(path: Path | str) -> Checkpoint:
-    """Read a checkpoint onto the CPU.
+    """Reads a checkpoint onto the CPU.
 
     Args:
         path: The file, or a run directory that has `checkpoints/last.pt`.
@@ -133,9 +133,11 @@ def read(path: Path | str) -> Checkpoint:
     Raises:
         CheckpointError: if there is none, or it is damaged or of another kind.
     """
-    path = Path(path)
-    if other := mistaken(path, "checkpoint"):
-        raise CheckpointError(other)
+    with expecting("checkpoint", path):
+        return _read(Path(path))
+
+
+def _read(path: Path) -> Checkpoint:
     if is_folder(path):
         path = path / "checkpoints" / "last.pt"
     content = _exported(path) if path.suffix == ".safetensors" else read_tensors(path)
@@ -147,7 +149,7 @@ def read(path: Path | str) -> Checkpoint:
         return Checkpoint(
             spec=ArchSpec.from_dict(content["arch"], str(path)),
             classes=tuple(content["classes"]),
-            data=content["data"],
+            data=DataRef.parse(content["data"]),
             identity=content["identity"],
             preprocess=from_mapping(Preprocess, content["preprocess"], str(path)),
             recipe=from_mapping(Recipe, content["recipe"], str(path)),
@@ -163,7 +165,7 @@ def read(path: Path | str) -> Checkpoint:
 
 
 def _exported(path: Path) -> dict[str, Any]:
-    """Return what a safetensors file of `nxt export` holds, as a checkpoint with one kind of weights."""
+    """Returns what a safetensors file of `nxt export` holds, as a checkpoint with one kind of weights."""
     tensors, header = read_safetensors(path)
     try:
         content = json.loads(header["nxt"])
@@ -174,7 +176,7 @@ def _exported(path: Path) -> dict[str, Any]:
 
 
 def load(path: Path | str) -> Network:
-    """Return the trained network of a checkpoint (or of a run directory), ready for evaluation, on the CPU.
+    """Returns the trained network of a checkpoint (or of a run directory), ready for evaluation, on the CPU.
 
     Its `classes` are the names of its outputs, and its `transform` makes a PIL image its input:
     `network(network.transform(image)[None])`.

@@ -16,19 +16,19 @@ from nxt.train.recipe import Saving
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
 
 
-class Keeper:
+class CheckpointFolder:
     """The folder of a training's checkpoints.
 
     Args:
-        folder: Where they are.
+        path: Where they are.
         saving: How many are kept.
     """
 
-    def __init__(self, folder: Path, saving: Saving) -> None:
-        self.folder, self.saving = folder, saving
+    def __init__(self, path: Path, saving: Saving) -> None:
+        self.path, self.saving = path, saving
 
     def save(self, checkpoint: Checkpoint, best: bool = False) -> None:
-        """Write the newest state; the one before it stays. With `best`, also keep its weights as the best ones.
+        """Writes the newest state; the one before it stays. With `best`, also keeps its weights as the best ones.
 
         Raises:
             RunError: if it cannot be written.
@@ -40,34 +40,34 @@ class Keeper:
             self._save_weights(f"epoch-{epoch:04}.pt", checkpoint)
             for old in self._kept()[: -self.saving.most]:
                 old.unlink(missing_ok=True)
-        checkpoints.save(self.folder / "next.pt", checkpoint)
+        checkpoints.save(self.path / "next.pt", checkpoint)
         try:
-            if is_file(self.folder / LAST):
-                (self.folder / LAST).replace(self.folder / PREVIOUS)
-            (self.folder / "next.pt").replace(self.folder / LAST)
+            if is_file(self.path / LAST):
+                (self.path / LAST).replace(self.path / PREVIOUS)
+            (self.path / "next.pt").replace(self.path / LAST)
         except OSError as error:
-            raise RunError(f"{self.folder}: cannot be written ({error.strerror})") from None
+            raise RunError(f"{self.path}: cannot be written ({error.strerror})") from None
 
     def _save_weights(self, name: str, checkpoint: Checkpoint) -> None:
-        """Write what a network needs to be used, without what only a training needs: less than half as much."""
+        """Writes what a network needs to be used, without what only a training needs: less than half as much."""
         state = {key: checkpoint.state[key] for key in ("epoch", "step", "weights")}
-        checkpoints.save(self.folder / name, dataclasses.replace(checkpoint, state=state))
+        checkpoints.save(self.path / name, dataclasses.replace(checkpoint, state=state))
 
     def _kept(self) -> list[Path]:
-        found = {path: re.fullmatch(r"epoch-(\d+)\.pt", path.name) for path in self.folder.iterdir()}
-        return sorted((path for path in found if found[path]), key=lambda path: int(path.stem.partition("-")[2]))
+        kept = (path for path in self.path.iterdir() if re.fullmatch(r"epoch-\d+\.pt", path.name))
+        return sorted(kept, key=lambda path: int(path.stem.partition("-")[2]))
 
     def newest(self, warn: Callable[[str], None]) -> Checkpoint | None:
-        """Return the newest whole state; None if nothing has been saved yet.
+        """Returns the newest whole state; None if nothing has been saved yet.
 
-        A damaged one is passed over for the one before it, and `warn` is told.
+        A damaged one is passed over for the one before it, and `warn` is called with what is wrong.
 
         Raises:
             CheckpointError: if there are only damaged ones.
         """
-        found = [path for name in ("next.pt", LAST, PREVIOUS) if is_file(path := self.folder / name)]
+        paths = [path for name in ("next.pt", LAST, PREVIOUS) if is_file(path := self.path / name)]
         problems = []
-        for path in found:
+        for path in paths:
             try:
                 checkpoint = checkpoints.read(path)
             except CheckpointError as error:
@@ -80,10 +80,10 @@ class Keeper:
                 warn(f"{_short(problem)}; going on from {path.name} (epoch {checkpoint.epoch + 1})")
             return checkpoint
         if problems:
-            raise CheckpointError(f"{_short(problems[0])}, and there is no other; train into a new --out")
+            raise CheckpointError(f"{_short(problems[0])}, and there is no other; train into a new `out`")
         return None
 
 
 def _short(problem: str) -> str:
-    """Return what is wrong, without why and what to do."""
+    """Returns what is wrong, without why and what to do."""
     return re.split(r"; | \(", problem, maxsplit=1)[0]

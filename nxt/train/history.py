@@ -11,7 +11,8 @@ from typing import Any
 
 from nxt.config import check_record, read_yaml
 from nxt.errors import RunError
-from nxt.files import LOCK, is_file, is_locked
+from nxt.files import is_file
+from nxt.rundir import LOCK, is_active
 
 METRICS = "metrics.jsonl"  # a row for each epoch trained
 _ROW = ("epoch", "loss", "accuracy", "ema_accuracy", "seconds", "images_per_second", "time")
@@ -19,7 +20,7 @@ _ROW = ("epoch", "loss", "accuracy", "ema_accuracy", "seconds", "images_per_seco
 
 @dataclass(frozen=True)
 class History:
-    """What a training was asked, and what its epochs gave so far. Accuracies are on the validation split, in 0..1."""
+    """The record of a training, and its epochs' metrics so far. Accuracies are on the validation split, in 0..1."""
 
     path: Path
     record: Mapping[str, Any]
@@ -28,16 +29,16 @@ class History:
     @property
     def active(self) -> bool:
         """Whether a training is at work there, as far as this machine can tell."""
-        return is_locked(self.path / LOCK)
+        return is_active(self.path)
 
     @property
     def epochs(self) -> int:
-        """Epochs asked for."""
+        """Epochs of the whole training."""
         return int(self.record["recipe"]["epochs"])
 
     @property
     def state(self) -> str:
-        """Return running, ended or interrupted."""
+        """Returns running, ended or interrupted."""
         if len(self.rows) >= self.epochs:
             return "ended"
         return "running" if self.active else "interrupted"
@@ -48,7 +49,7 @@ class History:
         return max(self.rows, key=accuracy_of, default=None)
 
     def seconds_left(self) -> float | None:
-        """Predict how long a running training still takes, from its epochs' mean; None: not running, or none ended."""
+        """Predicts how long a running training still takes, from its epochs' mean; None: not running, or none ended."""
         if self.state != "running" or not self.rows:
             return None
         each = float(sum(row["seconds"] for row in self.rows)) / len(self.rows)
@@ -58,17 +59,17 @@ class History:
 
 
 def accuracy_of(row: Mapping[str, Any]) -> float:
-    """Return an epoch's accuracy: the higher one of raw and averaged weights."""
+    """Returns an epoch's accuracy: the higher one of raw and averaged weights."""
     return max(float(row["accuracy"]), row["ema_accuracy"] or 0.0)
 
 
 def is_training(run: Path) -> bool:
-    """Tell whether a run directory is a training's. Raises ConfigError if its record cannot be read."""
+    """Tells whether a run directory is a training's. Raises ConfigError if its record cannot be read."""
     return is_file(run / "run.yaml") and read_yaml(run / "run.yaml").get("command") == "train"
 
 
 def load_history(run: Path) -> History:
-    """Read a training's run directory.
+    """Reads a training's run directory.
 
     Raises:
         RunError: if its metrics are damaged.
@@ -84,5 +85,5 @@ def load_history(run: Path) -> History:
     except (OSError, ValueError) as error:
         raise RunError(f"{metrics}: cannot be read ({error})") from None
     if not all(isinstance(row, dict) and row.keys() >= set(_ROW) for row in rows):
-        raise RunError(f"{metrics}: damaged; nxt train --resume {run} writes it anew from the checkpoint")
+        raise RunError(f"{metrics}: damaged; `resume` {run} writes it anew from the checkpoint")
     return History(run, record, rows)

@@ -8,7 +8,7 @@ from typing import Any
 
 from nxt.arch.costs import cost
 from nxt.config import dump_yaml, to_mapping
-from nxt.files import data_place, write_text
+from nxt.files import write_text
 from nxt.train.history import accuracy_of
 from nxt.train.request import TrainRequest
 from nxt.units import format_count, format_seconds
@@ -21,11 +21,11 @@ def write_card(
     images: Mapping[str, int],
     rows: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Write card.yaml and CARD.md into a run directory.
+    """Writes card.yaml and CARD.md into a run directory.
 
     Args:
         out: The run directory.
-        request: What was asked, with sizes decided.
+        request: What was trained, with its sizes decided.
         classes: The names of the classes.
         images: How many images there are, by split.
         rows: The metrics of the epochs so far, at least one.
@@ -50,7 +50,7 @@ def _card(
         "epochs": {"trained": len(rows), "asked": recipe.epochs},
         "results": {"split": "val", "last": _result(rows[-1]), "best": _result(best)},
         "cost": {"params": own.params, "macs": own.macs, "acts": own.acts, "size": recipe.eval_size},
-        "data": {"source": request.data, "classes": list(classes), "images": dict(images)},
+        "data": {"source": str(request.data), "classes": list(classes), "images": dict(images)},
         "start": {"weights": request.weights or "random", "frozen": request.freeze or "nothing"},
         "seconds": round(sum(row["seconds"] for row in rows), 1),
         **{key: value for key, value in request.record().items() if key in ("seed", "workers", "compute", "versions")},
@@ -77,7 +77,7 @@ def _page(card: Mapping[str, Any], request: TrainRequest) -> str:
     trained = f"Trained for {epochs['trained']} of {epochs['asked']} epochs on {images['train']:,} images"
     lines = [
         f"# {card['name']}\n",
-        f"{trained} of {data_place(request.data)}.\n",
+        f"{trained} of {request.data.display}.\n",
         f"| validation split, {images['val']:,} images | top-1 | averaged weights |\n|---|---|---|",
         *rows,
         "\nThese images chose the best epoch, so they flatter it; `nxt eval` measures on images nobody has seen.\n",

@@ -12,8 +12,7 @@ from typing import Any
 from nxt.config import from_mapping, merged, read_yaml, require
 from nxt.data.augment import Augment
 from nxt.data.preprocess import INTERPOLATIONS, Preprocess
-from nxt.errors import ConfigError, suggestion
-from nxt.mistaken import mistaken
+from nxt.errors import ConfigError, expecting, suggestion
 
 FOLDER = Path(__file__).with_name("recipes")
 OPTIMIZERS = ("sgd", "adamw")
@@ -136,20 +135,20 @@ class Recipe:
         return self.size, self.eval_size
 
     def with_batch(self, batch: int) -> Recipe:
-        """Return the same recipe with another batch, its rate scaled linearly."""
+        """Returns the same recipe with another batch, its rate scaled linearly."""
         scaled = self.lr if self.lr_batch else self.lr * batch / self.batch
         return dataclasses.replace(self, batch=batch, lr=scaled)
 
     def preprocess(self, size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> Preprocess:
-        """Return how images of that side are made."""
+        """Returns how images of that side are made."""
         return Preprocess(size=size, crop=self.eval_crop, interpolation=self.interpolation, mean=mean, std=std)
 
     def with_epochs(self, epochs: int) -> Recipe:
-        """Return the same recipe in another length; the warm-up keeps its share."""
+        """Returns the same recipe in another length; the warm-up keeps its share."""
         return dataclasses.replace(self, epochs=epochs, warmup=self.warmup * epochs / self.epochs)
 
     def rate(self, step: int, steps_per_epoch: int) -> float:
-        """Return the learning rate of a step, counted from 0 over the whole training."""
+        """Returns the learning rate of a step, counted from 0 over the whole training."""
         total, rising = self.epochs * steps_per_epoch, self.warmup * steps_per_epoch
         if step < rising:
             return self.peak * (step + 1) / (rising + 1)
@@ -159,7 +158,7 @@ class Recipe:
 
 
 def load_recipe(name_or_path: str, overrides: Mapping[str, Any] | None = None, network: str = "") -> Recipe:
-    """Load a recipe that comes with nxt, by name, or from a YAML file.
+    """Loads a recipe that comes with nxt, by name, or from a YAML file.
 
     Args:
         name_or_path: The recipe. Under `models` its file may give values of their own for some networks, by name.
@@ -176,14 +175,51 @@ def load_recipe(name_or_path: str, overrides: Mapping[str, Any] | None = None, n
             known = sorted(file.stem for file in FOLDER.glob("*.yaml") if file.stem != "proxy")
             near = suggestion(name_or_path, known) or f"; known are {', '.join(known)}, or give a YAML file"
             raise ConfigError(f"no recipe is called {name_or_path!r}{near}")
-    elif other := mistaken(path, "recipe"):
-        raise ConfigError(other)
+    with expecting("recipe", path):
+        own = _read(path, network)
+        recipe = from_mapping(Recipe, own, str(path))
+        return from_mapping(Recipe, merged(own, overrides), "`settings`") if overrides else recipe
+
+
+def _read(path: Path, network: str) -> dict[str, Any]:
+    """Reads the values of a recipe's file for a network; they are checked for the others, too."""
     data = read_yaml(path)
     models = data.pop("models", {})
     require(isinstance(models, dict), f"{path}: models", "a mapping of networks' names to values was expected")
     for name, values in models.items():
         require(isinstance(values, dict), f"{path}: models: {name}", "a mapping of keys to values was expected")
         from_mapping(Recipe, merged(data, values), f"{path}: models: {name}")  # so that a mistake shows for any network
-    own = merged(data, models.get(network, {}))
-    recipe = from_mapping(Recipe, own, str(path))
-    return from_mapping(Recipe, merged(own, overrides), "--set") if overrides else recipe
+    return merged(data, models.get(network, {}))
+
+
+def make_recipe(
+    recipe: str | Path | Mapping[str, Any],
+    network: str = "",
+    *,
+    epochs: int | None = None,
+    size: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Recipe:
+    """Returns a recipe with single values changed.
+
+    Args:
+        recipe: A recipe's name, a YAML file, or its values.
+        network: The name of the network to train.
+        epochs: Epochs, instead of the recipe's; the warm-up keeps its share.
+        size: Image side in pixels, in training and evaluation.
+        settings: Values in the place of the recipe's.
+
+    Raises:
+        ConfigError: if there is no such recipe, or a value is not valid.
+    """
+    changes = dict(settings or {})
+    require(size is None or 4 <= size <= 4096, "`size`", f"{size} is not between 4 and 4096 pixels")
+    for section in {"recipe", "proxy", "search"} & set(changes):
+        advice = "a training has no sections; write the key alone, such as `settings` lr=0.1"
+        raise ConfigError(f"`settings` {section}...: {advice}")
+    changes = merged({} if size is None else {"size": size, "eval_size": size}, changes)
+    if isinstance(recipe, Mapping):
+        made = from_mapping(Recipe, merged(recipe, changes), "`recipe`")
+    else:
+        made = load_recipe(str(recipe), changes, network)
+    return made if epochs is None else made.with_epochs(epochs)

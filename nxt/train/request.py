@@ -1,4 +1,4 @@
-"""What a training is asked: everything that decides its result, made from options, or read from a run's record."""
+"""What to train: everything that decides a training's result, made from options or read from a run's record."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from typing import Any
 
 from nxt.arch.spec import ArchSpec
 from nxt.compute.mode import Compute
-from nxt.config import check_record, from_mapping, read_yaml, require, to_mapping
-from nxt.data.placement import Choice
-from nxt.errors import RunError
-from nxt.files import is_file
-from nxt.mistaken import nearby
+from nxt.config import check_record, from_mapping, require, to_mapping
+from nxt.data.dataset import ImagePlacement
+from nxt.data.ref import DataRef
 from nxt.provenance import typed, versions
+from nxt.rundir import read_run_record
 from nxt.train.recipe import Recipe
 
 
@@ -24,7 +23,7 @@ class TrainRequest:
     """What to train, on what, how, and where the results go."""
 
     spec: ArchSpec
-    data: str
+    data: DataRef
     recipe: Recipe
     seed: int
     out: Path
@@ -32,29 +31,32 @@ class TrainRequest:
     freeze: str = ""  # the last part that keeps the weights it starts from, such as "stage2"
     tune: bool = True  # whether `compute` is chosen by measurement, not by rule
     compute: Compute | None = None  # None: to be chosen
-    inputs: Mapping[str, Choice] = field(default_factory=dict)  # how images are kept, by split; empty: to be chosen
+    inputs: Mapping[str, ImagePlacement] = field(default_factory=dict)  # by split; empty: to be planned
     workers: int = 1
     download: bool = False  # data may be downloaded
     skip_bad: bool = False  # images that cannot be read are left out
     typed: str = field(default_factory=typed, compare=False)  # the command line, for the record
 
     def __post_init__(self) -> None:
-        require(0 <= self.seed < 2**31, "--seed", f"{self.seed} is not between 0 and 2147483647")
-        require(1 <= self.workers <= 4096, "--workers", f"{self.workers} is not between 1 and 4096")
+        require(0 <= self.seed < 2**31, "`seed`", f"{self.seed} is not between 0 and 2147483647")
+        require(1 <= self.workers <= 4096, "`workers`", f"{self.workers} is not between 1 and 4096")
         share = self.recipe.batch // self.recipe.accumulate
-        uneven = f"{self.workers} workers do not divide the {share} images of a pass; change --set batch or accumulate"
-        require(share % self.workers == 0 and share >= 2 * self.workers, "--workers", uneven)
-        require(not self.freeze or bool(self.weights), "--freeze", "it keeps the weights of --weights; give those, too")
+        uneven = (
+            f"{self.workers} workers do not divide the {share} images of a pass; change `settings` batch or accumulate"
+        )
+        require(share % self.workers == 0 and share >= 2 * self.workers, "`workers`", uneven)
+        require(not self.freeze or bool(self.weights), "`freeze`", "it keeps the weights of `weights`; give those, too")
 
     def record(self) -> dict[str, Any]:
-        """Return the request as plain data, for run.yaml."""
+        """Returns the request as plain data, for run.yaml."""
         return {
             "command": "train",
             "name": self.spec.name,
             "fingerprint": self.spec.fingerprint,
+            "data": str(self.data),
             **{key: getattr(self, key) for key in _PLAIN},
             "compute": to_mapping(self.compute),
-            "inputs": {split: to_mapping(choice) for split, choice in self.inputs.items()},
+            "inputs": {split: to_mapping(placement) for split, placement in self.inputs.items()},
             "arch": self.spec.to_dict(),
             "recipe": to_mapping(self.recipe),
             "typed": self.typed,
@@ -62,41 +64,37 @@ class TrainRequest:
         }
 
 
-_PLAIN = {"data": str, "seed": int, "weights": str, "freeze": str, "workers": int, "skip_bad": bool, "tune": bool}
+_PLAIN = {"seed": int, "weights": str, "freeze": str, "workers": int, "skip_bad": bool, "tune": bool}
 
 
 def read_record(run: Path) -> Mapping[str, Any]:
-    """Read the record of a training's run directory.
+    """Reads the record of a training's run directory.
 
     Raises:
         RunError: if the directory is no training run.
         ConfigError: if its record is damaged.
     """
-    if not is_file(run / "run.yaml"):
-        raise RunError(f"{run}: not a run directory (no run.yaml in it){nearby(run)}")
-    record = read_yaml(run / "run.yaml")
-    if record.get("command") != "train":
-        raise RunError(f"{run}: a run of {record.get('command')!r}, where a training was expected")
-    check_record(
-        record, {**_PLAIN, "arch": dict, "recipe": dict, "compute": dict, "inputs": dict}, str(run / "run.yaml")
-    )
+    record = read_run_record(run, "train")
+    kinds = {**_PLAIN, "data": str, "arch": dict, "recipe": dict, "compute": dict, "inputs": dict}
+    check_record(record, kinds, str(run / "run.yaml"))
     return record
 
 
 def load_request(run: Path) -> TrainRequest:
-    """Read what a training run was asked to do. Raises as `read_record` does."""
+    """Reads what a run's record says to train. Raises as `read_record` does."""
     record, where = read_record(run), str(run / "run.yaml")
     return TrainRequest(
         spec=ArchSpec.from_dict(record["arch"], where),
         recipe=from_mapping(Recipe, record["recipe"], where),
         compute=from_mapping(Compute, record["compute"], where),
-        inputs={split: from_mapping(Choice, choice, where) for split, choice in record["inputs"].items()},
+        inputs={split: from_mapping(ImagePlacement, placement, where) for split, placement in record["inputs"].items()},
+        data=DataRef.parse(record["data"]),
         out=run,
         **{key: record[key] for key in _PLAIN},
     )
 
 
 def at_size(recipe: Recipe, natural: int | None, spec: ArchSpec) -> Recipe:
-    """Return a recipe that says its image sizes: where it does not, the data's own, or else the network's."""
+    """Returns a recipe that says its image sizes: where it does not, the data's own, or else the network's."""
     size = recipe.size or natural or spec.size
     return dataclasses.replace(recipe, size=size, eval_size=recipe.eval_size or size)

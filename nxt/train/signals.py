@@ -1,4 +1,4 @@
-"""Being asked to stop: by Ctrl-C, by a terminal that closes, or by a machine that is about to be taken away."""
+"""Signals that stop a training: Ctrl-C, a terminal that closes, a machine that is about to be taken away."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class StoppedError(NxtError):
-    """A training was asked to stop, and has saved its state. `signal` is what asked."""
+    """A training was stopped by a signal, `signal`, and has saved its state."""
 
     def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
@@ -22,14 +22,14 @@ class StoppedError(NxtError):
 
 
 class Stop:
-    """Whether someone has asked: `signal` is None or the signal's number."""
+    """The signal that asks to stop, by its number; None so far."""
 
     signal: int | None = None
 
 
 @contextmanager
 def stopping() -> Iterator[Stop]:
-    """Note the first of `SIGNALS` during the block instead of ending; a second one ends as usual.
+    """Notes the first of `SIGNALS` during the block instead of ending; a second one ends as usual.
 
     Outside the main thread, where Python allows no handlers, nothing is noted.
     """

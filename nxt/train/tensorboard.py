@@ -16,7 +16,7 @@ _NAMES = {
 }
 
 
-class Board:
+class TensorBoardWriter:
     """Event files in a folder. What an earlier process wrote for the first epoch added, and later, no longer counts."""
 
     def __init__(self, folder: Path) -> None:
@@ -24,7 +24,7 @@ class Board:
         self._writer: Any = None
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Add the metrics of an epoch: those of `_NAMES` that it has, at its `epoch` and `time`."""
+        """Adds the metrics of an epoch: those of `_NAMES` that it has, at its `epoch` and `time`."""
         from tensorboardX import SummaryWriter
 
         if self._writer is None:
@@ -38,7 +38,7 @@ class Board:
         self._writer.flush()
 
     def close(self) -> None:
-        """Close the file."""
+        """Closes the file."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None

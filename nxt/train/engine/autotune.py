@@ -41,7 +41,7 @@ def tuned(
     note: Callable[[str], None],
     workers: int = 1,
 ) -> Compute:
-    """Return the fastest way to train a network on a device, measured unless it is known.
+    """Returns the fastest way to train a network on a device, measured unless it is known.
 
     Args:
         network: The network; it is left as it is.
@@ -49,7 +49,7 @@ def tuned(
         preprocess: Says the images' size in training.
         device: Where to train.
         steps: How many steps the training has: whether measuring pays.
-        note: Is told what was found.
+        note: Is called with what was measured.
         workers: How many devices share a batch.
     """
     batch = recipe.batch // recipe.accumulate // workers
@@ -106,7 +106,7 @@ class _Trial:
         self.objective = Objective(recipe, network.num_classes)
 
     def seconds(self, compute: Compute) -> float:
-        """Return the median time of a step after the first; infinity where this cannot be computed here."""
+        """Returns the median time of a step after the first; infinity where this cannot be computed here."""
         try:
             return self._seconds(compute)
         except Exception:  # out of memory, or a compiler that is not there: what torch raises then has no common class
@@ -157,7 +157,7 @@ def _file() -> Path:
 
 
 def _known() -> dict[str, Compute]:
-    """Return what was measured before; nothing, if the file is missing or of no use."""
+    """Returns what was measured before; nothing, if the file is missing or of no use."""
     try:
         content = json.loads(_file().read_text(encoding="utf-8"))
         return {key: from_mapping(Compute, value, key) for key, value in content.items()}

@@ -2,7 +2,7 @@
 
 Every worker runs the same `Training`, with its own part of every batch; the first one writes the run directory, which
 all of them must reach to go on with a run (one machine, or a shared folder). A worker that dies ends its group, and
-a new one goes on from the last checkpoint: the same way as `--resume`.
+a new one goes on from the last checkpoint: the same way as a training that is resumed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from nxt.train.request import TrainRequest
 from nxt.train.signals import Stop, StoppedError, stopping
 
 RESTARTS = 3  # of a group in which a worker died, without an epoch in between
-_TOLD = 0.5  # seconds between two messages about steps
+_INTERVAL = 0.5  # seconds between two messages about steps
 _PATIENCE = 4 * 3600  # seconds that workers wait for each other: the first one may have a million images to decode
 STOP = ".stop"  # a file by which the driver asks the workers to stop
 
@@ -63,10 +63,10 @@ class _NoMeeting(TorchConfig):  # type: ignore[misc]  # Ray has no types
 
 
 def train(request: TrainRequest, device: str, resume: bool, watcher: Watcher, address: str | None) -> TrainResult:
-    """Train with `request.workers` workers, and return what came out.
+    """Trains with `request.workers` workers, and returns what came out.
 
     Args:
-        request: What was asked.
+        request: What to train.
         device: `auto`, `cpu` or `cuda`: the kind that each worker gets one of.
         resume: Go on with an existing run.
         watcher: Who follows.
@@ -74,7 +74,7 @@ def train(request: TrainRequest, device: str, resume: bool, watcher: Watcher, ad
 
     Raises:
         DeviceError: if there are not so many devices.
-        StoppedError: if a signal asked for it; the state has been saved.
+        StoppedError: if a signal stops it; the state is saved.
         RunError: if workers die again and again.
         NxtError: what `prepared` and `Training.run` raise.
     """
@@ -93,12 +93,12 @@ def train(request: TrainRequest, device: str, resume: bool, watcher: Watcher, ad
                 meeting = "" if address else str(scratch / uuid.uuid4().hex)
                 _carry_out(_Task(request, resume, threads, mail, meeting), gpus, post)
             except RayError as error:  # what holds the devices is gone, and will not give them back to another group
-                post.raise_told()
+                post.raise_failure()
                 raise RunError(
-                    f"{request.out}: a process of Ray's own died ({first_line(error)}); --resume goes on"
+                    f"{request.out}: a process of Ray's own died ({first_line(error)}); `resume` goes on"
                 ) from None
             except ray_train.TrainingFailedError as error:  # a worker died, or said why it could not go on
-                post.raise_told()
+                post.raise_failure()
                 deaths = 1 if post.epochs else deaths + 1
                 if deaths > RESTARTS:
                     raise RunError(
@@ -110,20 +110,20 @@ def train(request: TrainRequest, device: str, resume: bool, watcher: Watcher, ad
             finally:
                 shutil.rmtree(_scratch(request), ignore_errors=True)
                 (request.out / STOP).unlink(missing_ok=True)
-            post.raise_told()
+            post.raise_failure()
             if post.result is not None:
                 return post.result
             resume = True  # it has ended, but nobody could tell
 
 
 def _scratch(request: TrainRequest) -> Path:
-    """Where Ray keeps notes of its own: beside the run directory, which all workers reach."""
+    """Returns a folder for Ray's own files: beside the run directory, which all workers reach."""
     out = request.out.resolve()
     return out.with_name(f".{out.name}.ray")
 
 
 def _carry_out(task: _Task, gpus: bool, post: _Post) -> None:
-    """Run the workers, and deliver what they tell. In the main thread Ray would take Ctrl-C for itself."""
+    """Runs the workers, and delivers their messages. In the main thread Ray would take Ctrl-C for itself."""
     failures: list[Exception] = []
 
     def fit() -> None:
@@ -154,19 +154,19 @@ def _fit(task: _Task, gpus: bool) -> None:
 
 
 def _placed(workers: int, device: str) -> bool:
-    """Tell whether the workers get a GPU each. Raises DeviceError if the cluster has not got that many devices."""
+    """Tells whether the workers get a GPU each. Raises DeviceError if the cluster has not got that many devices."""
     if device not in ("auto", "cpu", "cuda"):
-        raise DeviceError(f"--device {device}: with several workers write auto, cpu or cuda")
+        raise DeviceError(f"`device` {device}: with several workers write auto, cpu or cuda")
     have = ray.cluster_resources()
     gpus = device == "cuda" or (device == "auto" and have.get("GPU", 0) > 0)
     kind, count = ("GPU", have.get("GPU", 0)) if gpus else ("CPU", have.get("CPU", 0))
     if workers > count:
-        raise DeviceError(f"--workers {workers}: there are {count:g} {kind}s here, one for each; use fewer")
+        raise DeviceError(f"`workers` {workers}: there are {count:g} {kind}s here, one for each; use fewer")
     return gpus
 
 
 def _work(config: dict[str, Any]) -> None:
-    """What each worker does."""
+    """Trains as one of the workers; the first one sends the driver what happens."""
     task: _Task = config["task"]
     context = ray_train.get_context()
     ranks = Ranks(context.get_world_rank(), context.get_world_size(), context.get_local_world_size())
@@ -187,7 +187,7 @@ def _work(config: dict[str, Any]) -> None:
 
 
 def _meet(place: str, ranks: Ranks, device: torch.device) -> None:
-    """Form a process group with the other workers on this machine, on its loopback interface alone."""
+    """Forms a process group with the other workers on this machine, on its loopback interface alone."""
     if sys.platform == "linux":
         os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
     dist.init_process_group(
@@ -200,19 +200,19 @@ def _meet(place: str, ranks: Ranks, device: torch.device) -> None:
 
 
 def _mailing(mail: Queue) -> Watcher:
-    """Return a watcher that passes on what it is told."""
-    told = 0.0
+    """Returns a watcher that sends everything to the driver."""
+    last_sent = 0.0
 
     def step(position: Position) -> None:
-        nonlocal told
-        if time.monotonic() - told > _TOLD:
-            told = time.monotonic()
+        nonlocal last_sent
+        if time.monotonic() - last_sent > _INTERVAL:
+            last_sent = time.monotonic()
             mail.put(("step", (position,)))
 
     def reading(done: int, total: int) -> None:
-        nonlocal told
-        if time.monotonic() - told > _TOLD:
-            told = time.monotonic()
+        nonlocal last_sent
+        if time.monotonic() - last_sent > _INTERVAL:
+            last_sent = time.monotonic()
             mail.put(("reading", (done, total)))
 
     return Watcher(
@@ -225,25 +225,25 @@ def _mailing(mail: Queue) -> Watcher:
 
 
 class _Post:
-    """Gives the first worker's messages to the watcher."""
+    """The first worker's messages on their way to the watcher."""
 
     def __init__(self, mail: Queue, watcher: Watcher, request: TrainRequest, stop: Stop) -> None:
         self.mail, self.watcher, self.request, self.stop = mail, watcher, request, stop
         self.result: TrainResult | None = None
         self.epochs = 0  # trained meanwhile
-        self._told: tuple[str, str, int] | None = None
+        self._failure: tuple[str, str, int] | None = None
 
-    def raise_told(self) -> None:
-        """Raise the error that a worker told of, if any did."""
-        if self._told is None:
+    def raise_failure(self) -> None:
+        """Raises the error that a worker sent, if any did."""
+        if self._failure is None:
             return
-        name, text, number = self._told
+        name, text, number = self._failure
         if name == StoppedError.__name__:
             raise StoppedError(text, self.stop.signal or number)
         raise getattr(errors, name, RunError)(text)
 
     def deliver(self) -> None:
-        """Pass on what has come; and the wish to stop, in the other direction."""
+        """Passes the workers' messages to the watcher, and a wish to stop to the workers."""
         if self.stop.signal is not None and self.request.out.is_dir():
             (self.request.out / STOP).touch()
         try:
@@ -254,7 +254,7 @@ class _Post:
             if kind == "result":
                 self.result = value
             elif kind == "error":
-                self._told = self._told or value
+                self._failure = self._failure or value
             else:
                 self.epochs += kind == "epoch"
                 getattr(self.watcher, kind)(*value)

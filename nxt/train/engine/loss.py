@@ -25,7 +25,7 @@ class Objective:
         self._mixes = [kind(alpha=alpha, num_classes=classes) for kind, alpha in kinds.items() if alpha]
 
     def mix(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mix each image of a batch with its neighbour, in a share that torch's global generator draws.
+        """Mixes each image of a batch with its neighbour, in a share that torch's global generator draws.
 
         Returns:
             Images (B, 3, H, W), and targets: labels (B,) as they were, or shares of the classes (B, classes).
@@ -37,7 +37,7 @@ class Objective:
         return mixed, targets
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean loss of logits (B, classes) for targets as `mix` gives them.
+        """Returns the mean loss of logits (B, classes) for targets as `mix` gives them.
 
         The binary form judges each class by itself, as in Wightman et al. 2021 (arXiv 2110.00476); but of mixed images
         the targets are the shares of the classes, where they are 1 there.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -16,15 +16,15 @@ import torch
 from nxt.compute.mode import by_rule
 from nxt.compute.ranks import Ranks
 from nxt.compute.sync_bn import synchronised
-from nxt.config import dump_yaml, to_mapping
-from nxt.data.dataset import Source, open_source
-from nxt.data.placement import Choice
+from nxt.config import to_mapping
+from nxt.data.dataset import ImagePlacement, Source
 from nxt.data.readable import without_bad
-from nxt.errors import CheckpointError, RunError
-from nxt.files import LOCK, data_place, is_file, locked, new_run_directory, write_text
-from nxt.mistaken import nearby
+from nxt.data.sources import open_source
+from nxt.errors import CheckpointError
+from nxt.files import is_file
+from nxt.rundir import hold_run_directory, read_run_record
 from nxt.train.checkpoint import Checkpoint
-from nxt.train.checkpoint_folder import LAST, Keeper
+from nxt.train.checkpoint_folder import LAST, CheckpointFolder
 from nxt.train.engine.autotune import tuned
 from nxt.train.engine.session import Training, Watcher
 from nxt.train.engine.setup import Inputs, network_for, open_inputs, start_from
@@ -41,10 +41,10 @@ def prepared(
     watcher: Watcher | None = None,
     ranks: Ranks | None = None,
 ) -> Iterator[Training]:
-    """Check a request, load the data, and make or reopen the run directory; then give the training, ready to run.
+    """Checks a request, loads the data, and makes or reopens the run directory; gives the training, ready to run.
 
     Args:
-        request: What was asked.
+        request: What to train.
         device: Where to compute.
         resume: Go on with an existing run.
         watcher: Who follows.
@@ -57,48 +57,30 @@ def prepared(
     """
     watcher, ranks = watcher or Watcher(), ranks or Ranks()
     leads, new = ranks.rank == 0, ranks.rank == 0 and not resume
-    if resume and not is_file(request.out / "run.yaml"):
-        raise RunError(f"{request.out}: not a run directory (no run.yaml in it){nearby(request.out)}")
+    if resume:
+        read_run_record(request.out, "train")
     with ExitStack() as stack:
-        out = stack.enter_context(new_run_directory(request.out, LOCK) if new else nullcontext(request.out.resolve()))
+        out = request.out.resolve()
         if leads:
-            stack.enter_context(_held(out))
+            directory = stack.enter_context(hold_run_directory(request.out, "train", new))
         source = ranks.agree(lambda: _source(request, watcher))
         request = dataclasses.replace(request, recipe=at_size(request.recipe, source.size, request.spec))
-        keeper = Keeper(out / "checkpoints", request.recipe.saving)
-        previous = keeper.newest(watcher.note) if resume else None
+        folder = CheckpointFolder(out / "checkpoints", request.recipe.saving)
+        previous = folder.newest(watcher.note) if resume else None
         identity = source.identity()
         if previous is not None:
             _check_same(request, previous, identity, out)
         elif is_file(out / METRICS):
-            raise CheckpointError(f"{keeper.folder / LAST}: no such checkpoint; train into a new --out")
+            raise CheckpointError(f"{folder.path / LAST}: no such checkpoint; train into a new `out`")
         request, trainer = _trainer(request, source, device, ranks, previous is None, watcher)
         if previous is not None:
             _restore(trainer, previous)
         elif new:
-            write_text(out / "run.yaml", dump_yaml(request.record()))
+            directory.write_record(request.record())
         if leads:
-            keeper.folder.mkdir(exist_ok=True)
+            folder.path.mkdir(exist_ok=True)
         metrics = [] if previous is None else [dict(row) for row in previous.metrics]
-        yield Training(request, out, source, identity, trainer, keeper, metrics, watcher)
-
-
-@contextmanager
-def _held(out: Path) -> Iterator[None]:
-    """Hold a run directory for this process alone."""
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(out / LOCK))
-        except BlockingIOError:
-            where = f"{out}: another training is writing there"
-            raise RunError(f"{where}; wait for it to end, or use another --out") from None
-        except OSError as error:
-            raise RunError(f"{out}: cannot be written ({error.strerror})") from None
-        try:
-            yield
-        finally:
-            if not is_file(out / "run.yaml"):
-                (out / LOCK).unlink(missing_ok=True)  # nothing came of it
+        yield Training(request, out, source, identity, trainer, folder, metrics, watcher)
 
 
 def _source(request: TrainRequest, watcher: Watcher) -> Source:
@@ -111,7 +93,7 @@ def _source(request: TrainRequest, watcher: Watcher) -> Source:
 def _trainer(
     request: TrainRequest, source: Source, device: torch.device, ranks: Ranks, fresh: bool, watcher: Watcher
 ) -> tuple[TrainRequest, Trainer]:
-    """Build the network, give it its images, and choose how to compute; return the request with what was chosen."""
+    """Builds the network, opens its images, and chooses how to compute; returns the request with those choices."""
     recipe, size = request.recipe, request.recipe.sides[0]
     network = network_for(request.spec, len(source.classes), recipe, request.seed)
     if request.freeze:
@@ -119,14 +101,14 @@ def _trainer(
     if request.weights and fresh:
         watcher.note(start_from(network, request.weights))
 
-    def inputs(choices: Mapping[str, Choice]) -> Inputs:
+    def inputs(placements: Mapping[str, ImagePlacement]) -> Inputs:
         return open_inputs(
-            source, recipe, size, device, choices=choices, processes=ranks.local, on_progress=watcher.reading
+            source, recipe, size, device, placements=placements, processes=ranks.local, on_progress=watcher.reading
         )
 
     mine = inputs(request.inputs) if ranks.rank == 0 else None  # it makes caches, too
-    choices = ranks.agree(lambda: dict(mine.choices) if mine is not None else {})
-    mine = mine or inputs(choices)
+    placements = ranks.agree(lambda: dict(mine.placements) if mine is not None else {})
+    mine = mine or inputs(placements)
     if request.compute is None and request.tune:
         steps = recipe.epochs * max(1, len(mine.train) // recipe.batch)
         preprocess = mine.train.preprocess
@@ -138,28 +120,28 @@ def _trainer(
     trainer = Trainer(
         network, mine.train, mine.val, recipe, request.seed, mirror=source.mirror, compute=compute, ranks=ranks
     )
-    return dataclasses.replace(request, compute=compute, inputs=choices), trainer
+    return dataclasses.replace(request, compute=compute, inputs=placements), trainer
 
 
 def _check_same(request: TrainRequest, previous: Checkpoint, identity: str, out: Path) -> None:
-    """Raise CheckpointError unless a checkpoint is of the network and the data that are to be gone on with."""
+    """Raises CheckpointError unless a checkpoint is of the network and the data of the request."""
     name = request.spec.name
     if previous.spec.fingerprint != request.spec.fingerprint:
-        problem = f"holds {previous.spec.name}, not {name}; train that one, or choose another --out"
+        problem = f"holds {previous.spec.name}, not {name}; train that one, or choose another `out`"
     elif previous.identity != identity:
         problem = (
-            f"{data_place(request.data)} is no longer the data of this run: images were added, removed or changed; "
-            "put them back, or train into a new --out"
+            f"{request.data.display} is no longer the data of this run: images were added, removed or changed; "
+            "put them back, or train into a new `out`"
         )
     elif changed := _changed(request, previous):
-        problem = f"run.yaml has another {changed} than the checkpoint; undo that, or train into a new --out"
+        problem = f"run.yaml has another {changed} than the checkpoint; undo that, or train into a new `out`"
     else:
         return
     raise CheckpointError(f"{out}: {problem}")
 
 
 def _changed(request: TrainRequest, previous: Checkpoint) -> str:
-    """Return what a run's record says otherwise than its checkpoint; empty if nothing that a training depends on."""
+    """Returns the first value in which a run's record and its checkpoint differ; empty if they agree."""
     if request.seed != previous.seed:
         return "seed"
     now, before = (to_mapping(recipe) for recipe in (request.recipe, previous.recipe))
@@ -172,5 +154,5 @@ def _restore(trainer: Trainer, previous: Checkpoint) -> None:
     except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
         problem = str(error).splitlines()[0]
         raise CheckpointError(
-            f"the checkpoint does not fit this training ({problem}); train into a new --out"
+            f"the checkpoint does not fit this training ({problem}); train into a new `out`"
         ) from None

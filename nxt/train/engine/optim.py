@@ -12,7 +12,7 @@ from nxt.train.recipe import Recipe
 
 
 def optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the recipe's optimizer over the parameters that are trained.
+    """Returns the recipe's optimizer over the parameters that are trained.
 
     All parameters are updated by one kernel, which on two CPU cores takes ResNeXt-50 a sixth of the time. It wants
     gradients in their parameters' memory layout, as autograd makes them.
@@ -34,7 +34,7 @@ def _parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]
 
 
 def average(network: nn.Module, decay: float) -> AveragedModel:
-    """Return an exponential moving average of a network's weights and BN statistics.
+    """Returns an exponential moving average of a network's weights and BN statistics.
 
     The decay begins low, min(decay, (1 + n) / (10 + n)) at the n-th update: else the first, random weights would weigh
     on short trainings for long.

@@ -1,4 +1,4 @@
-"""A training in its run directory, step by step: what is saved when, and who is told."""
+"""A training in its run directory, step by step: when it saves what, and what it reports."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ import torch
 from nxt.config import to_mapping
 from nxt.data.dataset import Source
 from nxt.errors import DivergedError
-from nxt.files import data_place, place, write_text
+from nxt.files import display_path, write_text
 from nxt.train.checkpoint import Checkpoint
-from nxt.train.checkpoint_folder import LAST, Keeper
+from nxt.train.checkpoint_folder import LAST, CheckpointFolder
 from nxt.train.engine.trainer import EpochReport, Trainer
 from nxt.train.history import METRICS, accuracy_of
 from nxt.train.model_card import write_card
 from nxt.train.request import TrainRequest
 from nxt.train.signals import Stop, StoppedError, stopping
-from nxt.train.tensorboard import Board
+from nxt.train.tensorboard import TensorBoardWriter
 
 _AGREE = 10  # steps between two times that several workers ask each other whether to stop
 
@@ -63,7 +63,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Watcher:
-    """Follows a training. `note` is told what a person should know."""
+    """Follows a training: its functions are called as it goes. `note` gets what a person should know."""
 
     note: Callable[[str], None] = lambda text: None
     reading: Callable[[int, int], None] = lambda done, total: None  # images, before the training
@@ -81,12 +81,12 @@ class Training:
     source: Source
     identity: str
     trainer: Trainer
-    keeper: Keeper
+    folder: CheckpointFolder
     metrics: list[dict[str, Any]]
     watcher: Watcher
     saved: float = field(default_factory=time.monotonic)  # when
     stop_file: Path | None = None  # asks several workers to stop, once it is there
-    _board: Board = field(init=False)
+    _board: TensorBoardWriter = field(init=False)
 
     @property
     def summary(self) -> str:
@@ -103,24 +103,24 @@ class Training:
         return f"{images}, {sizes}; {recipe.epochs} epochs of {batch}, highest rate {recipe.peak:g}{scaled}; {how}"
 
     def run(self) -> TrainResult:
-        """Train to the end of the recipe, with checkpoints on the way.
+        """Trains to the end of the recipe, with checkpoints on the way.
 
         Raises:
             DivergedError: if the loss is no longer finite.
-            StoppedError: if a signal asked for it; the state has been saved.
+            StoppedError: if a signal stops it; the state is saved.
             RunError: if the run directory cannot be written.
         """
         self.watcher.note(
-            f"training {self.request.spec.name} on {data_place(self.request.data)}, into {place(self.out)}"
+            f"training {self.request.spec.name} on {self.request.data.display}, into {display_path(self.out)}"
         )
         self.watcher.note(self.summary)
-        for choice in self.request.inputs.values():
-            if choice.kind != "resident":
-                self.watcher.note(choice.sentence)
+        for placement in self.request.inputs.values():
+            if placement.kind != "resident":
+                self.watcher.note(placement.sentence)
         self.watcher.begin(self.position)
         if self.metrics and self.trainer.ranks.rank == 0:
             self._write()  # what a kill may have left behind
-        with stopping() as stop, closing(Board(self.out / "tensorboard")) as self._board:
+        with stopping() as stop, closing(TensorBoardWriter(self.out / "tensorboard")) as self._board:
 
             def on_step() -> None:
                 if (number := self._asked(stop)) is not None:
@@ -151,7 +151,7 @@ class Training:
         return Position(trainer.epoch, trainer.step, trainer.steps_per_epoch, recipe.epochs, recipe.batch)
 
     def _asked(self, stop: Stop) -> int | None:
-        """Return the signal that asks to stop, if one does. Several workers see it at the same step."""
+        """Returns the signal that asks to stop, if one does. Several workers see it at the same step."""
         ranks, step = self.trainer.ranks, self.trainer.step
         if ranks.world == 1:
             return stop.signal
@@ -159,13 +159,13 @@ class Training:
         return signal.SIGTERM if training and step % _AGREE == 0 and self._agreed() else None
 
     def _agreed(self) -> bool:
-        """Tell whether several workers have been asked to stop; all must ask together."""
+        """Tells whether several workers are to stop; all of them must call this together."""
         ranks = self.trainer.ranks
         there = ranks.rank == 0 and self.stop_file is not None and self.stop_file.exists()
         return bool(ranks.total(torch.tensor(float(there), device=self.trainer.device)))
 
     def _store(self, report: EpochReport) -> None:
-        """Save the state, with the metrics; then the files that are made from them."""
+        """Saves the state, with the metrics; then the files that are made from them."""
         self.metrics.append({**to_mapping(report), "time": round(time.time(), 3)})
         self._save(best=report.best >= max(map(accuracy_of, self.metrics)))
         if self.trainer.ranks.rank == 0:
@@ -173,7 +173,7 @@ class Training:
             self._board.add(self.metrics[-1])
 
     def _write(self) -> None:
-        """Write the metrics and the model card."""
+        """Writes the metrics and the model card."""
         write_text(self.out / METRICS, "".join(json.dumps(row) + "\n" for row in self.metrics))
         images = {"train": len(self.trainer.train_images), "val": len(self.trainer.val_images)}
         write_card(self.out, self.request, self.source.classes, images, self.metrics)
@@ -181,15 +181,14 @@ class Training:
     def _save(self, best: bool = False) -> None:
         self.trainer.check()
         if self.trainer.ranks.rank == 0:
-            self.keeper.save(self.checkpoint(), best)
+            self.folder.save(self.checkpoint(), best)
         self.saved = time.monotonic()
 
     def checkpoint(self) -> Checkpoint:
-        """Return the state as it is now."""
-        row = (
-            self.metrics[-1] if self.metrics and not self.trainer.step else {}
-        )  # inside an epoch: not of these weights
-        found = {"raw": row.get("accuracy"), "ema": row.get("ema_accuracy")}
+        """Returns the state as it is now."""
+        whole = self.metrics and not self.trainer.step  # inside an epoch, the metrics are not of these weights
+        row = self.metrics[-1] if whole else {}
+        accuracies = {"raw": row.get("accuracy"), "ema": row.get("ema_accuracy")}
         return Checkpoint(
             spec=self.request.spec,
             classes=self.source.classes,
@@ -199,14 +198,14 @@ class Training:
             recipe=self.request.recipe,
             seed=self.request.seed,
             metrics=self.metrics,
-            accuracies={kind: value for kind, value in found.items() if value is not None},
+            accuracies={kind: value for kind, value in accuracies.items() if value is not None},
             state=self.trainer.state(),
         )
 
     def _last_good(self) -> str:
         if not self.metrics:
             return "No checkpoint was written before"
-        return f"The last good checkpoint is {self.keeper.folder / LAST} (epoch {len(self.metrics)})"
+        return f"The last good checkpoint is {self.folder.path / LAST} (epoch {len(self.metrics)})"
 
 
 _FIELDS = tuple(EpochReport.__dataclass_fields__)

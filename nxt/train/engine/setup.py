@@ -10,8 +10,8 @@ import torch
 
 from nxt.arch.spec import ArchSpec
 from nxt.compute.mode import for_proxy
-from nxt.data.dataset import Dataset, Source, divided
-from nxt.data.placement import Choice, open_images
+from nxt.data.dataset import Dataset, ImagePlacement, Source, divided
+from nxt.data.placement import open_images
 from nxt.data.resident import Batches, Images
 from nxt.errors import CheckpointError
 from nxt.files import is_file, is_folder
@@ -24,7 +24,7 @@ PUBLISHED = "torchvision"  # in the place of a file of weights: those that torch
 
 
 def network_for(spec: ArchSpec, classes: int, recipe: Recipe, seed: int) -> Network:
-    """Build a network, initialised by a seed, with what the recipe puts into it."""
+    """Builds a network, initialised by a seed, with what the recipe puts into it."""
     torch.manual_seed(seed)
     network = build(spec, classes)
     if recipe.zero_last_gamma:
@@ -34,7 +34,7 @@ def network_for(spec: ArchSpec, classes: int, recipe: Recipe, seed: int) -> Netw
 
 
 def start_from(network: Network, weights: str) -> str:
-    """Load the weights that a training starts from, and say in a sentence what was done.
+    """Loads the weights that a training starts from, and says in a sentence what was done.
 
     Args:
         network: The network.
@@ -45,10 +45,10 @@ def start_from(network: Network, weights: str) -> str:
     """
     kind, _, version = weights.partition(":")
     if kind == PUBLISHED:
-        found = published(network.spec, version or "DEFAULT")
-        return f"started from {load_weights(network, found.state, found.name)}"
+        released = published(network.spec, version or "DEFAULT")
+        return f"started from {load_weights(network, released.state, released.name)}"
     if not (is_file(Path(weights)) or is_folder(Path(weights))):
-        raise CheckpointError(f"--weights {weights}: no such file; for published weights write --weights {PUBLISHED}")
+        raise CheckpointError(f"`weights` {weights}: no such file; for published weights write `weights` {PUBLISHED}")
     return f"started from {load_weights(network, read_weights(weights), weights)}"
 
 
@@ -58,7 +58,7 @@ class Inputs:
 
     train: Images
     val: Images
-    choices: Mapping[str, Choice]
+    placements: Mapping[str, ImagePlacement]
 
 
 def open_inputs(
@@ -67,20 +67,20 @@ def open_inputs(
     size: int,
     device: torch.device,
     *,
-    choices: Mapping[str, Choice] | None = None,
+    placements: Mapping[str, ImagePlacement] | None = None,
     processes: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Inputs:
-    """Make a source's training and validation images ready.
+    """Makes a source's training and validation images ready.
 
     Args:
         source: The data.
         recipe: Says how images are made.
         size: Image side in training, in pixels.
         device: Where they go.
-        choices: How they were kept before; None: to be chosen.
+        placements: How each split was kept before; None: to be planned.
         processes: How many processes share this machine.
-        on_progress: Is told how many images were read beforehand, of how many.
+        on_progress: Is called with the number of images that were read beforehand, and of all.
 
     Raises:
         DataError: as the data does.
@@ -88,13 +88,13 @@ def open_inputs(
     rows, split, held = divided(source)
     preprocess = recipe.preprocess(size, source.mean, source.std)
     judged = recipe.preprocess(recipe.eval_size or size, source.mean, source.std)
-    before = choices or {}
+    before = placements or {}
     train, chosen = open_images(
         source, "train", rows, preprocess, device, recipe.augment, passes=recipe.epochs, processes=processes,
-        choice=before.get("train"), on_progress=on_progress,
+        placement=before.get("train"), on_progress=on_progress,
     )  # fmt: skip
     val, also = open_images(
-        source, split, held, judged, device, passes=recipe.epochs, processes=processes, choice=before.get("val"),
+        source, split, held, judged, device, passes=recipe.epochs, processes=processes, placement=before.get("val"),
         on_progress=on_progress,
     )  # fmt: skip
     return Inputs(train, val, {"train": chosen, "val": also})
@@ -108,7 +108,7 @@ def resident_trainer(
     device: torch.device,
     seed: int,
 ) -> Trainer:
-    """Return a trainer of a proxy on images that live on the device, computed by rule.
+    """Returns a trainer of a proxy on images that live on the device, computed by rule.
 
     Args:
         spec: The network.
@@ -125,6 +125,6 @@ def resident_trainer(
 
 
 def source_trainer(spec: ArchSpec, source: Source, inputs: Inputs, recipe: Recipe, seed: int) -> Trainer:
-    """Return a trainer of a fresh network on a source's images. Arguments as for `resident_trainer`."""
+    """Returns a trainer of a fresh network on a source's images. Arguments as for `resident_trainer`."""
     network = network_for(spec, len(source.classes), recipe, seed)
     return Trainer(network, inputs.train, inputs.val, recipe, seed, mirror=source.mirror)

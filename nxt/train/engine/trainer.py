@@ -36,7 +36,7 @@ _CHECK = 50  # steps between two looks at the loss: each look waits for the devi
 
 @dataclass(frozen=True, kw_only=True)
 class EpochReport:
-    """What one epoch gave. Accuracies are top-1 on the validation split, in 0..1."""
+    """The figures of one epoch. Accuracies are top-1 on the validation split, in 0..1."""
 
     epoch: int  # counted from 1
     loss: float
@@ -104,18 +104,18 @@ class Trainer:
 
     @property
     def remark(self) -> str:
-        """What went otherwise than asked for; empty if nothing did."""
+        """What differs from the request, in a sentence; empty if nothing does."""
         return self._replayed.problem if self._replayed is not None else ""
 
     def _parallel(self) -> nn.Module:
-        """Return the network as it is called in training: in step with other workers, compiled."""
+        """Returns the network as it is called in training: in step with other workers, compiled."""
         forward: nn.Module = self.network
         if self.ranks.world > 1:
             forward = nn.parallel.DistributedDataParallel(forward)
         return compiled(forward) if self.compute.compile else forward
 
     def run_epoch(self, on_step: Callable[[], None] | None = None) -> EpochReport:
-        """Train one epoch, or the rest of one, and measure the accuracy on the validation split.
+        """Trains one epoch, or the rest of one, and measures the accuracy on the validation split.
 
         `on_step` is called after every step, and after every batch of the measurements at the end of the epoch; `state`
         is whole then, and what `on_step` raises ends the epoch there. In measurements it runs in inference mode.
@@ -157,7 +157,7 @@ class Trainer:
         return report
 
     def check(self) -> None:
-        """Raise DivergedError if a loss of this epoch is not finite: from NaN no training comes back."""
+        """Raises DivergedError if a loss of this epoch is not finite: from NaN no training comes back."""
         fresh = self._losses[self._checked :]
         for step, loss in enumerate(torch.stack(fresh).tolist() if fresh else [], self._checked):
             if not math.isfinite(loss):
@@ -168,7 +168,7 @@ class Trainer:
         self._checked = len(self._losses)
 
     def _step(self, passes: Iterator[tuple[Tensor, Tensor]]) -> float:
-        """Train one step, and return the seconds spent waiting for its images."""
+        """Trains one step, and returns the seconds spent waiting for its images."""
         recipe, number = self.recipe, self.epoch * self.steps_per_epoch + self.step
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.rate(number, self.steps_per_epoch)
@@ -192,7 +192,7 @@ class Trainer:
         return waited
 
     def _backward(self, images: Tensor, labels: Tensor, last: bool) -> Tensor:
-        """Add one pass to the gradients, and return its part of the step's loss."""
+        """Adds one pass to the gradients, and returns its part of the step's loss."""
         images, targets = self.objective.mix(images, labels)
         images = images.contiguous(memory_format=self.compute.memory_format)
         if self._replayed is not None:
@@ -208,7 +208,7 @@ class Trainer:
         return loss.detach()
 
     def _judge(self, network: nn.Module, notify: Callable[[], None]) -> float:
-        """Return a network's accuracy on the validation split, after calibration where the recipe asks for it."""
+        """Returns a network's accuracy on the validation split, after calibration where the recipe asks for it."""
         if self.recipe.calibrate:
             self._calibrate(network, notify)
         self.ranks.share_buffers(network)
@@ -217,7 +217,7 @@ class Trainer:
 
     @torch.no_grad()
     def _calibrate(self, network: nn.Module, notify: Callable[[], None]) -> None:
-        """Average the BN statistics over some training images, under the weights as they are now.
+        """Averages the BN statistics over some training images, under the weights as they are now.
 
         Running averages lag behind the weights and, with small batches, are noisy: in short trainings of deep networks
         they cost several points of accuracy from one epoch to the next. pycls calls this precise BN.
@@ -242,7 +242,7 @@ class Trainer:
                 norm.momentum = momentum
 
     def state(self) -> dict[str, Any]:
-        """Return everything that what follows depends on, as tensors and plain data."""
+        """Returns the whole state of the training, as tensors and plain data."""
         weights = {"raw": self.network.state_dict()}
         if self.averaged is not None:
             weights["ema"] = self.averaged.module.state_dict()
@@ -257,7 +257,7 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a state that `state` returned for the same network, recipe and data."""
+        """Continues from a state that `state` returned for the same network, recipe and data."""
         self.network.load_state_dict(state["weights"]["raw"])
         if self.averaged is not None:
             self.averaged.module.load_state_dict(state["weights"]["ema"])
@@ -277,7 +277,7 @@ def evaluate(
     ranks: Ranks,
     notify: Callable[[], None] = lambda: None,
 ) -> float:
-    """Return the top-1 accuracy in 0..1 on all images, which the workers share among them."""
+    """Returns the top-1 accuracy in 0..1 on all images, which the workers share among them."""
     network.eval()
     correct = torch.zeros((), dtype=torch.int64, device=images.device)
     for inputs, labels in images.plain(max(64, batch), ranks.rank, ranks.world):

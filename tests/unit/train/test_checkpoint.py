@@ -9,6 +9,7 @@ from PIL import Image
 
 from nxt.arch.spec import ArchSpec
 from nxt.data.preprocess import Preprocess
+from nxt.data.ref import DataRef
 from nxt.errors import CheckpointError
 from nxt.models.network import build
 from nxt.models.tensors import read_tensors
@@ -28,7 +29,7 @@ def make(spec=SPEC, classes=("a", "b", "c")):
     network(torch.randn(4, 3, 8, 8)).square().sum().backward()
     optimizer.step()
     return Checkpoint(
-        spec=spec, classes=classes, data="digits", identity="abc",
+        spec=spec, classes=classes, data=DataRef("digits"), identity="abc",
         preprocess=Preprocess(size=8, crop=0.5, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6)),
         recipe=Recipe(epochs=3, batch=8, lr=0.1, milestones=(0.5,)), seed=7, accuracies={"raw": 0.625},
         state={"epoch": 2, "step": 0, "weights": {"raw": network.state_dict()}, "optimizer": optimizer.state_dict()},

@@ -8,10 +8,11 @@ import torch
 
 from nxt.arch.spec import ArchSpec
 from nxt.data.preprocess import Preprocess
+from nxt.data.ref import DataRef
 from nxt.errors import CheckpointError, RunError
 from nxt.train import checkpoint as checkpoints
 from nxt.train.checkpoint import Checkpoint
-from nxt.train.checkpoint_folder import Keeper
+from nxt.train.checkpoint_folder import CheckpointFolder
 from nxt.train.recipe import Recipe, Saving
 
 SPEC = ArchSpec.from_dict(
@@ -21,7 +22,7 @@ SPEC = ArchSpec.from_dict(
 
 def state(epoch, step=0):
     return Checkpoint(
-        spec=SPEC, classes=("a", "b"), data="digits", identity="abc",
+        spec=SPEC, classes=("a", "b"), data=DataRef("digits"), identity="abc",
         preprocess=Preprocess(size=8, mean=(0.1,) * 3, std=(0.4,) * 3), recipe=Recipe(epochs=3, batch=8, lr=0.1),
         seed=7, accuracies={"raw": 0.5},
         state={"epoch": epoch, "step": step, "weights": {"raw": {"w": torch.full((3,), float(epoch))}},
@@ -36,7 +37,7 @@ def folder(tmp_path):
 
 
 def keeper(folder, **saving):
-    return Keeper(folder, Saving(**saving))
+    return CheckpointFolder(folder, Saving(**saving))
 
 
 def names(folder):

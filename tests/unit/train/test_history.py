@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from nxt.errors import ConfigError, RunError
-from nxt.files import LOCK, locked
+from nxt.files import locked
+from nxt.rundir import LOCK
 from nxt.train.history import is_training, load_history
 
 NOW = 1.8e9

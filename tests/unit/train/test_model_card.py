@@ -3,10 +3,11 @@
 import pytest
 
 from nxt.arch.costs import cost
-from nxt.arch.names import parse_name
+from nxt.arch.load import parse_name
 from nxt.arch.spec import ArchSpec
 from nxt.compute.mode import Compute
 from nxt.config import read_yaml, to_mapping
+from nxt.data.ref import DataRef
 from nxt.errors import RunError
 from nxt.train.model_card import write_card
 from nxt.train.recipe import load_recipe
@@ -17,7 +18,7 @@ CLASSES, IMAGES = ("cat", "dog", "owl"), {"train": 1200, "val": 300}
 
 def request(out, name="resnext50_32x4d", **changes):
     recipe = load_recipe("torchvision-long", {"size": 64, "eval_size": 80})
-    plain = {"spec": parse_name(name), "data": "folder:/pets", "recipe": recipe, "seed": 3, "out": out}
+    plain = {"spec": parse_name(name), "data": DataRef("folder", "/pets"), "recipe": recipe, "seed": 3, "out": out}
     return TrainRequest(**{**plain, "compute": Compute(), **changes})
 
 

@@ -1,0 +1,111 @@
+"""What a user says of a training, in one place: the arguments of `nxt.train` and the options of the command."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nxt.arch.load import resolve
+from nxt.arch.spec import ArchSpec
+from nxt.config import read_yaml
+from nxt.data.ref import DataRef
+from nxt.errors import DataError, UsageError
+from nxt.files import is_folder
+from nxt.rundir import free_run_directory
+from nxt.train.recipe import Recipe, make_recipe
+from nxt.train.request import TrainRequest, load_request
+
+RECIPE = "quick"  # unless another one is given
+_RECORDED = "recipe", "epochs", "size", "weights", "freeze", "settings", "seed", "out", "tune", "skip_bad"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """The arguments of `nxt.train`, which says what they mean; None or empty where nothing is said.
+
+    Raises:
+        UsageError: if something is given again that the record of the run to resume says.
+    """
+
+    network: str | Path | ArchSpec | None = None
+    data: DataRef | None = None
+    recipe: str | Path | Mapping[str, Any] | None = None
+    epochs: int | None = None
+    size: int | None = None
+    weights: str | Path | None = None
+    freeze: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    out: Path | None = None
+    resume: Path | None = None
+    workers: int | None = None
+    tune: bool | None = None
+    skip_bad: bool = False
+    download: bool = False
+
+    def __post_init__(self) -> None:
+        if self.resume is not None:
+            self.refuse(_RECORDED, "cannot be given with `resume`: run.yaml has what was asked")
+
+    def refuse(self, names: Sequence[str], why: str) -> None:
+        """Raises UsageError for the first of some options that has a value."""
+        nothing = TrainOptions()
+        for name in names:
+            if getattr(self, name) != getattr(nothing, name):
+                raise UsageError(f"`{name}` {why}")
+
+    def recipe_for(self, network: str) -> Recipe:
+        """Returns the recipe that the options ask for, for a network of that name. Raises as `make_recipe` does."""
+        return make_recipe(self.recipe or RECIPE, network, epochs=self.epochs, size=self.size, settings=self.settings)
+
+    def request(self) -> TrainRequest:
+        """Returns the request for a new training, or the one of the run to resume with what has changed.
+
+        Raises:
+            UsageError: if there is no network to train.
+            NxtError: if something named is not there or cannot be used.
+        """
+        if self.resume is not None:
+            return self._resumed(self.resume)
+        if self.network is None:
+            raise UsageError("give the network to train, such as resnext50_32x4d or best.yaml")
+        spec = resolve(self.network)
+        data = self.data or data_of(self.network)
+        return TrainRequest(
+            spec=spec,
+            data=data,
+            recipe=self.recipe_for(spec.name),
+            seed=self.seed or 0,
+            out=self.out or free_run_directory("train", spec.name, data.kind),
+            weights=str(self.weights or ""),
+            freeze=self.freeze or "",
+            workers=1 if self.workers is None else self.workers,
+            tune=self.tune is not False,
+            download=self.download,
+            skip_bad=self.skip_bad,
+        )
+
+    def _resumed(self, run: Path) -> TrainRequest:
+        self.refuse(["workers"], "cannot be given with `resume`: run.yaml has what was asked")
+        request = load_request(run)
+        spec = request.spec if self.network is None else resolve(self.network)
+        return dataclasses.replace(request, spec=spec, data=self.data or request.data, download=self.download)
+
+
+def data_of(network: str | Path | ArchSpec) -> DataRef:
+    """Returns the data that an architecture file says it was found on; the digits where it does not say.
+
+    Raises:
+        DataError: if that data is not here.
+        ConfigError: if the file cannot be read.
+    """
+    if isinstance(network, ArchSpec) or not str(network).endswith((".yaml", ".yml")):
+        return DataRef("digits")
+    provenance = read_yaml(network).get("provenance")
+    data = DataRef.parse(str((isinstance(provenance, dict) and provenance.get("data")) or "digits"))
+    if data.kind == "folder" and not is_folder(Path(data.path)):
+        raise DataError(f"{network}: was found on {data}, which is not here; say with `data` what to train on")
+    return data.absolute()
