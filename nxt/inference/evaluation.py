@@ -71,22 +71,22 @@ class Predictions:
         return np.take_along_axis(self.log_probabilities, self.labels[:, None], axis=1)
 
     def top(self, k: int = 1) -> float:
-        """Return the share of images whose true class is among the k most probable ones; of equals the first count."""
+        """Returns the share of images whose true class is among the k most probable ones; of equals the first count."""
         before = (self.log_probabilities > self._own).sum(axis=1)
         equal = self.log_probabilities == self._own
         before += (equal & (np.arange(len(self.classes)) < self.labels[:, None])).sum(axis=1)
         return float((before < k).mean())
 
     def loss(self) -> float:
-        """Return the mean cross entropy in nats."""
+        """Returns the mean cross entropy in nats."""
         return float(-self._own.mean(dtype=np.float64))
 
     def interval(self) -> tuple[float, float]:
-        """Return a 95 % interval of the top-1 accuracy."""
+        """Returns a 95 % interval of the top-1 accuracy."""
         return wilson(int((self.predicted == self.labels).sum()), len(self))
 
     def reliability(self, bins: int = BINS) -> list[dict[str, Any]]:
-        """Return, for equal bins (low, high] of the confidence, images and their mean confidence and accuracy."""
+        """Returns, for equal bins (low, high] of the confidence, images and their mean confidence and accuracy."""
         place = np.clip(np.ceil(self.confidence * bins).astype(int) - 1, 0, bins - 1)
         right = self.predicted == self.labels
         rows: list[dict[str, Any]] = []
@@ -99,17 +99,17 @@ class Predictions:
         return rows
 
     def ece(self, bins: int = BINS) -> float:
-        """Return the expected calibration error in 0..1 (Guo et al. 2017, arXiv 1706.04599, eq. 3)."""
+        """Returns the expected calibration error in 0..1 (Guo et al. 2017, arXiv 1706.04599, eq. 3)."""
         filled = [row for row in self.reliability(bins) if row["images"]]
         return float(sum(row["images"] * abs(row["accuracy"] - row["confidence"]) for row in filled) / len(self))
 
     def confusion(self) -> NDArray[np.int64]:
-        """Return how many images of each true class (rows) were taken for each class (columns), (K, K)."""
+        """Returns how many images of each true class (rows) were taken for each class (columns), (K, K)."""
         count = len(self.classes)
         return np.bincount(self.labels * count + self.predicted, minlength=count * count).reshape(count, count)
 
     def worst(self) -> list[OfClass]:
-        """Return figures of each class that has images, the least accurate first."""
+        """Returns figures of each class that has images, the least accurate first."""
         matrix = self.confusion()
         rows: list[OfClass] = []
         for index in np.flatnonzero(matrix.sum(axis=1)):
@@ -120,12 +120,12 @@ class Predictions:
         return sorted(rows, key=lambda row: row.accuracy)
 
     def per_class(self) -> dict[str, float]:
-        """Return the accuracy on each class that has images."""
-        found = {row.name: row.accuracy for row in self.worst()}
-        return {name: found[name] for name in self.classes if name in found}
+        """Returns the accuracy on each class that has images."""
+        accuracies = {row.name: row.accuracy for row in self.worst()}
+        return {name: accuracies[name] for name in self.classes if name in accuracies}
 
     def among(self, columns: NDArray[np.int64]) -> Predictions:
-        """Return the predictions as softmax over some classes only.
+        """Returns the predictions as softmax over some classes only.
 
         Of one view and one network that is the softmax of those logits; of several it is the averaged scores, scaled.
 
@@ -136,7 +136,7 @@ class Predictions:
         return Predictions(chosen, np.searchsorted(columns, self.labels), tuple(self.classes[c] for c in columns))
 
     def figures(self) -> dict[str, Any]:
-        """Return all figures but the confusion matrix as plain data. `top5` is of all classes where they are fewer."""
+        """Returns all figures but the confusion matrix as plain data. `top5` is of all classes where they are fewer."""
         return {
             "images": len(self),
             "classes": len(self.classes),
@@ -151,7 +151,7 @@ class Predictions:
 
 
 def wilson(right: int, total: int) -> tuple[float, float]:
-    """Return a 95 % interval of a share of which `right` of `total` were seen (Wilson 1927).
+    """Returns a 95 % interval of a share of which `right` of `total` were seen (Wilson 1927).
 
     Unlike the normal one it stays within 0..1 and keeps its width where all or none are right.
     """
@@ -162,7 +162,7 @@ def wilson(right: int, total: int) -> tuple[float, float]:
 
 
 def ensemble(members: Sequence[Predictions]) -> Predictions:
-    """Return the predictions of several networks together: their probabilities averaged, image by image."""
+    """Returns the predictions of several networks together: their probabilities averaged, image by image."""
     total = members[0].log_probabilities
     for member in members[1:]:
         total = np.logaddexp(total, member.log_probabilities)
@@ -183,7 +183,7 @@ class Examples:
 
 
 def examples(source: Source, split: str, classes: Sequence[str], columns: NDArray[np.int64] | None = None) -> Examples:
-    """Return the images of the test split, or those by which a training on all of the source selects.
+    """Returns the images of the test split, or those by which a training on all of the source selects.
 
     Args:
         source: Where from. Its classes are found by name among the networks'; it may have fewer.
@@ -215,7 +215,7 @@ def examples(source: Source, split: str, classes: Sequence[str], columns: NDArra
 
 
 def read_classes(path: Path, classes: Sequence[str]) -> NDArray[np.int64]:
-    """Read the classes to judge on, one name a line, and return which of the network's they are, ascending.
+    """Reads the classes to judge on, one name a line, and returns which of the network's they are, ascending.
 
     Raises:
         ConfigError: if the file cannot be read, or names fewer than two classes, one twice, or one that is not there.
@@ -251,7 +251,7 @@ def predict(
     workers: int | None = None,
     progress: Callable[[int], object] = lambda _: None,
 ) -> NDArray[np.float32]:
-    """Return the logarithm of the scores that a network gives images, averaged over their views, (N, K).
+    """Returns the logarithm of the scores that a network gives images, averaged over their views, (N, K).
 
     Args:
         network: The network; it is moved to the device.
@@ -259,7 +259,7 @@ def predict(
         views: What the network is shown of each image.
         device: Where to compute.
         workers: Processes that read images; by default none for a few, and as many as there are cores for more.
-        progress: Is told, after every batch, how many images it had.
+        progress: Is called after each batch with the number of images in it.
 
     Raises:
         DataError: if an image cannot be read.
@@ -274,7 +274,7 @@ def predict(
     if workers is None:
         workers = default_workers() if len(images) > _FEW else 0
     cutters = Workers(Cutter(images.source, images.split, views), workers)
-    found: list[NDArray[np.float32]] = []
+    scores: list[NDArray[np.float32]] = []
     for rows, stacks in zip(tasks, cutters.map(tasks), strict=True):
         total = torch.full((len(rows), network.num_classes), -math.inf, device=device)
         for places, pixels in stacks:
@@ -283,8 +283,8 @@ def predict(
                 with compute.autocast(device):
                     logits = model(shown.contiguous(memory_format=compute.memory_format))
                 total[places] = torch.logaddexp(total[places], logits.float().log_softmax(dim=1))
-        found.append(total.log_softmax(dim=1).cpu().numpy())  # divided by the number of views: each one sums to 1
-        if not np.isfinite(found[-1]).all():
+        scores.append(total.log_softmax(dim=1).cpu().numpy())  # divided by the number of views: each one sums to 1
+        if not np.isfinite(scores[-1]).all():
             raise CheckpointError("the network's outputs are not finite numbers; use an earlier checkpoint")
         progress(len(rows))
-    return np.concatenate(found)
+    return np.concatenate(scores)

@@ -22,12 +22,13 @@ from torch import Tensor, nn
 from torchvision.models._utils import IntermediateLayerGetter
 
 from nxt.config import require
-from nxt.data.dataset import Split, open_source
+from nxt.data.dataset import Split
 from nxt.data.resident import Batches
-from nxt.errors import DataError, RunError
-from nxt.files import data_place, replacing
+from nxt.data.sources import open_source
+from nxt.errors import CheckpointError, DataError, RunError
+from nxt.files import replacing
 from nxt.models.network import Network, build
-from nxt.train.checkpoint import WEIGHTS, Checkpoint, record
+from nxt.train.checkpoint import WEIGHTS, Checkpoint, read, record
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors"}
 TOLERANCE = 1e-4  # of outputs, of the largest one where that is above 1
@@ -42,6 +43,8 @@ class Exported:
 
     path: Path
     bytes: int
+    name: str  # of the network
+    epoch: int  # of the checkpoint
     kind: str  # of weights
     size: int  # image side in pixels
     outputs: tuple[str, ...]
@@ -57,7 +60,7 @@ def export(
     size: int | None = None,
     features: bool = False,
 ) -> Exported:
-    """Write a checkpoint's network for another program; whole, and equal to the network, or not at all.
+    """Writes a checkpoint's network for another program; whole, and equal to the network, or not at all.
 
     Args:
         checkpoint: What was trained.
@@ -72,9 +75,10 @@ def export(
         CheckpointError: if the checkpoint has no weights of that kind, or they do not fit.
         RunError: if packages are missing, the outputs differ, or the file cannot be written.
     """
-    require(target in SUFFIXES, "--to", f"{target!r} is not one of {', '.join(SUFFIXES)}")
-    require(not features or target != "safetensors", "--features", "safetensors hold weights; write --to onnx or torch")
-    require(kind is None or kind in WEIGHTS, "--weights", f"{kind!r} is not one of {', '.join(WEIGHTS)}")
+    require(target in SUFFIXES, "`target`", f"{target!r} is not one of {', '.join(SUFFIXES)}")
+    serves = not features or target != "safetensors"
+    require(serves, "`features`", "safetensors hold weights; write `target` onnx or torch")
+    require(kind is None or kind in WEIGHTS, "`weights`", f"{kind!r} is not one of {', '.join(WEIGHTS)}")
     kind = kind or checkpoint.better
     if size is not None:
         checkpoint = replace(checkpoint, preprocess=replace(checkpoint.preprocess, size=size))
@@ -98,6 +102,8 @@ def export(
     return Exported(
         path=out,
         bytes=len(content),
+        name=checkpoint.spec.name,
+        epoch=checkpoint.epoch,
         kind=kind,
         size=checkpoint.preprocess.size,
         outputs=names,
@@ -106,15 +112,55 @@ def export(
     )
 
 
+def export_file(
+    checkpoint: str | Path,
+    target: str,
+    out: str | Path | None = None,
+    *,
+    weights: str | None = None,
+    size: int | None = None,
+    features: bool = False,
+) -> Exported:
+    """Writes the network of a checkpoint's file for another program; see `export`.
+
+    Args:
+        checkpoint: A checkpoint, or a training's run directory for its last one.
+        target: "onnx", "torch" or "safetensors".
+        out: The file; by default beside the checkpoint, with the suffix of its kind.
+        weights: "raw" or "ema"; by default those that are better on the validation split.
+        size: Image side in pixels; by default as trained.
+        features: Whether the outputs are each stage's features instead of logits.
+
+    Raises:
+        RunError: if the file has another suffix than its kind, or is the checkpoint itself.
+        NxtError: as `export` and reading the checkpoint do.
+    """
+    given = Path(checkpoint)
+    loaded = read(given)
+    if out is None:
+        stem = given / loaded.spec.name if given.is_dir() else given.with_suffix("")
+        path = stem.with_name(stem.name + ("_features" if features else "") + SUFFIXES.get(target, ""))
+    else:
+        path = Path(out)
+    if target in SUFFIXES and path.suffix != SUFFIXES[target]:
+        raise RunError(f"{path}: a file of this kind is called NAME{SUFFIXES[target]}; give another `out`")
+    if path.resolve() == given.resolve():
+        raise RunError(f"{path}: is what is to be exported; give another `out`")
+    try:
+        return export(loaded, target, path, weights, size, features)
+    except CheckpointError as error:
+        raise CheckpointError(f"{given}: {error}") from None
+
+
 def describe(checkpoint: Checkpoint, kind: str) -> dict[str, Any]:
-    """Return what a user of one kind of a checkpoint's weights has to know, as plain data."""
+    """Returns what a user of one kind of a checkpoint's weights has to know, as plain data."""
     accuracies = {key: value for key, value in checkpoint.accuracies.items() if key == kind}
     about = {"name": checkpoint.spec.name, "kind": kind, "epoch": checkpoint.epoch}
     return {**about, **record(checkpoint), "accuracies": accuracies}
 
 
 def _images(checkpoint: Checkpoint) -> tuple[Tensor, str]:
-    """Return some normalised images to compare outputs on, and in words which they are."""
+    """Returns some normalised images to compare outputs on, and says in words which they are."""
     preprocess = checkpoint.preprocess
     try:
         source = open_source(checkpoint.data)
@@ -122,7 +168,7 @@ def _images(checkpoint: Checkpoint) -> tuple[Tensor, str]:
         rows = np.unique(np.linspace(0, len(labels) - 1, _IMAGES).astype(np.int64))
         split = Split(source.images("train", rows, preprocess.resized), labels[rows])
         images, _ = next(iter(Batches(split, preprocess, torch.device("cpu")).plain(len(rows))))
-        which = f"{len(rows)} training images of {data_place(checkpoint.data)}"
+        which = f"{len(rows)} training images of {checkpoint.data.display}"
     except DataError:
         images = torch.randn(_IMAGES, 3, preprocess.size, preprocess.size, generator=torch.Generator().manual_seed(0))
         which = f"{_IMAGES} random images"
@@ -130,10 +176,10 @@ def _images(checkpoint: Checkpoint) -> tuple[Tensor, str]:
 
 
 def _difference(model: nn.Module, run: Outputs, images: Tensor, out: Path) -> float:
-    """Return the largest difference between outputs; raise RunError if it is too large."""
+    """Returns the largest difference between outputs. Raises RunError if it is too large."""
     worst = 0.0
-    for expected, found in zip(_listed(model(images)), run(images), strict=True):
-        difference, largest = float((found - expected).abs().max()), float(expected.abs().max())
+    for expected, actual in zip(_listed(model(images)), run(images), strict=True):
+        difference, largest = float((actual - expected).abs().max()), float(expected.abs().max())
         if not difference <= TOLERANCE * max(1.0, largest):
             raise RunError(
                 f"{out}: not written: its outputs would differ from the network's by {difference:.2g}, "

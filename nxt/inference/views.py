@@ -81,7 +81,7 @@ class Views:
         return self.mirror and self.kind != "center"
 
     def cut(self, image: Image) -> list[Tensor]:
-        """Return an image's views as uint8, (3, H, W) each, without mirror images: as many for every image."""
+        """Returns an image's views as uint8, (3, H, W) each, without mirror images: as many for every image."""
         if self.kind == "center":
             return [evaluation(self.preprocess)(image)]
         pixels, kind = as_tensor(image), InterpolationMode(self.preprocess.interpolation)
@@ -89,7 +89,7 @@ class Views:
         return resized if self.kind == "dense" else list(functional.five_crop(resized[0], [self.preprocess.size] * 2))
 
     def applied(self, network: Network) -> nn.Module:
-        """Return what maps a batch of one view, (B, 3, H, W), to something whose softmax is (B, K) scores."""
+        """Returns what maps a batch of one view, (B, 3, H, W), to something whose softmax is (B, K) scores."""
         return Dense(network, self.preprocess.size) if self.kind == "dense" else network
 
 
@@ -138,7 +138,7 @@ class Dense(nn.Module):
         self.window = parts(network.spec, size)[-2].side
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, 3, H, W), normalised, to the logarithm of the scores averaged over positions, (B, K)."""
+        """Maps images (B, 3, H, W), normalised, to the logarithm of the scores averaged over positions, (B, K)."""
         features = self.trunk(x)
         height, width = features.shape[-2:]
         pooled = F.avg_pool2d(features, (min(self.window, height), min(self.window, width)), stride=1)

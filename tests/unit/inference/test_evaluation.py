@@ -14,8 +14,10 @@ from scipy import stats
 from torchvision.transforms import InterpolationMode, v2
 
 from nxt.arch.spec import ArchSpec
-from nxt.data.dataset import divided, open_source
+from nxt.data.dataset import divided
 from nxt.data.preprocess import Preprocess
+from nxt.data.ref import DataRef
+from nxt.data.sources import open_source
 from nxt.errors import CheckpointError, ConfigError, DataError
 from nxt.inference.evaluation import Predictions, ensemble, examples, predict, read_classes, wilson
 from nxt.inference.views import Dense, Views
@@ -183,7 +185,7 @@ def pictures(tmp_path):
             for index, (width, height) in enumerate(SHAPES):
                 coarse = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
                 coarse.resize((width, height), Image.Resampling.BICUBIC).save(tmp_path / split / name / f"{index}.png")
-    return open_source(f"folder:{tmp_path}")
+    return open_source(DataRef("folder", str(tmp_path)))
 
 
 def of(source, classes=None):
@@ -345,7 +347,7 @@ def test_classes_go_by_name(pictures):
 
 
 def test_validation_images_are_those_by_which_a_training_selects():
-    source = open_source("digits")
+    source = open_source(DataRef("digits"))
     images = examples(source, "val", source.classes)
     _, split, rows = divided(source)
     assert (images.split, images.rows.tolist()) == (split, rows.tolist())

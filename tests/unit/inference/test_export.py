@@ -12,13 +12,14 @@ from torch import nn
 import nxt
 from nxt.arch.spec import ArchSpec
 from nxt.data.preprocess import Preprocess
+from nxt.data.ref import DataRef
 from nxt.errors import CheckpointError, ConfigError, RunError
 from nxt.inference import export as exporting
-from nxt.inference.export import describe, export
+from nxt.inference.export import describe, export, export_file
 from nxt.models.network import build
 from nxt.models.tensors import read_safetensors
 from nxt.models.weights import read_weights
-from nxt.train.checkpoint import Checkpoint, read
+from nxt.train.checkpoint import Checkpoint, read, save
 from nxt.train.recipe import Recipe
 
 SPEC = ArchSpec(
@@ -39,7 +40,7 @@ def weights(seed):
 
 def make(**changes):
     values = {
-        "spec": SPEC, "classes": CLASSES, "data": "digits", "identity": "x", "seed": 7,
+        "spec": SPEC, "classes": CLASSES, "data": DataRef("digits"), "identity": "x", "seed": 7,
         "preprocess": Preprocess(size=14, crop=0.875, interpolation="bicubic", mean=(0.1, 0.2, 0.3), std=(0.4,) * 3),
         "recipe": Recipe(epochs=3, batch=8, lr=0.1, milestones=(0.5,)), "accuracies": {"raw": 0.5, "ema": 0.625},
         "state": {"epoch": 2, "weights": {"raw": weights(1), "ema": weights(2)}, "optimizer": {}},
@@ -153,7 +154,7 @@ def test_features_come_by_stride(target, tmp_path):
 
 
 def test_safetensors_have_no_features(tmp_path):
-    with pytest.raises(ConfigError, match="--features: safetensors hold weights"):
+    with pytest.raises(ConfigError, match="`features`: safetensors hold weights"):
         export(make(), "safetensors", tmp_path / "a.safetensors", features=True)
 
 
@@ -217,7 +218,7 @@ def test_a_safetensors_file_of_something_else_is_no_checkpoint(metadata, message
 
 
 def test_without_the_data_random_images_are_compared(tmp_path):
-    done = export(make(data="folder:/no/such/folder"), "safetensors", tmp_path / "a.safetensors")
+    done = export(make(data=DataRef("folder", "/no/such/folder")), "safetensors", tmp_path / "a.safetensors")
     assert done.images == "8 random images"
 
 
@@ -246,8 +247,8 @@ def test_a_file_that_would_give_other_outputs_is_not_written(error, tmp_path, mo
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"target": "tflite"}, ConfigError, "--to: 'tflite' is not one of onnx, torch, safetensors"),
-        ({"kind": "swa"}, ConfigError, "--weights: 'swa' is not one of raw, ema"),
+        ({"target": "tflite"}, ConfigError, "`target`: 'tflite' is not one of onnx, torch, safetensors"),
+        ({"kind": "swa"}, ConfigError, "`weights`: 'swa' is not one of raw, ema"),
         ({"size": 2}, ConfigError, "size is 2; it lies in 4..4096"),
     ],
 )
@@ -267,3 +268,32 @@ def test_weights_that_are_not_there_are_refused(tmp_path):
 def test_a_folder_that_is_not_there_is_said_to_be(tmp_path):
     with pytest.raises(RunError, match=r"a\.safetensors: cannot be written"):
         export(make(), "safetensors", tmp_path / "no" / "a.safetensors")
+
+
+def test_a_file_lies_beside_its_checkpoint_unless_said_otherwise(tmp_path):
+    save(tmp_path / "a.pt", make())
+    done = export_file(tmp_path / "a.pt", "safetensors", weights="raw")
+    assert (done.path, done.kind, done.name, done.epoch) == (tmp_path / "a.safetensors", "raw", SPEC.name, 2)
+    assert done.path.stat().st_size == done.bytes
+    assert export_file(str(tmp_path / "a.pt"), "safetensors", tmp_path / "b.safetensors").path.is_file()
+
+
+@pytest.mark.parametrize(
+    ("target", "out", "message"),
+    [
+        ("onnx", "b.pt", r"b\.pt: a file of this kind is called NAME\.onnx; give another `out`"),
+        ("safetensors", "a.safetensors", r"a\.safetensors: is what is to be exported; give another `out`"),
+    ],
+)
+def test_a_file_of_another_kind_or_the_checkpoint_itself_is_not_written(tmp_path, target, out, message):
+    export(make(), "safetensors", tmp_path / "a.safetensors")
+    before = (tmp_path / "a.safetensors").read_bytes()
+    with pytest.raises(RunError, match=message):
+        export_file(tmp_path / "a.safetensors", target, tmp_path / out)
+    assert (tmp_path / "a.safetensors").read_bytes() == before
+
+
+def test_errors_of_a_file_name_it(tmp_path):
+    export(make(), "safetensors", tmp_path / "a.safetensors", kind="raw")
+    with pytest.raises(CheckpointError, match=r"a\.safetensors: it has no ema weights"):
+        export_file(tmp_path / "a.safetensors", "safetensors", tmp_path / "b.safetensors", weights="ema")

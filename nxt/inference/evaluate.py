@@ -1,0 +1,247 @@
+"""Evaluation in one call: from checkpoints to figures and predictions. The command line goes through here, too."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nxt.compute.devices import choose
+from nxt.config import require
+from nxt.data.readable import without_bad
+from nxt.data.ref import DataRef
+from nxt.data.sources import open_source
+from nxt.errors import CheckpointError
+from nxt.inference.evaluation import SPLITS, Examples, Predictions, ensemble, examples, predict, read_classes
+from nxt.inference.views import Views
+from nxt.train.checkpoint import WEIGHTS, Checkpoint, read
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatedModel:
+    """What one network predicts for the images, and how they were shown to it."""
+
+    path: Path  # of the checkpoint, as given
+    checkpoint: Checkpoint
+    weights: str  # "raw" or "ema"
+    views: Views
+    predictions: Predictions  # among all classes
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """Which network this is, and what it was shown of each image, as plain data."""
+        views = self.views
+        setting = {
+            "checkpoint": str(self.path),
+            "name": self.checkpoint.spec.name,
+            "epoch": self.checkpoint.epoch,
+            "weights": self.weights,
+            "size": views.preprocess.size,
+            "crop": None if views.kind == "dense" else views.preprocess.crop,
+            "views": views.kind,
+        }
+        return setting | ({"scales": list(views.sides)} if views.kind == "dense" else {})
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Evaluation:
+    """How good networks are on the images of a split, each one and all of them together."""
+
+    data: DataRef
+    split: str
+    images: Examples
+    columns: NDArray[np.int64] | None  # the classes to judge on, as columns of the predictions; None: all
+    models: tuple[EvaluatedModel, ...]
+
+    @cached_property
+    def ensemble(self) -> Predictions:
+        """The networks' averaged probabilities, among all classes; of one network, its own."""
+        return ensemble([model.predictions for model in self.models])
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        """The ensemble's predictions among the classes to judge on."""
+        return self.ensemble if self.columns is None else self.ensemble.among(self.columns)
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """Figures of each network as plain data: its setting, and what `Predictions.figures` returns."""
+        return [model.setting | self._figures(model.predictions) for model in self.models]
+
+    @cached_property
+    def ensemble_row(self) -> dict[str, Any]:
+        """Figures of the ensemble as plain data."""
+        return self._figures(self.ensemble)
+
+    def __repr__(self) -> str:
+        accuracies = ", ".join(f"{row['name']} {row['accuracy']:.1%}" for row in self.rows)
+        return f"<Evaluation on the {self.split} split of {self.data.display}, {len(self.images)} images: {accuracies}>"
+
+    def image_rows(self) -> Iterator[dict[str, Any]]:
+        """Yields, for each image, its name, its true class, and the ensemble's class with its probability."""
+        judged, images = self.predictions, self.images
+        columns = zip(images.rows, judged.labels, judged.predicted, judged.confidence, strict=True)
+        for row, true, predicted, probability in columns:
+            yield {
+                "image": images.source.called(images.split, int(row)),
+                "true": judged.classes[true],
+                "predicted": judged.classes[predicted],
+                "probability": float(probability),
+            }
+
+    def _figures(self, predictions: Predictions) -> dict[str, Any]:
+        """Returns figures; where classes are listed, those of a softmax over them, and the accuracy among all."""
+        row: dict[str, Any] = {"data": str(self.data), "split": self.split}
+        if self.columns is None:
+            return row | predictions.figures()
+        return row | predictions.among(self.columns).figures() | {"accuracy_kway": predictions.top(1)}
+
+
+def evaluate(
+    checkpoints: str | Path | Sequence[str | Path],
+    data: str | DataRef | None = None,
+    split: str = "test",
+    *,
+    size: int | None = None,
+    crop: float | None = None,
+    views: str = "center",
+    scales: Sequence[int] = (),
+    weights: str | None = None,
+    classes: str | Path | None = None,
+    device: str = "auto",
+    download: bool = False,
+    skip_bad: bool = False,
+    note: Callable[[str], None] = lambda text: None,
+    progress: Callable[[Path, int, int], object] = lambda path, done, total: None,
+) -> Evaluation:
+    """Measures trained networks on images that did not train them.
+
+    Example:
+        >>> nxt.evaluate("results/run", views="ten").rows[0]["accuracy"]
+
+    Args:
+        checkpoints: A checkpoint, or a training's run directory for its last one; or several, measured on the same
+            images one by one and as an ensemble.
+        data: Another data set than they were trained on; classes are matched by name.
+        split: "test", or "val" for the images by which a training selects.
+        size: Image side in pixels; by default as trained.
+        crop: Share of the resized side that the crops keep; by default as trained.
+        views: "center", "ten" (corners and centre, mirrored) or "dense" (the whole image at several scales).
+        scales: Shorter sides in pixels for dense views; by default the papers', by size.
+        weights: "raw" or "ema"; by default those that are better on the validation split.
+        classes: A file of the classes to judge on, one name a line; by default all.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        download: Whether data may be downloaded if it is not there.
+        skip_bad: Whether to leave out images that cannot be read.
+        note: Is called with each sentence that a person should know.
+        progress: Is called after each batch with the checkpoint, and how many images are done, of how many.
+
+    Raises:
+        ConfigError: if a value is out of range.
+        CheckpointError: if a checkpoint cannot be read, or several do not go together.
+        DataError: if the data is not there, or has other classes.
+        DeviceError: if there is no such device.
+    """
+    _check(split, size, crop, views, weights)
+    target = choose(device)
+    paths = [Path(path) for path in ([checkpoints] if isinstance(checkpoints, (str, Path)) else checkpoints)]
+    loaded = _read(paths, same_data=data is None)
+    names = loaded[0].classes
+    chosen = loaded[0].data if data is None else DataRef.of(data)
+    columns = None if classes is None else read_classes(Path(classes), names)
+    images = _open(chosen, split, dict(zip(paths, loaded, strict=True)), columns, download, skip_bad, note)
+    models = []
+    for path, checkpoint in zip(paths, loaded, strict=True):
+        shown = _views(checkpoint, size, crop, views, tuple(scales), images.source.mirror)
+        advance = _counted(path, len(images), progress)
+        with _naming(path):
+            scores = predict(checkpoint.network(weights), images, shown, target, progress=advance)
+        models.append(
+            EvaluatedModel(
+                path=path,
+                checkpoint=checkpoint,
+                weights=weights or checkpoint.better,
+                views=shown,
+                predictions=Predictions(scores, images.labels, names),
+            )
+        )
+    return Evaluation(data=chosen, split=split, images=images, columns=columns, models=tuple(models))
+
+
+def _check(split: str, size: int | None, crop: float | None, views: str, weights: str | None) -> None:
+    """Raises ConfigError for values that cannot be, before anything is read."""
+    require(split in SPLITS, "`split`", f"{split!r} is not one of {', '.join(SPLITS)}")
+    require(size is None or 4 <= size <= 4096, "`size`", f"{size} is not between 4 and 4096 pixels")
+    require(crop is None or 0 < crop <= 1, "`crop`", f"{crop} is not above 0 and at most 1")
+    require(crop is None or views != "dense", "`crop`", "dense views show the whole image; leave it out")
+    require(weights is None or weights in WEIGHTS, "`weights`", f"{weights!r} is not one of {', '.join(WEIGHTS)}")
+
+
+def _read(paths: Sequence[Path], same_data: bool) -> list[Checkpoint]:
+    """Reads checkpoints that can be measured on the same images."""
+    loaded = [read(path) for path in paths]
+    for path, checkpoint in zip(paths, loaded, strict=True):
+        if checkpoint.classes != loaded[0].classes:
+            counts = f"{len(checkpoint.classes)} classes that are not the {len(loaded[0].classes)} of {paths[0]}"
+            raise CheckpointError(f"{path}: has {counts}; an ensemble needs the same")
+        if same_data and checkpoint.data.absolute() != loaded[0].data.absolute():
+            others = f"{checkpoint.data.display}, and {paths[0]} on {loaded[0].data.display}"
+            raise CheckpointError(f"{path}: was trained on {others}; say with `data` on what to measure them")
+    return loaded
+
+
+def _open(
+    data: DataRef,
+    split: str,
+    loaded: Mapping[Path, Checkpoint],
+    columns: NDArray[np.int64] | None,
+    download: bool,
+    skip_bad: bool,
+    note: Callable[[str], None],
+) -> Examples:
+    """Opens the images, and notes where some of those held out for validation may have trained a network."""
+    source = open_source(data, download)
+    if skip_bad:
+        source = without_bad(source, lambda message: note(f"left out: {message}"))
+    for path, checkpoint in loaded.items():
+        held_out = split == "val" and not source.has_val and data.absolute() == checkpoint.data.absolute()
+        if held_out and source.identity() != checkpoint.identity:
+            changed = f"{data.display} is not as it was when {path} was trained"
+            note(f"note: {changed}; it may have been trained on these images")
+    return examples(source, split, next(iter(loaded.values())).classes, columns)
+
+
+def _views(
+    checkpoint: Checkpoint, size: int | None, crop: float | None, kind: str, scales: tuple[int, ...], mirror: bool
+) -> Views:
+    own = checkpoint.preprocess
+    preprocess = dataclasses.replace(own, size=size or own.size, crop=crop or own.crop)
+    return Views(preprocess=preprocess, kind=kind, scales=scales, mirror=mirror)
+
+
+def _counted(path: Path, total: int, progress: Callable[[Path, int, int], object]) -> Callable[[int], None]:
+    """Returns what `predict` calls after each batch: it adds up the images."""
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(path, done, total)
+
+    return advance
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Lets errors about a checkpoint's content say which one it is."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None

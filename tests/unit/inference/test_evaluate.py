@@ -1,0 +1,102 @@
+"""Evaluating from Python: figures, predictions, and what cannot be measured."""
+
+import numpy as np
+import pytest
+import torch
+
+from nxt.arch.spec import ArchSpec
+from nxt.data.preprocess import Preprocess
+from nxt.data.ref import DataRef
+from nxt.data.sources import open_source
+from nxt.errors import CheckpointError, ConfigError
+from nxt.inference.evaluate import evaluate
+from nxt.models.network import build
+from nxt.train.checkpoint import Checkpoint, save
+from nxt.train.recipe import Recipe
+
+SPEC = ArchSpec(stem="cifar", stem_width=4, depths=(1,), widths=(16,), base_width=(4,))
+CLASSES = tuple("0123456789")
+TEST_IMAGES = len(open_source(DataRef("digits")).labels("test"))
+
+
+def saved(path, seed=0, **changes):
+    torch.manual_seed(seed)
+    values = {
+        "spec": SPEC, "classes": CLASSES, "data": DataRef("digits"), "identity": "x", "seed": 0,
+        "preprocess": Preprocess(size=8, mean=(0.3,) * 3, std=(0.4,) * 3), "recipe": Recipe(epochs=1, batch=8, lr=0.1),
+        "accuracies": {"raw": 0.5}, "state": {"epoch": 1, "weights": {"raw": build(SPEC, 10).state_dict()}},
+    }  # fmt: skip
+    save(path, Checkpoint(**{**values, **changes}))
+    return path
+
+
+def test_one_checkpoint_is_measured_on_what_it_was_trained_on(tmp_path):
+    counted = []
+    measured = evaluate(str(saved(tmp_path / "a.pt")), device="cpu", progress=lambda *news: counted.append(news))
+    [row], [model] = measured.rows, measured.models
+    assert (row["name"], row["data"], row["split"], row["images"]) == (SPEC.name, "digits", "test", TEST_IMAGES)
+    assert row["accuracy"] == model.predictions.top(1) == measured.predictions.top(1)
+    assert (model.weights, model.views.kind, row["size"], row["crop"]) == ("raw", "center", 8, 1.0)
+    assert counted[-1] == (tmp_path / "a.pt", TEST_IMAGES, TEST_IMAGES)
+    assert [done for _, done, _ in counted] == sorted({done for _, done, _ in counted})
+
+
+def test_several_are_measured_one_by_one_and_together(tmp_path):
+    paths = [saved(tmp_path / f"{seed}.pt", seed) for seed in (1, 2)]
+    measured = evaluate(paths, DataRef("digits"), "val", device="cpu")
+    assert [row["checkpoint"] for row in measured.rows] == list(map(str, paths))
+    mean = np.mean([np.exp(model.predictions.log_probabilities) for model in measured.models], axis=0)
+    np.testing.assert_allclose(np.exp(measured.ensemble.log_probabilities), mean, rtol=1e-4)
+    assert measured.ensemble_row["accuracy"] == measured.predictions.top(1)
+    assert measured.ensemble_row["split"] == "val" and "checkpoint" not in measured.ensemble_row
+
+
+def test_every_image_has_a_row(tmp_path):
+    measured = evaluate(saved(tmp_path / "a.pt"), device="cpu")
+    rows = list(measured.image_rows())
+    assert len(rows) == TEST_IMAGES
+    assert np.mean([row["true"] == row["predicted"] for row in rows]) == pytest.approx(measured.rows[0]["accuracy"])
+    assert all(0.1 <= row["probability"] <= 1 for row in rows)  # the most probable of ten classes
+
+
+def test_among_listed_classes_only_their_images_count(tmp_path):
+    (tmp_path / "classes.txt").write_text("3\n7\n")
+    measured = evaluate(saved(tmp_path / "a.pt"), device="cpu", classes=tmp_path / "classes.txt")
+    [row] = measured.rows
+    assert row["classes"] == 2 and row["images"] == len(measured.images) < TEST_IMAGES
+    assert row["accuracy_kway"] == measured.ensemble.top(1) <= row["accuracy"] == measured.predictions.top(1)
+    assert {image["predicted"] for image in measured.image_rows()} <= {"3", "7"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"split": "valid"}, "`split`: 'valid' is not one of test, val"),
+        ({"size": 3}, "`size`: 3 is not between 4 and 4096 pixels"),
+        ({"crop": 0}, "`crop`: 0 is not above 0 and at most 1"),
+        ({"crop": 0.5, "views": "dense"}, "`crop`: dense views show the whole image; leave it out"),
+        ({"weights": "best"}, "`weights`: 'best' is not one of raw, ema"),
+    ],
+)
+def test_values_out_of_range_are_refused_before_anything_is_read(tmp_path, options, message):
+    with pytest.raises(ConfigError) as error:
+        evaluate(tmp_path / "nothing.pt", **options)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": tuple("abcdefghij")}, r"b\.pt: has 10 classes that are not the 10 of .*a\.pt; an ensemble needs"),
+        ({"data": DataRef("folder", "/pets")}, r"b\.pt: was trained on folder:/pets, and .*a\.pt on digits; say with"),
+    ],
+)
+def test_checkpoints_that_do_not_go_together_are_refused(tmp_path, changes, message):
+    paths = [saved(tmp_path / "a.pt"), saved(tmp_path / "b.pt", **changes)]
+    with pytest.raises(CheckpointError, match=message):
+        evaluate(paths)
+
+
+def test_an_error_in_a_checkpoint_names_it(tmp_path):
+    with pytest.raises(CheckpointError, match=r"a\.pt: it has no ema weights, only raw"):
+        evaluate(saved(tmp_path / "a.pt"), device="cpu", weights="ema")
