@@ -31,7 +31,7 @@ class Noise:
     images: int
 
     def error(self, accuracy: float, trainings: int) -> float:
-        """Return the standard error of a mean accuracy over so many trainings, all judged on the same images.
+        """Returns the standard error of a mean accuracy over so many trainings, all judged on the same images.
 
         Between two networks judged on the same images the binomial part partly cancels, so that differences come out
         a little less certain than they are.
@@ -41,7 +41,7 @@ class Noise:
 
 
 def pooled_deviation(groups: Iterable[Sequence[float]]) -> float | None:
-    """Return the standard deviation within groups, pooled; None if no group has two values."""
+    """Returns the standard deviation within groups, pooled; None if no group has two values."""
     squares, freedom = 0.0, 0
     for group in groups:
         mean = sum(group) / len(group) if group else 0.0
@@ -51,14 +51,14 @@ def pooled_deviation(groups: Iterable[Sequence[float]]) -> float | None:
 
 
 def deviation(values: Sequence[float]) -> float | None:
-    """Return the sample standard deviation, or None of fewer than two values."""
+    """Returns the sample standard deviation, or None of fewer than two values."""
     return pooled_deviation([values])
 
 
 def front_probability(
     costs: Sequence[float], accuracies: Sequence[float], errors: Sequence[float], seed: int = 0
 ) -> NDArray[np.float64]:
-    """Return the probability of each point to be on the front, by parametric bootstrap.
+    """Returns the probability of each point to be on the front, by parametric bootstrap.
 
     Accuracies are drawn anew from normal distributions with the given standard errors; counted is how often no
     other point dominates it.
@@ -81,7 +81,7 @@ def front_probability(
 
 
 def ties(accuracies: Sequence[float], errors: Sequence[float]) -> list[str]:
-    """Return letters for each value: the noise does not tell a value from the highest one that has its letter.
+    """Returns letters for each value: the noise does not tell a value from the highest one that has its letter.
 
     (A compact letter display, as of multiple comparisons in statistics.) A value that stands clear has no letter.
     """
@@ -101,5 +101,5 @@ def ties(accuracies: Sequence[float], errors: Sequence[float]) -> list[str]:
 
 
 def clear(i: int, j: int, accuracies: Sequence[float], errors: Sequence[float]) -> bool:
-    """Tell whether two values differ by more than the noise of their difference explains."""
+    """Tells whether two values differ by more than the noise of their difference explains."""
     return abs(accuracies[i] - accuracies[j]) > CLEAR * math.hypot(errors[i], errors[j])

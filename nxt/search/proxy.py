@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nxt.arch.spec import EXPANSION, STEMS, ArchSpec
+from nxt.arch.names import EXPANSION
+from nxt.arch.spec import STEMS, ArchSpec
 from nxt.config import from_mapping, merged, read_yaml, require
-from nxt.data.dataset import kind_of
+from nxt.data.ref import DataRef
 from nxt.errors import ArchError
 
 FOLDER = Path(__file__).with_name("proxies")
@@ -58,13 +59,13 @@ class Proxy:
         return self.size is None and self.scale == self.width == self.share == 1 and self.stem == "own"
 
     def image_size(self, natural: int | None, spec: ArchSpec) -> int:
-        """Return the image side to train at. `natural` is the data's own, None where it follows the network."""
+        """Returns the image side to train at. `natural` is the data's own, None where it follows the network."""
         own = None if natural is None else max(_LEAST, round(natural * self.scale))
         limits = [side for side in (self.size, own) if side is not None]
         return min(limits) if limits else spec.size
 
     def apply(self, spec: ArchSpec, size: int) -> ArchSpec:
-        """Return the network to train in place of an architecture, on images of the given side.
+        """Returns the network to train in place of an architecture, on images of the given side.
 
         All widths keep their ratios. Base widths are rounded, then raised where needed to the next one that makes a
         network (whole groups that the radix divides, attention channels that the cardinality divides).
@@ -99,18 +100,17 @@ class Proxy:
 
 
 def full_training(recipe: str, epochs: int) -> Proxy:
-    """Return the proxy that is none: the architecture and the data as they are."""
+    """Returns the proxy that is none: the architecture and the data as they are."""
     return Proxy(about="full training", stem="own", epochs=epochs, recipe=recipe)
 
 
-def load_proxy(source: str, overrides: Mapping[str, Any]) -> Proxy:
-    """Load the default proxy of a data source (by the part before the colon), with single values replaced.
+def load_proxy(data: DataRef, overrides: Mapping[str, Any]) -> Proxy:
+    """Loads the default proxy of a kind of data, with single values replaced.
 
     Raises:
-        DataError: if there is no such data source.
         ConfigError: for unknown keys and values out of range.
     """
-    default = read_yaml(FOLDER / f"{kind_of(source)}.yaml")
+    default = read_yaml(FOLDER / f"{data.kind}.yaml")
     return from_mapping(Proxy, merged(default, overrides), "proxy")
 
 

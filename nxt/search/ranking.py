@@ -18,7 +18,7 @@ from nxt.search.trial import Outcome, Trial
 
 
 @dataclass(frozen=True)
-class Entry:
+class RankedArch:
     """An architecture with the finished trainings that its accuracy is the mean of. There is at least one."""
 
     trials: tuple[Trial, ...]
@@ -34,9 +34,9 @@ class Entry:
         return self.trials[0].cost
 
     @property
-    def role(self) -> str:
+    def family(self) -> str:
         """The reference family that it stands for, if any."""
-        return self.trials[0].role
+        return self.trials[0].family
 
     @property
     def seeds(self) -> int:
@@ -46,7 +46,7 @@ class Entry:
     @property
     def confirmed(self) -> bool:
         """Whether the trainings were made to measure, not to select by."""
-        return self.trials[0].repeat > 0
+        return self.trials[0].replicate > 0
 
     @property
     def accuracies(self) -> list[float]:
@@ -64,29 +64,29 @@ class Entry:
         return deviation(self.accuracies)
 
 
-def ranked(trials: Iterable[Trial], objective: str = "macs") -> list[Entry]:
-    """Return the architectures with finished trainings, the most accurate first; of equals the one that costs less."""
+def ranked(trials: Iterable[Trial], objective: str = "macs") -> list[RankedArch]:
+    """Returns the architectures with finished trainings, the most accurate first; of equals the one that costs less."""
     by_network: dict[str, list[Trial]] = defaultdict(list)
     for trial in trials:
         if trial.outcome is Outcome.DONE:
             by_network[trial.spec.fingerprint].append(trial)
     found = [
-        Entry(tuple([trial for trial in group if trial.repeat] or group))
-        for group in (sorted(trials, key=lambda trial: trial.repeat) for trials in by_network.values())
+        RankedArch(tuple([trial for trial in group if trial.replicate] or group))
+        for group in (sorted(trials, key=lambda trial: trial.replicate) for trials in by_network.values())
     ]
     return sorted(found, key=lambda entry: (-entry.accuracy, getattr(entry.cost, objective), entry.trials[0].number))
 
 
-def best_of(entries: Sequence[Entry]) -> Entry | None:
-    """Return the most accurate of the confirmed entries; where none is confirmed, of all."""
+def best_of(entries: Sequence[RankedArch]) -> RankedArch | None:
+    """Returns the most accurate of the confirmed entries; where none is confirmed, of all."""
     return next((entry for entry in entries if entry.confirmed), entries[0] if entries else None)
 
 
-def pareto(entries: Sequence[Entry], objective: str) -> list[Entry]:
-    """Return the entries that no other one dominates, by rising cost."""
+def pareto(entries: Sequence[RankedArch], objective: str) -> list[RankedArch]:
+    """Returns the entries that no other one dominates, by rising cost."""
     return [entries[i] for i in front([(getattr(e.cost, objective), e.accuracy) for e in entries])]
 
 
-def noise_of(entries: Iterable[Entry], images: int) -> Noise:
-    """Return the noise that accuracies carry, on a validation split of so many images."""
+def noise_of(entries: Iterable[RankedArch], images: int) -> Noise:
+    """Returns the noise that accuracies carry, on a validation split of so many images."""
     return Noise(pooled_deviation([entry.accuracies for entry in entries if entry.confirmed]), images)

@@ -1,4 +1,4 @@
-"""What a search is asked: everything that decides its result, made from options, or read from a run's record."""
+"""What a search is asked: everything that decides its result, made from settings, or read back from a run's record."""
 
 from __future__ import annotations
 
@@ -7,27 +7,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nxt.config import from_mapping, key_paths, parse_settings, require, to_mapping
-from nxt.errors import ArchError, ConfigError, SpaceError
-from nxt.files import data_from_anywhere
+from nxt.config import check_record, from_mapping, key_paths, require, to_mapping
+from nxt.data.ref import DataRef
+from nxt.errors import ArchError, ConfigError, DataError, SpaceError
 from nxt.provenance import typed, versions
+from nxt.rundir import RECORD, read_run_record
 from nxt.search.proxy import Proxy, full_training, load_proxy
-from nxt.search.results.run import architectures, read_record
-from nxt.search.strategy.sampler import SAMPLERS
-from nxt.search.strategy.schedulers import SCHEDULERS
 from nxt.space.arch_list import ArchList
 from nxt.space.budget import Budget, Limit
+from nxt.space.load import space_from_dict
 from nxt.space.space import Space
 from nxt.train.recipe import Recipe, load_recipe
 
-UNLIMITED = 10**6  # trials, where hours are the limit
-_PATIENCE = 86400.0  # seconds granted to the first epoch of a full training
-_KEEP = ("running", "front", "all")
+SAMPLERS = ("gp", "tpe", "nsga2", "random")
+SCHEDULERS = ("none", "asha", "pareto-asha")
+OBJECTIVES = ("macs", "acts")
+KEEP = ("running", "front", "all")
+_MOST_TRIALS = 10**6 - 1
+_BY_HOURS = 10**6  # what older records have as the number of trials where only the hours were limited
+_FULL_PATIENCE = 86400.0  # seconds granted to the first epoch of a full training
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How to search: the values that `--set search.key=value` changes.
+    """How to search: the values under `search` in the settings of a search.
 
     Raises:
         ConfigError: for values out of range.
@@ -45,17 +48,16 @@ class Settings:
     keep: str = "running"  # whose checkpoints: those of running trials, also of the front, or of all
 
     def __post_init__(self) -> None:
-        require(self.sampler in SAMPLERS, "search", f"sampler is {self.sampler!r}, not one of {', '.join(SAMPLERS)}")
-        known = ", ".join(SCHEDULERS)
-        require(self.scheduler in SCHEDULERS, "search", f"scheduler is {self.scheduler!r}, not one of {known}")
+        for key, known in {"sampler": SAMPLERS, "scheduler": SCHEDULERS, "keep": KEEP}.items():
+            value = getattr(self, key)
+            require(value in known, "search", f"{key} is {value!r}, not one of {', '.join(known)}")
         require(1 < self.eta <= 100, "search", f"eta is {self.eta}; it lies in (1, 100]")
         require(0 < self.grace <= 1, "search", f"grace is {self.grace}; it lies in (0, 1]")
         require(0 <= self.control <= 1, "search", f"control is {self.control}; it lies in [0, 1]")
-        require(0 <= self.confirm <= 1000, "--confirm", f"{self.confirm} is not between 0 and 1000")
+        require(0 <= self.confirm <= 1000, "`confirm`", f"{self.confirm} is not between 0 and 1000")
         require(1 <= self.confirm_seeds <= 100, "search", f"confirm_seeds is {self.confirm_seeds}; it lies in 1..100")
         require(0 <= self.retries <= 100, "search", f"retries is {self.retries}; it lies in 0..100")
         require(1 <= self.patience <= 10**7, "search", f"patience is {self.patience}; it lies in 1..1e7 seconds")
-        require(self.keep in _KEEP, "search", f"keep is {self.keep!r}, not one of {', '.join(_KEEP)}")
 
 
 _SECTIONS: dict[str, type] = {"proxy": Proxy, "recipe": Recipe, "search": Settings}
@@ -63,40 +65,64 @@ _SECTIONS: dict[str, type] = {"proxy": Proxy, "recipe": Recipe, "search": Settin
 
 @dataclass(frozen=True, kw_only=True)
 class SearchRequest:
-    """What was asked of a search, as recorded in run.yaml."""
+    """What a search is asked.
+
+    Raises:
+        ConfigError: for numbers out of range.
+    """
 
     space: Space | ArchList
     budget: Budget
-    data: str
+    data: DataRef
     proxy: Proxy
     recipe: Recipe
-    trials: int
+    trials: int | None  # how many to explore; None: as many as the hours allow
     seed: int
-    objective: str  # the cost that is kept low while accuracy gets high
+    objective: str  # the cost that is kept low while accuracy gets high: macs or acts
     settings: Settings = field(default_factory=Settings)
     repeats: int = 1  # of each architecture of a list
     storage: str = ""  # where trials keep their checkpoints, if not in the run directory
     origins: tuple[str, ...] = ()  # the searches that a list came from
 
     def __post_init__(self) -> None:
-        require(1 <= self.repeats <= 1000, "--repeats", f"{self.repeats} is not between 1 and 1000")
-        require(1 <= self.trials <= UNLIMITED, "--trials", f"{self.trials} is not between 1 and {UNLIMITED}")
-        require(0 <= self.seed < 2**31, "--seed", f"{self.seed} is not between 0 and 2147483647")
+        trials = 1 if self.trials is None else self.trials
+        require(1 <= self.repeats <= 1000, "`repeats`", f"{self.repeats} is not between 1 and 1000")
+        require(1 <= trials <= _MOST_TRIALS, "`trials`", f"{trials} is not between 1 and {_MOST_TRIALS}")
+        require(0 <= self.seed < 2**31, "`seed`", f"{self.seed} is not between 0 and 2147483647")
 
-    def record(self) -> dict[str, Any]:
-        """Return the request as plain data, for run.yaml."""
-        example = example_of(self.space)
-        made_for = f"{example.size} px, {example.classes} classes"
+    @property
+    def is_list(self) -> bool:
+        """Whether a plain list is trained, where nothing is searched."""
+        return isinstance(self.space, ArchList)
+
+    @property
+    def full(self) -> bool:
+        """Whether trials are full trainings, not proxies."""
+        return self.proxy.full
+
+    @property
+    def convention(self) -> str:
+        """What is counted as multiply-adds, and at which image size and number of classes."""
+        example = self.space.example
+        return f"MACs of convolution and linear layers, no bias, {example.size} px, {example.classes} classes"
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """What must be the same for accuracies to compare."""
+        data = self.data.absolute()  # older records have relative paths
+        return {"data": str(data), "proxy": to_mapping(self.proxy), "recipe": to_mapping(self.recipe)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the request as plain data."""
         return {
-            "command": "search",
             "space_name": self.space.name,
             "budget_rule": str(self.budget),
-            "convention": f"MACs of convolution and linear layers, no bias, {made_for}",
+            "convention": self.convention,
             "objective": self.objective,
             "trials": self.trials,
             "repeats": self.repeats,
             "seed": self.seed,
-            "data": self.data,
+            "data": str(self.data),
             "storage": self.storage,
             "origins": list(self.origins),
             "proxy": to_mapping(self.proxy),
@@ -104,42 +130,114 @@ class SearchRequest:
             "search": to_mapping(self.settings),
             "budget": [to_mapping(limit) for limit in self.budget.limits],
             "space": self.space.to_dict(),
-            "typed": typed(),
-            "versions": versions(),
         }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], where: str) -> SearchRequest:
+        """Reads a request from plain data, as `to_dict` gives it.
+
+        Raises:
+            ConfigError: if it is damaged.
+        """
+        check_record(data, _KINDS, where)
+        require(data["objective"] in OBJECTIVES, where, f"damaged; objective is {data['objective']!r}")
+        trials = data.get("trials")
+        try:
+            return cls(
+                space=_architectures(data, where),
+                budget=Budget(tuple(from_mapping(Limit, limit, where) for limit in data["budget"])),
+                proxy=from_mapping(Proxy, data["proxy"], where),
+                recipe=from_mapping(Recipe, data["recipe"], where),
+                settings=from_mapping(Settings, data["search"], where),
+                trials=None if trials == _BY_HOURS else trials,
+                origins=tuple(data.get("origins", [])),
+                data=DataRef.parse(data["data"]),
+                **{key: data[key] for key in ("seed", "objective", "repeats", "storage")},
+            )
+        except (SpaceError, ArchError, DataError) as error:
+            raise ConfigError(f"{where}: {error}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRecord:
+    """run.yaml of a search: what was asked, how many images that made, and by which command and versions."""
+
+    request: SearchRequest
+    train_images: int
+    val_images: int
+    typed: str = field(default_factory=typed)
+    versions: Mapping[str, Any] = field(default_factory=versions)
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """What must be the same for accuracies to compare."""
+        images = {"train_images": self.train_images, "val_images": self.val_images}
+        return {**self.request.conditions, **images}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the record as plain data, for run.yaml."""
+        images = {"train_images": self.train_images, "val_images": self.val_images}
+        made_by = {"typed": self.typed, "versions": dict(self.versions)}
+        return {"command": "search", **self.request.to_dict(), **made_by, **images}
+
+
+def load_record(run: Path) -> SearchRecord:
+    """Reads run.yaml of a search.
+
+    Raises:
+        RunError: if the directory is no run of a search.
+        ConfigError: if the record is damaged.
+    """
+    data, where = read_run_record(run, "search"), str(run / RECORD)
+    check_record(data, {"train_images": int, "val_images": int}, where)
+    return SearchRecord(
+        request=SearchRequest.from_dict(data, where),
+        train_images=data["train_images"],
+        val_images=data["val_images"],
+        typed=str(data.get("typed", "")),
+        versions=data.get("versions") or {},
+    )
+
+
+def first_difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+    """Returns the first of the conditions that both have and that differs; empty if there is none."""
+    return next((key for key in first if key in second and first[key] != second[key]), "")
 
 
 def make_request(
     space: Space | ArchList,
     budget: Budget,
-    data: str,
-    trials: int,
-    seed: int,
-    settings: Iterable[str],
+    data: DataRef | str = "digits",
+    trials: int | None = None,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
     repeats: int = 1,
     storage: str = "",
 ) -> SearchRequest:
-    """Put a request together from what the command line gave; `settings` are `section.key=value`.
+    """Puts a request together.
+
+    Args:
+        space: What to choose from.
+        budget: What an architecture may cost.
+        data: What trials train on.
+        trials: How many to explore; None: as many as the hours allow. A list says it itself.
+        seed: Of the search.
+        settings: Values by key under `proxy`, `recipe` and `search`, in the place of the defaults.
+        repeats: Trainings of each architecture of a list.
+        storage: Where trials keep their checkpoints, if not in the run directory.
 
     Raises:
         ConfigError: for unknown or unusable settings.
+        DataError: if there is no such kind of data.
     """
-    given = parse_settings(list(settings))
-    unknown = next(iter(set(given) - set(_SECTIONS)), None)
-    if unknown is not None:
-        known = (f"{section}.{key}" for section, kind in _SECTIONS.items() for key in key_paths(kind))
-        meant = next((f"; write {key}=VALUE" for key in known if key.endswith(f".{unknown}")), "")
-        raise ConfigError(f"--set {unknown}...: the sections are proxy, recipe and search{meant}")
-    for section, values in given.items():
-        require(isinstance(values, dict), f"--set {section}", "write section.key=value, such as proxy.epochs=3")
-    require("epochs" not in given.get("recipe", {}), "--set recipe.epochs", "a trial's length is proxy.epochs")
+    given, data = dict(settings or {}), DataRef.of(data)
+    _check_sections(given)
     proxy = load_proxy(data, given.get("proxy", {}))
     recipe = load_recipe(proxy.recipe, given.get("recipe", {})).with_epochs(proxy.epochs)
-    asked = {"augment.policy": bool(recipe.augment.policy), "size": recipe.size, "eval_size": recipe.eval_size}
-    for key, value in asked.items():
-        require(
-            not value, f"recipe: {key}", "it is for nxt train; in a search images are resident, and sized by proxy.size"
-        )
+    not_here = {"augment.policy": bool(recipe.augment.policy), "size": recipe.size, "eval_size": recipe.eval_size}
+    for key, value in not_here.items():
+        problem = "it is for full trainings; in a search images are resident, and sized by proxy.size"
+        require(not value, f"recipe: {key}", problem)
     limit = budget.limit("macs")
     return SearchRequest(
         space=space,
@@ -147,19 +245,19 @@ def make_request(
         data=data,
         proxy=proxy,
         recipe=recipe,
-        trials=trials if isinstance(space, Space) else space.size * repeats,
+        trials=space.size * repeats if isinstance(space, ArchList) else trials,
         seed=seed,
         objective="acts" if limit is not None and limit.is_window else "macs",
-        settings=from_mapping(Settings, given.get("search", {}), "--set search"),
+        settings=from_mapping(Settings, given.get("search", {}), "`settings` search"),
         repeats=repeats,
         storage=storage,
     )
 
 
 def full_request(
-    space: ArchList, data: str, name: str, recipe: Recipe, seed: int, repeats: int, origins: Iterable[str] = ()
+    space: ArchList, data: DataRef, name: str, recipe: Recipe, seed: int, repeats: int, origins: Iterable[str] = ()
 ) -> SearchRequest:
-    """Return the request to train all architectures of a list fully, by a recipe of that name, and keep their weights.
+    """Returns the request to train all of a list fully, by a recipe of that name, and to keep the weights.
 
     Raises:
         ConfigError: for numbers out of range.
@@ -173,46 +271,35 @@ def full_request(
         trials=space.size * repeats,
         seed=seed,
         objective="macs",
-        settings=Settings(keep="all", patience=_PATIENCE),
+        settings=Settings(keep="all", patience=_FULL_PATIENCE),
         repeats=repeats,
         origins=tuple(origins),
     )
 
 
-def load_request(run: Path) -> SearchRequest:
-    """Read what a search in a run directory was asked.
-
-    Raises:
-        RunError: if it is no run directory of a search.
-        ConfigError: if its record is damaged.
-    """
-    path = run / "run.yaml"
-    record = read_record(run)
-    where = str(path)
-    try:
-        return SearchRequest(
-            space=architectures(record, where),
-            budget=Budget(tuple(from_mapping(Limit, limit, where) for limit in record["budget"])),
-            proxy=from_mapping(Proxy, record["proxy"], where),
-            recipe=from_mapping(Recipe, record["recipe"], where),
-            settings=from_mapping(Settings, record["search"], where),
-            origins=tuple(record.get("origins", [])),
-            **{key: record[key] for key in ("data", "trials", "seed", "objective", "repeats", "storage")},
-        )
-    except (SpaceError, ArchError) as error:
-        raise ConfigError(f"{path}: {error}") from None
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("space_name", "objective", "data", "storage"), str),
+    **dict.fromkeys(("repeats", "seed"), int),
+    **dict.fromkeys(("proxy", "recipe", "search", "space"), dict),
+    "trials": (int, type(None)),
+    "budget": list,
+}
 
 
-def example_of(space: Space | ArchList) -> Any:
-    """Return one architecture, for what all of a space have in common."""
-    return space.specs[0] if isinstance(space, ArchList) else space.example
+def _architectures(data: Mapping[str, Any], where: str) -> Space | ArchList:
+    if "architectures" in data["space"]:
+        return ArchList.from_dict(data["space"], where)
+    return space_from_dict(data["space"], data["space_name"], where)
 
 
-def same_conditions(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
-    """Return which condition of training differs between two records (empty: none), as far as both have it."""
-    keys = ("data", "train_images", "val_images", "proxy", "recipe")
-
-    def value(record: Mapping[str, Any], key: str) -> object:
-        return data_from_anywhere(str(record[key])) if key == "data" else record[key]  # older ones have relative paths
-
-    return next((k for k in keys if k in first and k in second and value(first, k) != value(second, k)), "")
+def _check_sections(settings: Mapping[str, Any]) -> None:
+    """Raises ConfigError unless settings are mappings under proxy, recipe and search, with keys that can be set."""
+    for section, values in settings.items():
+        if section not in _SECTIONS:
+            keys = (f"{name}.{key}" for name, kind in _SECTIONS.items() for key in key_paths(kind))
+            near = next((f"; write {key}=VALUE" for key in keys if key.endswith(f".{section}")), "")
+            raise ConfigError(f"`settings` {section}...: the sections are proxy, recipe and search{near}")
+        problem = "write section.key=value, such as proxy.epochs=3"
+        require(isinstance(values, Mapping), f"`settings` {section}", problem)
+    length = "epochs" not in settings.get("recipe", {})
+    require(length, "`settings` recipe.epochs", "a trial's length is proxy.epochs")

@@ -39,24 +39,40 @@ class Epoch:
     seconds: float
 
 
+@dataclass(frozen=True)
+class EpochResult:
+    """What a worker reports of an epoch. Its accuracy is the higher one of raw and averaged weights."""
+
+    epoch: Epoch
+    remark: str = ""  # what was out of the ordinary
+
+
+@dataclass(frozen=True)
+class TrialFailure:
+    """What a worker reports where a trial ended without a verdict."""
+
+    outcome: Outcome
+    message: str
+
+
 @dataclass
 class Trial:
-    """One training of an architecture. `role` names the reference family it stands for, if any.
+    """One training of an architecture. `family` is the family of references that it stands for, if any.
 
-    `repeat` is 0 for the training that a search decides by. Repeats from 1 on have seeds of their own and are trained
-    only to measure: their accuracies have not been selected for.
+    `replicate` is 0 for the training that a search decides by. Replicates from 1 on have seeds of their own and are
+    trained only to measure: their accuracies have not been selected for.
     """
 
     number: int
     point: Point
     spec: ArchSpec
     cost: Cost
-    role: str = ""
-    repeat: int = 0
+    family: str = ""
+    replicate: int = 0
     curve: list[Epoch] = field(default_factory=list)
     outcome: Outcome = Outcome.RUNNING
     message: str = ""
-    control: int = 0  # the rung that would have stopped it, where it runs on to tell what stopping costs
+    control_rung: int = 0  # the rung that would have stopped it, where it runs on to tell what stopping costs
     remark: str = ""  # what was out of the ordinary, but did not end it
     replayed: str = ""  # the run that its epochs were taken from, instead of training
 
@@ -66,8 +82,8 @@ class Trial:
         return self.curve[-1].accuracy if self.curve else None
 
     def seed(self, study_seed: int) -> int:
-        """Return the trial's seed: a function of the study's seed, the architecture and the repeat alone."""
-        return trial_seed(study_seed, self.spec.fingerprint, self.repeat)
+        """Returns the trial's seed: a function of the study's seed, the architecture and the replicate alone."""
+        return trial_seed(study_seed, self.spec.fingerprint, self.replicate)
 
     @property
     def seconds(self) -> float:
@@ -75,7 +91,7 @@ class Trial:
         return sum(row.seconds for row in self.curve)
 
 
-def trial_seed(study_seed: int, fingerprint: str, repeat: int = 0) -> int:
-    """Return the seed of a trial: a function of the study's seed, the architecture and the repeat alone."""
-    text = f"{study_seed}:{fingerprint}:{repeat}" if repeat else f"{study_seed}:{fingerprint}"
+def trial_seed(study_seed: int, fingerprint: str, replicate: int = 0) -> int:
+    """Returns the seed of a trial: a function of the study's seed, the architecture and the replicate alone."""
+    text = f"{study_seed}:{fingerprint}:{replicate}" if replicate else f"{study_seed}:{fingerprint}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])

@@ -97,6 +97,13 @@ class Training(Job):
 def facts(run):
     """Return what a run says of its trials, as plain data by number."""
     return {
-        t.number: (t.spec.fingerprint, t.repeat, t.role, t.outcome, t.control, [r.accuracy for r in t.curve])
+        t.number: (
+            t.spec.fingerprint,
+            t.replicate,
+            t.family,
+            t.outcome,
+            t.control_rung,
+            [r.accuracy for r in t.curve],
+        )
         for t in run.trials
     }

@@ -25,7 +25,7 @@ class Storage:
         self.folder = None if "://" in place else Path(place)
 
     def read(self, name: str) -> bytes | None:
-        """Return the content of a file, or None if there is none."""
+        """Returns the content of a file, or None if there is none."""
         try:
             if self.folder is not None:
                 return (self.folder / name).read_bytes()
@@ -36,7 +36,7 @@ class Storage:
             return None
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file. Raises RunError or OSError where that is not possible."""
+        """Writes a file. Raises RunError or OSError where that is not possible."""
         if self.folder is not None:
             with replacing(self.folder / name) as file:
                 file.write(content)
@@ -47,7 +47,7 @@ class Storage:
         filesystem.move(f"{root}/{name}.tmp", f"{root}/{name}")
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
+        """Removes a file, if it is there."""
         if self.folder is not None:
             (self.folder / name).unlink(missing_ok=True)
             return
@@ -58,7 +58,7 @@ class Storage:
             pass
 
     def names(self) -> list[str]:
-        """Return the names of all files."""
+        """Returns the names of all files."""
         if self.folder is not None:
             return [path.name for path in self.folder.iterdir()]
         from pyarrow.fs import FileSelector
@@ -67,7 +67,7 @@ class Storage:
         return [info.base_name for info in filesystem.get_file_info(FileSelector(root))]
 
     def tidy(self) -> None:
-        """Remove the folder, if nothing is in it."""
+        """Removes the folder, if nothing is in it."""
         with suppress(OSError):
             if self.folder is not None:
                 self.folder.rmdir()
@@ -76,7 +76,7 @@ class Storage:
                 filesystem.delete_dir(root)
 
     def prepare(self) -> None:
-        """Create the folder, and see that it can be written.
+        """Creates the folder, and see that it can be written.
 
         Raises:
             ConfigError: if it cannot.
@@ -93,7 +93,7 @@ class Storage:
             raise ConfigError(f"{self.place}: checkpoints cannot be stored there ({first_line(error)})") from None
 
     def local(self, name: str) -> Path:
-        """Return a path on this machine that belongs to a file: beside it, or in the temporary folder."""
+        """Returns a path on this machine that belongs to a file: beside it, or in the temporary folder."""
         if self.folder is not None:
             return self.folder / name
         return Path(tempfile.gettempdir()) / f"nxt-{quote(self.place, safe='')[-80:]}-{name}"

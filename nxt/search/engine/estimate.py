@@ -15,8 +15,7 @@ from nxt.arch.spec import ArchSpec
 from nxt.compute.devices import choose
 from nxt.data.dataset import Dataset, Split
 from nxt.search.engine.search import Search
-from nxt.search.strategy.agenda import SearchAgenda
-from nxt.space.arch_list import ArchList
+from nxt.search.strategy.setup import SearchSetup
 from nxt.train.engine.setup import resident_trainer
 
 _SAMPLES = 3  # architectures measured
@@ -44,7 +43,7 @@ class Plan:
 
 
 def plan(search: Search, data: Dataset, workers: int, hours: float | None = None) -> Plan:
-    """Predict what a search costs in all, training a few batches of a few of its architectures.
+    """Predicts what a search costs in all, training a few batches of a few of its architectures.
 
     Args:
         search: The search.
@@ -53,12 +52,11 @@ def plan(search: Search, data: Dataset, workers: int, hours: float | None = None
         hours: The time there is, if that limits the number of trials.
     """
     request = search.request
-    agenda = search.agenda()
-    explored, confirming = agenda.left(())
-    if not isinstance(agenda, SearchAgenda):
+    explored, confirming = search.setup.agenda().remaining(())
+    if request.is_list:
         explored, confirming = 0, explored + confirming
-    reaching = _reaching(search) if isinstance(agenda, SearchAgenda) else ()
-    length = _expected_length(request.proxy.epochs, search.rungs, reaching)
+    rungs, reaching = search.setup.rungs, _reaching(search.setup)
+    length = _expected_length(request.proxy.epochs, rungs, reaching)
     device = choose()
     measured = [_measure(search, spec, data, device) for spec in _samples(search)]
     seconds = float(np.mean([row.epoch_seconds for row in measured]))
@@ -68,11 +66,11 @@ def plan(search: Search, data: Dataset, workers: int, hours: float | None = None
     total = explored * length + confirming * request.proxy.epochs
     return Plan(
         architectures=request.space.size,
-        feasible=request.space.size if search.feasible is None else len(search.feasible),
+        feasible=request.space.size if search.setup.feasible is None else len(search.setup.feasible),
         explored=explored,
         confirming=confirming,
         epochs=request.proxy.epochs,
-        rungs=search.rungs,
+        rungs=rungs,
         reaching=reaching,
         total_epochs=total,
         device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
@@ -84,11 +82,11 @@ def plan(search: Search, data: Dataset, workers: int, hours: float | None = None
     )
 
 
-def _reaching(search: Search) -> tuple[float, ...]:
-    """Return the share of trials that goes on after each rung: one in eta of those that compete, and the control."""
-    settings = search.request.settings
+def _reaching(setup: SearchSetup) -> tuple[float, ...]:
+    """Returns the share of trials that goes on after each rung: one in eta of those that compete, and the control."""
+    settings = setup.request.settings
     competing, control, found = 1.0, 0.0, []
-    for _ in search.rungs:
+    for _ in setup.rungs:
         control += competing * (1 - 1 / settings.eta) * settings.control
         competing /= settings.eta
         found.append(competing + control)
@@ -96,17 +94,17 @@ def _reaching(search: Search) -> tuple[float, ...]:
 
 
 def _expected_length(epochs: int, rungs: tuple[int, ...], reaching: tuple[float, ...]) -> float:
-    """Return the mean number of epochs of an explored trial."""
+    """Returns the mean number of epochs of an explored trial."""
     ends = (0, *rungs, epochs)
     return sum((end - start) * share for (start, end), share in zip(pairwise(ends), (1.0, *reaching), strict=True))
 
 
 def _samples(search: Search) -> list[ArchSpec]:
-    if isinstance(search.request.space, ArchList):
-        return list(search.request.space.specs[:_SAMPLES])
-    assert search.feasible is not None
+    space, feasible = search.request.space, search.setup.feasible
+    if feasible is None:
+        return [space.spec((index,)) for index in range(min(_SAMPLES, space.size))]
     rng = np.random.default_rng(search.request.seed)
-    return [search.request.space.spec(search.feasible.draw(rng)) for _ in range(_SAMPLES)]
+    return [space.spec(feasible.draw(rng)) for _ in range(_SAMPLES)]
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ class _Measured:
 
 
 def _measure(search: Search, spec: ArchSpec, data: Dataset, device: torch.device) -> _Measured:
-    """Train an architecture's proxy network for a few batches."""
+    """Trains an architecture's proxy network for a few batches."""
     request = search.request
     recipe = dataclasses.replace(request.recipe, calibrate=0)
     few = dataclasses.replace(

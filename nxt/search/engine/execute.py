@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
+from nxt.rundir import RunDirectory, hold_run_directory
 from nxt.search.engine.search import Search
-from nxt.search.strategy.agenda import Pause
+from nxt.search.engine.session import SearchSession, open_session
+from nxt.search.strategy.agenda import NothingToRun
 from nxt.search.trial import Outcome, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
-class Where:
+class Resources:
     """Where trials run, and for how long. Nothing of it decides what comes out of a trial."""
 
     workers: int | None = None  # trials at a time; None: as many as fit
@@ -24,64 +27,70 @@ class Where:
 class Observer(Protocol):
     """Follows a search."""
 
-    def begin(self, search: Search, workers: int) -> None:
-        """Note that trials are about to run, so many at a time; `search` has its strategy now."""
+    def begin(self, session: SearchSession, workers: int) -> None:
+        """Notes that trials are about to run, so many at a time."""
 
     def ended(self, trial: Trial) -> None:
-        """Note that a trial has ended."""
+        """Notes that a trial has ended."""
 
     def update(self) -> None:
-        """Note that something has changed; called often, by the one thread that changes trials."""
+        """Notes that something has changed; called often, by the one thread that changes trials."""
 
     def shown(self) -> AbstractContextManager[None]:
-        """Follow the trials for the time of a block."""
+        """Follows the trials for the time of a block."""
 
 
-def execute(search: Search, where: Where, observer: Observer, new: bool) -> bool:
-    """Run a search, or go on with one, and return whether all that was asked for has been done.
+class Ending(Enum):
+    """How a search ended for now."""
+
+    COMPLETE = "all that was asked for is done"
+    OUT_OF_TIME = "the hours are over"
+    INTERRUPTED = "something asked it to stop"
+
+
+def execute(search: Search, resources: Resources, observer: Observer, new: bool) -> Ending:
+    """Runs a search, or goes on with one.
 
     Where nothing is left to do the observer hears of nothing.
 
     Raises:
-        NxtError: what `Search`, `ray_cluster.place` and the study raise.
+        NxtError: what `open_session`, `ray_cluster.plan_placement` and the study raise.
     """
-    with search.directory(new):
-        if not new and _is_complete(search):
-            return True
+    with hold_run_directory(search.out, "search", new) as directory:
+        if new:
+            search = search.with_own_storage()
+        elif _is_complete(search, directory):
+            return Ending.COMPLETE
         data = search.shared_data()
         from nxt.compute import ray_cluster
         from nxt.search.engine import ray_runner
 
         size = 0 if data is None else data.train.images.nbytes + data.val.images.nbytes
-        with ray_cluster.cluster(size, where.address):
-            placement = ray_cluster.place(where.workers, where.gpus_per_trial)
+        with ray_cluster.cluster(size, resources.address):
+            placement = ray_cluster.place(resources.workers, resources.gpus_per_trial)
             if new:
-                search.write_record()
-            with search.opened(placement.workers, where.hours) as strategy:
-                observer.begin(search, placement.workers)
+                directory.write_record(search.record().to_dict())
+            with open_session(search, directory, placement.workers, resources.hours) as session:
+                observer.begin(session, placement.workers)
 
                 def on_change() -> None:
-                    for trial in search.tend():
+                    for trial in session.tend():
                         observer.ended(trial)
                     observer.update()
 
                 with observer.shown():
-                    ray_runner.run(
-                        strategy,
-                        search.task(placement.device, placement.cpus, placement.gpus, placement.workers),
-                        data,
-                        placement,
-                        on_change,
-                        lambda: search.pace.time_is_up,
-                        search.request.settings.retries,
-                        search.scratch,
-                    )
-    return strategy.complete
+                    ray_runner.run(session, data, placement, on_change)
+            return _ending(session)
 
 
-def _is_complete(search: Search) -> bool:
-    """Tell whether nothing is left to do, and bring the result files up to date."""
-    with search.opened() as strategy:
-        trials = strategy.study.trials.values()
-        running = any(trial.outcome is Outcome.RUNNING for trial in trials)
-        return not running and strategy.agenda.next(trials) is Pause.END
+def _ending(session: SearchSession) -> Ending:
+    if session.strategy.complete:
+        return Ending.OUT_OF_TIME if session.cut_short else Ending.COMPLETE
+    return Ending.OUT_OF_TIME if session.pace.time_is_up else Ending.INTERRUPTED
+
+
+def _is_complete(search: Search, directory: RunDirectory) -> bool:
+    """Tells whether nothing is left to do, and brings the result files up to date."""
+    with open_session(search, directory) as session:
+        running = any(trial.outcome is Outcome.RUNNING for trial in session.trials)
+        return not running and session.strategy.agenda.next(session.trials) is NothingToRun.END

@@ -6,7 +6,6 @@ repeats trials. Every start is a fresh Tuner over what the study says is left to
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import signal
 import time
@@ -24,42 +23,32 @@ from ray.tune.search import Searcher
 
 from nxt.data.dataset import Dataset
 from nxt.errors import NxtError, RunError
+from nxt.search.engine.session import SearchSession
 from nxt.search.engine.worker import TrialRun, TrialTask
-from nxt.search.strategy.strategy import Strategy
-from nxt.search.trial import Epoch, Outcome, Trial
+from nxt.search.strategy.schedulers import Decision
+from nxt.search.trial import EpochResult, Outcome, Trial, TrialFailure
 
 _NO_MEMORY = ("OutOfMemory", "low on memory", "memory usage threshold")  # in what Ray says
+_RESULT = "nxt"  # where, in the dict that Ray wants, the number and the result of a trial are
 _HOPELESS = 10  # trials in a row that fail before their first epoch: something is wrong with the search
 
 
-def run(
-    strategy: Strategy,
-    task: Callable[[Trial], TrialTask],
-    data: Dataset | None,
-    placement: Placement,
-    on_change: Callable[[], None],
-    is_over: Callable[[], bool],
-    retries: int,
-    scratch: Path,
-) -> None:
-    """Run trials until the strategy has no more, or until SIGINT or SIGTERM.
+def run(session: SearchSession, data: Dataset | None, placement: Placement, on_change: Callable[[], None]) -> None:
+    """Runs trials until the strategy has no more, until the time is up, or until SIGINT or SIGTERM.
 
     An interrupted trial stays "running" in the study, with its checkpoint, and goes on when the search is resumed.
 
     Args:
-        strategy: Suggests and decides.
-        task: Turns a trial into what a worker needs.
+        session: The open search.
         data: Training and validation splits, shared with all workers; None: they open the data themselves.
-        placement: As `place` gives it.
+        placement: How many trials run at a time, and on what.
         on_change: Called whenever a trial changed.
-        is_over: Asked time and again: whether all trials are to stop where they are.
-        retries: How often in a row, without an epoch in between, a trial is started again when its worker died.
-        scratch: A folder for Ray's own state, of which nothing is read again.
 
     Raises:
         NxtError: what the strategy raised, such as RunError when the study cannot be written any more.
     """
-    driver = _Driver(strategy, task, on_change, is_over, retries)
+    task = session.task(placement.device, placement.cpus, placement.gpus, placement.workers)
+    driver = _Driver(session, task, on_change)
     resources = {"cpu": placement.cpus, "gpu": placement.gpus}
     trainable = tune.with_resources(tune.with_parameters(_Trainable, data=data), resources)
     previous = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
@@ -74,7 +63,7 @@ def run(
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
-                storage_path=str(scratch),
+                storage_path=str(session.scratch),
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=0),  # the strategy has them run again
                 stop=_Stopper(driver),
@@ -90,15 +79,10 @@ class _Driver:
     """What Ray's searcher, scheduler and stopper share. The first error ends the search, and is kept for the end."""
 
     def __init__(
-        self,
-        strategy: Strategy,
-        task: Callable[[Trial], TrialTask],
-        on_change: Callable[[], None],
-        is_over: Callable[[], bool],
-        retries: int,
+        self, session: SearchSession, task: Callable[[Trial], TrialTask], on_change: Callable[[], None]
     ) -> None:
-        self._strategy, self._task, self._on_change, self._is_over = strategy, task, on_change, is_over
-        self._retries = retries
+        self._strategy, self._pace, self._retries = session.strategy, session.pace, session.request.settings.retries
+        self._task, self._on_change = task, on_change
         self._limits: dict[int, float] = {}  # by trial: seconds granted to an epoch
         self._heard: dict[int, float] = {}  # when each trial last gave a sign of life
         self._deaths: Counter[int] = Counter()  # of each trial's workers since then
@@ -110,7 +94,7 @@ class _Driver:
         return {}  # Ray pickles what it is given; all this stays here
 
     def suggest(self) -> dict[str, Any] | str | None:
-        """Return the next trial's configuration; None: there may be one later."""
+        """Returns the next trial's configuration; None: there may be one later."""
         with self._guarded():
             self._start_again()
             trial = self._strategy.suggest()
@@ -118,31 +102,28 @@ class _Driver:
             if trial is not None:
                 task = self._task(trial)
                 self._limits[trial.number], self._heard[trial.number] = task.limit, time.monotonic()
-                return {"task": dataclasses.asdict(task)}
+                return {"task": task}
             if not self._strategy.complete:
                 return None
         return str(Searcher.FINISHED)
 
-    def report(self, result: dict[str, Any]) -> bool:
-        """Pass a worker's result on to the strategy and return whether the trial goes on."""
+    def report(self, number: int, result: EpochResult | TrialFailure) -> Decision:
+        """Passes a worker's result on to the strategy and returns what becomes of the trial."""
+        decision = Decision.STOP
         with self._guarded():
-            number, strategy = result["number"], self._strategy
             self._heard[number] = time.monotonic()
             del self._deaths[number]
-            if "outcome" in result:
-                self._fail(number, Outcome(result["outcome"]), result["message"])
-                goes_on = False
+            if isinstance(result, TrialFailure):
+                self._fail(number, result)
             else:
                 self._barren = 0
-                strategy.remark(number, result["remark"])
-                epoch = Epoch(result["epoch"], result["accuracy"], result["loss"], result["seconds"])
-                goes_on = strategy.observe(number, epoch)
+                self._strategy.remark(number, result.remark)
+                decision = self._strategy.observe(number, result.epoch)
             self._on_change()
-            return goes_on
-        return False
+        return decision
 
     def died(self, number: int, said: str) -> None:
-        """Have a trial whose worker process died run again, or record that this does not help.
+        """Has a trial whose worker process died run again, or record that this does not help.
 
         `said` is Ray's account of it: a line with the time, and the error.
         """
@@ -154,23 +135,24 @@ class _Driver:
         silent, times = time.monotonic() - self._heard[number], self._deaths[number]
         with self._guarded():
             if any(words in said for words in _NO_MEMORY):
-                self._fail(number, Outcome.OOM, "the machine ran out of memory")
+                failure = TrialFailure(Outcome.OOM, "the machine ran out of memory")
             elif silent > self._limits[number]:
-                self._fail(number, Outcome.TIMEOUT, f"no sign of life for {silent:.0f} s")
+                failure = TrialFailure(Outcome.TIMEOUT, f"no sign of life for {silent:.0f} s")
             else:
                 often = f" {times} times in a row" if times > 1 else ""
                 why = "".join(f": {line.strip()}" for line in said.splitlines()[1:2])
-                self._fail(number, Outcome.KILLED, f"the worker process died{often}{why}")
+                failure = TrialFailure(Outcome.KILLED, f"the worker process died{often}{why}")
+            self._fail(number, failure)
             self._on_change()
 
-    def _fail(self, number: int, outcome: Outcome, message: str) -> None:
-        """Record a failure; if nothing works at all, end the search."""
+    def _fail(self, number: int, failure: TrialFailure) -> None:
+        """Records a failure; if nothing works at all, ends the search."""
         trial = self._strategy.study.trials[number]
-        self._strategy.fail(number, outcome, message)
+        self._strategy.fail(number, failure.outcome, failure.message)
         self._barren += not trial.curve
         if self._barren >= _HOPELESS:
             hopeless = f"the last {self._barren} trials all failed before their first epoch"
-            raise RunError(f"{hopeless}; trial {number} {outcome}: {message}")
+            raise RunError(f"{hopeless}; trial {number} {failure.outcome}: {failure.message}")
 
     def _start_again(self) -> None:
         for number, due in list(self._waiting.items()):
@@ -179,8 +161,8 @@ class _Driver:
                 self._strategy.again(number)
 
     def over(self) -> bool:
-        """Tell whether everything is to stop."""
-        return self.error is not None or self._is_over()
+        """Tells whether everything is to stop."""
+        return self.error is not None or self._pace.time_is_up
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -200,7 +182,7 @@ class _Trainable(tune.Trainable):  # type: ignore[misc]
             self._data = data
             gc.collect()
             gc.freeze()  # libraries and data: else each collection between two trials takes a third of a second
-        self._run = TrialRun(TrialTask(**config["task"]), self._data)
+        self._run = TrialRun(config["task"], self._data)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         import torch
@@ -213,15 +195,15 @@ class _Trainable(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        result = self._run.step()
-        last = "outcome" in result or result["epoch"] >= self._run.task.epochs
-        return {**result, "number": self._run.task.number, "done": last}
+        task, result = self._run.task, self._run.step()
+        last = isinstance(result, TrialFailure) or result.epoch.epoch >= task.recipe.epochs
+        return {_RESULT: (task.number, result), "done": last}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Do nothing: trials keep their own checkpoints."""
+        """Does nothing: trials keep their own checkpoints."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Do nothing: a trial that starts again finds its own checkpoint."""
+        """Does nothing: a trial that starts again finds its own checkpoint."""
 
 
 class _Searcher(Searcher):  # type: ignore[misc]
@@ -235,14 +217,14 @@ class _Searcher(Searcher):  # type: ignore[misc]
         return self._driver.suggest()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        if result is not None and "number" in result:  # else it was stopped before its first epoch, or its worker died
-            self._driver.report(result)
+        if result is not None and _RESULT in result:  # else it was stopped before its first epoch, or its worker died
+            self._driver.report(*result[_RESULT])
 
     def save(self, checkpoint_path: str) -> None:
-        """Do nothing: the study is the record."""
+        """Does nothing: the study is the record."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Do nothing: never restored from."""
+        """Does nothing: never restored from."""
 
 
 class _Scheduler(FIFOScheduler):  # type: ignore[misc]
@@ -253,14 +235,15 @@ class _Scheduler(FIFOScheduler):  # type: ignore[misc]
         self._driver = driver
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        return str(self.CONTINUE if self._driver.report(result) else self.STOP)
+        decision = self._driver.report(*result[_RESULT])
+        return str({Decision.CONTINUE: self.CONTINUE, Decision.STOP: self.STOP}[decision])
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         try:
             said = Path(trial.error_file).read_text()
         except (OSError, TypeError):
             said = ""
-        self._driver.died(trial.config["task"]["number"], said)
+        self._driver.died(trial.config["task"].number, said)
 
 
 class _Stopper(tune.Stopper):  # type: ignore[misc]

@@ -20,12 +20,13 @@ import torch
 from nxt.arch.spec import ArchSpec
 from nxt.compute.devices import choose
 from nxt.config import from_mapping, to_mapping
-from nxt.data.dataset import Dataset, Source, open_source
-from nxt.data.placement import Choice
+from nxt.data.dataset import Dataset, ImagePlacement, Source
+from nxt.data.ref import DataRef
+from nxt.data.sources import open_source
 from nxt.errors import CheckpointError, DivergedError, RunError, first_line
 from nxt.models.tensors import read_tensors
 from nxt.search.engine.checkpoints import Storage
-from nxt.search.trial import Outcome
+from nxt.search.trial import Epoch, EpochResult, Outcome, TrialFailure
 from nxt.train.checkpoint import Checkpoint, record
 from nxt.train.engine.setup import open_inputs, resident_trainer, source_trainer
 from nxt.train.engine.trainer import EpochReport, Trainer
@@ -37,23 +38,18 @@ class TrialTask:
     """One trial as plain data. `arch` is the proxy network, not the architecture it stands for."""
 
     number: int
-    arch: dict[str, Any]
-    recipe: dict[str, Any]
+    arch: ArchSpec
+    recipe: Recipe
     size: int
     seed: int
     device: str
     threads: int
     gpu_share: float  # of the device's memory that this trial may take; 0 on a CPU
     reported: int  # epochs that the study has already
-    data: str  # its source
+    data: DataRef
     together: int  # trials at a time that share this machine
     storage: str  # where its checkpoint is kept, as for `Storage`
     limit: float  # seconds after which an epoch is taken to hang
-
-    @property
-    def epochs(self) -> int:
-        """Length of the whole trial."""
-        return int(self.recipe["epochs"])
 
 
 class TrialRun:
@@ -63,79 +59,77 @@ class TrialRun:
         self.task, self.data = task, data  # None: a full training, which opens the data itself
         self._storage = Storage(task.storage)
         self._trainer: Trainer | None = None
-        self._reports: list[dict[str, Any]] = []  # of all epochs trained
+        self._results: list[EpochResult] = []  # of all epochs trained
         self._given = task.reported  # epochs that step has answered for
-        self._batch = int(task.recipe["batch"])
+        self._batch = task.recipe.batch
         self._remark = ""
         self._inputs: dict[str, Any] = {}  # how images are kept, where the trial opens them itself
 
-    def step(self) -> dict[str, Any]:
-        """Train one epoch; or report one that was trained before a kill, but never reported.
+    def step(self) -> EpochResult | TrialFailure:
+        """Trains one epoch; or report one that was trained before a kill, but never reported.
 
         An epoch that runs out of memory is tried once more with half the batch, and half the learning rate; in full
         trainings with twice the passes.
-
-        Returns:
-            `epoch, accuracy, loss, seconds, remark`; or `outcome` and `message` where the trial failed.
         """
         hung = self._storage.local(f"{self.task.number}.hung")
         if hang := _hang_of(hung):
-            return _failure(Outcome.TIMEOUT, hang)
+            return TrialFailure(Outcome.TIMEOUT, hang)
         try:
             with _watched(self.task.limit, hung):
                 try:
                     return self._epoch()
                 except Exception as error:
-                    halved = self._batch < self.task.recipe["batch"]
-                    if not _out_of_memory(error) or halved or self._batch // self.task.recipe["accumulate"] < 4:
+                    halved = self._batch < self.task.recipe.batch
+                    if not _out_of_memory(error) or halved or self._batch // self.task.recipe.accumulate < 4:
                         raise
                 self._halve()
                 return self._epoch()
         except DivergedError as error:
-            return _failure(Outcome.DIVERGED, str(error))
+            return TrialFailure(Outcome.DIVERGED, str(error))
         except Exception as error:
             if _out_of_memory(error):
-                return _failure(Outcome.OOM, f"with a batch of {self._batch}: {first_line(error)}")
+                return TrialFailure(Outcome.OOM, f"with a batch of {self._batch}: {first_line(error)}")
             where = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{Path(where.filename).name}:{where.lineno}"
-            return _failure(Outcome.CRASHED, f"{type(error).__name__}: {first_line(error)} ({place})")
+            return TrialFailure(Outcome.CRASHED, f"{type(error).__name__}: {first_line(error)} ({place})")
 
-    def _epoch(self) -> dict[str, Any]:
+    def _epoch(self) -> EpochResult:
         trainer = self._trainer = self._trainer or self._start()
-        if self._given < len(self._reports):
+        if self._given < len(self._results):
             self._given += 1
-            return self._reports[self._given - 1]
+            return self._results[self._given - 1]
         report = trainer.run_epoch()
-        values = {"epoch": report.epoch, "accuracy": report.best, "loss": report.loss, "seconds": report.seconds}
+        epoch = Epoch(report.epoch, report.best, report.loss, report.seconds)
         remark = "; ".join(part for part in (self._remark, trainer.remark) if part)
-        self._reports.append({**values, "remark": remark})
+        self._results.append(EpochResult(epoch, remark))
         content = io.BytesIO()
         torch.save(self._content(trainer, report), content)
         try:
             self._storage.write(f"{self.task.number}.pt", content.getvalue())
         except (RunError, OSError) as error:  # the trial can do without; a full disk stops the driver, too
-            self._reports[-1]["remark"] = f"its checkpoint could not be written: {first_line(error)}"
-        self._given = len(self._reports)
-        return self._reports[-1]
+            self._results[-1] = EpochResult(epoch, f"its checkpoint could not be written: {first_line(error)}")
+        self._given = len(self._results)
+        return self._results[-1]
 
     def _content(self, trainer: Trainer, report: EpochReport) -> dict[str, Any]:
-        """Return the trial's checkpoint, one that `nxt eval` reads; at its end without what only a training needs."""
+        """Returns the trial's checkpoint, one that `nxt eval` reads; at its end without what only a training needs."""
         data, state = self._data, trainer.state()
-        if report.epoch == self.task.epochs:
+        if report.epoch == self.task.recipe.epochs:
             state = {key: state[key] for key in ("epoch", "step", "weights")}
         found = {"raw": report.accuracy, "ema": report.ema_accuracy}
         checkpoint = Checkpoint(
-            spec=ArchSpec.from_dict(self.task.arch),
+            spec=self.task.arch,
             classes=data.classes,
             data=self.task.data,
             identity=data.identity() if isinstance(data, Source) else "",
             preprocess=trainer.val_images.preprocess,
-            recipe=from_mapping(Recipe, self.task.recipe, "recipe"),
+            recipe=self.task.recipe,
             seed=self.task.seed,
             accuracies={kind: value for kind, value in found.items() if value is not None},
             state=state,
         )
-        own = {"state": state, "reports": self._reports, "batch": self._batch, "inputs": self._inputs}
+        rows = [{**to_mapping(result.epoch), "remark": result.remark} for result in self._results]
+        own = {"state": state, "reports": rows, "batch": self._batch, "inputs": self._inputs}
         return {**record(checkpoint), **self._identity(), **own}
 
     @cached_property
@@ -156,36 +150,36 @@ class TrialRun:
         if 0 < task.gpu_share < 1:
             torch.cuda.set_per_process_memory_fraction(task.gpu_share)
         saved = self._saved()
-        recipe = from_mapping(Recipe, task.recipe, "recipe")
-        spec, data = ArchSpec.from_dict(task.arch), self._data
+        spec, recipe, data = task.arch, task.recipe, self._data
         if isinstance(data, Source):  # of full trainings the recipe stays what it is
             recipe = dataclasses.replace(recipe, accumulate=recipe.accumulate * recipe.batch // self._batch)
-            choices = self._choices(saved)
-            inputs = open_inputs(data, recipe, task.size, device, choices=choices, processes=task.together)
-            self._inputs = {split: to_mapping(choice) for split, choice in inputs.choices.items()}
+            placements = self._placements(saved)
+            inputs = open_inputs(data, recipe, task.size, device, placements=placements, processes=task.together)
+            self._inputs = {split: to_mapping(placement) for split, placement in inputs.placements.items()}
             trainer = source_trainer(spec, data, inputs, recipe, task.seed)
         else:
             trainer = resident_trainer(spec, data, recipe.with_batch(self._batch), task.size, device, task.seed)
         if saved is not None:
             if "optimizer" in saved["state"]:  # else it has ended, and only its reports are wanted
                 trainer.restore(saved["state"])
-            self._reports = saved["reports"]
+            self._results = [_result(row) for row in saved["reports"]]
         return trainer
 
-    def _choices(self, saved: Mapping[str, Any] | None) -> dict[str, Choice]:
-        """Return how images were kept before: kept otherwise they would be changed by other numbers."""
+    def _placements(self, saved: Mapping[str, Any] | None) -> dict[str, ImagePlacement]:
+        """Returns how images were kept before: kept otherwise they would be changed by other numbers."""
         before = {} if saved is None else saved["inputs"]
-        return {split: from_mapping(Choice, choice, "the trial's checkpoint") for split, choice in before.items()}
+        where = "the trial's checkpoint"
+        return {split: from_mapping(ImagePlacement, placement, where) for split, placement in before.items()}
 
     def _saved(self) -> dict[str, Any] | None:
-        """Return the trial's checkpoint; None if there is none, or one of no use: then the trial starts over."""
+        """Returns the trial's checkpoint; None if there is none, or one of no use: then the trial starts over."""
         try:
             content = self._storage.read(f"{self.task.number}.pt")
             saved = read_tensors(io.BytesIO(content), "the trial's checkpoint") if content is not None else {}
             identity = self._identity()
             if any(saved[key] != value for key, value in identity.items()):
                 return None  # of a trial of another search
-            batch, remark = int(saved["batch"]), str(saved["reports"][-1]["remark"])
+            batch, remark = int(saved["batch"]), _result(saved["reports"][-1]).remark
             saved["state"], saved["inputs"]
         except (CheckpointError, OSError, LookupError, TypeError, ValueError):
             return None
@@ -194,14 +188,15 @@ class TrialRun:
         return saved
 
     def _identity(self) -> dict[str, Any]:
-        """Return what a checkpoint must have been made with to be this trial's."""
+        """Returns what a checkpoint must have been made with to be this trial's."""
         task = self.task
-        return {"arch": task.arch, "recipe": task.recipe, "size": task.size, "seed": task.seed}
+        arch, recipe = task.arch.to_dict(), to_mapping(task.recipe)
+        return {"arch": arch, "recipe": recipe, "size": task.size, "seed": task.seed}
 
 
 @contextmanager
 def _watched(seconds: float, hung: Path) -> Iterator[None]:
-    """End this process, leaving the stacks of its threads in a file, if the block takes longer than so many seconds.
+    """Ends this process, leaving the stacks of its threads in a file, if the block takes longer than so many seconds.
 
     The watch is a thread in C: it also ends what never comes back to Python.
     """
@@ -215,7 +210,7 @@ def _watched(seconds: float, hung: Path) -> Iterator[None]:
 
 
 def _opened(path: Path) -> IO[str]:
-    """Open a file for writing; on a full disk, or where this machine has no such folder, one that nobody reads."""
+    """Opens a file for writing; on a full disk, or where this machine has no such folder, one that nobody reads."""
     try:
         return path.open("w")
     except OSError:
@@ -223,7 +218,7 @@ def _opened(path: Path) -> IO[str]:
 
 
 def _hang_of(path: Path) -> str:
-    """Return how long the trial hung before, and where, as far as the stacks tell; empty if it did not."""
+    """Returns how long the trial hung before, and where, as far as the stacks tell; empty if it did not."""
     try:
         stacks = path.read_text()
     except OSError:
@@ -239,10 +234,11 @@ def _hang_of(path: Path) -> str:
     return f"an epoch took more than {seconds:.0f} s, {place}"
 
 
-def _failure(outcome: Outcome, message: str) -> dict[str, Any]:
-    return {"outcome": str(outcome), "message": message}
+def _result(row: Mapping[str, Any]) -> EpochResult:
+    """Reads a result from a checkpoint, where it is plain data."""
+    return EpochResult(Epoch(row["epoch"], row["accuracy"], row["loss"], row["seconds"]), str(row["remark"]))
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """Tell whether memory ran out, on a GPU or (where torch has no class for it) on the CPU."""
+    """Tells whether memory ran out, on a GPU or (where torch has no class for it) on the CPU."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

@@ -7,39 +7,24 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from nxt.errors import RunError
-from nxt.units import format_count
+from nxt.search.results.front_table import COLUMNS, front_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from nxt.search.results.run import Run
 
-_COLUMNS = ("architecture", "MACs", "params", "acts", "accuracy", "seeds", "tie", "P(front)", "reference")
-
 
 def html(run: Run) -> str:
-    """Return the budget, the front and the verdict; `*` marks best.yaml, accuracies have their standard error."""
-    lines = [f"<p><b>{escape(run.path.name)}</b>: {len(run.trials)} trials; {escape(run.record['budget_rule'])}</p>"]
+    """Returns the budget, the front and the verdict; `*` marks best.yaml, accuracies have their standard error."""
+    lines = [f"<p><b>{escape(run.path.name)}</b>: {len(run.trials)} trials; {escape(str(run.request.budget))}</p>"]
     if run.front:
-        lines += ["<table>", _row("th", _COLUMNS)]
-        for entry in run.front:
-            row = run.row(entry)
-            cells = (
-                entry.spec.name + (" *" if entry is run.best else ""),
-                *(format_count(row[key], 4) for key in ("macs", "params", "acts")),
-                f"{entry.accuracy:.1%} \u00b1 {100 * row['accuracy_error']:.1f}",
-                str(entry.seeds),
-                row["ties"],
-                f"{row['front_probability']:.0%}",
-                entry.role,
-            )
-            lines.append(_row("td", cells))
-        lines.append("</table>")
+        lines.append(html_table(COLUMNS, front_table(run)))
     return "\n".join([*lines, f"<p>{escape(run.verdict())}</p>"])
 
 
-def frame(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
-    """Return rows as a pandas frame with these columns.
+def frame(rows: Sequence[dict[str, Any]], columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Returns rows as a pandas frame with these columns; by default those of the rows.
 
     Raises:
         RunError: if pandas is not installed.
@@ -48,7 +33,12 @@ def frame(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> pd.DataFram
         import pandas as pd
     except ImportError:
         raise RunError("a frame of trials needs pandas: pip install pandas, or read trials.csv in the run") from None
-    return pd.DataFrame(rows, columns=list(columns))
+    return pd.DataFrame(rows, columns=None if columns is None else list(columns))
+
+
+def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Returns a plain HTML table; every text is escaped."""
+    return "\n".join(["<table>", _row("th", columns), *(_row("td", row) for row in rows), "</table>"])
 
 
 def _row(kind: str, cells: Sequence[str]) -> str:

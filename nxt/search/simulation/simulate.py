@@ -19,9 +19,9 @@ from nxt.pareto import hypervolume
 from nxt.search.simulation.table import Table
 from nxt.search.strategy.agenda import SearchAgenda
 from nxt.search.strategy.sampler import FeasibleSampler
-from nxt.search.strategy.schedulers import make_scheduler, rungs
+from nxt.search.strategy.schedulers import Decision, make_scheduler, rungs
 from nxt.search.strategy.strategy import Strategy
-from nxt.search.study.memory import Record
+from nxt.search.study.memory import InMemoryStudy
 from nxt.search.trial import Epoch, Outcome, Trial
 from nxt.space.budget import Budget
 from nxt.space.space import Point
@@ -59,7 +59,7 @@ def simulate(
     eta: float = 3.0,
     grace: float = 0.5,
 ) -> Simulation:
-    """Search a table until so many epochs are spent, or so much time, or nothing is left to train.
+    """Searches a table until so many epochs are spent, or so much time, or nothing is left to train.
 
     The control group, references and confirmation of a real search are left out: they measure, and find nothing.
 
@@ -76,8 +76,8 @@ def simulate(
     """
     stops = rungs(table.epochs, eta, grace)
     strategy = Strategy(
-        Record(table, "macs"),
-        SearchAgenda(FeasibleSampler(table, [], sampler, seed), {}, len(table)),
+        InMemoryStudy(table, "macs"),
+        SearchAgenda(FeasibleSampler(table, [], sampler, seed), {}, None),
         make_scheduler(scheduler, stops, eta, Budget(), "macs"),
         table.epochs,
         seed,
@@ -93,7 +93,7 @@ def simulate(
         result.clock, number = heapq.heappop(running)
         trial = strategy.study.trials[number]
         result.epochs += 1
-        if _next_epoch(strategy, table, trial):
+        if _next_epoch(strategy, table, trial) is Decision.CONTINUE:
             heapq.heappush(running, (result.clock + table.rows[trial.point].seconds, number))
         elif trial.outcome is Outcome.DONE:
             result.found.append(Found(trial.point, result.epochs, result.clock))
@@ -102,7 +102,7 @@ def simulate(
     return result
 
 
-def _next_epoch(strategy: Strategy, table: Table, trial: Trial) -> bool:
+def _next_epoch(strategy: Strategy, table: Table, trial: Trial) -> Decision:
     row, epoch = table.rows[trial.point], len(trial.curve) + 1
     return strategy.observe(trial.number, Epoch(epoch, float(row.curve[epoch - 1]), 0.0, row.seconds))
 
@@ -128,15 +128,15 @@ class Yardstick:
         require(self._whole > 0, table.name, "nothing in it is cheaper than its costliest and better than its worst")
 
     def hypervolume(self, found: Sequence[Found]) -> float:
-        """Return the hypervolume of what was found, as a share of the table's."""
+        """Returns the hypervolume of what was found, as a share of the table's."""
         return hypervolume([self._scaled[one.point] for one in found], (1.0, 0.0)) / self._whole
 
     def curve(self, found: Sequence[Found], at: Sequence[float], by: str = "epochs") -> NDArray[np.float64]:
-        """Return the share of the hypervolume after so many epochs each; or, by "clock", so many seconds."""
+        """Returns the share of the hypervolume after so many epochs each; or, by "clock", so many seconds."""
         return np.array([self.hypervolume([one for one in found if getattr(one, by) <= limit]) for limit in at])
 
     def regret(self, found: Sequence[Found], bands: int = 3) -> NDArray[np.float64]:
-        """Return, for each band of log MACs, how far the best found is below the best of the table, in accuracy.
+        """Returns, for each band of log MACs, how far the best found is below the best of the table, in accuracy.
 
         The bands are equally wide; of one in which nothing was found, the regret is that of its worst network.
         """

@@ -29,7 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nxt.arch.costs import Cost
-from nxt.arch.spec import EXPANSION, ArchSpec
+from nxt.arch.names import EXPANSION
+from nxt.arch.spec import ArchSpec
 from nxt.config import check_keys, read_yaml, require
 from nxt.errors import ConfigError, RunError, first_line
 from nxt.files import is_file
@@ -97,7 +98,7 @@ class Table:
         return len(self.rows)
 
     def __contains__(self, point: Point) -> bool:
-        """Tell whether there is a network at a point."""
+        """Tells whether there is a network at a point."""
         return point in self.rows
 
     @property
@@ -106,19 +107,19 @@ class Table:
         return self
 
     def spec(self, point: Point) -> Any:
-        """Return the row at a point, which has the name and the fingerprint that stand for an architecture."""
+        """Returns the row at a point, which has the name and the fingerprint that stand for an architecture."""
         return self.rows[point]
 
     def cost(self, point: Point) -> Cost:
-        """Return the MACs at a point, scaled such that the cheapest network has a million: whole numbers will do."""
+        """Returns the MACs at a point, scaled such that the cheapest network has a million: whole numbers will do."""
         return Cost(macs=round(1e6 * self.rows[point].macs / self._cheapest))
 
     def draw(self, rng: np.random.Generator) -> Point:
-        """Draw a network; each has the same probability."""
+        """Draws a network; each has the same probability."""
         return self._points[int(rng.integers(len(self)))]
 
     def nearest(self, point: Point, taken: Collection[Point] = ()) -> Point | None:
-        """Return the point fewest axis steps away that is not taken; of equally near ones the first; None: no more."""
+        """Returns the point fewest axis steps away that is not taken; of equally near ones the first; None: no more."""
         steps = np.abs(self._array - np.array(point)).sum(axis=1)
         return next((self._points[i] for i in np.argsort(steps, kind="stable") if self._points[i] not in taken), None)
 
@@ -144,7 +145,7 @@ class Table:
 
 
 def load_table(path: Path, folder: Path | None = None) -> Table:
-    """Read a table: from a YAML file that declares a CSV file, or from a run directory of nxt's own.
+    """Reads a table: from a YAML file that declares a CSV file, or from a run directory of nxt's own.
 
     Args:
         path: The YAML file or the run directory.
@@ -191,13 +192,13 @@ def _read_csv(file: Path, where: str) -> tuple[list[str], list[dict[str, str]]]:
 
 
 def table_of_run(run: Run) -> Table:
-    """Return the trials of a run as a table, whose axes are the depths and the other properties that differ."""
+    """Returns the trials of a run as a table, whose axes are the depths and the other properties that differ."""
     unfinished = [trial for trial in run.trials if trial.outcome is not Outcome.DONE]
     if unfinished:
         first = unfinished[0]
         raise RunError(
             f"{run.path}: trial {first.number} is {first.outcome} after {len(first.curve)} epochs; only where every "
-            "trial ran to the end is it known what another strategy would have seen (--set search.scheduler=none)"
+            "trial ran to the end is it known what another strategy would have seen (`settings` search.scheduler=none)"
         )
     axes = [axes_of(trial.spec) for trial in run.trials]
     names = [name for name in dict.fromkeys(n for own in axes for n in own) if len({own.get(name) for own in axes}) > 1]
@@ -217,7 +218,7 @@ def table_of_run(run: Run) -> Table:
 
 
 def axes_of(spec: ArchSpec) -> dict[str, int]:
-    """Return what tells an architecture from others of its space, by the names of a space's axes."""
+    """Returns what tells an architecture from others of its space, by the names of a space's axes."""
     return {
         **{f"depth{s + 1}": depth for s, depth in enumerate(spec.depths)},
         "width": spec.widths[0] // EXPANSION,
@@ -248,7 +249,7 @@ class _Reader:
         require(missing is None, where, f"no column is called {missing!r}")
 
     def row(self, line: Mapping[str, str]) -> Row | None:
-        """Return a line as a row, or None if values are missing or its training failed.
+        """Returns a line as a row, or None if values are missing or its training failed.
 
         Raises:
             ConfigError: if its accuracies are no shares.
@@ -275,7 +276,7 @@ class _Reader:
 
 
 def _matching(pattern: str, columns: Iterable[str]) -> list[str]:
-    """Return the columns that a pattern with one asterisk names, by the number in its place; or the one it names."""
+    """Returns the columns that a pattern with one asterisk names, by the number in its place; or the one it names."""
     if "*" not in pattern:
         return [name for name in columns if name == pattern]
     before, _, after = pattern.partition("*")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from optuna.samplers import BaseSampler
 
@@ -19,7 +19,7 @@ from nxt.search.trial import Outcome, Trial
 from nxt.space.space import Architectures, Point
 
 
-class Pause(Enum):
+class NothingToRun(Enum):
     """Why there is nothing to train."""
 
     WAIT = "until trials that are running have ended"
@@ -27,26 +27,33 @@ class Pause(Enum):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class NextTrial:
     """A trial to begin: the sampler that says which architecture, and which of its trainings."""
 
     sampler: BaseSampler
-    repeat: int = 0
+    replicate: int = 0
+
+
+class Remaining(NamedTuple):
+    """How many trials are yet to begin: those that a lack of time may spare, and those that it may not."""
+
+    to_explore: int
+    to_confirm: int
 
 
 class Agenda(Protocol):
     """Decides what is trained, not how long."""
 
-    roles: dict[Point, str]
+    families: dict[Point, str]
 
-    def next(self, trials: Collection[Trial]) -> Wanted | Pause:
-        """Return what to begin after these trials."""
+    def next(self, trials: Collection[Trial]) -> NextTrial | NothingToRun:
+        """Returns what to begin after these trials."""
 
     def exhausted(self) -> None:
-        """Note that the sampler has nothing left."""
+        """Notes that the sampler has nothing left."""
 
-    def left(self, trials: Collection[Trial]) -> tuple[int, int]:
-        """Return how many trials are yet to begin: those that a lack of time may spare, and those that it may not."""
+    def remaining(self, trials: Collection[Trial]) -> Remaining:
+        """Returns how many trials are yet to begin after these."""
 
 
 @dataclass
@@ -56,77 +63,81 @@ class SearchAgenda:
     Args:
         sampler: Proposes architectures.
         roles: Reference family by point.
-        trials: How many to explore.
+        trials: How many to explore; None: all there are.
         confirm: How many of the most accurate are trained again, besides the best reference.
         seeds: How often each of those is trained.
         enough: Tells whether no more should be explored, because the time is up.
     """
 
     sampler: FeasibleSampler
-    roles: dict[Point, str]
-    trials: int
+    families: dict[Point, str]
+    trials: int | None
     confirm: int = 0
     seeds: int = 2
     enough: Callable[[Agenda], bool] = lambda _: False
     _ended: bool = field(default=False, init=False)
 
-    def next(self, trials: Collection[Trial]) -> Wanted | Pause:
-        """Return what to begin after these trials."""
-        explored = [trial for trial in trials if not trial.repeat]
-        most = min(self.trials, len(self.sampler.feasible))
-        if not self._ended and len(explored) < most and not self.enough(self):
-            return Wanted(self.sampler)
+    def next(self, trials: Collection[Trial]) -> NextTrial | NothingToRun:
+        """Returns what to begin after these trials."""
+        explored = [trial for trial in trials if not trial.replicate]
+        if not self._ended and len(explored) < self._most and not self.enough(self):
+            return NextTrial(self.sampler)
         if any(trial.outcome is Outcome.RUNNING for trial in explored):
-            return Pause.WAIT
+            return NothingToRun.WAIT
         return self._confirmation(explored, trials)
 
     def exhausted(self) -> None:
-        """Note that all feasible architectures have been tried."""
+        """Notes that all feasible architectures have been tried."""
         self._ended = True
 
-    def left(self, trials: Collection[Trial]) -> tuple[int, int]:
-        """Return how many trials are yet to be explored, and how many (at least) to be confirmed."""
-        explored = [trial for trial in trials if not trial.repeat]
-        again = {(trial.point, trial.repeat) for trial in trials if trial.repeat}
-        most = min(self.trials, len(self.sampler.feasible))
-        exploring = 0 if self._ended else max(0, most - len(explored))
+    def remaining(self, trials: Collection[Trial]) -> Remaining:
+        """Returns how many trials are yet to be explored, and how many (at least) to be confirmed."""
+        explored = [trial for trial in trials if not trial.replicate]
+        again = {(trial.point, trial.replicate) for trial in trials if trial.replicate}
+        exploring = 0 if self._ended else max(0, self._most - len(explored))
         if not self.confirm:
-            return exploring, 0
-        points = max(len(self._points(explored, again)), self.confirm + bool(self.roles) if exploring else 0)
-        return exploring, points * self.seeds - len(again)
+            return Remaining(exploring, 0)
+        points = max(len(self._points(explored, again)), self.confirm + bool(self.families) if exploring else 0)
+        return Remaining(exploring, points * self.seeds - len(again))
+
+    @property
+    def _most(self) -> int:
+        """Number of trials to explore."""
+        feasible = len(self.sampler.feasible)
+        return feasible if self.trials is None else min(self.trials, feasible)
 
     def _points(self, explored: Collection[Trial], again: set[tuple[Point, int]]) -> list[Point]:
-        """Return what is to be trained again: what was begun, the most accurate, and the best reference."""
+        """Returns what is to be trained again: what was begun, the most accurate, and the best reference."""
         return list(dict.fromkeys([*(point for point, _ in sorted(again)), *self._favourites(explored)]))
 
     def _favourites(self, explored: Collection[Trial]) -> list[Point]:
-        """Return the most accurate and the best reference, as exploring saw them."""
+        """Returns the most accurate and the best reference, as exploring saw them."""
         by_search = ranked(explored)
-        chosen = by_search[: self.confirm] + [entry for entry in by_search if entry.role][:1]
+        chosen = by_search[: self.confirm] + [entry for entry in by_search if entry.family][:1]
         return [entry.trials[0].point for entry in chosen]
 
-    def _confirmation(self, explored: Collection[Trial], trials: Collection[Trial]) -> Wanted | Pause:
-        """Have the top few trained again, then whoever stands above the best of those, until nobody does."""
+    def _confirmation(self, explored: Collection[Trial], trials: Collection[Trial]) -> NextTrial | NothingToRun:
+        """Has the top few trained again, then whoever stands above the best of those, until nobody does."""
         if not self.confirm:
-            return Pause.END
-        begun = {(trial.point, trial.repeat) for trial in trials if trial.repeat}
+            return NothingToRun.END
+        begun = {(trial.point, trial.replicate) for trial in trials if trial.replicate}
         points = self._points(explored, begun)
         for point in points:
-            for repeat in range(1, self.seeds + 1):
-                if (point, repeat) not in begun:
-                    return self._again(point, repeat)
+            for replicate in range(1, self.seeds + 1):
+                if (point, replicate) not in begun:
+                    return self._again(point, replicate)
         running = {trial.point for trial in trials if trial.outcome is Outcome.RUNNING}
         if running & set(self._favourites(explored)):
-            return Pause.WAIT
+            return NothingToRun.WAIT
         for entry in ranked(trials):
             if entry.confirmed:
                 break
             if entry.trials[0].point not in points:  # else its trainings all failed
                 return self._again(entry.trials[0].point, 1)
-        return Pause.WAIT if running else Pause.END
+        return NothingToRun.WAIT if running else NothingToRun.END
 
-    def _again(self, point: Point, repeat: int) -> Wanted:
-        return Wanted(PointSampler(self.sampler.feasible.space.axis_names, point), repeat)
+    def _again(self, point: Point, replicate: int) -> NextTrial:
+        return NextTrial(PointSampler(self.sampler.feasible.space.axis_names, point), replicate)
 
 
 @dataclass
@@ -136,21 +147,21 @@ class ListAgenda:
     space: Architectures
     repeats: int = 1
     enough: Callable[[Agenda], bool] = lambda _: False
-    roles: dict[Point, str] = field(default_factory=dict)
+    families: dict[Point, str] = field(default_factory=dict)
 
-    def next(self, trials: Collection[Trial]) -> Wanted | Pause:
-        """Return what to begin after these trials."""
-        begun = {(trial.point, trial.repeat) for trial in trials}
+    def next(self, trials: Collection[Trial]) -> NextTrial | NothingToRun:
+        """Returns what to begin after these trials."""
+        begun = {(trial.point, trial.replicate) for trial in trials}
         if not self.enough(self):
-            for repeat in range(1, self.repeats + 1):
+            for replicate in range(1, self.repeats + 1):
                 for index in self.space.axis_values[0]:
-                    if ((index,), repeat) not in begun:
-                        return Wanted(PointSampler(self.space.axis_names, (index,)), repeat)
-        return Pause.END
+                    if ((index,), replicate) not in begun:
+                        return NextTrial(PointSampler(self.space.axis_names, (index,)), replicate)
+        return NothingToRun.END
 
     def exhausted(self) -> None:
-        """Do nothing: a list has no sampler."""
+        """Does nothing: a list has no sampler."""
 
-    def left(self, trials: Collection[Trial]) -> tuple[int, int]:
-        """Return how many trials are yet to begin; hours may end the list before its end."""
-        return len(self.space.axis_values[0]) * self.repeats - len(trials), 0
+    def remaining(self, trials: Collection[Trial]) -> Remaining:
+        """Returns how many trials are yet to begin; hours may end the list before its end."""
+        return Remaining(len(self.space.axis_values[0]) * self.repeats - len(trials), 0)

@@ -50,25 +50,25 @@ class Pace:
         return time.monotonic() >= self._deadline
 
     def leaves_only(self, agenda: Agenda) -> bool:
-        """Tell whether one more trial would take time that is needed for those that run and those that confirm."""
+        """Tells whether one more trial would take time that is needed for those that run and those that confirm."""
         if self._deadline == math.inf:
             return False
-        needed = self._seconds(1, agenda.left(self.trials.values())[1])
+        needed = self._seconds(1, agenda.remaining(self.trials.values()).to_confirm)
         return time.monotonic() + (needed or 0.0) >= self._deadline
 
     def left(self, agenda: Agenda) -> float | None:
-        """Predict the seconds until the study is complete, or its hours are over; None: nothing is measured yet."""
-        predicted = self._seconds(*agenda.left(self.trials.values()))
+        """Predicts the seconds until the study is complete, or its hours are over; None: nothing is measured yet."""
+        predicted = self._seconds(*agenda.remaining(self.trials.values()))
         return None if predicted is None else min(predicted, max(0.0, self._deadline - time.monotonic()))
 
     def limit(self, macs: int) -> float:
-        """Return the seconds after which one epoch of a network of that cost is taken to hang."""
+        """Returns the seconds after which one epoch of a network of that cost is taken to hang."""
         self._fold()
         rates = [self._rate, *(_rate(trial) for trial in self._live())]
         return max(_LEAST, _PATIENCE * max(rates) * macs) if max(rates) else self.patience
 
-    def _seconds(self, spared: int, whole: int) -> float | None:
-        """Predict how long the running trials, and so many more of both kinds, take on all workers."""
+    def _seconds(self, to_explore: int, to_confirm: int) -> float | None:
+        """Predicts how long the running trials, and so many more of both kinds, take on all workers."""
         self._fold()
         live = self._live()
         epochs = self._epochs + sum(len(trial.curve) for trial in live)
@@ -77,12 +77,12 @@ class Pace:
         epoch = self._trained() / epochs
         length = self._explored[1] / self._explored[0] if self._explored[0] else self.epochs
         running = [self.epochs - len(t.curve) for t in self.trials.values() if t.outcome is Outcome.RUNNING]
-        exploring = max((sum(running) + spared * length) / self.workers, *running, length if spared else 0)
-        confirming = math.ceil(whole / self.workers) * self.epochs  # not before all others have ended
+        exploring = max((sum(running) + to_explore * length) / self.workers, *running, length if to_explore else 0)
+        confirming = math.ceil(to_confirm / self.workers) * self.epochs  # not before all others have ended
         return self._slowdown() * epoch * (exploring + confirming)
 
     def _fold(self) -> None:
-        """Add up the trials that have ended since the last time: there may be thousands."""
+        """Adds up the trials that have ended since the last time: there may be thousands."""
         for number, trial in self.trials.items():
             if trial.outcome is not Outcome.RUNNING and number not in self._folded:
                 self._folded.add(number)
@@ -91,14 +91,14 @@ class Pace:
                 self._rate = max(self._rate, _rate(trial))
                 self._seconds_trained += trial.seconds
                 self._epochs += len(trial.curve)
-                if not trial.repeat and not trial.outcome.failed:
+                if not trial.replicate and not trial.outcome.failed:
                     self._explored = (self._explored[0] + 1, self._explored[1] + len(trial.curve))
 
     def _live(self) -> list[Trial]:
         return [t for t in self.trials.values() if t.outcome is Outcome.RUNNING and t.curve and not t.replayed]
 
     def _slowdown(self) -> float:
-        """Return how much longer the workers take than they train: between trials they wait, start and load."""
+        """Returns how much longer the workers take than they train: between trials they wait, start and load."""
         now, trained = time.monotonic(), self._trained()
         if self._first is None:
             self._first = (now, trained) if trained > self._before else None
@@ -114,5 +114,5 @@ class Pace:
 
 
 def _rate(trial: Trial) -> float:
-    """Return the seconds of its slowest epoch by the architecture's multiply-adds."""
+    """Returns the seconds of its slowest epoch by the architecture's multiply-adds."""
     return max((row.seconds for row in trial.curve), default=0.0) / trial.cost.macs

@@ -6,17 +6,18 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-import optuna
-from optuna.distributions import BaseDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from nxt.errors import ConfigError, suggestion
+from nxt.search.request import SAMPLERS
+from nxt.search.study.memory import ExhaustedError, distributions
 from nxt.space.space import Architectures, Point
 
-# What proposes, by name: seed -> sampler. "random" has none: every proposal is a uniform feasible draw.
-SAMPLERS: dict[str, Callable[[int], BaseSampler] | None] = {
+# What proposes, by a name of SAMPLERS: seed -> sampler. "random" has none: every proposal is a uniform feasible draw.
+_MAKERS: dict[str, Callable[[int], BaseSampler] | None] = {
     "gp": lambda seed: GPSampler(seed=seed, n_startup_trials=_STARTUP),
     "tpe": lambda seed: TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=_STARTUP),
     "nsga2": lambda seed: NSGAIISampler(seed=seed, population_size=20),
@@ -36,20 +37,16 @@ class Choices(Protocol):
         """What the points mean."""
 
     def __len__(self) -> int:
-        """Return their number."""
+        """Returns their number."""
 
     def __contains__(self, point: Point) -> bool:
-        """Tell whether a point is one of them."""
+        """Tells whether a point is one of them."""
 
     def draw(self, rng: np.random.Generator) -> Point:
-        """Draw one, uniformly."""
+        """Draws one, uniformly."""
 
     def nearest(self, point: Point, taken: Collection[Point] = ()) -> Point | None:
-        """Return the one fewest axis steps away that is not taken, or None if all are."""
-
-
-class ExhaustedError(Exception):
-    """Every feasible architecture has been tried."""
+        """Returns the one fewest axis steps away that is not taken, or None if all are."""
 
 
 class FeasibleSampler(BaseSampler):
@@ -79,13 +76,13 @@ class FeasibleSampler(BaseSampler):
         self._seen = 0  # trials that they are of
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return all axes: points are proposed whole."""
+        """Returns all axes: points are proposed whole."""
         return self.distributions
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Propose a point.
+        """Proposes a point.
 
         Raises:
             ExhaustedError: if all feasible points have been tried.
@@ -103,7 +100,7 @@ class FeasibleSampler(BaseSampler):
             raise ExhaustedError
         rng = np.random.default_rng([self.seed, trial.number])
         wanted = self.feasible.draw(rng)
-        if make := SAMPLERS[self._able(study)]:
+        if make := _MAKERS[self._able(study)]:
             proposal = make(int(rng.integers(2**31))).sample_relative(study, trial, search_space)
             if proposal:  # what it leaves open (a mutation of NSGA-II) stays as drawn
                 names = self.feasible.space.axis_names
@@ -116,14 +113,14 @@ class FeasibleSampler(BaseSampler):
         return nearest
 
     def _able(self, study: Study) -> str:
-        """Return the name of the sampler that copes with so many finished trials."""
+        """Returns the name of the sampler that copes with so many finished trials."""
         most = _MOST.get(self._name)
         if most is None or len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) <= most:
             return self._name
         return _SUCCESSOR
 
     def _tried(self, study: Study) -> set[Point]:
-        """Return the points of all trials of the study, however they ended. They only become more."""
+        """Returns the points of all trials of the study, however they ended. They only become more."""
         names = self.feasible.space.axis_names
         for trial in study.get_trials(deepcopy=False)[self._seen :]:
             if len(trial.params) < len(names):
@@ -146,28 +143,17 @@ class PointSampler(BaseSampler):
         self.params = dict(zip(names, point, strict=True))
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return nothing: there is nothing to model."""
+        """Returns nothing: there is nothing to model."""
         return {}
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Return nothing: every axis is answered on its own."""
+        """Returns nothing: every axis is answered on its own."""
         return {}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Return the point's value on that axis."""
+        """Returns the point's value on that axis."""
         return self.params[param_name]
-
-
-def distributions(space: Architectures) -> dict[str, BaseDistribution]:
-    """Return one integer distribution per axis: the position in its list of values."""
-    return {
-        name: IntDistribution(0, len(values) - 1)
-        for name, values in zip(space.axis_names, space.axis_values, strict=True)
-    }
-
-
-optuna.logging.set_verbosity(optuna.logging.ERROR)

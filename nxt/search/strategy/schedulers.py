@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from enum import Enum
 from typing import Protocol
 
 from nxt.arch.costs import Cost
 from nxt.pareto import by_dominance
 from nxt.space.budget import Budget
 
-SCHEDULERS = ("none", "asha", "pareto-asha")
 _BAND = 2.0  # the bands of MACs within which trials are compared rise by this factor
+
+
+class Decision(Enum):
+    """What becomes of a trial that has reported an epoch."""
+
+    CONTINUE = "train the next epoch"
+    STOP = "end here"
 
 
 class Scheduler(Protocol):
@@ -24,10 +31,10 @@ class Scheduler(Protocol):
     rungs: tuple[int, ...]
 
     def record(self, number: int, epoch: int, accuracy: float, cost: Cost) -> None:
-        """Note what a trial reached; outside the rungs nothing happens."""
+        """Notes what a trial reached; outside the rungs nothing happens."""
 
-    def goes_on(self, number: int, epoch: int) -> bool:
-        """Tell whether a trial that has been recorded at this epoch goes on; at an epoch that is no rung, it does."""
+    def decide(self, number: int, epoch: int) -> Decision:
+        """Returns what becomes of a trial recorded at this epoch; where that is no rung, it continues."""
 
 
 class SuccessiveHalving:
@@ -45,21 +52,21 @@ class SuccessiveHalving:
         self._bands: dict[int, int] = {}
 
     def record(self, number: int, epoch: int, accuracy: float, cost: Cost) -> None:
-        """Note what a trial reached; outside the rungs nothing happens."""
+        """Notes what a trial reached; outside the rungs nothing happens."""
         if epoch in self.rungs:
             self._bands[number] = 0 if self.band is None else math.floor(math.log(cost.macs, self.band))
             self._reached[epoch, self._bands[number]][number] = accuracy
 
-    def goes_on(self, number: int, epoch: int) -> bool:
-        """Tell whether a trial that has been recorded at this epoch goes on.
+    def decide(self, number: int, epoch: int) -> Decision:
+        """Returns what becomes of a trial recorded at this epoch.
 
-        Until eta trials have reached a rung, all go on: there is nothing to compare with.
+        Until eta trials have reached a rung, all continue: there is nothing to compare with.
         """
         reached = self._reached.get((epoch, self._bands.get(number, 0)), {})
         if number not in reached or len(reached) < self.eta:
-            return True
+            return Decision.CONTINUE
         better = sum(value > reached[number] for value in reached.values())
-        return better < len(reached) / self.eta
+        return Decision.CONTINUE if better < len(reached) / self.eta else Decision.STOP
 
 
 class ParetoHalving:
@@ -78,23 +85,23 @@ class ParetoHalving:
         self._reached: dict[int, dict[int, tuple[float, float]]] = defaultdict(dict)
 
     def record(self, number: int, epoch: int, accuracy: float, cost: Cost) -> None:
-        """Note what a trial reached; outside the rungs nothing happens."""
+        """Notes what a trial reached; outside the rungs nothing happens."""
         if epoch in self.rungs:
             self._reached[epoch][number] = (math.log(getattr(cost, self.objective)), accuracy)
 
-    def goes_on(self, number: int, epoch: int) -> bool:
-        """Tell whether a trial that has been recorded at this epoch goes on; as `SuccessiveHalving` does."""
+    def decide(self, number: int, epoch: int) -> Decision:
+        """Returns what becomes of a trial recorded at this epoch, as `SuccessiveHalving` does."""
         reached = self._reached.get(epoch, {})
         if number not in reached or len(reached) < self.eta:
-            return True
+            return Decision.CONTINUE
         places = by_dominance(list(reached.values()))
         own = places[list(reached).index(number)]
         better = sum(place < own for place in places)
-        return better < len(reached) / self.eta
+        return Decision.CONTINUE if better < len(reached) / self.eta else Decision.STOP
 
 
 def make_scheduler(name: str, rungs: tuple[int, ...], eta: float, budget: Budget, objective: str) -> Scheduler:
-    """Return a scheduler by its name, one of SCHEDULERS.
+    """Returns a scheduler by its name, one of `request.SCHEDULERS`.
 
     Inside a window of MACs all trials cost alike, and `asha` compares all of them; otherwise it does so in bands.
     """
@@ -106,7 +113,7 @@ def make_scheduler(name: str, rungs: tuple[int, ...], eta: float, budget: Budget
 
 
 def rungs(epochs: int, eta: float, grace: float) -> tuple[int, ...]:
-    """Return the rungs of trials of that many epochs: `grace` of them, then each eta times the one before.
+    """Returns the rungs of trials of that many epochs: `grace` of them, then each eta times the one before.
 
     >>> rungs(27, 3, 1 / 9)
     (3, 9)

@@ -24,11 +24,16 @@ from nxt.arch.costs import cost
 from nxt.arch.spec import ArchSpec
 from nxt.errors import RunError, first_line
 from nxt.files import is_file
-from nxt.search.study.memory import DIRECTIONS, STATES, Record
+from nxt.search.study.memory import DIRECTIONS, STATES, InMemoryStudy
 from nxt.search.trial import Epoch, Outcome, Trial
 from nxt.space.space import Architectures, Point
 
 _NAME = "nxt"
+# Fields of a trial, and what they are called in the database.
+_KEYS = {
+    "family": "role", "replicate": "repeat", "control_rung": "control", "remark": "remark",
+    "replayed": "replayed",
+}  # fmt: skip
 _MAGIC = b"SQLite format 3\0"
 # What SQLAlchemy, Optuna and our own reading raise on a database that cannot be read or written, or whose rows make
 # no sense.
@@ -38,7 +43,7 @@ _FAILURES = (
 )  # fmt: skip
 
 
-class StudyRecord(Record):
+class DurableStudy(InMemoryStudy):
     """The trials of one search, in memory and on disk.
 
     Args:
@@ -72,15 +77,20 @@ class StudyRecord(Record):
             self._show(rows)
             self._row_ids = {row.number: row._trial_id for row in rows}
 
-    def begin(self, sampler: BaseSampler, roles: dict[Point, str], repeat: int = 0) -> Trial:
-        """Ask a sampler for a point and record the trial that it becomes, in one transaction.
+    def begin(self, sampler: BaseSampler, families: dict[Point, str], replicate: int = 0) -> Trial:
+        """Asks a sampler for a point and records the trial that it becomes, in one transaction.
 
         Raises:
             ExhaustedError: if the sampler has no untried architecture left.
         """
-        trial = super().begin(sampler, roles, repeat)
+        trial = super().begin(sampler, families, replicate)
         seen = self._view.get_trials(deepcopy=False)[trial.number]
-        facts = {"name": trial.spec.name, "role": trial.role, "repeat": repeat, "arch": trial.spec.to_dict()}
+        facts = {
+            "name": trial.spec.name,
+            "role": trial.family,
+            "repeat": replicate,
+            "arch": trial.spec.to_dict(),
+        }
         with self._writing():
             row = optuna.trial.create_trial(
                 state=TrialState.RUNNING,
@@ -93,20 +103,20 @@ class StudyRecord(Record):
         return trial
 
     def note(self, trial: Trial, **facts: Any) -> None:
-        """Set attributes of a trial (`control`, `remark`, `replayed`) and record them."""
+        """Sets attributes of a trial (`control_rung`, `remark`, `replayed`) and records them."""
         super().note(trial, **facts)
         with self._writing():
-            for key, value in facts.items():
-                self._attribute(trial.number, key, value)
+            for name, value in facts.items():
+                self._attribute(trial.number, _KEYS[name], value)
 
     def add_epoch(self, trial: Trial, epoch: Epoch) -> None:
-        """Record an epoch."""
+        """Records an epoch."""
         super().add_epoch(trial, epoch)
         with self._writing():
             self._attribute(trial.number, "curve", [dataclasses.asdict(row) for row in trial.curve])
 
     def end(self, trial: Trial, outcome: Outcome, message: str = "") -> None:
-        """Record how a trial ended. Only a trial that is done gets objective values."""
+        """Records how a trial ended. Only a trial that is done gets objective values."""
         super().end(trial, outcome, message)
         with self._writing():
             if message:
@@ -117,7 +127,7 @@ class StudyRecord(Record):
             self._study.tell(trial.number, values, state=STATES.get(outcome, TrialState.FAIL))
 
     def back_up(self) -> None:
-        """Copy the database, in a state between two commits, to `study.db.bak`."""
+        """Copies the database, in a state between two commits, to `study.db.bak`."""
         copy = backup_of(self.path)
         unfinished = copy.with_suffix(".tmp")
         with self._writing("copied"):
@@ -140,14 +150,14 @@ class StudyRecord(Record):
         try:
             yield
         except _FAILURES as error:
-            after = "; what was recorded before is safe, go on with --resume when that is mended"
+            after = "; what was recorded before is safe, go on with `resume` when that is mended"
             if what == "opened" and not _operational(error):
                 after = _way_back(self.path)
             raise RunError(f"{self.path}: the study cannot be {what} ({_cause(error)}){after}") from None
 
 
 def read_trials(path: Path, space: Architectures) -> list[Trial]:
-    """Read the trials of a study without changing it, also while a search is writing it.
+    """Reads the trials of a study without changing it, also while a search is writing it.
 
     Raises:
         RunError: if there is none, or it is damaged.
@@ -161,12 +171,12 @@ def read_trials(path: Path, space: Architectures) -> list[Trial]:
 
 
 def backup_of(path: Path) -> Path:
-    """Return where the copy of a study is kept."""
+    """Returns where the copy of a study is kept."""
     return path.with_name(f"{path.name}.bak")
 
 
 def _check_file(path: Path) -> None:
-    """Raise RunError unless the file is an SQLite database. (Optuna would make an empty file one.)"""
+    """Raises RunError unless the file is an SQLite database. (Optuna would make an empty file one.)"""
     try:
         with path.open("rb") as file:
             whole = file.read(len(_MAGIC)) == _MAGIC
@@ -177,7 +187,7 @@ def _check_file(path: Path) -> None:
 
 
 def _check_integrity(path: Path) -> None:
-    """Raise RunError if SQLite finds the file damaged; nothing is written then."""
+    """Raises RunError if SQLite finds the file damaged; nothing is written then."""
     try:
         with contextlib.closing(sqlite3.connect(path)) as connection:
             found = [str(row[0]) for row in connection.execute("pragma integrity_check(1)")]
@@ -190,7 +200,7 @@ def _check_integrity(path: Path) -> None:
 
 
 def _way_back(path: Path) -> str:
-    """Say how to go on after damage: from the copy, if there is one that is whole. Nothing is changed."""
+    """Says how to go on after damage: from the copy, if there is one that is whole. Nothing is changed."""
     copy = backup_of(path)
     if not is_file(copy):
         return "; it was left as it is, and there is no copy of it: restore it from one of your own"
@@ -204,12 +214,12 @@ def _way_back(path: Path) -> str:
         return f"; it was left as it is, and its copy {copy.name} is damaged too"
     return (
         f"; it was left as it is. {copy.name} is whole and has {ended} ended trial(s): keep the damaged file aside, "
-        f"copy {copy.name} to {path.name}, and go on with --resume"
+        f"copy {copy.name} to {path.name}, and go on with `resume`"
     )
 
 
 def _url(path: Path) -> str:
-    """Return the database's address, whatever characters its path has."""
+    """Returns the database's address, whatever characters its path has."""
     return sqlalchemy.URL.create("sqlite", database=str(path.resolve())).render_as_string()
 
 
@@ -224,12 +234,12 @@ def _trial(row: FrozenTrial, space: Architectures) -> Trial:
         curve=[Epoch(**epoch) for epoch in attrs.get("curve", [])],
         outcome=outcome,
         message=attrs.get("message", "") if outcome.failed or outcome is Outcome.STOPPED else "",
-        **{key: attrs[key] for key in ("role", "repeat", "control", "remark", "replayed") if key in attrs},
+        **{name: attrs[key] for name, key in _KEYS.items() if key in attrs},
     )
 
 
 def _outcome(row: FrozenTrial) -> Outcome:
-    """Return how a trial stands: what its state says, and for one that failed, what was noted."""
+    """Returns how a trial stands: what its state says, and for one that failed, what was noted."""
     if row.state is TrialState.RUNNING:
         return Outcome.RUNNING
     by_state = {state: outcome for outcome, state in STATES.items()}
@@ -237,12 +247,12 @@ def _outcome(row: FrozenTrial) -> Outcome:
 
 
 def _operational(error: BaseException | None) -> bool:
-    """Tell whether an error, or what caused it, is of the disk or a lock and not of the content."""
+    """Tells whether an error, or what caused it, is of the disk or a lock and not of the content."""
     operational = (sqlalchemy.exc.OperationalError, sqlite3.OperationalError, OSError)
     return error is not None and (isinstance(error, operational) or _operational(error.__cause__))
 
 
 def _cause(error: Exception) -> str:
-    """Return what the database said, without what SQLAlchemy and Optuna wrap around it."""
+    """Returns what the database said, without what SQLAlchemy and Optuna wrap around it."""
     cause: BaseException = error.__cause__ or error
     return first_line(getattr(cause, "orig", None) or cause)

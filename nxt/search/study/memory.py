@@ -1,6 +1,6 @@
 """The trials of a search in memory, with Optuna's view of them: what samplers learn from.
 
-`StudyRecord` adds the durable study; a simulation does with this much. Samplers are told the logarithm of the cost: in
+`DurableStudy` adds the database; a simulation does with this much. Samplers are told the logarithm of the cost: in
 multiply-adds, the hypervolume that they seek to enlarge would lie among the costliest networks alone.
 """
 
@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution, IntDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from nxt.search.strategy.sampler import ExhaustedError, distributions
 from nxt.search.trial import Epoch, Outcome, Trial
 from nxt.space.space import Architectures, Point
 
@@ -24,7 +24,11 @@ DIRECTIONS = (StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE)  # of accuracy a
 STATES = {Outcome.DONE: TrialState.COMPLETE, Outcome.STOPPED: TrialState.PRUNED}  # all others: FAIL
 
 
-class Record:
+class ExhaustedError(Exception):
+    """Every feasible architecture has been tried."""
+
+
+class InMemoryStudy:
     """The trials of one search, and what happens to them.
 
     Args:
@@ -37,8 +41,8 @@ class Record:
         self.trials: dict[int, Trial] = {}
         self._view = _in_memory(())
 
-    def begin(self, sampler: BaseSampler, roles: dict[Point, str], repeat: int = 0) -> Trial:
-        """Ask a sampler for a point and enter the trial that it becomes.
+    def begin(self, sampler: BaseSampler, families: dict[Point, str], replicate: int = 0) -> Trial:
+        """Asks a sampler for a point and enters the trial that it becomes.
 
         Raises:
             ExhaustedError: if the sampler has no untried architecture left.
@@ -51,37 +55,45 @@ class Record:
             raise
         point = tuple(asked.params[name] for name in self.space.axis_names)
         spec = self.space.spec(point)
-        trial = Trial(asked.number, point, spec, self.space.cost(point), roles.get(point, ""), repeat)
+        trial = Trial(asked.number, point, spec, self.space.cost(point), families.get(point, ""), replicate)
         self.trials[trial.number] = trial
         return trial
 
     def note(self, trial: Trial, **facts: Any) -> None:
-        """Set attributes of a trial: `control`, `remark`, `replayed`."""
+        """Sets attributes of a trial: `control_rung`, `remark`, `replayed`."""
         for key, value in facts.items():
             setattr(trial, key, value)
 
     def add_epoch(self, trial: Trial, epoch: Epoch) -> None:
-        """Add an epoch to a trial's curve."""
+        """Adds an epoch to a trial's curve."""
         trial.curve.append(epoch)
 
     def end(self, trial: Trial, outcome: Outcome, message: str = "") -> None:
-        """Note how a trial ended. Only a trial that is done gets objective values."""
+        """Notes how a trial ended. Only a trial that is done gets objective values."""
         trial.outcome, trial.message = outcome, message
         values = None if outcome is not Outcome.DONE else _learned(self.objectives(trial))
         self._view.tell(trial.number, values, state=STATES.get(outcome, TrialState.FAIL))
 
     def objectives(self, trial: Trial) -> list[float]:
-        """Return the accuracy and the cost of a trial that is done."""
+        """Returns the accuracy and the cost of a trial that is done."""
         return [trial.curve[-1].accuracy, float(getattr(trial.cost, self.objective))]
 
     def _show(self, rows: Iterable[FrozenTrial]) -> None:
-        """Let samplers see trials from before, as they are recorded."""
+        """Lets samplers see trials from before, as they are recorded."""
         shown = []
         for row in rows:
             shown.append(copy.copy(row))
             if row.state is TrialState.COMPLETE:
                 shown[-1].values = _learned(row.values)
         self._view = _in_memory(shown)
+
+
+def distributions(space: Architectures) -> dict[str, BaseDistribution]:
+    """Returns one integer distribution per axis: the position in its list of values."""
+    return {
+        name: IntDistribution(0, len(values) - 1)
+        for name, values in zip(space.axis_names, space.axis_values, strict=True)
+    }
 
 
 def _learned(objectives: Sequence[float]) -> list[float]:
@@ -93,3 +105,6 @@ def _in_memory(rows: Iterable[FrozenTrial]) -> optuna.Study:
     study = optuna.create_study(directions=DIRECTIONS)
     study.add_trials(rows)
     return study
+
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)

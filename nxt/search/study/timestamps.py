@@ -25,7 +25,7 @@ class Span:
 
 
 def read_times(study: Path) -> dict[int, Span]:
-    """Return when each trial was begun and ended, by number, from Optuna's table of trials.
+    """Returns when each trial was begun and ended, by number, from Optuna's table of trials.
 
     Raises:
         RunError: if the study cannot be read.
@@ -41,14 +41,14 @@ def read_times(study: Path) -> dict[int, Span]:
 
 
 def slowdown(trials: Iterable[Trial], times: Mapping[int, Span]) -> float:
-    """Return how much longer trials last than they train: the median, which one that was cut off does not move."""
+    """Returns how much longer trials last than they train: the median, which one that was cut off does not move."""
     spans = [(times.get(trial.number), trial.seconds) for trial in trials if trial.curve and not trial.replayed]
     ratios = [(s.ended - s.begun).total_seconds() / trained for s, trained in spans if s and s.ended and trained]
     return max(1.0, median(ratios)) if ratios else 1.0
 
 
 def together(times: Mapping[int, Span]) -> int:
-    """Return how many trials run at a time: the most that had begun, and not ended, when one of the latest began."""
+    """Returns how many trials run at a time: the most that had begun, and not ended, when one of the latest began."""
     spans = sorted(times.values(), key=lambda span: span.begun)
     counts = [
         sum(span.begun <= latest.begun and (span.ended is None or span.ended > latest.begun) for span in spans)

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from nxt.arch.costs import cost
-from nxt.arch.names import parse_name
+from nxt.arch.load import parse_name
 from nxt.arch.spec import STEMS, ArchSpec
+from nxt.data.ref import DataRef
 from nxt.errors import ArchError, ConfigError
 from nxt.models.network import build
 from nxt.search.proxy import FOLDER, Proxy, full_training, load_proxy
 from nxt.space.budget import Budget
 from nxt.space.feasible import FeasibleSet
-from nxt.space.space import load_space
+from nxt.space.load import load_space
 
 SPACES = ("imagenet", "resnest", "cifar", "smoke", "nds_resnext_a", "nds_resnext_b")
 PAPERS = ("resnet50", "resnext50_32x4d", "resnext101_32x8d", "resnest50d", "resnest101e")
@@ -132,7 +133,7 @@ def test_whatever_is_shrunk_is_no_full_training(changes):
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.yaml")))
 def test_the_proxy_of_no_data_set_is_a_full_training(name):
-    assert not load_proxy(name, {}).full
+    assert not load_proxy(DataRef(name), {}).full
 
 
 @pytest.mark.parametrize(
@@ -198,12 +199,12 @@ def test_values_out_of_range_are_refused(changes, message):
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.yaml")))
 def test_every_kind_of_data_has_its_default(name):
-    proxy = load_proxy(name if name == "digits" else f"{name}:/somewhere", {})
-    assert proxy.about and proxy == load_proxy(name, {})
+    proxy = load_proxy(DataRef(name, "" if name == "digits" else "/somewhere"), {})
+    assert proxy.about and proxy == load_proxy(DataRef(name), {})
 
 
 def test_single_values_of_the_default_are_replaced():
-    default, changed = load_proxy("digits", {}), load_proxy("digits", {"epochs": 3})
+    default, changed = load_proxy(DataRef("digits"), {}), load_proxy(DataRef("digits"), {"epochs": 3})
     assert changed.epochs == 3 and changed.width == default.width == 0.25
 
 
@@ -218,7 +219,7 @@ def test_single_values_of_the_default_are_replaced():
 )
 def test_replaced_values_are_checked(changes, message):
     with pytest.raises(ConfigError, match=message):
-        load_proxy("digits", changes)
+        load_proxy(DataRef("digits"), changes)
 
 
 def test_a_mistyped_data_set_is_told_as_such():

@@ -8,18 +8,18 @@ from nxt.arch.costs import cost
 from nxt.search.noise import pooled_deviation
 from nxt.search.ranking import best_of, noise_of, pareto, ranked
 from nxt.search.trial import Epoch, Outcome, Trial
-from nxt.space.space import load_space
+from nxt.space.load import load_space
 
 SPACE = load_space("smoke")
 FAILED = [outcome for outcome in Outcome if outcome.failed]
 
 
-def trial(number, depth, accuracy, repeat=0, outcome=Outcome.DONE, role=""):
+def trial(number, depth, accuracy, replicate=0, outcome=Outcome.DONE, family=""):
     """A trial of the network at one step of the depth axes: 0 is the cheapest of 8."""
     point = (depth // 4, depth // 2 % 2, depth % 2, 0, 0, 0)
     spec = SPACE.spec(point)
     curve = [] if accuracy is None else [Epoch(1, 0.0, 1.0, 0.5), Epoch(2, accuracy, 1.0, 0.5)]
-    return Trial(number, point, spec, cost(spec), role, repeat, curve, outcome)
+    return Trial(number, point, spec, cost(spec), family, replicate, curve, outcome)
 
 
 def numbers(entries):
@@ -27,7 +27,7 @@ def numbers(entries):
 
 
 def test_repeats_replace_the_training_that_the_search_decided_by():
-    [entry] = ranked([trial(0, 0, 0.9), trial(1, 0, 0.5, repeat=1), trial(2, 0, 0.7, repeat=2)])
+    [entry] = ranked([trial(0, 0, 0.9), trial(1, 0, 0.5, replicate=1), trial(2, 0, 0.7, replicate=2)])
     assert numbers([entry]) == [[1, 2]]
     assert entry.accuracy == pytest.approx(0.6) and entry.accuracies == [0.5, 0.7]
     assert entry.seeds == 2 and entry.confirmed
@@ -35,13 +35,18 @@ def test_repeats_replace_the_training_that_the_search_decided_by():
 
 
 def test_a_network_trained_once_has_that_accuracy_and_no_deviation():
-    [entry] = ranked([trial(0, 3, 0.75, role="ResNet-like")])
+    [entry] = ranked([trial(0, 3, 0.75, family="ResNet-like")])
     assert (entry.accuracy, entry.seeds, entry.confirmed, entry.deviation) == (0.75, 1, False, None)
-    assert entry.role == "ResNet-like" and entry.spec == entry.trials[0].spec and entry.cost == cost(entry.spec)
+    assert entry.family == "ResNet-like" and entry.spec == entry.trials[0].spec and entry.cost == cost(entry.spec)
 
 
 def test_repeats_come_in_order_whatever_the_order_of_the_trials():
-    trials = [trial(5, 0, 0.5, repeat=2), trial(1, 0, 0.9), trial(7, 0, 0.6, repeat=1), trial(3, 0, 0.4, repeat=3)]
+    trials = [
+        trial(5, 0, 0.5, replicate=2),
+        trial(1, 0, 0.9),
+        trial(7, 0, 0.6, replicate=1),
+        trial(3, 0, 0.4, replicate=3),
+    ]
     assert numbers(ranked(trials)) == [[7, 5, 3]]
 
 
@@ -80,7 +85,7 @@ def test_entries_are_ranked_by_mean_accuracy_then_by_cost_then_by_number():
 def test_the_best_is_the_best_confirmed_one_where_there_is_any():
     trials = [trial(0, 0, 0.9), trial(1, 1, 0.8), trial(2, 1, 0.4, 1), trial(3, 2, 0.7), trial(4, 2, 0.6, 1)]
     assert best_of(ranked(trials)).trials[0].number == 4
-    assert best_of(ranked([t for t in trials if not t.repeat])).trials[0].number == 0
+    assert best_of(ranked([t for t in trials if not t.replicate])).trials[0].number == 0
     assert best_of([]) is None
 
 

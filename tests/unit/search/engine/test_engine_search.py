@@ -8,46 +8,46 @@ import subprocess
 import sys
 
 import pytest
+from runs import begin, opened, resumed
 from tensorboardX.proto.event_pb2 import Event
 
-from nxt.config import read_yaml
+from nxt.config import parse_settings, read_yaml
+from nxt.data.ref import DataRef
 from nxt.errors import ConfigError, RunError
-from nxt.search.engine import search as module
-from nxt.search.engine.search import Search
-from nxt.search.request import load_request, make_request, same_conditions
+from nxt.search.engine import session as module
+from nxt.search.engine.search import prepare_search
+from nxt.search.request import first_difference, load_record, make_request
 from nxt.search.results.run import load_run
+from nxt.search.strategy.setup import SearchSetup
 from nxt.search.study.database import backup_of
 from nxt.search.trial import Epoch, Outcome
 from nxt.space.budget import parse_budget
-from nxt.space.space import load_space
+from nxt.space.load import load_space
 
 EPOCHS = 2
 
 
 def request(trials=4, *settings, **changes):
-    given = [f"proxy.epochs={EPOCHS}", "search.grace=1.0", "search.confirm=0", *settings]
+    given = parse_settings([f"proxy.epochs={EPOCHS}", "search.grace=1.0", "search.confirm=0", *settings])
     made = make_request(load_space("smoke"), parse_budget({"flops": "5M:9M"}), "digits", trials, 0, given)
     return dataclasses.replace(made, **changes)
 
 
 def begun(out, *settings, trials=4, **changes):
     """Return a search whose run directory has been made, as a command does."""
-    job = Search(request(trials, *settings, **changes), out)
-    with job.directory(new=True):
-        job.write_record()
-    return job
+    return begin(request(trials, *settings, **changes), out)
 
 
 def accuracy(trial):
     return 0.2 + trial.number / 100
 
 
-def train(job, strategy, upto=EPOCHS):
+def train(session, upto=EPOCHS):
     """Train the next trial with made-up accuracies, with a checkpoint as a worker writes it."""
-    trial = strategy.suggest()
-    job._storage().write(f"{trial.number}.pt", b"weights")
+    trial = session.strategy.suggest()
+    session.search.storage.write(f"{trial.number}.pt", b"weights")
     for epoch in range(1, upto + 1):
-        strategy.observe(trial.number, Epoch(epoch, accuracy(trial), 1.0, 0.5))
+        session.strategy.observe(trial.number, Epoch(epoch, accuracy(trial), 1.0, 0.5))
     return trial
 
 
@@ -57,30 +57,30 @@ def checkpoints(out):
 
 def test_only_running_trials_keep_their_checkpoints(tmp_path):
     job = begun(tmp_path / "run")
-    with job.opened() as strategy:
-        first, second = train(job, strategy), train(job, strategy, upto=1)
+    with opened(job) as session:
+        first, second = train(session), train(session, upto=1)
         assert checkpoints(job.out) == ["0.pt", "1.pt"]
-        assert job.tend() == [first]
+        assert session.tend() == [first]
         assert checkpoints(job.out) == ["1.pt"] and second.outcome is Outcome.RUNNING
     assert checkpoints(job.out) == ["1.pt"]
 
 
 def test_a_complete_search_leaves_no_checkpoints(tmp_path):
     job = begun(tmp_path / "run")
-    with job.opened() as strategy:
+    with opened(job) as session:
         for _ in range(4):
-            train(job, strategy)
-        assert strategy.suggest() is None and strategy.complete
+            train(session)
+        assert session.strategy.suggest() is None and session.strategy.complete
     assert checkpoints(job.out) is None
 
 
 def test_checkpoints_of_all_that_ended_well_are_kept_if_asked_for(tmp_path):
     job = begun(tmp_path / "run", "search.keep=all", trials=3)
-    with job.opened() as strategy:
+    with opened(job) as session:
         for upto in (EPOCHS, EPOCHS, 1):
-            trial = train(job, strategy, upto)
-        strategy.fail(trial.number, Outcome.DIVERGED, "nan")
-        job.tend()
+            trial = train(session, upto)
+        session.strategy.fail(trial.number, Outcome.DIVERGED, "nan")
+        session.tend()
     assert checkpoints(job.out) == ["0.pt", "1.pt"]
     assert [t.outcome for t in load_run(job.out).trials] == [Outcome.DONE, Outcome.DONE, Outcome.DIVERGED]
 
@@ -89,27 +89,27 @@ def test_checkpoints_of_all_that_ended_well_are_kept_if_asked_for(tmp_path):
 def test_checkpoints_of_the_front_are_kept_if_asked_for(tmp_path, place):
     storage = "" if place is None else f"file://{tmp_path / 'everywhere'}"
     job = begun(tmp_path / "run", "search.keep=front", storage=storage)
-    with job.opened() as strategy:
+    with opened(job) as session:
         for _ in range(4):
-            train(job, strategy)
-            job.tend()
-        strategy.suggest()
+            train(session)
+            session.tend()
+        session.strategy.suggest()
     run = load_run(job.out)
     members = {f"{trial.number}.pt" for entry in run.front for trial in entry.trials}
-    assert 0 < len(members) < 4 and set(job._storage().names()) == members
-    again = Search(load_request(job.out), job.out)
-    with again.opened():
-        assert set(again._storage().names()) == members
+    assert 0 < len(members) < 4 and set(job.storage.names()) == members
+    again = resumed(job.out)
+    with opened(again):
+        assert set(again.storage.names()) == members
 
 
 def test_what_a_killed_driver_left_of_trials_that_had_ended_goes(tmp_path):
     job = begun(tmp_path / "run")
-    with job.opened() as strategy:
-        train(job, strategy), train(job, strategy, upto=1)
-        strategy.ended.clear()  # nobody was told
+    with opened(job) as session:
+        train(session), train(session, upto=1)
+        session.strategy.ended.clear()  # nobody was told
     for name in ("0.pt", "0.hung", "7.pt", "notes.txt"):
         (job.out / "trials" / name).touch()
-    with Search(load_request(job.out), job.out).opened():
+    with opened(resumed(job.out)):
         assert checkpoints(job.out) == ["1.pt", "notes.txt"]
 
 
@@ -117,18 +117,17 @@ def test_two_searches_with_one_storage_have_folders_of_their_own(tmp_path):
     jobs = [begun(tmp_path / name, storage=str(tmp_path / "everywhere")) for name in ("a", "b")]
     places = [read_yaml(job.out / "run.yaml")["storage"] for job in jobs]
     assert places[0] != places[1] and all(place.startswith(f"{tmp_path}/everywhere/") for place in places)
-    assert load_request(jobs[0].out).storage == places[0]
+    assert load_record(jobs[0].out).request.storage == places[0]
 
 
 def test_a_second_search_in_the_same_directory_is_refused_and_changes_nothing(tmp_path):
     job = begun(tmp_path / "run")
     script = (
-        "import sys; from pathlib import Path; from nxt.search.request import load_request; "
-        "from nxt.search.engine.search import Search; out = Path(sys.argv[1])\n"
-        "with Search(load_request(out), out).opened(): pass"
+        "import sys; from pathlib import Path; from nxt.rundir import hold_run_directory\n"
+        "with hold_run_directory(Path(sys.argv[1]), 'search', new=False): pass"
     )
-    with job.opened() as strategy:
-        train(job, strategy)
+    with opened(job) as session:
+        train(session)
         before = {path: path.read_bytes() for path in job.out.rglob("*") if path.is_file()}
         done = subprocess.run([sys.executable, "-c", script, str(job.out)], capture_output=True, text=True, check=False)
         assert "another search is writing there" in done.stderr and done.returncode == 1
@@ -145,17 +144,17 @@ def test_the_study_is_copied_at_the_start_at_the_end_and_now_and_then(tmp_path, 
         assert saved.startswith(b"SQLite format 3")
         return saved
 
-    with job.opened() as strategy:
+    with opened(job) as session:
         states = [copied()]
-        train(job, strategy)
-        job.tend()
+        train(session)
+        session.tend()
         assert copied() == states[0]
         monkeypatch.setattr(module, "_REFRESH", 0.0)
-        train(job, strategy)
-        job.tend()
+        train(session)
+        session.tend()
         states.append(copied())
         assert len(json.loads((job.out / "front.json").read_text())) >= 1
-        train(job, strategy)
+        train(session)
     states.append(copied())
     assert len(set(states)) == 3
 
@@ -166,66 +165,64 @@ def test_the_result_files_follow_the_trials_but_not_too_often(tmp_path, monkeypa
     def listed():
         return (job.out / "trials.csv").read_text().count(",done,")
 
-    with job.opened() as strategy:
-        train(job, strategy)
-        job.tend()
+    with opened(job) as session:
+        train(session)
+        session.tend()
         assert listed() == 1
         monkeypatch.setattr(module, "_SOON", 1e9)
-        job._due = 0.0
-        job._write()
-        train(job, strategy)
-        job.tend()
+        session._due = 0.0
+        session._write_results()
+        train(session)
+        session.tend()
         assert listed() == 1  # not due
         monkeypatch.setattr(module, "_SOON", 0.0)
-        job._due = 0.0
-        train(job, strategy)
-        job.tend()
+        session._due = 0.0
+        train(session)
+        session.tend()
         assert listed() == 3
 
 
 def test_a_number_of_trials_below_those_begun_is_refused(tmp_path):
     job = begun(tmp_path / "run")
-    with job.opened() as strategy:
-        train(job, strategy), train(job, strategy)
-    fewer = dataclasses.replace(load_request(job.out), trials=1)
-    with pytest.raises(ConfigError, match="--trials: 1, but 2 have begun"), Search(fewer, job.out).opened():
+    with opened(job) as session:
+        train(session), train(session)
+    fewer = dataclasses.replace(load_record(job.out).request, trials=1)
+    with pytest.raises(ConfigError, match="`trials`: 1, but 2 have begun"), opened(prepare_search(fewer, job.out)):
         pass
-    assert load_request(job.out).trials == 4
+    assert load_record(job.out).request.trials == 4
 
 
 def test_more_trials_and_another_confirmation_are_recorded(tmp_path):
     job = begun(tmp_path / "run")
-    old = load_request(job.out)
+    old = load_record(job.out).request
     more = dataclasses.replace(old, trials=9, settings=dataclasses.replace(old.settings, confirm=2))
-    with Search(more, job.out).opened():
+    with opened(prepare_search(more, job.out)):
         pass
-    assert load_request(job.out) == more
+    assert load_record(job.out).request == more
 
 
 @pytest.mark.parametrize("setting", ["proxy.share=0.4", "recipe.lr=0.2"])
 def test_a_run_under_other_conditions_is_not_replayed(tmp_path, setting):
     job = begun(tmp_path / "run")
-    with job.opened() as strategy:
-        train(job, strategy)
-    told = f"--replay {job.out}: its {setting.partition('.')[0]} differs"
+    with opened(job) as session:
+        train(session)
+    told = f"`replay` {job.out}: its {setting.partition('.')[0]} differs"
     with pytest.raises(RunError, match=told):
-        Search(request(4, setting), tmp_path / "new", replay=load_run(job.out))
+        prepare_search(request(4, setting), tmp_path / "new", replay=load_run(job.out))
     other = begun(tmp_path / "other", setting)
     with pytest.raises(RunError, match=told):
-        Search(load_request(other.out), other.out, replay=load_run(job.out))
+        resumed(other.out, replay=load_run(job.out))
 
 
 def test_a_run_under_the_same_conditions_is_replayed_as_far_as_it_went(tmp_path):
     job = begun(tmp_path / "run")
-    with job.opened() as strategy:
-        train(job, strategy), train(job, strategy), train(job, strategy, upto=1)
-    again = Search(request(), tmp_path / "again", replay=load_run(job.out))
-    with again.directory(new=True):
-        again.write_record()
-    with again.opened() as strategy:
-        trial = strategy.suggest()
+    with opened(job) as session:
+        train(session), train(session), train(session, upto=1)
+    again = begin(request(), tmp_path / "again", replay=load_run(job.out))
+    with opened(again) as session:
+        trial = session.strategy.suggest()
         assert trial.number == 2 and trial.outcome is Outcome.RUNNING and not trial.curve
-        replayed = [strategy.study.trials[n] for n in (0, 1)]
+        replayed = [session.strategy.study.trials[n] for n in (0, 1)]
     assert [(t.outcome, t.replayed, t.accuracy) for t in replayed] == [
         (Outcome.DONE, "run", accuracy(t)) for t in replayed
     ]
@@ -234,32 +231,35 @@ def test_a_run_under_the_same_conditions_is_replayed_as_far_as_it_went(tmp_path)
 def test_data_that_lies_elsewhere_now_is_recorded_and_other_images_are_refused(tmp_path):
     job = begun(tmp_path / "run")
     record = read_yaml(job.out / "run.yaml")
-    with job.opened() as strategy:
-        train(job, strategy)
-    moved = dataclasses.replace(load_request(job.out), data="cifar10:/nowhere")
-    again = Search.__new__(Search)
-    again.__dict__.update(job.__dict__, request=moved)
-    with again.opened():
+    with opened(job) as session:
+        train(session)
+    moved = dataclasses.replace(load_record(job.out).request, data=DataRef("cifar10", "/nowhere"))
+    again = dataclasses.replace(job, setup=SearchSetup(moved))
+    with opened(again):
         assert read_yaml(job.out / "run.yaml")["data"] == "cifar10:/nowhere"
     fewer = {**record, "train_images": record["train_images"] - 1}
     (job.out / "run.yaml").write_text(json.dumps(fewer))
-    other = Search(load_request(job.out), job.out)
+    other = resumed(job.out)
     with pytest.raises(RunError, match="digits is no longer the data of this run: images were added or removed"):
-        other.opened().__enter__()
+        opened(other).__enter__()
 
 
 def test_older_records_with_relative_paths_are_of_the_same_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert same_conditions({"data": "folder:mine"}, {"data": f"folder:{tmp_path}/mine"}) == ""
-    assert same_conditions({"data": "folder:mine"}, {"data": f"folder:{tmp_path}/other"}) == "data"
+
+    def of(data):
+        return request(data=DataRef.parse(data)).conditions
+
+    assert first_difference(of("folder:mine"), of(f"folder:{tmp_path}/mine")) == ""
+    assert first_difference(of("folder:mine"), of(f"folder:{tmp_path}/other")) == "data"
 
 
 def test_a_run_is_active_as_long_as_a_search_holds_it(tmp_path, capsys):
     from nxt.cli.commands.show import print_run
 
     job = begun(tmp_path / "run")
-    with job.opened() as strategy:
-        train(job, strategy, upto=1)
+    with opened(job) as session:
+        train(session, upto=1)
         assert load_run(job.out).active
         print_run(load_run(job.out), as_json=False)
     run = load_run(job.out)
@@ -284,16 +284,16 @@ def scalars(folder):
 
 def test_curves_of_trials_that_ended_are_there_for_tensorboard_once(tmp_path):
     job = begun(tmp_path / "run", trials=3)
-    with job.opened() as strategy:
-        first = train(job, strategy)
-        job.tend()
-        train(job, strategy, upto=1)
+    with opened(job) as session:
+        first = train(session)
+        session.tend()
+        train(session, upto=1)
     folders = {path.name: path for path in (job.out / "tensorboard").iterdir()}
     assert list(folders) == [f"0000_{first.spec.name}"]
     found = scalars(folders.popitem()[1])
     curve = [(row.epoch, row.accuracy) for row in first.curve]
     assert found == {"val/accuracy": curve, "train/loss": [(1, 1.0), (2, 1.0)]}
     shutil.rmtree(job.out / "tensorboard")  # as if a kill had come before
-    again = Search(load_request(job.out), job.out)
-    with again.opened():
+    again = resumed(job.out)
+    with opened(again):
         assert len(list((job.out / "tensorboard").iterdir())) == 1

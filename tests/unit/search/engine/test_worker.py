@@ -16,10 +16,13 @@ from nxt.arch.spec import ArchSpec
 from nxt.compute.mode import Compute
 from nxt.compute.ranks import Ranks
 from nxt.config import to_mapping
-from nxt.data.dataset import load_train, open_source
+from nxt.data.dataset import load_train
+from nxt.data.ref import DataRef
 from nxt.data.resident import Batches
+from nxt.data.sources import open_source
+from nxt.errors import ArchError
 from nxt.search.engine.worker import TrialRun, TrialTask
-from nxt.search.trial import Outcome
+from nxt.search.trial import EpochResult, Outcome, TrialFailure
 from nxt.train import checkpoint as checkpoints
 from nxt.train.engine.trainer import _CHECK, Trainer, evaluate
 from nxt.train.recipe import load_recipe
@@ -32,7 +35,7 @@ RUN_EPOCH = Trainer.run_epoch
 
 @pytest.fixture(scope="module")
 def data():
-    return load_train(open_source("digits"), 8, 0.1)
+    return load_train(open_source(DataRef("digits")), 8, 0.1)
 
 
 @pytest.fixture(autouse=True)
@@ -45,14 +48,19 @@ def same_threads():
 def task(folder, epochs=3, reported=0, limit=250.0, number=0, **recipe):
     wanted = {"epochs": epochs, "batch": BATCH, "lr": LR, "warmup": 0, "calibrate": 0, **recipe}
     return TrialTask(
-        number=number, arch=SPEC.to_dict(), recipe=to_mapping(load_recipe("proxy", wanted)), size=8, seed=1,
-        device="cpu", threads=1, gpu_share=0.0, reported=reported, data="digits", together=1, storage=str(folder),
-        limit=limit,
+        number=number, arch=SPEC, recipe=load_recipe("proxy", wanted), size=8, seed=1,
+        device="cpu", threads=1, gpu_share=0.0, reported=reported, data=DataRef("digits"), together=1,
+        storage=str(folder), limit=limit,
     )  # fmt: skip
 
 
+def row_of(report):
+    """Return a result as a checkpoint has it."""
+    return {**to_mapping(report.epoch), "remark": report.remark}
+
+
 def facts(report):
-    return report["epoch"], report["accuracy"], report["loss"], report["remark"]
+    return report.epoch.epoch, report.epoch.accuracy, report.epoch.loss, report.remark
 
 
 def allocator_error():
@@ -86,9 +94,9 @@ def with_full_batch(trainer):
 def test_a_trial_reports_its_epochs_one_by_one(tmp_path, data):
     run = TrialRun(task(tmp_path), data)
     told = [run.step() for _ in range(3)]
-    assert [set(report) for report in told] == [{"epoch", "accuracy", "loss", "seconds", "remark"}] * 3
-    assert [report["epoch"] for report in told] == [1, 2, 3]
-    assert all(report["remark"] == "" and 0 <= report["accuracy"] <= 1 and report["seconds"] > 0 for report in told)
+    assert all(isinstance(report, EpochResult) for report in told)
+    assert [report.epoch.epoch for report in told] == [1, 2, 3]
+    assert all(report.remark == "" and 0 <= report.epoch.accuracy <= 1 and report.epoch.seconds > 0 for report in told)
     assert [path.name for path in tmp_path.iterdir()] == ["0.pt"]
 
 
@@ -96,12 +104,12 @@ def test_what_a_trial_leaves_is_a_checkpoint_like_any_other_and_at_its_end_one_o
     run = TrialRun(task(tmp_path, epochs=2, ema=0.5), data)
     told = run.step()
     going = torch.load(tmp_path / "0.pt", weights_only=True)
-    assert going["reports"] == [told] and "optimizer" in going["state"]
+    assert going["reports"] == [row_of(told)] and "optimizer" in going["state"]
     told = run.step()
     found = checkpoints.read(tmp_path / "0.pt")
-    assert (found.spec, found.classes, found.data, found.seed) == (SPEC, data.classes, "digits", 1)
+    assert (found.spec, found.classes, found.data, found.seed) == (SPEC, data.classes, DataRef("digits"), 1)
     assert found.epoch == 2 and set(found.state) == {"epoch", "step", "weights"} and found.kinds == ("raw", "ema")
-    assert max(found.accuracies.values()) == told["accuracy"] and set(found.accuracies) == {"raw", "ema"}
+    assert max(found.accuracies.values()) == told.epoch.accuracy and set(found.accuracies) == {"raw", "ema"}
     batches = Batches(data.val, found.preprocess, torch.device("cpu"))
     for kind, accuracy in found.accuracies.items():
         assert evaluate(found.network(kind), batches, BATCH, Compute(), Ranks()) == accuracy
@@ -117,14 +125,14 @@ def test_a_trial_that_has_ended_is_reported_again_from_weights_alone(tmp_path, d
 
 def test_a_full_training_opens_its_data_itself_and_says_which_it_was(tmp_path):
     run = TrialRun(task(tmp_path, epochs=1), None)
-    assert run.step()["epoch"] == 1
+    assert run.step().epoch.epoch == 1
     found = checkpoints.read(tmp_path / "0.pt")
-    assert found.identity == open_source("digits").identity() != ""
+    assert found.identity == open_source(DataRef("digits")).identity() != ""
     assert (found.preprocess.size, len(found.classes)) == (8, 10)
 
 
 def test_a_full_training_and_a_trial_on_resident_data_are_the_same_training(tmp_path):
-    whole = load_train(open_source("digits"), 8)
+    whole = load_train(open_source(DataRef("digits")), 8)
     given = TrialRun(task(tmp_path, epochs=2), whole)
     opened = TrialRun(task(tmp_path, epochs=2, number=1), None)
     assert [facts(given.step()) for _ in range(2)] == [facts(opened.step()) for _ in range(2)]
@@ -144,7 +152,7 @@ def test_an_epoch_that_was_trained_but_never_reported_is_reported_and_not_traine
     seen = Limited(monkeypatch, lambda trainer: False)
     again = TrialRun(task(tmp_path, reported=1), data)
     assert again.step() == told[1] and seen.epochs == []
-    assert again.step()["epoch"] == 3 and seen.epochs == [3]
+    assert again.step().epoch.epoch == 3 and seen.epochs == [3]
 
 
 @pytest.mark.parametrize("kind", ["gpu", "cpu", "python"])
@@ -153,8 +161,8 @@ def test_out_of_memory_once_halves_batch_and_rate_and_says_so(tmp_path, data, mo
     seen = Limited(monkeypatch, with_full_batch, error)
     run = TrialRun(task(tmp_path), data)
     told = [run.step() for _ in range(3)]
-    assert [report["epoch"] for report in told] == [1, 2, 3]
-    assert {report["remark"] for report in told} == {"batch halved to 32: out of memory with 64"}
+    assert [report.epoch.epoch for report in told] == [1, 2, 3]
+    assert {report.remark for report in told} == {"batch halved to 32: out of memory with 64"}
     assert [(r.batch, r.lr) for r in seen.recipes] == [(BATCH, LR)] + [(BATCH // 2, LR / 2)] * 3
 
 
@@ -163,12 +171,12 @@ def test_the_halved_batch_is_kept_after_a_restart(tmp_path, data, monkeypatch):
         Limited(patch, with_full_batch)
         first = TrialRun(task(tmp_path), data).step()
     saved = torch.load(tmp_path / "0.pt", weights_only=True)
-    assert saved["batch"] == 32 and saved["reports"] == [first]
+    assert saved["batch"] == 32 and saved["reports"] == [row_of(first)]
     seen = Limited(monkeypatch, lambda trainer: False)
     run = TrialRun(task(tmp_path, reported=1), data)
     told = [run.step(), run.step()]
-    assert [report["epoch"] for report in told] == [2, 3]
-    assert {report["remark"] for report in told} == {first["remark"]} != {""}
+    assert [report.epoch.epoch for report in told] == [2, 3]
+    assert {report.remark for report in told} == {first.remark} != {""}
     assert {(r.batch, r.lr) for r in seen.recipes} == {(32, LR / 2)}
     again = TrialRun(task(tmp_path, reported=2), data).step()
     assert again == told[1]
@@ -179,19 +187,19 @@ def test_out_of_memory_in_a_full_training_halves_the_passes_and_leaves_the_recip
         seen = Limited(patch, lambda trainer: trainer.recipe.accumulate == 1)
         run = TrialRun(task(tmp_path), None)
         told = run.step()
-    assert told["epoch"] == 1 and told["remark"] == "batch halved to 32: out of memory with 64"
+    assert told.epoch.epoch == 1 and told.remark == "batch halved to 32: out of memory with 64"
     assert [(r.batch, r.accumulate, r.lr) for r in seen.recipes] == [(BATCH, 1, LR), (BATCH, 2, LR)]
     seen = Limited(monkeypatch, lambda trainer: False)
     again = TrialRun(task(tmp_path, reported=1), None)
-    assert again.step()["epoch"] == 2 and [(r.batch, r.accumulate) for r in seen.recipes] == [(BATCH, 2)]
+    assert again.step().epoch.epoch == 2 and [(r.batch, r.accumulate) for r in seen.recipes] == [(BATCH, 2)]
 
 
 def test_out_of_memory_in_a_later_epoch_repeats_that_epoch_alone(tmp_path, data, monkeypatch):
     seen = Limited(monkeypatch, lambda trainer: with_full_batch(trainer) and trainer.epoch == 1)
     run = TrialRun(task(tmp_path), data)
     told = [run.step() for _ in range(3)]
-    assert [report["epoch"] for report in told] == [1, 2, 3] and seen.epochs == [1, 2, 2, 3]
-    assert [bool(report["remark"]) for report in told] == [False, True, True]
+    assert [report.epoch.epoch for report in told] == [1, 2, 3] and seen.epochs == [1, 2, 2, 3]
+    assert [bool(report.remark) for report in told] == [False, True, True]
 
 
 @pytest.mark.parametrize("later", [False, True])
@@ -199,26 +207,23 @@ def test_out_of_memory_twice_ends_a_trial(tmp_path, data, monkeypatch, later):
     seen = Limited(monkeypatch, lambda trainer: with_full_batch(trainer) or not later or trainer.epoch == 1)
     run = TrialRun(task(tmp_path), data)
     if later:
-        assert run.step()["epoch"] == 1
+        assert run.step().epoch.epoch == 1
     found = run.step()
-    assert found == {
-        "outcome": Outcome.OOM,
-        "message": "with a batch of 32: CUDA out of memory. Tried to allocate 2.00 GiB.",
-    }
+    assert found == TrialFailure(Outcome.OOM, "with a batch of 32: CUDA out of memory. Tried to allocate 2.00 GiB.")
     assert {r.batch for r in seen.recipes} == {64, 32}
 
 
 def test_a_batch_that_cannot_be_halved_ends_a_trial_at_once(tmp_path, data, monkeypatch):
     seen = Limited(monkeypatch, lambda trainer: True)
     found = TrialRun(task(tmp_path, batch=3), data).step()
-    assert found["outcome"] == Outcome.OOM and found["message"].startswith("with a batch of 3: ")
+    assert found.outcome == Outcome.OOM and found.message.startswith("with a batch of 3: ")
     assert len(seen.recipes) == 1
 
 
 def test_what_the_cpu_allocator_says_is_known_as_out_of_memory(tmp_path, data, monkeypatch):
     Limited(monkeypatch, lambda trainer: True, allocator_error())
     found = TrialRun(task(tmp_path), data).step()
-    assert found["outcome"] == Outcome.OOM and "\n" not in found["message"]
+    assert found.outcome == Outcome.OOM and "\n" not in found.message
 
 
 def losing(value, steps):
@@ -239,22 +244,22 @@ def test_a_loss_that_is_not_finite_ends_a_trial_within_the_epoch(tmp_path, data,
     monkeypatch.setattr("nxt.train.engine.trainer.Trainer._step", losing(value, steps))
     found = TrialRun(task(tmp_path, batch=2), data).step()
     assert len(data.train) // 2 > _CHECK == len(steps)
-    assert found["outcome"] == Outcome.DIVERGED
-    assert found["message"] == f"the loss became {value} in epoch 1, step 1, at a rate of 0.05; lower the recipe's lr"
+    assert found.outcome == Outcome.DIVERGED
+    assert found.message == f"the loss became {value} in epoch 1, step 1, at a rate of 0.05; lower the recipe's lr"
     assert not (tmp_path / "0.pt").exists()
 
 
 def test_a_loss_that_is_not_finite_ends_a_trial_of_few_steps_after_its_epoch(tmp_path, data, monkeypatch):
     monkeypatch.setattr("nxt.train.engine.trainer.Trainer._step", losing(float("nan"), []))
-    assert TrialRun(task(tmp_path), data).step()["outcome"] == Outcome.DIVERGED
+    assert TrialRun(task(tmp_path), data).step().outcome == Outcome.DIVERGED
 
 
 def test_a_rate_far_too_high_really_ends_so(tmp_path, data):
     run = TrialRun(task(tmp_path, epochs=30, lr=1e30), data)
     for _ in range(3):
-        if "outcome" in (found := run.step()):
+        if isinstance(found := run.step(), TrialFailure):
             break
-    assert found["outcome"] == Outcome.DIVERGED
+    assert found.outcome == Outcome.DIVERGED
 
 
 @pytest.mark.parametrize(
@@ -268,21 +273,26 @@ def test_a_rate_far_too_high_really_ends_so(tmp_path, data):
 def test_an_error_ends_a_trial_with_its_place(tmp_path, data, monkeypatch, error, text):
     Limited(monkeypatch, lambda trainer: True, error)
     found = TrialRun(task(tmp_path), data).step()
-    assert found["outcome"] == Outcome.CRASHED
+    assert found.outcome == Outcome.CRASHED
     line = next(n for n, row in enumerate(Path(__file__).read_text().splitlines(), 1) if row.strip() == "raise made")
-    assert found["message"] == f"{text} (test_worker.py:{line})"
+    assert found.message == f"{text} (test_worker.py:{line})"
     assert not (tmp_path / "0.pt").exists()
 
 
-def test_an_architecture_that_cannot_be_built_ends_a_trial(tmp_path, data):
-    broken = dataclasses.replace(task(tmp_path), arch={**SPEC.to_dict(), "widths": [15]})
-    found = TrialRun(broken, data).step()
-    assert found["outcome"] == Outcome.CRASHED and found["message"].startswith("ArchError: ")
+def test_an_architecture_that_cannot_be_built_ends_a_trial(tmp_path, data, monkeypatch):
+    def build(*_):
+        raise ArchError("no such network")
+
+    monkeypatch.setattr("nxt.search.engine.worker.resident_trainer", build)
+    found = TrialRun(task(tmp_path), data).step()
+    assert found.outcome == Outcome.CRASHED and found.message.startswith("ArchError: ")
 
 
 HANGS = """
 import dataclasses, sys, time
-from nxt.data.dataset import load_train, open_source
+from nxt.data.dataset import load_train
+from nxt.data.ref import DataRef
+from nxt.data.sources import open_source
 from nxt.search.engine import worker
 from test_worker import task
 
@@ -291,10 +301,10 @@ def sleep_for_ever(trainer):
         time.sleep(0.05)
 
 folder, when = sys.argv[1:]
-data = load_train(open_source("digits"), 8, 0.1)
+data = load_train(open_source(DataRef("digits")), 8, 0.1)
 run = worker.TrialRun(task(folder), data)
 if when == "later":
-    assert run.step()["epoch"] == 1
+    assert run.step().epoch.epoch == 1
 run.task = dataclasses.replace(run.task, limit=1.0)  # not before: on a slow machine an epoch takes longer
 worker.Trainer.run_epoch = sleep_for_ever
 print("begun", flush=True)
@@ -319,24 +329,22 @@ def test_a_process_that_hangs_ends_itself_and_the_next_one_says_where(tmp_path, 
     again = TrialRun(task(tmp_path, reported=int(when == "later")), data)
     for _ in range(2):
         found = again.step()
-        assert found["outcome"] == Outcome.TIMEOUT
-        assert (
-            found["message"] == "an epoch took more than 1 s, in <string>:9 (sleep_for_ever)"
-        )  # its limit, not today's
+        assert found.outcome == Outcome.TIMEOUT
+        assert found.message == "an epoch took more than 1 s, in <string>:11 (sleep_for_ever)"  # its limit, not today's
     assert seen.epochs == []
-    assert TrialRun(task(tmp_path, number=1), data).step()["epoch"] == 1  # other trials are none the wiser
+    assert TrialRun(task(tmp_path, number=1), data).step().epoch.epoch == 1  # other trials are none the wiser
 
 
 def test_a_process_that_was_only_killed_did_not_hang(tmp_path, data):
     (tmp_path / "0.hung").write_text("")
-    assert TrialRun(task(tmp_path), data).step()["epoch"] == 1
+    assert TrialRun(task(tmp_path), data).step().epoch.epoch == 1
     assert not (tmp_path / "0.hung").exists()
 
 
 def test_a_hang_outside_python_is_a_hang(tmp_path, data):
     (tmp_path / "0.hung").write_text("Timeout (0:00:01)!\nThread 0x00007f (most recent call first):\n  <no Python>\n")
     found = TrialRun(task(tmp_path), data).step()
-    assert found["outcome"] == Outcome.TIMEOUT and found["message"] == "an epoch took more than 1 s, in no Python code"
+    assert found.outcome == Outcome.TIMEOUT and found.message == "an epoch took more than 1 s, in no Python code"
 
 
 def test_epochs_in_time_leave_no_watch_behind(tmp_path, data, monkeypatch):
@@ -349,17 +357,17 @@ def test_epochs_in_time_leave_no_watch_behind(tmp_path, data, monkeypatch):
 @pytest.mark.parametrize("place", ["no/such/folder", "/proc/self"])
 def test_a_checkpoint_that_cannot_be_written_does_not_fail_a_trial(tmp_path, data, place):
     run = TrialRun(task(tmp_path / place), data)
-    assert [run.step()["epoch"] for _ in range(2)] == [1, 2]
+    assert [run.step().epoch.epoch for _ in range(2)] == [1, 2]
 
 
 def test_a_checkpoint_that_cannot_be_written_to_a_uri_does_not_fail_a_trial(tmp_path, data):
     run = TrialRun(task((tmp_path / "no").as_uri()), data)
-    assert [run.step()["epoch"] for _ in range(2)] == [1, 2]
+    assert [run.step().epoch.epoch for _ in range(2)] == [1, 2]
 
 
 def test_a_checkpoint_at_a_uri_serves_as_well(tmp_path, data):
     told = [TrialRun(task(tmp_path.as_uri(), reported=n), data).step() for n in range(3)]
-    assert [report["epoch"] for report in told] == [1, 2, 3]
+    assert [report.epoch.epoch for report in told] == [1, 2, 3]
     assert [path.name for path in tmp_path.iterdir()] == ["0.pt"]
 
 
@@ -385,7 +393,7 @@ DAMAGED = {
 def test_a_trial_with_a_damaged_checkpoint_starts_over(tmp_path, data, kind):
     (tmp_path / "0.pt").write_bytes(DAMAGED[kind])
     run = TrialRun(task(tmp_path), data)
-    assert run.step()["epoch"] == 1
+    assert run.step().epoch.epoch == 1
     assert len(torch.load(tmp_path / "0.pt", weights_only=True)["reports"]) == 1
 
 
@@ -393,7 +401,7 @@ def test_a_trial_with_half_a_checkpoint_starts_over(tmp_path, data):
     TrialRun(task(tmp_path), data).step()
     content = (tmp_path / "0.pt").read_bytes()
     (tmp_path / "0.pt").write_bytes(content[: len(content) // 2])
-    assert TrialRun(task(tmp_path, reported=1), data).step()["epoch"] == 1
+    assert TrialRun(task(tmp_path, reported=1), data).step().epoch.epoch == 1
 
 
 @pytest.mark.parametrize("change", ["seed", "arch", "recipe"])
@@ -401,7 +409,7 @@ def test_a_checkpoint_of_another_trial_at_the_same_place_is_not_taken_over(tmp_p
     mine = task(tmp_path)
     other = {
         "seed": dataclasses.replace(mine, seed=2),
-        "arch": dataclasses.replace(mine, arch={**SPEC.to_dict(), "widths": [32]}),
+        "arch": dataclasses.replace(mine, arch=SPEC.replace(widths=(32,))),
         "recipe": task(tmp_path, lr=2 * LR),
     }[change]
     TrialRun(other, data).step()

@@ -4,40 +4,34 @@ import csv
 import dataclasses
 import sys
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
+from runs import in_memory
 
 from nxt.arch.costs import Cost
 from nxt.errors import RunError
-from nxt.search.results.run import Run, write
+from nxt.search.results.files import write
 from nxt.search.trial import Epoch, Outcome, Trial
-from nxt.space.space import load_space
+from nxt.space.budget import Budget, Limit
+from nxt.space.load import load_space
 
 SPACE = load_space("smoke")
-RECORD = {
-    "objective": "macs",
-    "val_images": 100,
-    "data": "digits",
-    "budget_rule": "macs < 1K & more",
-    "space": {"axes": {}},
-    "proxy": {"epochs": 1},
-}
+BUDGET = Budget((Limit("macs", 1, 1000, "<1K & more"),))
 
 
-def trial(number, macs, accuracy, outcome=Outcome.DONE, role="", message=""):
+def trial(number, macs, accuracy, outcome=Outcome.DONE, family="", message=""):
     point = (0, 0, 0, 0, number % 3, number // 3)
     curve = [] if accuracy is None else [Epoch(1, accuracy, 1.0, 0.5)]
     cost = Cost(macs=macs, params=10, acts=5)
-    return Trial(number, point, SPACE.spec(point), cost, role, 0, curve, outcome, message)
+    return Trial(number, point, SPACE.spec(point), cost, family, 0, curve, outcome, message)
 
 
 def run(path, *trials):
-    return Run(Path(path), RECORD, list(trials))
+    return in_memory(trials, path, SPACE, val_images=100, budget=BUDGET)
 
 
 TRIALS = (
-    trial(0, 500, 0.9, role="ResNet-like"),
+    trial(0, 500, 0.9, family="ResNet-like"),
     trial(1, 600, 0.8),
     trial(2, 400, 0.7),
     trial(3, 300, None, Outcome.CRASHED, message="a, <b>"),
@@ -75,7 +69,7 @@ def test_a_run_shows_its_front_by_rising_cost_and_its_verdict():
     assert [text for text in cells.of("td") if text.startswith("res")] == names
     assert "400" in cells.of("td") and "600" not in cells.of("td")
     assert len(cells.of("th")) == 9
-    assert cells.of("p") == [": 4 trials; macs < 1K & more", found.verdict()]
+    assert cells.of("p") == [": 4 trials; macs <= 1.000K", found.verdict()]
 
 
 def test_a_run_without_results_shows_no_table():

@@ -5,20 +5,22 @@ import dataclasses
 import json
 import math
 import re
-from pathlib import Path
 
 import pytest
+from runs import in_memory
 
 from nxt.arch.costs import Cost
-from nxt.arch.spec import load_arch
-from nxt.config import read_yaml, to_mapping
+from nxt.arch.load import load_arch
+from nxt.config import read_yaml
 from nxt.errors import ConfigError, NxtError, RunError
 from nxt.report.matplotlib_figures import plot_front
-from nxt.search.proxy import Proxy, full_training
-from nxt.search.ranking import Entry, best_of, noise_of, pareto, ranked
-from nxt.search.results.run import FRONT_COLUMNS, Run, load_run, write
+from nxt.search.proxy import full_training
+from nxt.search.ranking import RankedArch, best_of, noise_of, pareto, ranked
+from nxt.search.results.files import FRONT_COLUMNS, write
+from nxt.search.results.run import load_run
 from nxt.search.trial import Epoch, Outcome, Trial
-from nxt.space.space import load_space
+from nxt.space.arch_list import ArchList
+from nxt.space.load import load_space
 
 SPACE = load_space("smoke")
 POINTS = [(d, e, 0, w, c, b) for d in (0, 1) for e in (0, 1) for w in (0, 1) for c in (0, 1) for b in (0, 1)]
@@ -26,17 +28,28 @@ POINTS = [(d, e, 0, w, c, b) for d in (0, 1) for e in (0, 1) for w in (0, 1) for
 POINT_PRINTS = [SPACE.spec(point).fingerprint for point in POINTS]
 
 
-def trial(number, macs, accuracy, outcome=Outcome.DONE, role="", epochs=3, message="", repeat=0, of=None, control=0):
+def trial(
+    number,
+    macs,
+    accuracy,
+    outcome=Outcome.DONE,
+    family="",
+    epochs=3,
+    message="",
+    replicate=0,
+    of=None,
+    control=0,
+):
     """A trial, of the architecture of trial `of` if it is another training of that."""
     curve = [Epoch(e, accuracy, 1.0, 0.5) for e in range(1, epochs + 1)] if accuracy is not None else []
     point = POINTS[number if of is None else of]
     cost = Cost(macs=macs, params=macs // 10, acts=1000 - macs)
-    return Trial(number, point, SPACE.spec(point), cost, role, repeat, curve, outcome, message, control)
+    return Trial(number, point, SPACE.spec(point), cost, family, replicate, curve, outcome, message, control)
 
 
 TRIALS = [
-    trial(0, 500, 0.90, role="ResNet-like"),
-    trial(1, 400, 0.80, role="ResNeXt-like"),
+    trial(0, 500, 0.90, family="ResNet-like"),
+    trial(1, 400, 0.80, family="ResNeXt-like"),
     trial(2, 300, 0.85),
     trial(3, 200, 0.99, Outcome.STOPPED, epochs=1, message="at the rung of epoch 1"),
     trial(4, 100, 0.50),
@@ -51,16 +64,15 @@ TRIALS = [
 # The best by search falls behind when it is trained again; the reference stands where it stood.
 CONFIRMED = [
     *TRIALS[:6],
-    trial(10, 450, 0.86, repeat=1, of=5),
-    trial(11, 450, 0.88, repeat=2, of=5),
-    trial(12, 500, 0.91, repeat=1, of=0, role="ResNet-like"),
-    trial(13, 500, 0.89, repeat=2, of=0, role="ResNet-like"),
+    trial(10, 450, 0.86, replicate=1, of=5),
+    trial(11, 450, 0.88, replicate=2, of=5),
+    trial(12, 500, 0.91, replicate=1, of=0, family="ResNet-like"),
+    trial(13, 500, 0.89, replicate=2, of=0, family="ResNet-like"),
 ]
 
 
-def run(trials, path="here", **record):
-    base = {"objective": "macs", "val_images": 400, "space_name": "smoke", "budget_rule": "all", "data": "digits"}
-    return Run(Path(path), {**base, "space": SPACE.to_dict(), "proxy": to_mapping(Proxy()), **record}, list(trials))
+def run(trials, path="here", **changes):
+    return in_memory(trials, path, **{"space": SPACE, **changes})
 
 
 def numbers(entries):
@@ -81,7 +93,7 @@ def test_of_equally_accurate_ones_the_best_is_on_the_front(objective):
 
 @pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome is not Outcome.DONE])
 def test_what_did_not_reach_the_last_epoch_is_never_an_entry(outcome):
-    found = run([*TRIALS[:3], trial(3, 10, 0.99, outcome), trial(10, 300, 0.99, outcome, repeat=1, of=2)])
+    found = run([*TRIALS[:3], trial(3, 10, 0.99, outcome), trial(10, 300, 0.99, outcome, replicate=1, of=2)])
     assert numbers(found.entries) == [0, 2, 1] and numbers(found.front) == [2, 0]
     assert found.best.trials[0].number == 0 and not any(entry.confirmed for entry in found.entries)
 
@@ -102,13 +114,13 @@ def test_of_what_was_trained_again_only_the_fresh_trainings_count():
     assert numbers(entries) == [(12, 13), (10, 11), 2, 1, 4]
     reference, best = entries[:2]
     assert (reference.accuracy, best.accuracy) == pytest.approx((0.90, 0.87))
-    assert reference.accuracies == [0.91, 0.89] and reference.role == "ResNet-like"
+    assert reference.accuracies == [0.91, 0.89] and reference.family == "ResNet-like"
     assert reference.deviation == pytest.approx(0.02 / math.sqrt(2)) and ranked(TRIALS)[0].deviation is None
     assert [(e.confirmed, e.seeds) for e in entries] == [(True, 2), (True, 2), (False, 1), (False, 1), (False, 1)]
 
 
 def test_a_fresh_training_that_failed_does_not_count():
-    failed = trial(14, 450, 0.99, Outcome.DIVERGED, repeat=3, of=5)
+    failed = trial(14, 450, 0.99, Outcome.DIVERGED, replicate=3, of=5)
     assert numbers(ranked([*CONFIRMED, failed])) == numbers(ranked(CONFIRMED))
 
 
@@ -127,7 +139,7 @@ def test_the_best_is_confirmed_where_anything_is():
     assert numbers([found.best, found.best_reference]) == [(12, 13), (12, 13)]
     assert best_of([entry for entry in found.entries if not entry.confirmed]).trials == (lucky,)
     assert best_of([]) is None
-    other = trial(15, 300, 0.999, role="ResNeXt-like", of=9)
+    other = trial(15, 300, 0.999, family="ResNeXt-like", of=9)
     assert numbers([run([*CONFIRMED, other]).best_reference]) == [(12, 13)]
 
 
@@ -152,7 +164,7 @@ def test_the_best_is_confirmed_where_anything_is():
     ],
 )
 def test_the_verdict_weighs_the_gain_against_the_noise(accuracy, reference, images, expected):
-    found = run([trial(0, 500, reference, role="ResNet-like"), trial(1, 450, accuracy)], val_images=images)
+    found = run([trial(0, 500, reference, family="ResNet-like"), trial(1, 450, accuracy)], val_images=images)
     text = found.verdict()
     if expected is None:  # equal: the cheaper one is the best, and that is no more than noise
         assert "+0.0 points" in text and "; not clearly better: within twice" in text
@@ -165,28 +177,31 @@ def test_the_verdict_weighs_the_gain_against_the_noise(accuracy, reference, imag
 def test_the_verdict_without_finished_trials_or_references_says_so():
     assert run([]).verdict() == "No trial has reached the last epoch yet."
     assert run(TRIALS[6:]).verdict() == "No trial has reached the last epoch yet."
-    text = run([TRIALS[2], trial(3, 9, 0.9, Outcome.STOPPED, role="ResNet-like")]).verdict()
+    text = run([TRIALS[2], trial(3, 9, 0.9, Outcome.STOPPED, family="ResNet-like")]).verdict()
     assert text == f"Best: {TRIALS[2].spec.name} at 85.0%. No reference reached the last epoch to compare with."
 
 
 def test_the_verdict_on_a_plain_list_misses_no_reference():
-    trials = [trial(0, 500, 0.8, repeat=1), trial(1, 500, 0.9, repeat=2, of=0)]
-    text = run(trials, space={"architectures": [trials[0].spec.to_dict()]}).verdict()
+    trials = [trial(0, 500, 0.8, replicate=1), trial(1, 500, 0.9, replicate=2, of=0)]
+    text = run(trials, space=ArchList((trials[0].spec,))).verdict()
     assert text == f"Best: {trials[0].spec.name} at 85.0%, mean of 2 fresh seeds."
 
 
 def test_the_verdict_compares_what_was_confirmed():
     text, name = run(CONFIRMED).verdict(), TRIALS[0].spec.name
     assert text == f"Nothing found beats the ResNet-like reference {name} (90.0%, mean of 2 fresh seeds)."
-    better = [*CONFIRMED, trial(14, 300, 0.93, repeat=1, of=2)]
+    better = [*CONFIRMED, trial(14, 300, 0.93, replicate=1, of=2)]
     text = run(better, val_images=10_000).verdict()
     assert text.startswith(
         f"Best: {TRIALS[2].spec.name} at 93.0%, one fresh seed, +3.0 points over the best confirmed reference "
         f"{TRIALS[0].spec.name} (90.0%, mean of 2 fresh seeds); not clearly better: within twice the noise of "
     )
     assert text.endswith(" points (10000 validation images, and 1.4 points between seeds).")
-    calm = [dataclasses.replace(t, curve=[Epoch(1, 0.9, 1.0, 0.5)]) if t.repeat else t for t in CONFIRMED[:6]]
-    calm += [trial(12, 500, 0.9, repeat=1, of=0, role="ResNet-like"), trial(13, 300, 0.93, repeat=1, of=2)]
+    calm = [dataclasses.replace(t, curve=[Epoch(1, 0.9, 1.0, 0.5)]) if t.replicate else t for t in CONFIRMED[:6]]
+    calm += [
+        trial(12, 500, 0.9, replicate=1, of=0, family="ResNet-like"),
+        trial(13, 300, 0.93, replicate=1, of=2),
+    ]
     assert "; clearly better: more than twice the noise of 0.4 points" in run(calm, val_images=10_000).verdict()
 
 
@@ -205,7 +220,7 @@ def test_the_noise_of_seeds_is_pooled_over_what_was_confirmed_and_falls_with_the
     single = found.entries[2]  # seeds blur it as well, though it was trained once
     assert found.error(single) == pytest.approx(math.sqrt(0.0002 + single.accuracy * (1 - single.accuracy) / 400))
     assert noise_of(ranked(TRIALS), 400).seeds is None
-    assert noise_of([Entry((CONFIRMED[6],))], 400).seeds is None  # one training of each has no spread
+    assert noise_of([RankedArch((CONFIRMED[6],))], 400).seeds is None  # one training of each has no spread
 
 
 def test_ties_and_probabilities_tell_the_sure_front_members_from_the_others():
@@ -279,7 +294,7 @@ def test_the_files_of_the_front_are_architectures_that_can_be_loaded(tmp_path):
 
 
 def test_of_full_trainings_no_file_speaks_of_a_proxy(tmp_path):
-    write(run(TRIALS, tmp_path, proxy=to_mapping(full_training("quick", 3))))
+    write(run(TRIALS, tmp_path, proxy=full_training("quick", 3)))
     provenance = read_yaml(tmp_path / "best.yaml")["provenance"]
     assert (provenance["accuracy"], provenance["epochs"]) == (0.95, 3)
     assert not any(key.startswith("proxy") for key in provenance)
@@ -356,7 +371,7 @@ def test_a_folder_that_cannot_be_written_is_a_run_error(tmp_path):
 
 def test_a_run_knows_whether_its_trials_were_full_trainings():
     assert not run(TRIALS).full
-    assert run(TRIALS, proxy=to_mapping(full_training("quick", 16))).full
+    assert run(TRIALS, proxy=full_training("quick", 16)).full
 
 
 @pytest.mark.parametrize("trials", [[], TRIALS[6:], TRIALS[:1], TRIALS[3:4], TRIALS, TRIALS[1:5], CONFIRMED])
@@ -392,10 +407,15 @@ def test_a_folder_that_is_no_search_is_refused(tmp_path, text, message):
 def test_a_search_without_a_study_is_refused(tmp_path):
     from nxt.config import dump_yaml
 
-    words = dict.fromkeys(("budget_rule", "convention", "data"), "x") | {"objective": "macs", "space_name": "smoke"}
+    words = dict.fromkeys(("budget_rule", "convention"), "x") | {
+        "data": "digits",
+        "objective": "macs",
+        "space_name": "smoke",
+    }
     words["storage"] = ""
     numbers = dict.fromkeys(("trials", "repeats", "seed", "train_images", "val_images"), 1)
-    parts = {"proxy": {}, "recipe": {}, "search": {}, "budget": [], "space": SPACE.to_dict()}
+    recipe = {"epochs": 9, "batch": 64, "lr": 0.1}
+    parts = {"proxy": {}, "recipe": recipe, "search": {}, "budget": [], "space": SPACE.to_dict()}
     (tmp_path / "run.yaml").write_text(dump_yaml({"command": "search", **words, **numbers, **parts}))
     with pytest.raises(RunError, match="no such study; has the search begun"):
         load_run(tmp_path)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from nxt.errors import ConfigError
+from nxt.search.request import SAMPLERS, SCHEDULERS
 from nxt.search.simulation.simulate import Found, Yardstick, simulate
 from nxt.search.simulation.table import Row, Table
-from nxt.search.strategy.sampler import SAMPLERS
-from nxt.search.strategy.schedulers import SCHEDULERS, rungs
+from nxt.search.strategy.schedulers import rungs
 
 EPOCHS = 6
 

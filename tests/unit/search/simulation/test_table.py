@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from runs import in_memory
 
 from nxt.arch.costs import cost
-from nxt.arch.names import parse_name
+from nxt.arch.load import parse_name
 from nxt.errors import ConfigError, RunError
-from nxt.search.results.run import Run
 from nxt.search.simulation.table import Row, Table, axes_of, load_table, table_of_run
 from nxt.search.trial import Epoch, Outcome, Trial
 from nxt.space.arch_list import load_list
@@ -146,13 +146,13 @@ def test_a_table_is_drawn_from_uniformly_and_knows_its_neighbours(declared):
 SPECS = load_list(["resnet26", "resnet50", "resnext50_32x4d"]).specs
 
 
-def trial(number, spec, repeat=1, outcome=Outcome.DONE, epochs=3):
+def trial(number, spec, replicate=1, outcome=Outcome.DONE, epochs=3):
     curve = [Epoch(epoch, 0.1 * epoch + 0.01 * number, 1.0, 2.0 + epoch) for epoch in range(1, epochs + 1)]
-    return Trial(number, (number,), spec, cost(spec), repeat=repeat, curve=curve, outcome=outcome)
+    return Trial(number, (number,), spec, cost(spec), replicate=replicate, curve=curve, outcome=outcome)
 
 
 def run_of(tmp_path, trials):
-    return Run(tmp_path / "run", {}, trials)
+    return in_memory(trials, tmp_path / "run")
 
 
 def test_a_run_becomes_a_table_whose_repeats_are_averaged(tmp_path):

@@ -6,13 +6,13 @@ import random
 import pytest
 
 from nxt.arch.costs import cost
-from nxt.search.strategy.agenda import ListAgenda, Pause, SearchAgenda
+from nxt.search.strategy.agenda import ListAgenda, NothingToRun, SearchAgenda
 from nxt.search.strategy.sampler import FeasibleSampler, PointSampler
 from nxt.search.trial import Epoch, Outcome, Trial
 from nxt.space.arch_list import load_list
 from nxt.space.budget import Budget
 from nxt.space.feasible import FeasibleSet
-from nxt.space.space import load_space
+from nxt.space.load import load_space
 
 SPACE = load_space("smoke")
 SAMPLER = FeasibleSampler(FeasibleSet(SPACE, Budget(())), [], "random", 0)
@@ -21,36 +21,36 @@ LIST = load_list(["resnet50", "resnet101", "resnet152"])
 FAILED = [outcome for outcome in Outcome if outcome.failed]
 
 
-def trial(number, point, accuracy=None, repeat=0, outcome=Outcome.DONE, role="", space=SPACE):
+def trial(number, point, accuracy=None, replicate=0, outcome=Outcome.DONE, family="", space=SPACE):
     spec = space.spec(point)
     curve = [] if accuracy is None else [Epoch(1, accuracy, 1.0, 0.5)]
-    return Trial(number, point, spec, cost(spec), role, repeat, curve, outcome)
+    return Trial(number, point, spec, cost(spec), family, replicate, curve, outcome)
 
 
-def explored(*accuracies, roles=()):
-    """Finished trials of the first points; those of `roles` are references."""
-    return [trial(n, POINTS[n], a, role="ResNet-like" if n in roles else "") for n, a in enumerate(accuracies)]
+def explored(*accuracies, families=()):
+    """Finished trials of the first points; those of `families` are references."""
+    return [trial(n, POINTS[n], a, family="ResNet-like" if n in families else "") for n, a in enumerate(accuracies)]
 
 
-def search(trials=4, confirm=2, seeds=2, roles=(), **more):
-    return SearchAgenda(SAMPLER, {POINTS[n]: "ResNet-like" for n in roles}, trials, confirm, seeds, **more)
+def search(trials=4, confirm=2, seeds=2, families=(), **more):
+    return SearchAgenda(SAMPLER, {POINTS[n]: "ResNet-like" for n in families}, trials, confirm, seeds, **more)
 
 
 def point_of(wanted):
     return tuple(wanted.sampler.params.values())
 
 
-def confirm_all(agenda, trials, accuracy=lambda point, repeat: 0.1, outcome=lambda point, repeat: Outcome.DONE):
+def confirm_all(agenda, trials, accuracy=lambda point, replicate: 0.1, outcome=lambda point, replicate: Outcome.DONE):
     """Let everything that is to be trained again end at once; return what was asked for, in order."""
     asked = []
-    while not isinstance(wanted := agenda.next(trials), Pause):
+    while not isinstance(wanted := agenda.next(trials), NothingToRun):
         point = point_of(wanted)
-        assert wanted.repeat and (point, wanted.repeat) not in asked
-        asked.append((point, wanted.repeat))
-        end = outcome(point, wanted.repeat)
-        reached = accuracy(point, wanted.repeat) if end is Outcome.DONE else None
-        trials.append(trial(len(trials), point, reached, wanted.repeat, end))
-    assert wanted is Pause.END
+        assert wanted.replicate and (point, wanted.replicate) not in asked
+        asked.append((point, wanted.replicate))
+        end = outcome(point, wanted.replicate)
+        reached = accuracy(point, wanted.replicate) if end is Outcome.DONE else None
+        trials.append(trial(len(trials), point, reached, wanted.replicate, end))
+    assert wanted is NothingToRun.END
     return asked
 
 
@@ -58,86 +58,88 @@ def confirm_all(agenda, trials, accuracy=lambda point, repeat: 0.1, outcome=lamb
 def test_a_search_explores_until_there_are_as_many_trials_as_asked_for_however_they_stand(outcome):
     trials = [trial(n, POINTS[n], 0.5, outcome=outcome) for n in range(3)]
     wanted = search(trials=4).next(trials)
-    assert wanted.sampler is SAMPLER and wanted.repeat == 0
-    assert search(trials=3, confirm=0).next(trials) is (Pause.WAIT if outcome is Outcome.RUNNING else Pause.END)
+    assert wanted.sampler is SAMPLER and wanted.replicate == 0
+    assert search(trials=3, confirm=0).next(trials) is (
+        NothingToRun.WAIT if outcome is Outcome.RUNNING else NothingToRun.END
+    )
 
 
 def test_nothing_is_trained_again_before_the_last_explorer_has_ended():
     trials = [*explored(0.5, 0.6, 0.7), trial(3, POINTS[3], 0.1, outcome=Outcome.RUNNING)]
-    assert search().next(trials) is Pause.WAIT
+    assert search().next(trials) is NothingToRun.WAIT
     trials[-1].outcome = Outcome.STOPPED
     assert point_of(search().next(trials)) == POINTS[2]
 
 
 def test_the_most_accurate_are_trained_again_with_every_seed_one_after_the_other():
     trials = explored(0.5, 0.8, 0.7, 0.6)
-    asked = confirm_all(search(seeds=2), trials, lambda point, repeat: 0.9)
+    asked = confirm_all(search(seeds=2), trials, lambda point, replicate: 0.9)
     assert asked == [(POINTS[1], 1), (POINTS[1], 2), (POINTS[2], 1), (POINTS[2], 2)]
 
 
 def test_while_trials_that_confirm_are_running_others_are_begun_and_then_waited_for():
     agenda, trials = search(confirm=1, seeds=2), explored(0.5, 0.8, 0.7, 0.6)
-    for repeat in (1, 2):
+    for replicate in (1, 2):
         wanted = agenda.next(trials)
-        assert (point_of(wanted), wanted.repeat) == (POINTS[1], repeat)
-        trials.append(trial(len(trials), POINTS[1], 0.9, repeat, Outcome.RUNNING))
-    assert agenda.next(trials) is Pause.WAIT
+        assert (point_of(wanted), wanted.replicate) == (POINTS[1], replicate)
+        trials.append(trial(len(trials), POINTS[1], 0.9, replicate, Outcome.RUNNING))
+    assert agenda.next(trials) is NothingToRun.WAIT
     for row in trials[4:]:
         row.outcome = Outcome.DONE
-    assert agenda.next(trials) is Pause.END
+    assert agenda.next(trials) is NothingToRun.END
 
 
 def test_the_best_reference_is_trained_again_also_if_it_is_not_among_the_best():
-    trials = explored(0.3, 0.4, 0.9, 0.8, 0.7, roles=(0, 1))
-    asked = confirm_all(search(trials=5, seeds=1, roles=(0, 1)), trials, lambda point, repeat: 0.95)
+    trials = explored(0.3, 0.4, 0.9, 0.8, 0.7, families=(0, 1))
+    asked = confirm_all(search(trials=5, seeds=1, families=(0, 1)), trials, lambda point, replicate: 0.95)
     assert asked == [(POINTS[2], 1), (POINTS[3], 1), (POINTS[1], 1)]
 
 
 def test_a_reference_among_the_best_is_trained_again_once():
-    trials = explored(0.3, 0.95, 0.9, 0.8, roles=(0, 1))
-    asked = confirm_all(search(seeds=1, roles=(0, 1)), trials, lambda point, repeat: 0.95)
+    trials = explored(0.3, 0.95, 0.9, 0.8, families=(0, 1))
+    asked = confirm_all(search(seeds=1, families=(0, 1)), trials, lambda point, replicate: 0.95)
     assert asked == [(POINTS[1], 1), (POINTS[2], 1)]
 
 
 @pytest.mark.parametrize("outcome", [Outcome.STOPPED, *FAILED])
 def test_trials_that_did_not_reach_the_end_are_not_trained_again(outcome):
     trials = explored(0.5, 0.6)
-    trials += [trial(n, POINTS[n], 0.99, outcome=outcome, role="ResNet-like") for n in (2, 3)]
-    asked = confirm_all(search(confirm=4, seeds=1, roles=(2, 3)), trials)
+    trials += [trial(n, POINTS[n], 0.99, outcome=outcome, family="ResNet-like") for n in (2, 3)]
+    asked = confirm_all(search(confirm=4, seeds=1, families=(2, 3)), trials)
     assert asked == [(POINTS[1], 1), (POINTS[0], 1)]
 
 
 @pytest.mark.parametrize("trials", [[], [trial(0, POINTS[0], outcome=Outcome.CRASHED)]])
 def test_where_nothing_reached_the_end_nothing_is_trained_again(trials):
-    assert search(trials=len(trials)).next(trials) is Pause.END
+    assert search(trials=len(trials)).next(trials) is NothingToRun.END
 
 
 def test_without_a_number_to_confirm_the_search_ends_with_exploring():
-    assert search(confirm=0).next(explored(0.1, 0.2, 0.3, 0.4)) is Pause.END
+    assert search(confirm=0).next(explored(0.1, 0.2, 0.3, 0.4)) is NothingToRun.END
 
 
 def test_whoever_stands_above_the_best_confirmed_is_confirmed_too_until_nobody_does():
     means = {POINTS[3]: 0.5, POINTS[2]: 0.55, POINTS[1]: 0.65, POINTS[0]: 0.4}
     trials = explored(0.6, 0.7, 0.8, 0.9)
-    asked = confirm_all(search(confirm=2, seeds=2), trials, lambda point, repeat: means[point])
+    asked = confirm_all(search(confirm=2, seeds=2), trials, lambda point, replicate: means[point])
     # The top two fall below the third, which holds; the fourth stands below it and is left alone.
-    assert asked == [(POINTS[n], repeat) for n in (3, 2, 1) for repeat in (1, 2)]
+    assert asked == [(POINTS[n], replicate) for n in (3, 2, 1) for replicate in (1, 2)]
 
 
 def test_in_the_end_a_confirmed_one_is_on_top_whatever_the_accuracies():
     rng, ends = random.Random(1), [Outcome.DONE, Outcome.DONE, Outcome.CRASHED]
     for _ in range(100):
-        trials = explored(*(rng.random() for _ in range(8)), roles=(0, 1))
-        agenda = search(trials=8, confirm=rng.randint(1, 3), seeds=rng.randint(1, 3), roles=(0, 1))
+        trials = explored(*(rng.random() for _ in range(8)), families=(0, 1))
+        agenda = search(trials=8, confirm=rng.randint(1, 3), seeds=rng.randint(1, 3), families=(0, 1))
         asked = confirm_all(agenda, trials, lambda *_: rng.random(), lambda *_: rng.choice(ends))
-        again = {point: [t for t in trials if t.repeat and t.point == point] for point, _ in asked}
-        assert all([t.repeat for t in rows] == list(range(1, agenda.seeds + 1)) for rows in again.values())
+        again = {point: [t for t in trials if t.replicate and t.point == point] for point, _ in asked}
+        assert all([t.replicate for t in rows] == list(range(1, agenda.seeds + 1)) for rows in again.values())
         means = [
             sum(t.accuracy for t in done) / len(done)
             for rows in again.values()
             if (done := [t for t in rows if t.outcome is Outcome.DONE])
         ]
-        untouched = [t.accuracy for t in trials if not t.repeat and t.point not in again]
+        untouched = [t.accuracy for t in trials if not t.replicate and t.point not in again]
         assert not untouched or not means or max(means) >= max(untouched)
         assert means or not untouched
 
@@ -149,9 +151,9 @@ def test_one_all_of_whose_trainings_failed_is_not_tried_for_ever_and_the_next_on
         search(confirm=1, seeds=2),
         trials,
         lambda *_: 0.75,
-        lambda point, repeat: outcome if point == POINTS[3] else Outcome.DONE,
+        lambda point, replicate: outcome if point == POINTS[3] else Outcome.DONE,
     )
-    assert asked == [(POINTS[n], repeat) for n in (3, 2) for repeat in (1, 2)]
+    assert asked == [(POINTS[n], replicate) for n in (3, 2) for replicate in (1, 2)]
 
 
 @pytest.mark.parametrize("outcome", FAILED)
@@ -165,14 +167,14 @@ def test_a_sampler_with_nothing_left_ends_exploring():
     assert agenda.next(trials).sampler is SAMPLER
     agenda.exhausted()
     assert confirm_all(agenda, trials) == [(POINTS[1], 1), (POINTS[0], 1)]
-    assert agenda.left(trials) == (0, 0)
+    assert agenda.remaining(trials) == (0, 0)
 
 
 def test_enough_ends_exploring_but_not_confirming():
     asked_with = []
     agenda = search(trials=100, seeds=1, enough=lambda given: bool(asked_with.append(given)) or True)
     trials = [*explored(0.5, 0.6), trial(2, POINTS[2], outcome=Outcome.RUNNING)]
-    assert agenda.next(trials) is Pause.WAIT
+    assert agenda.next(trials) is NothingToRun.WAIT
     trials.pop()
     assert confirm_all(agenda, trials) == [(POINTS[1], 1), (POINTS[0], 1)]
     assert all(given is agenda for given in asked_with)
@@ -180,72 +182,72 @@ def test_enough_ends_exploring_but_not_confirming():
 
 def test_what_was_begun_is_finished_after_more_were_explored():
     trials = explored(0.5, 0.6, 0.7, 0.8)
-    trials.append(trial(4, POINTS[0], 0.1, repeat=1))  # once among the best
+    trials.append(trial(4, POINTS[0], 0.1, replicate=1))  # once among the best
     agenda = search(trials=5, confirm=1, seeds=2)
     assert agenda.next(trials).sampler is SAMPLER
     trials.append(trial(5, POINTS[4], 0.9))
     assert (POINTS[0], 2) in confirm_all(agenda, trials, lambda *_: 0.99)
 
 
-@pytest.mark.parametrize("roles", [(), (0, 1)])
+@pytest.mark.parametrize("families", [(), (0, 1)])
 @pytest.mark.parametrize("confirm", [0, 1, 3])
-def test_what_is_left_before_the_search_is_all_of_it(roles, confirm):
-    again = (confirm + bool(roles)) * 2 if confirm else 0
-    assert search(trials=6, confirm=confirm, roles=roles).left([]) == (6, again)
+def test_what_is_left_before_the_search_is_all_of_it(families, confirm):
+    again = (confirm + bool(families)) * 2 if confirm else 0
+    assert search(trials=6, confirm=confirm, families=families).remaining([]) == (6, again)
 
 
 def test_what_is_left_falls_by_one_with_every_trial_and_ends_at_nothing():
-    trials, agenda = [], search(trials=5, confirm=2, seeds=2, roles=(0,))
-    for row in explored(0.9, 0.8, 0.7, 0.95, 0.6, roles=(0,)):
-        assert agenda.left(trials) == (5 - len(trials), 6)
+    trials, agenda = [], search(trials=5, confirm=2, seeds=2, families=(0,))
+    for row in explored(0.9, 0.8, 0.7, 0.95, 0.6, families=(0,)):
+        assert agenda.remaining(trials) == (5 - len(trials), 6)
         trials.append(row)
     # The reference is among the best two, so that one is trained again less than it might have been.
     for count in (4, 3, 2, 1):
-        assert agenda.left(trials) == (0, count)
+        assert agenda.remaining(trials) == (0, count)
         wanted = agenda.next(trials)
-        trials.append(trial(len(trials), point_of(wanted), 0.99, wanted.repeat))
-    assert agenda.left(trials) == (0, 0) and agenda.next(trials) is Pause.END
+        trials.append(trial(len(trials), point_of(wanted), 0.99, wanted.replicate))
+    assert agenda.remaining(trials) == (0, 0) and agenda.next(trials) is NothingToRun.END
 
 
 def test_what_is_left_is_never_less_than_nothing():
     rng = random.Random(2)
     for _ in range(50):
         agenda, trials = search(trials=4, seeds=rng.randint(1, 3)), explored(*(rng.random() for _ in range(6)))
-        while not isinstance(wanted := agenda.next(trials), Pause):
-            assert min(agenda.left(trials)) >= 0
-            trials.append(trial(len(trials), point_of(wanted), rng.random(), wanted.repeat))
-        assert agenda.left(trials) == (0, 0)
+        while not isinstance(wanted := agenda.next(trials), NothingToRun):
+            assert min(agenda.remaining(trials)) >= 0
+            trials.append(trial(len(trials), point_of(wanted), rng.random(), wanted.replicate))
+        assert agenda.remaining(trials) == (0, 0)
 
 
 def test_asking_changes_nothing():
     agenda, trials = search(), explored(0.5, 0.8, 0.7, 0.6)
     first, second = agenda.next(trials), agenda.next(trials)
-    assert (point_of(first), first.repeat) == (point_of(second), second.repeat)
+    assert (point_of(first), first.replicate) == (point_of(second), second.replicate)
 
 
-def of_list(number, index, repeat, outcome=Outcome.DONE):
-    return trial(number, (index,), 0.5, repeat, outcome, space=LIST)
+def of_list(number, index, replicate, outcome=Outcome.DONE):
+    return trial(number, (index,), 0.5, replicate, outcome, space=LIST)
 
 
 def test_a_list_is_gone_through_once_before_any_of_it_twice():
     agenda, trials, asked = ListAgenda(LIST, 2), [], []
-    while not isinstance(wanted := agenda.next(trials), Pause):
-        assert sum(agenda.left(trials)) == 6 - len(trials)
+    while not isinstance(wanted := agenda.next(trials), NothingToRun):
+        assert sum(agenda.remaining(trials)) == 6 - len(trials)
         assert isinstance(wanted.sampler, PointSampler) and list(wanted.sampler.params) == LIST.axis_names
-        asked.append((*point_of(wanted), wanted.repeat))
+        asked.append((*point_of(wanted), wanted.replicate))
         trials.append(of_list(len(trials), *asked[-1], random.Random(len(trials)).choice(list(Outcome))))
     assert asked == [(0, 1), (1, 1), (2, 1), (0, 2), (1, 2), (2, 2)]
-    assert wanted is Pause.END and agenda.left(trials) == (0, 0) and agenda.roles == {}
+    assert wanted is NothingToRun.END and agenda.remaining(trials) == (0, 0) and agenda.families == {}
 
 
 def test_a_gap_in_a_list_is_filled_first():
     trials = [of_list(0, 0, 1), of_list(1, 2, 1), of_list(2, 0, 2)]
     wanted = ListAgenda(LIST, 2).next(trials)
-    assert (point_of(wanted), wanted.repeat) == ((1,), 1)
+    assert (point_of(wanted), wanted.replicate) == ((1,), 1)
 
 
 def test_enough_ends_a_list():
-    assert ListAgenda(LIST, 2, lambda _: True).next([of_list(0, 0, 1)]) is Pause.END
+    assert ListAgenda(LIST, 2, lambda _: True).next([of_list(0, 0, 1)]) is NothingToRun.END
 
 
 def test_a_space_with_fewer_architectures_than_trials_ends_when_all_are_tried():
@@ -253,7 +255,7 @@ def test_a_space_with_fewer_architectures_than_trials_ends_when_all_are_tried():
     assert len(every) == len(SAMPLER.feasible) == 96
     agenda, trials = search(trials=200, confirm=0), [trial(n, point, 0.5) for n, point in enumerate(every)]
     assert agenda.next(trials[:-1]).sampler is SAMPLER
-    assert agenda.next(trials) is Pause.END and agenda.left(trials) == (0, 0)
+    assert agenda.next(trials) is NothingToRun.END and agenda.remaining(trials) == (0, 0)
 
 
 def test_a_list_is_never_exhausted():

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from nxt.arch.costs import Cost
-from nxt.search.strategy.agenda import ListAgenda, Pause
+from nxt.search.strategy.agenda import ListAgenda, NothingToRun, Remaining
 from nxt.search.strategy.eta import Pace
 from nxt.search.trial import Epoch, Outcome, Trial
 from nxt.space.arch_list import load_list
@@ -23,9 +23,9 @@ def clock(monkeypatch):
     return made
 
 
-def trial(seconds=(), macs=100, outcome=Outcome.DONE, repeat=0, replayed="", point=(0,)):
+def trial(seconds=(), macs=100, outcome=Outcome.DONE, replicate=0, replayed="", point=(0,)):
     curve = [Epoch(n, 0.5, 1.0, each) for n, each in enumerate(seconds, 1)]
-    return Trial(0, point, LIST.specs[0], Cost(macs), "", repeat, curve, outcome, replayed=replayed)
+    return Trial(0, point, LIST.specs[0], Cost(macs), "", replicate, curve, outcome, replayed=replayed)
 
 
 def pace(*trials, workers=1, hours=None):
@@ -33,7 +33,7 @@ def pace(*trials, workers=1, hours=None):
 
 
 def agenda(stoppable=0, whole=0):
-    return SimpleNamespace(left=lambda trials: (stoppable, whole))
+    return SimpleNamespace(remaining=lambda trials: Remaining(stoppable, whole))
 
 
 def test_as_long_as_nothing_was_measured_an_epoch_may_take_an_hour():
@@ -107,7 +107,7 @@ def test_trials_to_come_that_may_be_stopped_are_as_long_as_those_before_on_avera
 
 @pytest.mark.parametrize(
     "other",
-    [trial([2], repeat=1), trial([2], outcome=Outcome.RUNNING), trial([2], outcome=Outcome.OOM)],
+    [trial([2], replicate=1), trial([2], outcome=Outcome.RUNNING), trial([2], outcome=Outcome.OOM)],
 )
 def test_only_explorers_that_ended_with_a_verdict_tell_how_long_others_will_be(other):
     rest = EPOCHS - 1 if other.outcome is Outcome.RUNNING else 0
@@ -177,8 +177,8 @@ def test_the_hours_count_from_when_the_study_was_opened(clock):
 
 
 def test_a_list_that_is_longer_than_the_hours_goes_on_while_there_is_time_for_another_of_it(clock):
-    limited = pace(trial([60] * EPOCHS, repeat=1), hours=0.5)
+    limited = pace(trial([60] * EPOCHS, replicate=1), hours=0.5)
     chosen = ListAgenda(LIST, 2, limited.leaves_only)  # 5 more of 10 minutes each; there are 30 minutes
-    assert chosen.next(limited.trials.values()) is not Pause.END
+    assert chosen.next(limited.trials.values()) is not NothingToRun.END
     clock.now += 30 * 60
-    assert chosen.next(limited.trials.values()) is Pause.END
+    assert chosen.next(limited.trials.values()) is NothingToRun.END

@@ -9,11 +9,13 @@ import pytest
 from limits import LIMIT
 
 from nxt.errors import ConfigError
-from nxt.search.strategy.sampler import SAMPLERS, ExhaustedError, FeasibleSampler, distributions
+from nxt.search.request import SAMPLERS
+from nxt.search.strategy.sampler import FeasibleSampler
+from nxt.search.study.memory import ExhaustedError, distributions
 from nxt.space.budget import Budget, parse_budget
 from nxt.space.feasible import FeasibleSet
+from nxt.space.load import load_space, space_from_dict
 from nxt.space.references import references
-from nxt.space.space import Space, load_space
 
 NAMES = list(SAMPLERS)
 
@@ -93,7 +95,7 @@ def test_a_single_architecture_is_proposed_once():
 def test_axes_with_one_value_are_no_obstacle(name):
     data = {**load_space("smoke").to_dict()}
     data["axes"] = {**data["axes"], "width": [8], "depths": [[1, 2, 3], [2], [1, 2, 3]]}
-    space = Space.from_dict(data, "narrow", "here")
+    space = space_from_dict(data, "narrow", "here")
     feasible = FeasibleSet(space, Budget())
     found = propose(study(), feasible, len(feasible), name)
     assert sorted(found) == sorted(feasible.points())
@@ -118,7 +120,7 @@ def test_the_seed_decides_the_proposals(name):
 def test_another_process_proposes_the_same(name):
     feasible = smoke(flops="3M:16M")
     code = (
-        "import json, runpy, sys\n"
+        f"import json, runpy, sys; sys.path[:0] = {sys.path!r}\n"
         f"module = runpy.run_path({__file__!r})\n"
         f"found = module['propose'](module['study'](), module['smoke'](flops='3M:16M'), 22, {name!r}, 4)\n"
         "print(json.dumps(found))\n"

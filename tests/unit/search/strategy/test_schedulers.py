@@ -6,7 +6,8 @@ import random
 import pytest
 
 from nxt.arch.costs import Cost
-from nxt.search.strategy.schedulers import SCHEDULERS, make_scheduler, rungs
+from nxt.search.request import SCHEDULERS
+from nxt.search.strategy.schedulers import Decision, make_scheduler, rungs
 from nxt.space.budget import parse_budget
 
 
@@ -58,7 +59,7 @@ def climb(scheduler, accuracies, epoch=2, macs=1000):
     for number, accuracy in enumerate(accuracies):
         cost = Cost(macs=macs if isinstance(macs, int) else macs[number])
         scheduler.record(number, epoch, accuracy, cost)
-        verdicts.append(scheduler.goes_on(number, epoch))
+        verdicts.append(scheduler.decide(number, epoch) is Decision.CONTINUE)
     return verdicts
 
 
@@ -112,8 +113,8 @@ def test_about_one_in_eta_goes_on_where_costs_differ_widely(name, eta):
 def test_a_trial_is_judged_by_all_that_reached_the_rung_by_then(name):
     scheduler = make(name)
     assert climb(scheduler, [0.1, 0.2, 0.3]) == [True, True, True]
-    assert not scheduler.goes_on(0, 2)
-    assert scheduler.goes_on(2, 2)
+    assert scheduler.decide(0, 2) is Decision.STOP
+    assert scheduler.decide(2, 2) is Decision.CONTINUE
 
 
 @pytest.mark.parametrize("name", STOPPING)
@@ -136,16 +137,16 @@ def test_a_trial_recorded_twice_counts_once_with_its_last_accuracy(name):
     for accuracy in (0.9, 0.1, 0.5):
         scheduler.record(0, 2, accuracy, Cost(macs=1000))
     scheduler.record(1, 2, 0.6, Cost(macs=1000))
-    assert scheduler.goes_on(0, 2) and scheduler.goes_on(1, 2)
+    assert scheduler.decide(0, 2) is Decision.CONTINUE and scheduler.decide(1, 2) is Decision.CONTINUE
     scheduler.record(2, 2, 0.55, Cost(macs=1000))
-    assert not scheduler.goes_on(0, 2)
+    assert scheduler.decide(0, 2) is Decision.STOP
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_a_trial_that_was_never_recorded_goes_on(name):
     scheduler = make(name)
     climb(scheduler, [0.9] * 5)
-    assert scheduler.goes_on(99, 2)
+    assert scheduler.decide(99, 2) is Decision.CONTINUE
 
 
 # Each for itself.
@@ -185,4 +186,11 @@ def test_of_a_crowded_front_the_ends_and_the_gaps_go_on():
     scheduler = make("pareto-asha", eta=2)
     macs, accuracies = [1000, 2000, 2100, 2200, 5000, 8000], [0.1, 0.5, 0.51, 0.52, 0.7, 0.9]
     climb(scheduler, accuracies, macs=macs)
-    assert [scheduler.goes_on(number, 2) for number in range(6)] == [True, False, False, False, True, True]
+    assert [scheduler.decide(number, 2) is Decision.CONTINUE for number in range(6)] == [
+        True,
+        False,
+        False,
+        False,
+        True,
+        True,
+    ]

@@ -11,14 +11,14 @@ from nxt.errors import RunError
 from nxt.search.ranking import best_of, pareto, ranked
 from nxt.search.strategy.agenda import SearchAgenda
 from nxt.search.strategy.sampler import FeasibleSampler
-from nxt.search.strategy.schedulers import make_scheduler, rungs
+from nxt.search.strategy.schedulers import Decision, make_scheduler, rungs
 from nxt.search.strategy.strategy import Strategy
-from nxt.search.study.database import StudyRecord, read_trials
+from nxt.search.study.database import DurableStudy, read_trials
 from nxt.search.trial import Epoch, Outcome, trial_seed
 from nxt.space.budget import parse_budget
 from nxt.space.feasible import FeasibleSet
+from nxt.space.load import load_space
 from nxt.space.references import references
-from nxt.space.space import load_space
 
 EPOCHS = 4
 ENDS = [
@@ -46,11 +46,11 @@ def path(tmp_path):
 def make(path, trials=8, seed=0, eta=3.0, grace=0.5, confirm=0, seeds=2, control=0.0, finished=None, **texts):
     budget = parse_budget(texts)
     feasible = FeasibleSet(load_space("smoke"), budget)
-    roles = {point: family for family, point in references(feasible).items()}
-    sampler = FeasibleSampler(feasible, list(roles), "random", seed)
+    families = {point: family for family, point in references(feasible).items()}
+    sampler = FeasibleSampler(feasible, list(families), "random", seed)
     return Strategy(
-        StudyRecord(path, feasible.space, "macs"),
-        SearchAgenda(sampler, roles, trials, confirm, seeds),
+        DurableStudy(path, feasible.space, "macs"),
+        SearchAgenda(sampler, families, trials, confirm, seeds),
         make_scheduler("asha", rungs(EPOCHS, eta, grace), eta, budget, "macs"),
         EPOCHS,
         seed,
@@ -62,7 +62,7 @@ def make(path, trials=8, seed=0, eta=3.0, grace=0.5, confirm=0, seeds=2, control
 
 def accuracy_of(trial, epoch):
     """A learning curve that follows from the architecture; references come out worst of all."""
-    final = 0.1 if trial.role else 0.3 + (int(trial.spec.fingerprint, 16) % 1000) / 2000
+    final = 0.1 if trial.family else 0.3 + (int(trial.spec.fingerprint, 16) % 1000) / 2000
     return final * epoch / EPOCHS
 
 
@@ -81,7 +81,7 @@ def drive(strategy, workers=3, steps=10**6, seed=1, accuracy=accuracy_of):
             break
         trial = rng.choice(active)
         epoch = len(trial.curve) + 1
-        if not strategy.observe(trial.number, row(epoch, accuracy(trial, epoch))):
+        if strategy.observe(trial.number, row(epoch, accuracy(trial, epoch))) is Decision.STOP:
             active.remove(trial)
         steps -= 1
     return suggested
@@ -90,7 +90,7 @@ def drive(strategy, workers=3, steps=10**6, seed=1, accuracy=accuracy_of):
 def run_to_the_end(strategy, trial, accuracy=0.5):
     """Give a trial the epochs it lacks, and return whether it got them all."""
     for epoch in range(len(trial.curve) + 1, EPOCHS + 1):
-        if not strategy.observe(trial.number, row(epoch, accuracy)):
+        if strategy.observe(trial.number, row(epoch, accuracy)) is Decision.STOP:
             break
     return trial.outcome is Outcome.DONE
 
@@ -106,7 +106,17 @@ def reread(path):
 def snapshot(strategy_or_trials):
     found = trials_of(strategy_or_trials) if isinstance(strategy_or_trials, Strategy) else strategy_or_trials
     return {
-        t.number: (t.point, t.spec, t.role, t.outcome, t.message, tuple(t.curve), t.cost, t.repeat, t.control)
+        t.number: (
+            t.point,
+            t.spec,
+            t.family,
+            t.outcome,
+            t.message,
+            tuple(t.curve),
+            t.cost,
+            t.replicate,
+            t.control_rung,
+        )
         for t in found
     }
 
@@ -144,8 +154,8 @@ def test_references_come_first_and_are_never_stopped(path):
     strategy = make(path, trials=10, flops="5M+-25%")
     drive(strategy)
     trials = list(strategy.study.trials.values())
-    marked = [t for t in trials if t.role]
-    assert [t.number for t in marked] == list(range(len(strategy.agenda.roles))) and marked
+    marked = [t for t in trials if t.family]
+    assert [t.number for t in marked] == list(range(len(strategy.agenda.families))) and marked
     assert all(t.outcome is Outcome.DONE for t in marked)  # though they are the worst of all
     assert any(t.outcome is Outcome.STOPPED for t in trials)
 
@@ -226,7 +236,7 @@ def test_a_space_with_fewer_architectures_than_asked_for_is_exhausted(path):
     assert not strategy.complete
     drive(strategy)
     assert strategy.complete and len(strategy.study.trials) == count
-    assert strategy.agenda.left(trials_of(strategy)) == (0, 0)
+    assert strategy.agenda.remaining(trials_of(strategy)) == (0, 0)
     again = make(path, trials=50, flops="5M+-3%")
     assert again.suggest() is None and again.complete and len(again.study.trials) == count
 
@@ -238,7 +248,8 @@ def test_a_search_is_complete_only_when_the_last_trial_has_ended(path):
     strategy.fail(first.number, Outcome.CRASHED, "x")
     assert strategy.suggest() is None and not strategy.complete
     for epoch in range(1, EPOCHS + 1):
-        assert strategy.observe(second.number, row(epoch)) == (epoch < EPOCHS)
+        decision = Decision.CONTINUE if epoch < EPOCHS else Decision.STOP
+        assert strategy.observe(second.number, row(epoch)) is decision
     assert strategy.suggest() is None and strategy.complete
 
 
@@ -276,7 +287,7 @@ def test_an_epoch_that_comes_late_changes_nothing(path, ended):
     trial = strategy.suggest()
     strategy.fail(trial.number, ended, "x")
     before = snapshot(strategy)
-    assert strategy.observe(trial.number, row(1)) is False
+    assert strategy.observe(trial.number, row(1)) is Decision.STOP
     assert snapshot(strategy) == before
 
 
@@ -284,7 +295,7 @@ def test_an_epoch_trained_again_after_a_kill_is_not_recorded_twice(path):
     strategy = make(path)
     trial = strategy.suggest()
     for epoch, accuracy in ((1, 0.1), (2, 0.2), (2, 0.25), (3, 0.3)):
-        assert strategy.observe(trial.number, row(epoch, accuracy))
+        assert strategy.observe(trial.number, row(epoch, accuracy)) is Decision.CONTINUE
     [again] = read_trials(path, load_space("smoke"))
     assert [(r.epoch, r.accuracy) for r in again.curve] == [(1, 0.1), (2, 0.2), (3, 0.3)]
 
@@ -318,9 +329,9 @@ def test_the_seed_of_a_trial_fits_a_generator_after_the_training_loop_has_scaled
     assert all(0 <= seed < 2**32 and seed * 1_000_003 + 10_000 < 2**63 for seed in seeds)
 
 
-@pytest.mark.parametrize("repeat", [1, 2, 7])
-def test_the_seed_of_a_repeat_is_its_own_and_that_of_the_first_training_stays(repeat):
-    seeds = [trial_seed(study, "d17cd7a3b4b1", r) for study in (0, 1, 2) for r in (0, repeat)]
+@pytest.mark.parametrize("replicate", [1, 2, 7])
+def test_the_seed_of_a_repeat_is_its_own_and_that_of_the_first_training_stays(replicate):
+    seeds = [trial_seed(study, "d17cd7a3b4b1", r) for study in (0, 1, 2) for r in (0, replicate)]
     assert len(set(seeds)) == 6
     assert trial_seed(0, "d17cd7a3b4b1", 0) == trial_seed(0, "d17cd7a3b4b1") == 2007537888
 
@@ -344,15 +355,17 @@ def test_a_control_group_of_all_lets_nothing_stop_and_remembers_the_rung(tmp_pat
     drive(every, workers=1, accuracy=falling)
     assert stopped
     assert {t.outcome for t in trials_of(every)} == {Outcome.DONE}
-    assert {t.number: t.control for t in trials_of(every) if t.control} == dict.fromkeys(stopped, 2)
-    assert not any(t.control for t in trials_of(plain)) and not any(t.control for t in trials_of(every) if t.role)
+    assert {t.number: t.control_rung for t in trials_of(every) if t.control_rung} == dict.fromkeys(stopped, 2)
+    assert not any(t.control_rung for t in trials_of(plain)) and not any(
+        t.control_rung for t in trials_of(every) if t.family
+    )
 
 
 def test_without_a_control_group_nothing_is_in_it(path):
     strategy = make(path, trials=12, flops=WINDOW)
     drive(strategy, accuracy=falling)
     assert any(t.outcome is Outcome.STOPPED for t in trials_of(strategy))
-    assert not any(t.control for t in trials_of(strategy))
+    assert not any(t.control_rung for t in trials_of(strategy))
 
 
 @pytest.mark.parametrize("again", [False, True])
@@ -360,29 +373,31 @@ def test_the_control_group_stays_out_of_later_comparisons_also_after_a_reload(pa
     options = {"trials": 8, "control": 1.0, "eta": 2.0, "grace": 0.25, "flops": WINDOW}
     strategy = make(path, **options)
     assert strategy.scheduler.rungs == (1, 2)
-    first, low, lower, last = [t for t in (strategy.suggest() for _ in range(6)) if not t.role]
+    first, low, lower, last = [t for t in (strategy.suggest() for _ in range(6)) if not t.family]
     for trial, accuracy in ((first, 0.5), (low, 0.1), (lower, 0.05), (last, 0.6)):
-        assert strategy.observe(trial.number, row(1, accuracy))
-    assert [t.control for t in (first, low, lower, last)] == [0, 1, 1, 0]
+        assert strategy.observe(trial.number, row(1, accuracy)) is Decision.CONTINUE
+    assert [t.control_rung for t in (first, low, lower, last)] == [0, 1, 1, 0]
     for trial, accuracy in ((first, 0.8), (low, 0.99), (lower, 0.99)):
-        assert strategy.observe(trial.number, row(2, accuracy))
-    assert [t.control for t in (first, low, lower)] == [0, 1, 1]
+        assert strategy.observe(trial.number, row(2, accuracy)) is Decision.CONTINUE
+    assert [t.control_rung for t in (first, low, lower)] == [0, 1, 1]
     if again:
         strategy = make(path, **options)
-        assert [strategy.study.trials[t.number].control for t in (first, low, lower, last)] == [0, 1, 1, 0]
-    assert strategy.observe(last.number, row(2, 0.85))  # below both of the control group, above the other one
-    assert strategy.study.trials[last.number].control == 0
+        assert [strategy.study.trials[t.number].control_rung for t in (first, low, lower, last)] == [0, 1, 1, 0]
+    assert (
+        strategy.observe(last.number, row(2, 0.85)) is Decision.CONTINUE
+    )  # below both of the control group, above the other one
+    assert strategy.study.trials[last.number].control_rung == 0
 
 
 def test_the_control_group_survives_a_reload(path):
     before = make(path, trials=10, control=1.0, flops=WINDOW)
     drive(before, steps=25, accuracy=falling)
-    control = {t.number: t.control for t in trials_of(before) if t.control}
-    assert control and {t.number: t.control for t in reread(path) if t.control} == control
+    control = {t.number: t.control_rung for t in trials_of(before) if t.control_rung}
+    assert control and {t.number: t.control_rung for t in reread(path) if t.control_rung} == control
     after = make(path, trials=10, control=1.0, flops=WINDOW)
     drive(after, accuracy=falling)
     assert after.complete and {t.outcome for t in trials_of(after)} == {Outcome.DONE}
-    assert control.items() <= {t.number: t.control for t in trials_of(after)}.items()
+    assert control.items() <= {t.number: t.control_rung for t in trials_of(after)}.items()
 
 
 def test_seed_and_architecture_alone_decide_who_is_in_the_control_group(tmp_path):
@@ -390,12 +405,12 @@ def test_seed_and_architecture_alone_decide_who_is_in_the_control_group(tmp_path
     for workers, grace, eta in ((1, 0.5, 3.0), (4, 0.5, 2.0), (2, 0.75, 3.0)):
         strategy = make(tmp_path / f"{workers}.db", trials=34, control=0.5, grace=grace, eta=eta)
         drive(strategy, workers, seed=workers, accuracy=falling)
-        spared |= {t.spec.fingerprint for t in trials_of(strategy) if t.control}
+        spared |= {t.spec.fingerprint for t in trials_of(strategy) if t.control_rung}
         stopped |= {t.spec.fingerprint for t in trials_of(strategy) if t.outcome is Outcome.STOPPED}
     assert len(spared) > 3 and len(stopped) > 3 and not spared & stopped
     other = make(tmp_path / "other.db", trials=60, seed=1, control=0.5, eta=1.5)
     drive(other, accuracy=falling)
-    assert stopped & {t.spec.fingerprint for t in trials_of(other) if t.control}
+    assert stopped & {t.spec.fingerprint for t in trials_of(other) if t.control_rung}
 
 
 # Replay
@@ -403,7 +418,7 @@ def test_seed_and_architecture_alone_decide_who_is_in_the_control_group(tmp_path
 
 def finished_of(strategy):
     return {
-        (t.spec.fingerprint, trial_seed(strategy.seed, t.spec.fingerprint, t.repeat)): t
+        (t.spec.fingerprint, trial_seed(strategy.seed, t.spec.fingerprint, t.replicate)): t
         for t in trials_of(strategy)
         if t.outcome is Outcome.DONE
     }
@@ -453,13 +468,13 @@ def test_repeats_are_taken_over_too(tmp_path):
     suggested = drive(again, workers=1)
     assert again.complete and snapshot(again) == snapshot(whole)
     assert suggested == [t.number for t in trials_of(whole) if t.outcome is Outcome.STOPPED]
-    assert {t.repeat for t in trials_of(again) if t.replayed} == {0, 1, 2}
+    assert {t.replicate for t in trials_of(again) if t.replayed} == {0, 1, 2}
 
 
 def cut_off_in_replay(source, path, epochs):
     """Leave a study whose first trial was cut off after so many epochs had been taken over."""
     strategy = make(path, trials=3, flops=WINDOW)
-    trial = strategy.study.begin(strategy.agenda.sampler, strategy.agenda.roles)
+    trial = strategy.study.begin(strategy.agenda.sampler, strategy.agenda.families)
     strategy.study.note(trial, replayed="first")
     for row_ in source.study.trials[trial.number].curve[:epochs]:
         strategy.study.add_epoch(trial, row_)
@@ -479,8 +494,9 @@ def test_without_the_other_run_a_replay_that_was_cut_off_is_trained_on(source, p
     strategy = make(path, trials=3, flops=WINDOW)
     trial = strategy.suggest()
     assert (trial.number, len(trial.curve)) == (0, 2)
-    assert strategy.observe(0, row(1)) and strategy.observe(0, row(2)) and len(trial.curve) == 2  # from the beginning
-    assert strategy.observe(0, row(3)) and not strategy.observe(0, row(4))
+    decisions = [strategy.observe(0, row(epoch)) for epoch in (1, 2)]
+    assert decisions == [Decision.CONTINUE] * 2 and len(trial.curve) == 2  # from the beginning
+    assert [strategy.observe(0, row(epoch)) for epoch in (3, 4)] == [Decision.CONTINUE, Decision.STOP]
     assert trial.outcome is Outcome.DONE
 
 
@@ -529,16 +545,16 @@ def test_a_remark_is_recorded_and_ends_nothing(path):
 
 def lucky(trial, epoch):
     """A curve of which the first training flatters the architecture, the more so the better it looks."""
-    if trial.repeat == 0:
+    if trial.replicate == 0:
         return accuracy_of(trial, epoch)
-    return (0.3 + 0.001 * trial.repeat + 0.0001 * (int(trial.spec.fingerprint, 16) % 7)) * epoch / EPOCHS
+    return (0.3 + 0.001 * trial.replicate + 0.0001 * (int(trial.spec.fingerprint, 16) % 7)) * epoch / EPOCHS
 
 
 def confirmed_of(strategy):
     found = {}
     for trial in trials_of(strategy):
-        if trial.repeat:
-            found.setdefault(trial.spec.fingerprint, []).append(trial.repeat)
+        if trial.replicate:
+            found.setdefault(trial.spec.fingerprint, []).append(trial.replicate)
     return found
 
 
@@ -548,14 +564,14 @@ def test_the_best_few_and_the_best_reference_are_trained_again(path, workers, co
     strategy = make(path, trials=12, confirm=confirm, seeds=seeds, flops=WINDOW)
     drive(strategy, workers)
     trials = trials_of(strategy)
-    explored = [t for t in trials if not t.repeat]
+    explored = [t for t in trials if not t.replicate]
     assert strategy.complete and [t.number for t in explored] == list(range(12))
     by_search = ranked(explored)
-    chosen = by_search[:confirm] + [entry for entry in by_search if entry.role][:1]
+    chosen = by_search[:confirm] + [entry for entry in by_search if entry.family][:1]
     expected = {entry.spec.fingerprint: list(range(1, seeds + 1)) for entry in chosen}
     assert len(expected) == confirm + 1  # the references come out worst
     assert confirmed_of(strategy) == expected
-    again = [t for t in trials if t.repeat]
+    again = [t for t in trials if t.replicate]
     assert {(t.outcome, len(t.curve)) for t in again} == {(Outcome.DONE, EPOCHS)}
     assert snapshot(reread(path)) == snapshot(strategy)
     entries = ranked(trials)
@@ -575,26 +591,30 @@ def test_whoever_stands_above_the_best_confirmed_is_trained_again_until_nobody_d
 
 def test_repeats_are_never_stopped_and_no_yardstick_at_the_rungs(path):
     strategy = make(path, trials=6, confirm=3, flops=WINDOW)
-    drive(strategy, accuracy=lambda t, e: accuracy_of(t, e) if not t.repeat else 0.99 - 0.9 * (t.number % 2))
-    assert {t.outcome for t in trials_of(strategy) if t.repeat} == {Outcome.DONE}
+    drive(strategy, accuracy=lambda t, e: accuracy_of(t, e) if not t.replicate else 0.99 - 0.9 * (t.number % 2))
+    assert {t.outcome for t in trials_of(strategy) if t.replicate} == {Outcome.DONE}
     more = make(path, trials=9, flops=WINDOW)
     fresh = [more.suggest() for _ in range(3)]
-    best = max(t.curve[1].accuracy for t in trials_of(more) if t.curve and not t.repeat)
+    best = max(t.curve[1].accuracy for t in trials_of(more) if t.curve and not t.replicate)
     more.observe(fresh[0].number, row(1))
-    assert more.observe(fresh[0].number, row(2, best + 0.01))  # above all explored, below half of the repeats
+    assert (
+        more.observe(fresh[0].number, row(2, best + 0.01)) is Decision.CONTINUE
+    )  # above all explored, below half of the repeats
 
 
 def test_confirmation_waits_until_exploration_has_ended(path):
     strategy = make(path, trials=4, confirm=1, seeds=1, flops=WINDOW)
     running = [strategy.suggest() for _ in range(4)]
-    assert all(trial.repeat == 0 for trial in running)
+    assert all(trial.replicate == 0 for trial in running)
     while running:
         assert strategy.suggest() is None and not strategy.complete
         trial = running.pop()
-        while strategy.observe(trial.number, row(len(trial.curve) + 1, 0.9 if trial.role else 0.2)):
+        while (
+            strategy.observe(trial.number, row(len(trial.curve) + 1, 0.9 if trial.family else 0.2)) is Decision.CONTINUE
+        ):
             pass
     first = strategy.suggest()
-    assert first.repeat == 1 and first.role  # the best is the best reference as well
+    assert first.replicate == 1 and first.family  # the best is the best reference as well
     assert strategy.suggest() is None and not strategy.complete
     assert run_to_the_end(strategy, first, 0.95)
     assert strategy.suggest() is None and strategy.complete
@@ -602,8 +622,11 @@ def test_confirmation_waits_until_exploration_has_ended(path):
 
 def test_a_confirmation_that_failed_is_not_tried_for_ever(path):
     strategy = make(path, trials=4, confirm=1, seeds=2, flops=WINDOW)
-    while (trial := strategy.suggest()) is not None and not trial.repeat:
-        while strategy.observe(trial.number, row(len(trial.curve) + 1, accuracy_of(trial, len(trial.curve) + 1))):
+    while (trial := strategy.suggest()) is not None and not trial.replicate:
+        while (
+            strategy.observe(trial.number, row(len(trial.curve) + 1, accuracy_of(trial, len(trial.curve) + 1)))
+            is Decision.CONTINUE
+        ):
             pass
     best = ranked(trials_of(strategy))[0].spec
     while trial is not None:
@@ -636,7 +659,7 @@ def test_repeats_that_were_cut_off_go_on_first_under_their_numbers(path):
     before = make(path, trials=5, confirm=2, flops=WINDOW)
     while True:
         drive(before, steps=1)
-        if sum(t.repeat > 0 and t.outcome is Outcome.RUNNING for t in trials_of(before)) >= 2:
+        if sum(t.replicate > 0 and t.outcome is Outcome.RUNNING for t in trials_of(before)) >= 2:
             break
         before = make(path, trials=5, confirm=2, flops=WINDOW)
     known, running = snapshot(before), [t.number for t in trials_of(before) if t.outcome is Outcome.RUNNING]
@@ -654,25 +677,25 @@ def test_confirmation_can_be_asked_for_later_and_exploration_go_on_after_it(path
     assert later.complete and len(confirmed_of(later)) == 3 and min(later.study.trials) == 0
     more = make(path, trials=8, confirm=2, flops=WINDOW)
     drive(more)
-    explored = [t for t in trials_of(more) if not t.repeat]
+    explored = [t for t in trials_of(more) if not t.replicate]
     assert more.complete and len(explored) == 8 == len({t.spec.fingerprint for t in explored})
     assert ranked(trials_of(more))[0].confirmed
 
 
 def test_the_agenda_says_how_much_is_left(path):
     strategy = make(path, trials=6, confirm=2, seeds=2, flops=WINDOW)
-    left = strategy.agenda.left
+    left = strategy.agenda.remaining
     assert left([]) == (6, 6)
     drive(strategy, workers=1, steps=1)
     assert left(trials_of(strategy)) == (5, 6)
     drive(make(path, trials=6, flops=WINDOW))
     after = make(path, trials=6, confirm=2, seeds=2, flops=WINDOW)
-    assert after.agenda.left(trials_of(after)) == (0, 6)
+    assert after.agenda.remaining(trials_of(after)) == (0, 6)
     trial = after.suggest()
-    assert trial.repeat == 1 and after.agenda.left(trials_of(after)) == (0, 5)
+    assert trial.replicate == 1 and after.agenda.remaining(trials_of(after)) == (0, 5)
     drive(make(path, trials=6, confirm=2, seeds=2, flops=WINDOW))
     end = make(path, trials=6, confirm=2, seeds=2, flops=WINDOW)
-    assert end.agenda.left(trials_of(end)) == (0, 0)
+    assert end.agenda.remaining(trials_of(end)) == (0, 0)
 
 
 # Damage

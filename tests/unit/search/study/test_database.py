@@ -12,7 +12,7 @@ import sqlalchemy
 
 from nxt.errors import RunError
 from nxt.search.strategy.sampler import PointSampler
-from nxt.search.study.database import StudyRecord, backup_of, read_trials
+from nxt.search.study.database import DurableStudy, backup_of, read_trials
 from nxt.search.trial import Epoch, Outcome
 from nxt.space.arch_list import load_list
 
@@ -58,7 +58,7 @@ def train(record, index):
 def made(tmp_path_factory):
     """A whole study and its copy."""
     path = tmp_path_factory.mktemp("made") / "study.db"
-    record = StudyRecord(path, LIST, "macs")
+    record = DurableStudy(path, LIST, "macs")
     for index in range(ENDED - 1):
         train(record, index)
     record.end(begin(record, ENDED - 1), Outcome.CRASHED, "OSError")
@@ -74,13 +74,13 @@ def path(made, tmp_path):
 
 
 def facts(trials):
-    return [(t.number, t.point, t.spec, t.repeat, t.outcome, t.message, tuple(t.curve)) for t in trials]
+    return [(t.number, t.point, t.spec, t.replicate, t.outcome, t.message, tuple(t.curve)) for t in trials]
 
 
 def refused(path):
     """Return what opening and reading a study say, both one line; see that they leave the file alone."""
     before, said = path.read_bytes(), []
-    for attempt in (lambda: StudyRecord(path, LIST, "macs"), lambda: read_trials(path, LIST)):
+    for attempt in (lambda: DurableStudy(path, LIST, "macs"), lambda: read_trials(path, LIST)):
         with pytest.raises(RunError) as caught:
             attempt()
         assert path.read_bytes() == before
@@ -127,7 +127,7 @@ def test_a_damaged_study_with_a_copy_is_gone_on_with_from_that(made, path, damag
     assert backup_of(path).read_bytes() == backup_of(made).read_bytes()
     path.rename(path.with_name("aside"))
     shutil.copy(backup_of(path), path)
-    record = StudyRecord(path, LIST, "macs")
+    record = DurableStudy(path, LIST, "macs")
     assert facts(record.trials.values()) == facts(read_trials(made, LIST))
     assert train(record, ENDED + 1).number == ENDED + 1
 
@@ -175,7 +175,7 @@ def test_a_single_damaged_byte_is_one_sentence_too(path, flip):
 def refused_or_read(path):
     """Return what opening and reading say. A byte may also be one of no consequence for one of them."""
     said, content = [], path.read_bytes()
-    for attempt in (lambda: StudyRecord(path, LIST, "macs"), lambda: read_trials(path, LIST)):
+    for attempt in (lambda: DurableStudy(path, LIST, "macs"), lambda: read_trials(path, LIST)):
         path.write_bytes(content)
         try:
             attempt()
@@ -190,7 +190,7 @@ def test_the_copy_is_the_study(made):
 
 
 def test_a_copy_replaces_the_one_before(path):
-    record = StudyRecord(path, LIST, "macs")
+    record = DurableStudy(path, LIST, "macs")
     backup_of(path).write_bytes(b"old")
     path.with_name("study.db.tmp").write_bytes(b"left by a kill")
     record.back_up()
@@ -213,7 +213,7 @@ os._exit(9)
 
 
 def test_a_copy_is_whole_also_where_a_killed_writer_left_its_journal(made, path):
-    record = StudyRecord(path, LIST, "macs")
+    record = DurableStudy(path, LIST, "macs")
     known = facts(record.trials.values())
     assert subprocess.run([sys.executable, "-c", WRITER, str(path)], check=False).returncode == 9
     assert path.with_name("study.db-journal").stat().st_size > 0
@@ -228,11 +228,11 @@ def test_a_copy_is_whole_also_where_a_killed_writer_left_its_journal(made, path)
 def test_a_study_whose_writer_was_killed_within_a_transaction_is_as_before_it(made, path):
     known = facts(read_trials(path, LIST))
     subprocess.run([sys.executable, "-c", WRITER, str(path)], check=False)
-    assert facts(StudyRecord(path, LIST, "macs").trials.values()) == known
+    assert facts(DurableStudy(path, LIST, "macs").trials.values()) == known
 
 
 def test_a_copy_is_whole_also_while_a_transaction_is_open(path):
-    record = StudyRecord(path, LIST, "macs")
+    record = DurableStudy(path, LIST, "macs")
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as writer:
         writer.execute("begin immediate")
         writer.execute("update trial_user_attributes set value_json = '1'")
@@ -243,7 +243,7 @@ def test_a_copy_is_whole_also_while_a_transaction_is_open(path):
 
 
 def test_a_copy_that_cannot_be_made_is_one_sentence_and_leaves_the_old_one(path):
-    record = StudyRecord(path, LIST, "macs")
+    record = DurableStudy(path, LIST, "macs")
     backup_of(path).write_bytes(b"old")
     path.with_name("study.db.tmp").mkdir()
     with pytest.raises(RunError, match=r"study\.db: the study cannot be copied \(") as caught:
@@ -272,27 +272,27 @@ def test_a_study_that_cannot_be_written_is_one_sentence_and_its_trials_stay_read
 ):
     known = facts(read_trials(path, LIST))
     with contextlib.ExitStack() as stack:
-        record = StudyRecord(path, LIST, "macs") if already_open else None
+        record = DurableStudy(path, LIST, "macs") if already_open else None
         stack.enter_context(listening("checkout", sqlalchemy.pool.Pool, statement))
         if record is None:
             try:
-                text = fill(StudyRecord(path, LIST, "macs"))
+                text = fill(DurableStudy(path, LIST, "macs"))
             except RunError as error:
                 text = str(error)
         else:
             text = fill(record)
         assert text.startswith(f"{path}: the study cannot be ") and len(text.splitlines()) == 1
-        assert why in text and "what was recorded before is safe" in text and "--resume" in text
+        assert why in text and "what was recorded before is safe" in text and "`resume`" in text
         assert facts(read_trials(path, LIST))[: len(known)] == known
     assert facts(read_trials(path, LIST))[: len(known)] == known
-    again = StudyRecord(path, LIST, "macs")
+    again = DurableStudy(path, LIST, "macs")
     assert facts(again.trials.values())[: len(known)] == known
     assert train(again, 5).outcome is Outcome.DONE
 
 
 @pytest.mark.parametrize("method", ["begin", "add_epoch", "note", "end"])
 def test_every_way_of_writing_says_so(path, method):
-    record = StudyRecord(path, LIST, "macs")
+    record = DurableStudy(path, LIST, "macs")
     running = record.trials[ENDED]
     write = {
         "begin": lambda: begin(record, ENDED + 1),
@@ -309,11 +309,11 @@ def test_every_way_of_writing_says_so(path, method):
 
 
 def test_what_is_noted_of_a_trial_is_read_again(path):
-    record = StudyRecord(path, LIST, "macs")
-    facts_ = {"control": 3, "remark": "out of the ordinary", "replayed": "elsewhere"}
+    record = DurableStudy(path, LIST, "macs")
+    facts_ = {"control_rung": 3, "remark": "out of the ordinary", "replayed": "elsewhere"}
     record.note(record.trials[ENDED], **facts_)
     [trial] = [t for t in read_trials(path, LIST) if t.number == ENDED]
-    assert {key: getattr(trial, key) for key in facts_} == facts_ and trial.repeat == 1
+    assert {key: getattr(trial, key) for key in facts_} == facts_ and trial.replicate == 1
 
 
 def told(record):
@@ -322,12 +322,12 @@ def told(record):
 
 
 def test_samplers_are_told_the_logarithm_of_the_cost_also_after_a_restart(path):
-    record = StudyRecord(path, LIST, "macs")
+    record = DurableStudy(path, LIST, "macs")
     done = record.trials[0]
     assert told(record)[0][2] == [0.5, pytest.approx(math.log(done.cost.macs))]
     trial = train(record, ENDED + 1)
     assert told(record)[-1][2] == [0.5, pytest.approx(math.log(trial.cost.macs))]
-    assert told(StudyRecord(path, LIST, "macs")) == told(record)
+    assert told(DurableStudy(path, LIST, "macs")) == told(record)
     (value,) = rows(
         path, "select value from trial_values v join trials t using (trial_id) where number = 0 and objective = 1"
     )

@@ -1,0 +1,130 @@
+"""Searching in one call: from what a user says to the run that comes out. The command line goes through here, too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nxt.arch.spec import ArchSpec
+from nxt.data.ref import DataRef
+from nxt.search.engine.execute import Ending, Observer, Resources, execute
+from nxt.search.engine.progress import SearchBar
+from nxt.search.engine.search import Search, prepare_search
+from nxt.search.options import SearchOptions
+from nxt.search.request import SearchRequest
+from nxt.search.results.run import Run, load_run
+from nxt.search.trial import Trial
+from nxt.space.space import Space
+
+
+def search(
+    space: str | Path | Space | None = None,
+    *,
+    flops: str | None = None,
+    params: str | None = None,
+    acts: str | None = None,
+    memory: str | None = None,
+    like: str | None = None,
+    archs: Sequence[str | Path | ArchSpec] = (),
+    repeats: int | None = None,
+    data: DataRef | str | None = None,
+    trials: int | None = None,
+    hours: float | None = None,
+    confirm: int | None = None,
+    seed: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    out: Path | str | None = None,
+    resume: Path | str | None = None,
+    replay: Path | str | None = None,
+    storage: str | None = None,
+    download: bool = False,
+    workers: int | None = None,
+    gpus_per_trial: float | None = None,
+    address: str | None = None,
+    callback: Callable[[Trial], None] | None = None,
+    observer: Observer | None = None,
+) -> Run:
+    """Searches a design space inside a budget; blocks until the search is done, and returns its run.
+
+    Example:
+        >>> run = nxt.search("cifar", flops="30M", data="folder:mine", settings={"proxy": {"epochs": 3}})
+
+    Args:
+        space: A design space: a name, a YAML file, or a `Space`; by default `imagenet`.
+        flops: Limit on multiply-adds: "4.1G" (a window of +-8 %), "4.1G+-2%", "1G:4.1G", ":4.1G".
+        params: Limit on parameters, in the same grammar.
+        acts: Limit on the output elements of all convolutions.
+        memory: Limit on the predicted bytes of a training step (batch 32, float32).
+        like: A network whose multiply-adds become the window.
+        archs: Train these instead of searching: names, architecture files, runs (their fronts) or specifications.
+        repeats: Trainings of each of `archs`, with seeds of their own; by default 1.
+        data: "digits" (bundled, the default), "cifar10[:PATH]", "cifar100[:PATH]" or "folder:PATH".
+        trials: How many to explore; by default 20, or with `hours` as many as fit.
+        hours: Stop in time to have an answer after so many hours.
+        confirm: How many of the best are trained again with fresh seeds; by default 3.
+        seed: The same seed and arguments give the same run; by default 0.
+        settings: Values under "proxy", "recipe" and "search" in the place of the defaults.
+        out: The run directory to create; by default a new one under results/.
+        resume: Go on with the search in this run directory.
+        replay: Take over the finished trials of this run, where they are the same.
+        storage: Where trials keep their checkpoints: a path or URI that every machine reaches.
+        download: Whether data may be downloaded if it is not there.
+        workers: Trials at a time; by default as many as fit.
+        gpus_per_trial: GPUs of a trial, also a fraction; by default 1 where there are any.
+        address: HOST:PORT of a Ray cluster to join; by default this machine alone.
+        callback: Is called with each trial that has ended.
+        observer: Follows the search in the place of the progress bar, on terminals and in notebooks, and of `callback`.
+
+    Raises:
+        UsageError: for arguments that do not go together.
+        NxtError: if something is missing, unreadable or does not fit.
+    """
+    options = SearchOptions(
+        space=space,
+        flops=flops,
+        params=params,
+        acts=acts,
+        memory=memory,
+        like=like,
+        archs=archs,
+        repeats=repeats,
+        data=data,
+        trials=trials,
+        hours=hours,
+        confirm=confirm,
+        seed=seed,
+        settings=settings or {},
+        out=_path(out),
+        resume=_path(resume),
+        replay=_path(replay),
+        storage=storage,
+        download=download,
+        workers=workers,
+        gpus_per_trial=gpus_per_trial,
+        address=address,
+    )
+    job = prepare(options, options.request())
+    run_search(job, options, observer or SearchBar(callback))
+    return load_run(job.out)
+
+
+def prepare(options: SearchOptions, request: SearchRequest) -> Search:
+    """Opens what a request of these options needs; writes nothing. Raises NxtError as `prepare_search` does."""
+    replay = None if options.replay is None else load_run(options.replay)
+    return prepare_search(request, options.directory(request), options.download, replay)
+
+
+def run_search(job: Search, options: SearchOptions, observer: Observer) -> Ending:
+    """Runs a prepared search where the options say. Errors as `execute` has them."""
+    resources = Resources(
+        workers=options.workers,
+        gpus_per_trial=options.gpus_per_trial,
+        address=options.address,
+        hours=options.hours,
+    )
+    return execute(job, resources, observer, new=options.resume is None)
+
+
+def _path(given: Path | str | None) -> Path | None:
+    return None if given is None else Path(given)

@@ -1,0 +1,268 @@
+"""A search while its study is open: the durable study, the trials' checkpoints, and the files that it hands out.
+
+run.yaml  study.db  study.db.bak  trials/N.pt (of running trials)  trials.csv  front.json  front.csv  pareto/*.yaml
+best.yaml  tensorboard/NNNN_name (curves of trials that have ended)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+from nxt.config import require
+from nxt.errors import NxtError, RunError
+from nxt.rundir import RunDirectory
+from nxt.search.engine.search import Search
+from nxt.search.engine.worker import TrialTask
+from nxt.search.ranking import pareto, ranked
+from nxt.search.request import SearchRecord, load_record
+from nxt.search.results import files
+from nxt.search.results.run import Run
+from nxt.search.strategy.eta import Pace
+from nxt.search.strategy.strategy import Strategy
+from nxt.search.study.database import DurableStudy, backup_of
+from nxt.search.trial import Outcome, Trial
+from nxt.train.tensorboard import TensorBoardWriter
+
+_REFRESH = 600.0  # seconds between two copies of the study
+_SOON = 5.0  # between two updates of the result files, if trials end so fast
+
+
+class SearchSession:
+    """The one writer of a search's study; see `open_session`.
+
+    Args:
+        search: The search.
+        directory: Its run directory, held by this process.
+        record: What run.yaml says.
+        study: The open study.
+        strategy: Suggests and decides, over that study.
+        pace: Measures how fast trials go.
+    """
+
+    def __init__(
+        self,
+        search: Search,
+        directory: RunDirectory,
+        record: SearchRecord,
+        study: DurableStudy,
+        strategy: Strategy,
+        pace: Pace,
+    ) -> None:
+        self.search, self.directory, self.record = search, directory, record
+        self.strategy, self.pace, self.request = strategy, pace, search.request
+        self._study, self._storage = study, search.storage
+        self._kept: set[int] = set()  # trials that have ended, but whose checkpoints stay
+        self._refreshed = time.monotonic()
+        self._due = 0.0  # when the result files are to be brought up to date
+
+    @property
+    def out(self) -> Path:
+        """The run directory."""
+        return self.directory.path
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All trials, as they stand now."""
+        return list(self._study.trials.values())
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether a lack of time kept trials that were asked for from beginning."""
+        return sum(self.strategy.agenda.remaining(self.trials)) > 0
+
+    @property
+    def scratch(self) -> Path:
+        """A folder for what nobody needs after the search."""
+        return self.out / ".ray"
+
+    def run(self) -> Run:
+        """Returns the run as it stands now."""
+        return Run(self.out, self.record, self.trials)
+
+    def task(
+        self, device: str, threads: int, gpu_share: float = 0.0, together: int = 1
+    ) -> Callable[[Trial], TrialTask]:
+        """Returns the function that turns a trial into work for a worker, one of so many together."""
+
+        def make(trial: Trial) -> TrialTask:
+            return TrialTask(
+                number=trial.number,
+                arch=self.request.proxy.apply(trial.spec, self.search.size),
+                recipe=self.request.recipe,
+                size=self.search.size,
+                seed=trial.seed(self.request.seed),
+                device=device,
+                threads=threads,
+                gpu_share=gpu_share,
+                reported=len(trial.curve),
+                data=self.request.data,
+                together=together,
+                storage=self._storage.place,
+                limit=self.pace.limit(trial.cost.macs),
+            )
+
+        return make
+
+    def tend(self) -> list[Trial]:
+        """Does what is due when trials changed: drops checkpoints, copies the study. Returns the trials that ended."""
+        ended, self.strategy.ended = self.strategy.ended, []
+        if ended:
+            keep = self._keepers()
+            for number in ({trial.number for trial in ended} | self._kept) - keep:
+                self._forget(number)
+            self._kept = keep
+            for trial in ended:
+                self._add_to_tensorboard(trial)
+            if time.monotonic() > self._due:
+                self._write_results()
+        if time.monotonic() - self._refreshed > _REFRESH:
+            self._refresh()
+        return ended
+
+    def begin(self) -> None:
+        """Clears up what a killed driver may have left."""
+        self._sweep()
+        for trial in self.trials:
+            self._add_to_tensorboard(trial)
+
+    def close(self) -> None:
+        """Brings the study's copy and the result files up to date, and removes what only a running search needs."""
+        self.tend()
+        self._refresh()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        if self.strategy.complete:
+            self._storage.tidy()  # unless checkpoints of the front are kept in it
+
+    def _keepers(self) -> set[int]:
+        """Returns the trials that have ended, but whose checkpoints are kept."""
+        if self.request.settings.keep == "running":
+            return set()
+        if self.request.settings.keep == "all":
+            return {trial.number for trial in self.trials if trial.outcome is Outcome.DONE}
+        front = pareto(ranked(self.trials), self.request.objective)
+        return {trial.number for entry in front for trial in entry.trials}
+
+    def _sweep(self) -> None:
+        """Drops the checkpoints that a killed driver left of trials that had ended."""
+        self._kept = self._keepers()
+        running = {trial.number for trial in self.trials if trial.outcome is Outcome.RUNNING}
+        for name in self._storage.names():
+            number, _, kind = name.lstrip(".").partition(".")
+            stale = number.isdecimal() and int(number) not in running | self._kept
+            if stale or (number.isdecimal() and kind.endswith("tmp")):  # cut off while it was written
+                with suppress(OSError):
+                    self._storage.remove(name)
+
+    def _forget(self, number: int) -> None:
+        with suppress(OSError):
+            self._storage.remove(f"{number}.pt")
+            self._storage.local(f"{number}.hung").unlink(missing_ok=True)
+
+    def _add_to_tensorboard(self, trial: Trial) -> None:
+        """Writes the curve of a trial that has ended for TensorBoard, once."""
+        folder = self.out / "tensorboard" / f"{trial.number:04}_{trial.spec.name}"
+        if trial.outcome is Outcome.RUNNING or not trial.curve or folder.exists():
+            return
+        unfinished = folder.with_name(f".{folder.name}")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        with closing(TensorBoardWriter(unfinished)) as board:
+            for row in trial.curve:
+                board.add({**dataclasses.asdict(row), "time": time.time()})
+        with suppress(OSError):  # a search can do without
+            unfinished.rename(folder)
+
+    def _refresh(self) -> None:
+        """Copies the study, and brings the result files up to date."""
+        self._study.back_up()
+        self._write_results()
+        self._refreshed = time.monotonic()
+
+    def _write_results(self) -> None:
+        """Brings the result files up to date, and notes when that is due again: a fiftieth of the time goes there."""
+        began = time.monotonic()
+        files.write(self.run())
+        now = time.monotonic()
+        self._due = now + max(_SOON, 50 * (now - began))
+
+
+@contextmanager
+def open_session(
+    search: Search, directory: RunDirectory, workers: int = 1, hours: float | None = None
+) -> Iterator[SearchSession]:
+    """Opens the study of a search for writing, alone, with the strategy that continues it.
+
+    However the block ends, the result files are brought up to date.
+
+    Args:
+        search: The search; its request may have another number of trials than run.yaml, and other places.
+        directory: Its run directory, with a record in it.
+        workers: Trials at a time, for predictions.
+        hours: How long it may take; None: as long as it likes.
+
+    Raises:
+        RunError: if the study is damaged, the images are others, or the run to replay does not compare.
+        ConfigError: if fewer trials are asked than have begun, or checkpoints cannot be stored.
+    """
+    request, path = search.request, directory.path / "study.db"
+    record = search.record()
+    _check_images(record, load_record(directory.path), directory.path)
+    search.storage.prepare()
+    _check_presence(path)
+    study = DurableStudy(path, request.space, request.objective)
+    record = _amended(record, directory, sum(not trial.replicate for trial in study.trials.values()))
+    study.back_up()
+    pace = Pace(study.trials, request.proxy.epochs, workers, hours, request.settings.patience)
+    strategy = Strategy(
+        study,
+        search.setup.agenda(pace.leaves_only),
+        search.setup.scheduler(),
+        request.proxy.epochs,
+        request.seed,
+        request.settings.control,
+        search.finished_elsewhere(),
+        "" if search.replay is None else search.replay.path.resolve().name,
+    )
+    session = SearchSession(search, directory, record, study, strategy, pace)
+    session.begin()
+    try:
+        yield session
+    except NxtError:
+        with suppress(NxtError):  # a full disk, say: the first error is the one to tell
+            session.close()
+        raise
+    except BaseException:
+        session.close()
+        raise
+    session.close()
+
+
+def _check_images(now: SearchRecord, before: SearchRecord, out: Path) -> None:
+    """Raises RunError if the data has other images than it had: accuracies would not compare any more."""
+    if (now.train_images, now.val_images) != (before.train_images, before.val_images):
+        data = f"{now.request.data.display} is no longer the data of this run"
+        raise RunError(f"{out}: {data}: images were added or removed; put them back, or choose another `out`")
+
+
+def _check_presence(study: Path) -> None:
+    """Raises RunError if a study is gone whose copy is there: a new one would take the copy's place, too."""
+    copy = backup_of(study)
+    if copy.exists() and not study.exists():
+        raise RunError(f"{study}: gone, but its copy is there: copy {copy.name} to {study.name} and try again")
+
+
+def _amended(record: SearchRecord, directory: RunDirectory, begun: int) -> SearchRecord:
+    """Records the number of trials, the settings and the place of the data, if they changed; returns the record."""
+    request, before = record.request, load_record(directory.path)
+    if not request.is_list and request.trials is not None:
+        least = f"{request.trials}, but {begun} have begun already; give the number of trials in all"
+        require(request.trials >= begun, "`trials`", least)
+    changed = dataclasses.replace(before.request, trials=request.trials, settings=request.settings, data=request.data)
+    amended = dataclasses.replace(before, request=changed)
+    if amended != before:
+        directory.write_record(amended.to_dict())
+    return amended

@@ -1,0 +1,136 @@
+"""What a user says of a search, in one place: the arguments of `nxt.search` and the options of the command."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nxt.arch.load import resolve
+from nxt.arch.spec import ArchSpec
+from nxt.config import merged
+from nxt.data.ref import DataRef
+from nxt.errors import UsageError
+from nxt.rundir import free_run_directory
+from nxt.search.request import SearchRequest, load_record, make_request
+from nxt.space.arch_list import load_list
+from nxt.space.budget import Budget, parse_budget
+from nxt.space.load import DEFAULT, load_space
+from nxt.space.space import Space
+
+TRIALS = 20  # explored unless said otherwise
+COSTS = ("flops", "params", "acts", "memory")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """The arguments of `nxt.search`, which says what they mean; None where nothing is said.
+
+    Raises:
+        UsageError: for arguments that do not go together, or are out of range.
+    """
+
+    space: str | Path | Space | None = None
+    flops: str | None = None
+    params: str | None = None
+    acts: str | None = None
+    memory: str | None = None
+    like: str | None = None
+    archs: Sequence[str | Path | ArchSpec] = ()
+    repeats: int | None = None
+    data: DataRef | str | None = None
+    trials: int | None = None
+    hours: float | None = None
+    confirm: int | None = None
+    seed: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    out: Path | None = None
+    resume: Path | None = None
+    replay: Path | None = None
+    storage: str | None = None
+    download: bool = False
+    workers: int | None = None
+    gpus_per_trial: float | None = None
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise UsageError(f"`workers` {self.workers}: at least one is needed")
+        if self.gpus_per_trial is not None and not 0 <= self.gpus_per_trial <= 1024:
+            raise UsageError(f"`gpus_per_trial` {self.gpus_per_trial:g}: not a number of GPUs")
+        if self.hours is not None and not 0 < self.hours <= 24 * 366:
+            raise UsageError(f"`hours` {self.hours:g}: give a time from seconds (0.01) to a year")
+        if self.resume is not None:
+            self._refuse(
+                ("space", "like", "archs", "out", "seed", *COSTS, "settings", "storage", "repeats"),
+                "`resume`: run.yaml has what was asked",
+            )
+        elif self.archs:
+            self._refuse(("space", "like", "trials", "confirm", *COSTS), "`archs`: nothing is searched")
+        elif self.repeats is not None:
+            raise UsageError("`repeats` needs `archs`: the trainings of a search differ in their architectures")
+        elif not any(self.costs.values()) and self.like is None:
+            raise UsageError("give a budget, such as `flops` 4.1G or `like` resnext50_32x4d")
+
+    def _refuse(self, names: Sequence[str], why: str) -> None:
+        for name in names:
+            if getattr(self, name) not in (None, (), [], {}):
+                raise UsageError(f"`{name}` cannot be given with {why}")
+
+    @property
+    def costs(self) -> dict[str, str | None]:
+        """The limits as the user wrote them, by cost."""
+        return {name: getattr(self, name) for name in COSTS}
+
+    def budget(self) -> Budget:
+        """Returns the limits on costs. Raises BudgetError, ArchError or ConfigError if they cannot be read."""
+        return parse_budget(self.costs, resolve(self.like) if self.like is not None else None)
+
+    def request(self) -> SearchRequest:
+        """Returns what is asked: of a new search, or of the one to resume with what has changed.
+
+        Raises:
+            NxtError: if something named is not there or cannot be used.
+            UsageError: if the search to resume does not take what is said.
+        """
+        if self.resume is not None:
+            return self._resumed(self.resume)
+        chosen = load_list(self.archs) if self.archs else self._space()
+        confirm = {} if self.confirm is None else {"search": {"confirm": self.confirm}}
+        return make_request(
+            chosen,
+            self.budget(),
+            data=self.data or "digits",
+            trials=TRIALS if self.trials is None and self.hours is None else self.trials,
+            seed=self.seed or 0,
+            settings=merged(self.settings, confirm),
+            repeats=1 if self.repeats is None else self.repeats,
+            storage=_absolute(self.storage),
+        )
+
+    def directory(self, request: SearchRequest) -> Path:
+        """Returns the run directory: the one to resume, the one asked for, or a free one under results/."""
+        limits = [limit.text.replace(" ", "-") for limit in request.budget.limits]
+        return self.resume or self.out or free_run_directory(request.space.name, *limits, request.data.kind)
+
+    def _space(self) -> Space:
+        return self.space if isinstance(self.space, Space) else load_space(str(self.space or DEFAULT))
+
+    def _resumed(self, run: Path) -> SearchRequest:
+        request = load_record(run).request
+        if request.is_list and (self.trials is not None or self.confirm is not None):
+            raise UsageError("`trials` and `confirm` cannot be given for a list: nothing is searched")
+        if request.trials is None and self.trials is None and self.hours is None:
+            raise UsageError("hours limited this search: give `hours` again, or the number of `trials`")
+        if self.confirm is not None:
+            settings = dataclasses.replace(request.settings, confirm=self.confirm)
+            request = dataclasses.replace(request, settings=settings)
+        trials = request.trials if self.trials is None else self.trials
+        return dataclasses.replace(request, trials=trials, data=DataRef.of(self.data) if self.data else request.data)
+
+
+def _absolute(storage: str | None) -> str:
+    """Makes a path mean the same for every worker; a URI does already."""
+    return "" if storage is None else storage if "://" in storage else str(Path(storage).resolve())

@@ -1,0 +1,37 @@
+"""The front of a search as rows of text, which the terminal, the report and notebooks show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nxt.units import format_count
+
+if TYPE_CHECKING:
+    from nxt.search.ranking import RankedArch
+    from nxt.search.results.run import Run
+
+COLUMNS = ("architecture", "MACs", "params", "acts", "accuracy", "seeds", "tie", "P(front)", "reference")
+
+
+def front_table(run: Run) -> list[list[str]]:
+    """Returns a row for each member of the front, by rising cost, with the cells of COLUMNS; `*` marks the best."""
+    rows = []
+    for entry in run.front:
+        row = run.row(entry)
+        rows.append(
+            [
+                entry.spec.name + (" *" if entry is run.best else ""),
+                *(format_count(row[key], 4) for key in ("macs", "params", "acts")),
+                accuracy_text(run, entry),
+                str(entry.seeds),
+                row["ties"],
+                f"{row['front_probability']:.0%}",
+                entry.family,
+            ]
+        )
+    return rows
+
+
+def accuracy_text(run: Run, entry: RankedArch) -> str:
+    """Returns an accuracy with its standard error in points: `93.4% ± 0.2`."""
+    return f"{entry.accuracy:.1%} \u00b1 {100 * run.error(entry):.1f}"

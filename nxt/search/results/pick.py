@@ -1,0 +1,93 @@
+"""Picks one architecture of a search: the front's knee, or with limits the most accurate network inside them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nxt.errors import RunError
+from nxt.pareto import knee
+from nxt.search.noise import CLEAR
+
+if TYPE_CHECKING:
+    from nxt.search.ranking import RankedArch
+    from nxt.search.results.run import Run
+    from nxt.space.budget import Budget
+
+
+@dataclass(frozen=True)
+class NextStep:
+    """The next costlier architecture that is more accurate: what it costs more and gains, as shares in 0..1."""
+
+    entry: RankedArch
+    more_cost: float  # relative to the cost of the one that was picked
+    gain: float  # of accuracy
+    error: float  # standard error of the gain
+
+    @property
+    def clear(self) -> bool:
+        """Whether the gain is larger than twice its standard error."""
+        return self.gain > CLEAR * self.error
+
+
+@dataclass(frozen=True)
+class Picked:
+    """An architecture, and why it was picked."""
+
+    entry: RankedArch
+    cost: str  # the field or property of `Cost` by which it was weighed
+    candidates: int  # architectures that it was picked from: those inside the budget, or those on the front
+    budget: Budget  # without limits, it was picked from the front
+    knee: tuple[float, float] | None  # shares of the front's range of accuracy and of cost; None: there is no knee
+    next: NextStep | None  # None: no costlier architecture is more accurate
+
+
+def pick(run: Run, budget: Budget) -> Picked:
+    """Picks the front's knee, or with limits the most accurate of all architectures inside them.
+
+    Args:
+        run: The search.
+        budget: What the architecture may cost; without limits, the front is picked from.
+
+    Raises:
+        RunError: if no trial has reached the last epoch, or no architecture is inside the budget.
+    """
+    if not run.entries:
+        raise RunError(f"{run.path}: no trial has reached the last epoch, so there is nothing to pick from")
+    if not budget.limits:
+        cost = run.objective
+        points = [(float(getattr(entry.cost, cost)), entry.accuracy) for entry in run.front]
+        index = knee(points)
+        shares = _shares(points, index) if len(points) > 2 else None
+        entry = run.front[index]
+        return Picked(entry, cost, len(points), budget, shares, _next_step(run, entry, cost))
+    inside = [entry for entry in run.entries if budget.allows(entry.cost)]
+    if not inside:
+        nearest = min(run.entries, key=lambda entry: budget.miss(entry.cost))
+        broken = " and ".join(budget.violations(nearest.cost))
+        raise RunError(
+            f"{run.path}: none of the {len(run.entries)} architectures trained to the end has {budget}; "
+            f"the nearest is {nearest.spec.name}, whose {broken}"
+        )
+    cost = budget.limits[0].cost if len(budget.limits) == 1 else run.objective
+    return Picked(inside[0], cost, len(inside), budget, None, _next_step(run, inside[0], cost))
+
+
+def _shares(points: list[tuple[float, float]], index: int) -> tuple[float, float]:
+    """Returns which shares of the front's ranges of accuracy and of cost a member has."""
+    (least, lowest), (most, highest) = points[0], points[-1]  # a front rises in both
+    cost, accuracy = points[index]
+    return (accuracy - lowest) / (highest - lowest), (cost - least) / (most - least)
+
+
+def _next_step(run: Run, picked: RankedArch, cost: str) -> NextStep | None:
+    def value(entry: RankedArch) -> int:
+        return int(getattr(entry.cost, cost))
+
+    costlier = [e for e in run.entries if e.accuracy > picked.accuracy and value(e) > value(picked)]
+    if not costlier:
+        return None
+    nearest = min(costlier, key=value)
+    error = math.hypot(run.error(nearest), run.error(picked))
+    return NextStep(nearest, value(nearest) / value(picked) - 1, nearest.accuracy - picked.accuracy, error)

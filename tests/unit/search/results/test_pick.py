@@ -1,0 +1,77 @@
+"""Picking: the knee of the front, the most accurate inside limits, and the next costlier architecture."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from nxt.arch.costs import Cost
+from nxt.arch.load import parse_name
+from nxt.errors import RunError
+from nxt.search.ranking import RankedArch, pareto, ranked
+from nxt.search.results.pick import pick
+from nxt.search.trial import Epoch, Outcome, Trial
+from nxt.space.budget import Budget, parse_budget
+
+
+@dataclass
+class Finished:
+    """The part of a run that picking reads."""
+
+    entries: list[RankedArch]
+    path: Path = Path("here")
+    objective: str = "macs"
+
+    @property
+    def front(self):
+        return pareto(self.entries, self.objective)
+
+    def error(self, entry):
+        return 0.03 if entry.seeds == 1 else 0.01
+
+
+def finished(*points):
+    """Return a run whose architectures have these (millions of multiply-adds, accuracy in 0..1)."""
+    trials = [
+        Trial(
+            number=number, point=(number,), spec=parse_name(f"resnext_{number + 1}-1-1_w8_1x8d_cifar"),
+            cost=Cost(macs=round(10**6 * macs), params=10**4 * (number + 1), acts=10**4), outcome=Outcome.DONE,
+            curve=[Epoch(epoch=1, accuracy=accuracy, loss=1.0, seconds=1.0)],
+        )
+        for number, (macs, accuracy) in enumerate(points)
+    ]  # fmt: skip
+    return Finished(ranked(trials))
+
+
+def test_without_limits_it_is_the_knee_with_its_shares_of_the_front_s_ranges():
+    picked = pick(finished((1, 0.5), (2, 0.8), (5, 0.9), (6, 0.7)), Budget())
+    assert (picked.entry.cost.macs, picked.cost, picked.candidates) == (2 * 10**6, "macs", 3)
+    assert picked.knee == pytest.approx((0.75, 0.25))
+
+
+def test_the_next_step_is_the_cheapest_of_those_that_are_costlier_and_more_accurate():
+    step = pick(finished((1, 0.5), (2, 0.8), (5, 0.9), (9, 0.99)), Budget()).next
+    assert step.entry.cost.macs == 5 * 10**6
+    assert (step.more_cost, step.gain, step.error) == pytest.approx((1.5, 0.1, 0.03 * 2**0.5))
+    assert step.clear  # 10 points are more than twice 4.2
+    assert not pick(finished((1, 0.5), (2, 0.8), (5, 0.82)), Budget()).next.clear
+
+
+def test_two_points_have_no_knee_and_the_most_accurate_has_no_next_step():
+    picked = pick(finished((1, 0.5), (2, 0.8)), Budget())
+    assert (picked.entry.accuracy, picked.knee, picked.next, picked.candidates) == (0.8, None, None, 2)
+
+
+def test_with_limits_it_is_the_most_accurate_inside_them_weighed_by_the_one_cost_that_is_limited():
+    run = finished((1, 0.5), (2, 0.8), (5, 0.9), (6, 0.7))
+    picked = pick(run, parse_budget({"flops": ":4M"}))
+    assert (picked.entry.accuracy, picked.candidates, picked.cost, picked.knee) == (0.8, 2, "macs", None)
+    assert pick(run, parse_budget({"params": ":20K"})).cost == "params"
+    assert pick(run, parse_budget({"params": ":20K", "acts": ":20K"})).cost == "macs"
+
+
+def test_what_cannot_be_picked_is_said_with_the_nearest():
+    with pytest.raises(RunError, match="here: no trial has reached the last epoch, so there is nothing to pick from"):
+        pick(finished(), Budget())
+    with pytest.raises(RunError, match=r"none of the 2 architectures .* has macs <= .*; the nearest is"):
+        pick(finished((1, 0.5), (2, 0.8)), parse_budget({"flops": ":10K"}))
