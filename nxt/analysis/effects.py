@@ -1,7 +1,7 @@
-"""What each choice is worth at equal cost: mean residual accuracy by value, with bootstrap intervals.
+"""Computes what each value of an axis is worth at equal cost: the mean residual accuracy, with a bootstrap interval.
 
 Accuracies are compared as `nxt space narrow` compares them: in bands of multiply-adds, what a straight line over the
-logarithm of the cost explains is taken away. The other axes are not held fixed, so these are marginal effects.
+logarithm of the cost explains is subtracted. The other axes are not held fixed, so these are marginal effects.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Residuals:
-    """Architectures (n) and how much more accurate each is than others of its cost, (n,), in 0..1."""
+    """First trainings of n architectures, and how much more accurate each is than others of its cost, (n,), in 0..1."""
 
     trials: tuple[Trial, ...]
     values: Values
@@ -31,16 +31,16 @@ class Residuals:
 
 @dataclass(frozen=True)
 class Effect:
-    """What the architectures with some value reach above all of the same cost; `interval` holds 95 %."""
+    """How much more accurate the architectures with a value are than all of the same cost, in 0..1."""
 
     value: Any
     count: int
     mean: float
-    interval: tuple[float, float] | None  # None: too few
+    interval: tuple[float, float] | None  # of 95 % confidence; None: too few architectures
 
 
 def residuals(trials: Sequence[Trial]) -> Residuals | None:
-    """Return accuracies at equal multiply-adds; None of fewer than `narrow.LEAST` architectures."""
+    """Returns accuracies at equal multiply-adds; None for fewer than `narrow.LEAST` architectures."""
     if len(trials) < LEAST:
         return None
     errors = np.array([1 - (trial.accuracy or 0.0) for trial in trials])
@@ -48,35 +48,37 @@ def residuals(trials: Sequence[Trial]) -> Residuals | None:
     return Residuals(tuple(trials), -at_equal_cost(errors, macs, cost_bands(macs)))
 
 
-def main_effects(found: Residuals, space: Space) -> dict[str, list[Effect]]:
-    """Return, by axis, the effect of each value that was trained; axes with one such value are left out."""
-    points = np.array([trial.point for trial in found.trials], dtype=np.int64)
+def main_effects(residual: Residuals, space: Space) -> dict[str, list[Effect]]:
+    """Returns, by axis, the effect of each value that was trained; axes with one such value are left out."""
+    points = np.array([trial.point for trial in residual.trials], dtype=np.int64)
     effects = {
-        name: [effect(values[at], found.values[points[:, axis] == at]) for at in np.unique(points[:, axis])]
+        name: [effect(values[at], residual.values[points[:, axis] == at]) for at in np.unique(points[:, axis])]
         for axis, (name, values) in enumerate(zip(space.axis_names, space.axis_values, strict=True))
     }
     return {name: of for name, of in effects.items() if len(of) > 1}
 
 
-def by_cardinality_and_radix(found: Residuals) -> list[Effect]:
-    """Return the effect of each pair (cardinality, radix); none where one of them does not vary.
+def by_cardinality_and_radix(residual: Residuals) -> list[Effect]:
+    """Returns the effect of each pair (cardinality, radix); empty where one of them does not vary.
 
     Networks whose stages differ in cardinality have no such pair.
     """
-    pairs = [(t.spec.cardinality[0], t.spec.radix) if len(set(t.spec.cardinality)) == 1 else None for t in found.trials]
+    pairs = [
+        (t.spec.cardinality[0], t.spec.radix) if len(set(t.spec.cardinality)) == 1 else None for t in residual.trials
+    ]
     known = sorted({pair for pair in pairs if pair is not None})
     if min((len(set(side)) for side in zip(*known, strict=True)), default=0) < 2:
         return []
-    return [effect(pair, found.values[_where(pairs, pair)]) for pair in known]
+    return [effect(pair, residual.values[_where(pairs, pair)]) for pair in known]
 
 
 def effect(value: Any, accuracies: Values, seed: int = 0) -> Effect:
-    """Return the mean of some accuracies with its percentile bootstrap interval.
+    """Returns the mean of some accuracies with its percentile bootstrap interval.
 
     Args:
-        value: What the architectures have in common.
-        accuracies: Theirs, (n,).
-        seed: Of the bootstrap.
+        value: The value that the architectures have in common.
+        accuracies: Their residual accuracies, (n,).
+        seed: Seed of the bootstrap.
     """
     n = len(accuracies)
     interval = None

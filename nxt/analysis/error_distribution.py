@@ -1,8 +1,8 @@
-"""What design spaces hold, compared by the errors of architectures drawn from them, not by the best one found.
+"""Compares design spaces by the errors of architectures drawn from them, not by the best architecture.
 
 The measure is the error distribution function: F(e) is the share of architectures with an error of at most e
 (Radosavovic et al. 2019, arXiv 1905.13214, sec. 3; theirs has "below e", which differs at the steps alone). Costlier
-architectures err less, so the two populations are first weighted such that their costs are distributed alike.
+architectures err less, so the two populations are first weighted such that their costs have the same distribution.
 Errors lie in 0..1.
 """
 
@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nxt.arch.costs import COST_NAMES
 from nxt.errors import RunError
-from nxt.search.request import same_conditions
+from nxt.search.request import first_difference
 from nxt.search.trial import Outcome, Trial
 
 if TYPE_CHECKING:
     from nxt.search.results.run import Run
 
 FACTOR = 1.25  # costs that differ by less than this factor may share a bin
-COST_NAMES = {"macs": "multiply-adds", "params": "parameters", "acts": "activations"}
 _PERMUTATIONS, _RESAMPLES = 2000, 1000
 _LEVEL = 0.05  # of a p-value, below which a difference is called one
 
@@ -32,12 +32,12 @@ Values = NDArray[np.float64]
 
 
 def edf(errors: ArrayLike, weights: ArrayLike, at: ArrayLike) -> Values:
-    """Return the weighted error distribution function at some errors: the share of weight with at most that error.
+    """Returns the weighted error distribution function at some errors: the share of weight with at most that error.
 
     Args:
-        errors: Of n architectures.
+        errors: Errors of n architectures, (n,).
         weights: How much each counts, (n,); not all zero.
-        at: Where to look, (m,).
+        at: Errors at which to evaluate the function, (m,).
     """
     e, w = np.asarray(errors, dtype=np.float64), np.asarray(weights, dtype=np.float64)
     order = np.argsort(e, kind="stable")
@@ -45,15 +45,22 @@ def edf(errors: ArrayLike, weights: ArrayLike, at: ArrayLike) -> Values:
     return share[np.searchsorted(e[order], np.asarray(at, dtype=np.float64), side="right")]
 
 
+def steps_of(*errors: ArrayLike) -> Values:
+    """Returns where the distribution functions of populations rise, and a little beyond both ends, for drawing."""
+    at = np.unique(np.concatenate([np.asarray(one, dtype=np.float64) for one in errors]))
+    edge = 0.03 * float(at[-1] - at[0]) or 0.01
+    return np.concatenate([[at[0] - edge], at, [at[-1] + edge]])
+
+
 def quantiles(errors: ArrayLike, weights: ArrayLike, shares: ArrayLike) -> Values:
-    """Return for each share the lowest error at which the weighted distribution function reaches it."""
+    """Returns for each share the lowest error at which the weighted distribution function reaches it."""
     e = np.unique(np.asarray(errors, dtype=np.float64))
     reached = edf(errors, weights, e)
     return e[np.minimum(np.searchsorted(reached, np.asarray(shares) - 1e-12), len(e) - 1)]
 
 
 def bands(errors: ArrayLike, weights: ArrayLike, at: ArrayLike, seed: int = 0, confidence: float = 0.95) -> Values:
-    """Return pointwise bootstrap bands of the weighted distribution function: (2, m), lower and upper.
+    """Returns pointwise bootstrap bands of the weighted distribution function: (2, m), lower and upper.
 
     Architectures are drawn with replacement, each with its weight. Arguments as for `edf`.
     """
@@ -64,21 +71,21 @@ def bands(errors: ArrayLike, weights: ArrayLike, at: ArrayLike, seed: int = 0, c
     drawn = rng.multinomial(len(e), np.full(len(e), 1 / len(e)), size=_RESAMPLES) * w[order]
     share = np.cumsum(drawn, axis=1) / drawn.sum(axis=1, keepdims=True)
     places = np.searchsorted(e[order], np.asarray(at, dtype=np.float64), side="right")
-    found = np.hstack([np.zeros((_RESAMPLES, 1)), share])[:, places]
+    resampled = np.hstack([np.zeros((_RESAMPLES, 1)), share])[:, places]
     tail = (1 - confidence) / 2
-    result: Values = np.quantile(found, [tail, 1 - tail], axis=0)
+    result: Values = np.quantile(resampled, [tail, 1 - tail], axis=0)
     return result
 
 
 def cost_bins(*costs: ArrayLike, factor: float = FACTOR) -> list[NDArray[np.int64]]:
-    """Return for each cost its bin, of populations binned alike: bins rise by a factor, from the lowest cost on."""
+    """Returns for each cost its bin, of populations binned alike: bins rise by a factor, from the lowest cost on."""
     arrays = [np.asarray(one, dtype=np.float64) for one in costs]
     lowest = min(one.min() for one in arrays)
     return [np.floor(np.log(one / lowest) / math.log(factor) + 1e-9).astype(np.int64) for one in arrays]
 
 
 def equal_cost_weights(bins: NDArray[np.int64], others: NDArray[np.int64]) -> tuple[Values, Values]:
-    """Return weights that make the costs of two populations alike: each bin has the same weight in both.
+    """Returns weights that make the costs of two populations alike: each bin has the same weight in both.
 
     Only bins in which both have members count; architectures in other ones have weight 0. Of a populations, a and b
     members of a bin, its weight is a b / (a + b), that of Cochran, Mantel and Haenszel: all bins weigh alike in the
@@ -95,7 +102,7 @@ def equal_cost_weights(bins: NDArray[np.int64], others: NDArray[np.int64]) -> tu
 
 
 def ks_distance(errors: ArrayLike, weights: ArrayLike, others: ArrayLike, other_weights: ArrayLike) -> float:
-    """Return the largest difference between two weighted distribution functions (Kolmogorov and Smirnov), in 0..1."""
+    """Returns the largest difference between two weighted distribution functions (Kolmogorov and Smirnov), in 0..1."""
     places = np.concatenate([np.asarray(errors, dtype=np.float64), np.asarray(others, dtype=np.float64)])
     return float(np.abs(edf(errors, weights, places) - edf(others, other_weights, places)).max())
 
@@ -103,7 +110,7 @@ def ks_distance(errors: ArrayLike, weights: ArrayLike, others: ArrayLike, other_
 def permutation_p(
     errors: ArrayLike, others: ArrayLike, bins: NDArray[np.int64], other_bins: NDArray[np.int64], seed: int = 0
 ) -> float:
-    """Return how probable a distance as large is at equal cost, if both populations come from one distribution.
+    """Returns the probability of a distance as large at equal cost, if both populations come from one distribution.
 
     Which architectures belong to which population is shuffled inside each bin of cost, so that the numbers there,
     and with them the weights, stay. Exact but for the number of shuffles; arguments as above.
@@ -138,7 +145,7 @@ class Population:
 
 @dataclass(frozen=True)
 class Side:
-    """A population where another has architectures of the same cost: errors and weights, (m,) each."""
+    """The part of a population for which another has architectures of the same cost: errors and weights, (m,) each."""
 
     name: str
     finished: int  # architectures in all; the others cost what none of the other population does
@@ -163,7 +170,7 @@ class Comparison:
     p: float
 
     def verdict(self) -> str:
-        """Say in one sentence which space has the lower errors, and whether that may be chance."""
+        """Returns a sentence on which space has the lower errors, and whether that may be chance."""
         (first, second), name = self.sides, COST_NAMES[self.cost]
         figures = f"KS distance {self.distance:.2f}, p = {self.p:.2g}"
         middle = first.quartiles[1], second.quartiles[1]
@@ -176,7 +183,7 @@ class Comparison:
         return f"{better.name} has the lower errors at equal {name}: {medians} ({figures})."
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain data."""
+        """Returns everything as plain data."""
         return {
             "verdict": self.verdict(),
             "cost": self.cost,
@@ -196,16 +203,16 @@ class Comparison:
 
 
 def compare(first: Population, second: Population, cost: str, seed: int = 0) -> Comparison:
-    """Compare two populations at equal cost.
+    """Compares two populations at equal cost.
 
     Args:
-        first: One.
-        second: The other.
-        cost: What their costs are, a field of `Cost`.
-        seed: Of the shuffles behind the p-value.
+        first: A population.
+        second: Another one.
+        cost: Which cost their costs are, a field of `Cost`.
+        seed: Seed of the shuffles behind the p-value.
 
     Raises:
-        RunError: if none of one cost about what one of the other does.
+        RunError: if no architecture of one costs about as much as one of the other.
     """
     bins = cost_bins(first.costs, second.costs)
     weights = equal_cost_weights(bins[0], bins[1])
@@ -229,7 +236,7 @@ def compare(first: Population, second: Population, cost: str, seed: int = 0) -> 
 
 
 def population(run: Run, cost: str) -> Population:
-    """Return what a run says of the space it was drawn from; `cost` is a field of `Cost`.
+    """Returns the architectures that a run drew as a sample of its space; `cost` is a field of `Cost`.
 
     Each architecture counts by its first training alone, so that all carry the same noise, also those chosen to be
     trained again. References are left out: they were not drawn.
@@ -238,7 +245,7 @@ def population(run: Run, cost: str) -> Population:
         RunError: if no architecture reached the last epoch.
     """
     trained = first_trainings(run)
-    finished = [trial for trial in trained if not trial.role]
+    finished = [trial for trial in trained if not trial.family]
     if not finished:
         raise RunError(f"{run.path}: no architecture that was drawn has reached the last epoch; nothing to compare")
     references = len(trained) - len(finished)
@@ -252,25 +259,25 @@ def population(run: Run, cost: str) -> Population:
 
 
 def first_trainings(run: Run) -> list[Trial]:
-    """Return for each architecture that reached the last epoch its first training to do so."""
-    found: dict[str, Trial] = {}
-    for trial in sorted(run.trials, key=lambda trial: trial.repeat):
+    """Returns for each architecture that reached the last epoch its first training to do so."""
+    first: dict[str, Trial] = {}
+    for trial in sorted(run.trials, key=lambda trial: trial.replicate):
         if trial.outcome is Outcome.DONE:
-            found.setdefault(trial.spec.fingerprint, trial)
-    return list(found.values())
+            first.setdefault(trial.spec.fingerprint, trial)
+    return list(first.values())
 
 
 def sampling_notes(run: Run) -> list[str]:
-    """Say what keeps the trained architectures of a run from being a uniform sample of its space."""
+    """Returns sentences on what keeps a run's trained architectures from being a uniform sample of its space."""
     stopped, failed = run.count(Outcome.STOPPED), sum(trial.outcome.failed for trial in run.trials)
-    sampler = run.record["search"].get("sampler")
+    sampler = run.request.settings.sampler
     notes = []
-    if "architectures" in run.record["space"]:
+    if run.request.is_list:
         notes.append("a list: how its architectures were chosen is not known")
     elif sampler != "random":
         notes.append(
             f"proposed by {sampler}, no uniform sample: its errors are lower than the space's "
-            "(--set search.sampler=random)"
+            "(search.sampler=random draws one)"
         )
     if stopped:
         notes.append(f"{stopped} stopped early and left out: the errors of those that finished are lower than all's")
@@ -282,10 +289,10 @@ def sampling_notes(run: Run) -> list[str]:
 
 
 def check_comparable(first: Run, second: Run) -> None:
-    """Raise RunError unless the trials of both runs were trained alike: the same data, proxy, epochs and recipe."""
-    key = same_conditions(first.record, second.record)
-    if key:
-        what = _difference(key, first.record[key], second.record[key])
+    """Raises RunError unless the trials of both runs were trained alike: the same data, proxy, epochs and recipe."""
+    here, there = first.record.conditions, second.record.conditions
+    if key := first_difference(here, there):
+        what = _difference(key, here[key], there[key])
         raise RunError(f"{first.path} and {second.path} cannot be compared: they differ in {what}")
 
 

@@ -1,4 +1,4 @@
-"""A narrower space from what a search found: the values among which the best architectures lie.
+"""Narrows a space to the values among which a search's best architectures lie.
 
 For each axis, the interval that holds the value of the best of a quarter of the architectures, drawn with
 replacement, with some confidence: RegNet's empirical bootstrap (Radosavovic et al. 2020, arXiv 2003.13678, sec. 3).
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from nxt.analysis.error_distribution import Comparison, Population, Values, compare, first_trainings, sampling_notes
 from nxt.errors import RunError
-from nxt.search.results.run import architectures
+from nxt.space.load import space_from_dict
 from nxt.space.space import Space
 from nxt.space.stagewise import StagewiseSpace
 
@@ -56,7 +56,7 @@ class Axis:
 
     @property
     def cut(self) -> bool:
-        """Whether some are not."""
+        """Whether some values are not kept."""
         return len(self.kept) < len(self.values)
 
 
@@ -77,7 +77,7 @@ class Narrowed:
         return any(axis.cut for axis in self.axes)
 
     def verdict(self) -> str:
-        """Say in one sentence what is left, and what that gains."""
+        """Returns a sentence on what is kept of the space, and what that gains."""
         if self.trained < LEAST:
             return f"Left as it is: {self.trained} architectures reached the last epoch; at least {LEAST} are needed."
         if not self.cut:
@@ -86,7 +86,7 @@ class Narrowed:
         return f"Kept {self.after.size:,} of {self.before.size:,} architectures ({share:.2g} of them); {self.gained()}."
 
     def gained(self) -> str:
-        """Say how much lower errors are inside, in a clause."""
+        """Returns a clause on how much lower errors are inside."""
         if self.gain is None:
             return "none of those trained lies inside"
         inside, whole = (side.quartiles[1] for side in self.gain.sides)
@@ -96,7 +96,7 @@ class Narrowed:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain data."""
+        """Returns everything as plain data."""
         axes = [
             {"axis": axis.name, "values": list(axis.values), "kept": list(axis.kept), "p": axis.p} for axis in self.axes
         ]
@@ -112,24 +112,24 @@ class Narrowed:
 
 
 def narrow(run: Run, confidence: float = 0.95, seed: int = 0) -> Narrowed:
-    """Narrow the space that a search chose from.
+    """Narrows the space that a search chose from.
 
     Each architecture counts by its first training to the last epoch, references too. Values are ordered as the axis
-    has them, and only the ends of an axis are cut; values inside its range stay, whatever was found there. In a
+    has them, and only the ends of an axis are cut; values inside its range stay, whatever their accuracies. In a
     stage-wise space a value goes only if no stage needs it.
 
     Args:
         run: The search.
-        confidence: With which the best lies inside each range, in (0, 1); what is left of it decides also when a range
-            is clearly narrower than by chance.
-        seed: Of the shuffles.
+        confidence: Confidence, in (0, 1), that the best lies inside each range; 1 - confidence is also the p-value
+            below which a range counts as narrower than by chance.
+        seed: Seed of the shuffles.
 
     Raises:
-        RunError: if the run went through a list, not a space, or the confidence is none.
+        RunError: if the run went through a list, not a space, or the confidence is not in (0, 1).
     """
     if not 0 < confidence < 1:
-        raise RunError(f"--confidence {confidence}: it lies between 0 and 1, such as 0.95")
-    space = architectures(run.record, str(run.path / "run.yaml"))
+        raise RunError(f"`confidence` {confidence}: it lies between 0 and 1, such as 0.95")
+    space = run.request.space
     if not isinstance(space, Space):
         raise RunError(f"{run.path}: trained a list of architectures, not a space that could be narrowed")
     trials = first_trainings(run)
@@ -150,49 +150,49 @@ def narrow(run: Run, confidence: float = 0.95, seed: int = 0) -> Narrowed:
     if inside.any():
         parts = Population("inside", errors[inside], macs[inside]), Population("all", errors, macs)
         gain = compare(*parts, "macs", seed)
-    found = Narrowed(space, space, axes, len(trials), gain, notes)
-    if not found.cut:
-        return found
+    narrowed = Narrowed(space, space, axes, len(trials), gain, notes)
+    if not narrowed.cut:
+        return narrowed
     about = (
-        f"Narrowed from {space.name} by the search {run.path.name} (sampler {run.record['search']['sampler']}): the "
+        f"Narrowed from {space.name} by the search {run.path.name} (sampler {run.request.settings.sampler}): the "
         f"ranges that hold the best of a quarter of its {len(trials)} trained architectures with "
         f"{100 * confidence:.4g} % confidence, at similar multiply-adds (RegNet's bootstrap; seed {seed}). "
-        f"There, {found.gained()}."
+        f"There, {narrowed.gained()}."
     )
-    return dataclasses.replace(found, after=_part(space, axes, about))
+    return dataclasses.replace(narrowed, after=_part(space, axes, about))
 
 
 def cost_bands(macs: Values) -> NDArray[np.int64]:
-    """Return a band for each cost, from the lowest on: about one for each doubling, none with fewer than 40."""
+    """Returns a band for each cost, from the lowest on: about one for each doubling, none with fewer than 40."""
     doublings = math.ceil(math.log2(macs.max() / macs.min()))
-    found = np.empty(len(macs), dtype=np.int64)
+    band_of = np.empty(len(macs), dtype=np.int64)
     for band, members in enumerate(np.array_split(np.argsort(macs), max(1, min(doublings, len(macs) // _BAND)))):
-        found[members] = band
-    return found
+        band_of[members] = band
+    return band_of
 
 
 def at_equal_cost(errors: Values, macs: Values, bands: NDArray[np.int64]) -> Values:
-    """Return what is left of errors when the line that fits them best over log MACs in their band is taken away."""
-    left = np.empty(len(errors))
+    """Returns errors minus the line that fits them best over log MACs in their band."""
+    residuals = np.empty(len(errors))
     for band in np.unique(bands):
         members = bands == band
         x, y = np.log(macs[members]), errors[members]
         x, y = x - x.mean(), y - y.mean()
-        left[members] = y - x * (x @ y) / ((x @ x) or 1.0)
-    return left
+        residuals[members] = y - x * (x @ y) / ((x @ x) or 1.0)
+    return residuals
 
 
 def best_probabilities(errors: Values, bands: NDArray[np.int64]) -> Values:
-    """Return how probable each architecture is the best of a quarter of its band, drawn with replacement.
+    """Returns each architecture's probability to be the best of a quarter of its band, drawn with replacement.
 
     Args:
-        errors: Of n architectures; equally good ones share what they have.
-        bands: The band of each, from 0 on; bands count by their members.
+        errors: Errors of n architectures, (n,); equally good ones share their probability.
+        bands: The band of each, from 0 on; a band's total is its share of all architectures.
 
     Returns:
         Probabilities (n,) that sum to 1.
     """
-    found = np.zeros(len(errors))
+    probabilities = np.zeros(len(errors))
     for band in np.unique(bands):
         members = np.flatnonzero(bands == band)
         n = len(members)
@@ -201,12 +201,12 @@ def best_probabilities(errors: Values, bands: NDArray[np.int64]) -> Values:
         levels, level = np.unique(errors[members], return_inverse=True)
         in_order = np.sort(level)
         shared = np.bincount(in_order, by_rank, len(levels)) / np.bincount(level)
-        found[members] = shared[level] * n / len(errors)
-    return found
+        probabilities[members] = shared[level] * n / len(errors)
+    return probabilities
 
 
 def central_range(at: Positions, weights: Values, count: int, tail: float) -> tuple[int, int]:
-    """Return the lowest and the highest of `count` positions that remain when each end loses at most `tail`."""
+    """Returns the lowest and the highest of `count` positions that remain when each end loses at most `tail`."""
     reached = np.cumsum(np.bincount(at, weights, count))
     low, high = np.searchsorted(reached, tail + 1e-12, side="right"), np.searchsorted(reached, 1 - tail - 1e-12)
     return int(low), int(high)
@@ -215,26 +215,26 @@ def central_range(at: Positions, weights: Values, count: int, tail: float) -> tu
 def _ranges(
     axes: tuple[Axis, ...], points: NDArray[np.int64], errors: Values, bands: NDArray[np.int64], left: float, seed: int
 ) -> tuple[Axis, ...]:
-    """Return the axes, cut where their range is narrower than chance makes it."""
+    """Returns the axes, cut where their range is narrower than chance makes it."""
     weights = best_probabilities(errors, bands)
     rng = np.random.default_rng(seed)
     by_band, shuffled = np.argsort(bands, kind="stable"), np.empty_like(weights)
-    found = [central_range(at, weights, len(axis.values), left / 2) for axis, at in zip(axes, points.T, strict=True)]
+    ranges = [central_range(at, weights, len(axis.values), left / 2) for axis, at in zip(axes, points.T, strict=True)]
     as_narrow = np.zeros(len(axes))
     for _ in range(_SHUFFLES):
         shuffled[by_band] = weights[np.lexsort((rng.random(len(weights)), bands))]
         for index, (axis, at) in enumerate(zip(axes, points.T, strict=True)):
             low, high = central_range(at, shuffled, len(axis.values), left / 2)
-            as_narrow[index] += high - low <= found[index][1] - found[index][0]
+            as_narrow[index] += high - low <= ranges[index][1] - ranges[index][0]
     p = (1 + as_narrow) / (1 + _SHUFFLES)
     return tuple(
         Axis(axis.name, axis.values, *(ends if chance <= left else (axis.low, axis.high)), float(chance))
-        for axis, ends, chance in zip(axes, found, p, strict=True)
+        for axis, ends, chance in zip(axes, ranges, p, strict=True)
     )
 
 
 def _for_all_stages(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
-    """Return the axes of a stage-wise space, whose stages share the values of a property: what one needs all keep."""
+    """Returns the axes of a stage-wise space, whose stages share their values: all keep what one needs."""
     stages: dict[str, list[Axis]] = defaultdict(list)
     for axis in axes:
         stages[_property(axis)].append(axis)
@@ -249,11 +249,11 @@ def _property(axis: Axis) -> str:
 
 
 def _part(space: Space, axes: tuple[Axis, ...], about: str) -> Space:
-    """Return the space with the values that are kept, as its file has them."""
+    """Returns the space with the values that are kept, as its file has them."""
     data = space.to_dict() | {"about": about}
     if isinstance(space, StagewiseSpace):
         data["axes"] = {_property(axis): list(axis.kept) for axis in axes}
     else:
         depths, others = axes[: len(space.depths)], axes[len(space.depths) :]
         data["axes"] = {"depths": [list(axis.kept) for axis in depths]} | {a.name: list(a.kept) for a in others}
-    return Space.from_dict(data, f"{space.name}, narrowed", "the narrowed space")
+    return space_from_dict(data, f"{space.name}, narrowed", "the narrowed space")

@@ -1,4 +1,4 @@
-"""Trials over wall time: when each ran, and how the hypervolume of what was found grew."""
+"""Puts trials on a time axis: when each ran, and how their hypervolume grew."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nxt.search.trial import Trial
 
 _WORST = (1.0, 0.0)  # the scaled reference point of hypervolumes: the highest cost, the lowest accuracy
 _ORDERS = 100  # in which trials drawn by chance might have come
-_TOLD = 60  # trials after which their hypervolume is told, at most
+_POINTS = 60  # trials after which the hypervolume is computed, at most
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Bar:
 
 
 def lanes(trials: Sequence[Trial], times: Mapping[int, Span]) -> list[Bar]:
-    """Lay trials into as few lanes as hold them without overlap: each, by beginning, into the first that is free.
+    """Returns trials in as few lanes as hold them without overlap: each, by beginning, in the first that is free.
 
     Which worker trained a trial is not recorded. One that has not ended counts as long as its epochs took.
     """
@@ -53,9 +53,9 @@ def lanes(trials: Sequence[Trial], times: Mapping[int, Span]) -> list[Bar]:
 def growth(
     trials: Sequence[Trial], times: Mapping[int, Span], objective: str, among: Sequence[Trial] = ()
 ) -> list[tuple[float, float]]:
-    """Return (seconds since the first trial began, hypervolume found by then) after each trial that ended.
+    """Returns (seconds since the first trial began, hypervolume by then) after each trial that ended.
 
-    Accuracy and log cost are scaled to the range of these trials and of those `among` which they are seen; the
+    Accuracy and log cost are scaled to the range of these trials and of those in `among`; the
     reference point is the lowest accuracy at the highest cost. 1 is what all of them dominate together; where no trial
     is both cheaper and better than the worst there is no hypervolume, and nothing is returned.
     """
@@ -66,26 +66,26 @@ def growth(
     return [(one.at, hypervolume(points[: count + 1], _WORST) / whole) for count, one in enumerate(placed)]
 
 
-def chance(
+def growth_by_chance(
     trials: Sequence[Trial], times: Mapping[int, Span], objective: str, among: Sequence[Trial] = ()
 ) -> list[tuple[float, float, float, float]]:
-    """Return (seconds, mean, 5 %, 95 %) of the hypervolume, had trials that were drawn by chance come in another order.
+    """Returns (seconds, mean, 5 %, 95 %) of the hypervolume over random orders of the trials that were drawn.
 
-    The references, which every search begins with, keep their places. Of many trials only some are told of.
+    The references, which every search begins with, keep their places. Of many trials, only some are listed.
     """
     placed, whole = _placed(trials, times, objective, among)
     if not whole:
         return []
     points = np.array([one.point for one in placed])
-    drawn = [index for index, one in enumerate(placed) if not one.trial.role]
-    told = np.unique(np.linspace(0, len(placed) - 1, min(len(placed), _TOLD)).astype(int)).tolist()
-    rng, found = np.random.default_rng(0), np.zeros((_ORDERS, len(told)))
-    for row in found:
+    drawn = [index for index, one in enumerate(placed) if not one.trial.family]
+    ends = np.unique(np.linspace(0, len(placed) - 1, min(len(placed), _POINTS)).astype(int)).tolist()
+    rng, shares = np.random.default_rng(0), np.zeros((_ORDERS, len(ends)))
+    for row in shares:
         mixed = points.copy()
         mixed[drawn] = points[rng.permutation(drawn)]
-        row[:] = [hypervolume(mixed[: last + 1].tolist(), _WORST) / whole for last in told]
-    figures = np.vstack([found.mean(axis=0), np.quantile(found, [0.05, 0.95], axis=0)]).T.tolist()
-    return [(placed[last].at, mean, low, high) for last, (mean, low, high) in zip(told, figures, strict=True)]
+        row[:] = [hypervolume(mixed[: last + 1].tolist(), _WORST) / whole for last in ends]
+    figures = np.vstack([shares.mean(axis=0), np.quantile(shares, [0.05, 0.95], axis=0)]).T.tolist()
+    return [(placed[last].at, mean, low, high) for last, (mean, low, high) in zip(ends, figures, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class _Placed:
 def _placed(
     trials: Sequence[Trial], times: Mapping[int, Span], objective: str, among: Sequence[Trial]
 ) -> tuple[list[_Placed], float]:
-    """Return the trials that ended, in order, and what they and those `among` which they are seen dominate together."""
+    """Returns the trials that ended, in order, and the hypervolume of them and those in `among` together."""
     spans = {trial.number: times[trial.number] for trial in trials if trial.number in times}
     ended = {number: span.ended for number, span in spans.items() if span.ended is not None}
     known = sorted((trial for trial in trials if trial.number in ended), key=lambda trial: ended[trial.number])

@@ -1,4 +1,4 @@
-"""How far a proxy may be trusted: whether it orders architectures as what it stands for does.
+"""Measures how far a proxy may be trusted: whether it orders architectures as full training does.
 
 Two questions have the same answer in kind: does an early epoch order the trials as their last epoch does (is stopping
 there safe), and does the proxy order architectures as full training does (is the front worth training)? The measure
@@ -22,12 +22,13 @@ from scipy import stats
 
 from nxt.errors import RunError
 from nxt.search.noise import pooled_deviation
-from nxt.search.ranking import Entry
+from nxt.search.ranking import RankedArch
 from nxt.search.results.run import Run
 from nxt.search.trial import Outcome, Trial
 
 LEAST = 8  # architectures needed to say anything
 BASELINES = ("params", "macs", "acts")
+COLUMNS = ("by", "tau", "95 %", "tau, similar cost", "Spearman", "top fifth")  # of `Trust.table`
 _BAND = math.log(1.25)  # networks whose MACs differ by no more than a quarter cost alike
 _MOST = 1000  # architectures that are looked at; of more, so many are drawn
 _DRAWS, _REDRAWS = 1000, 100
@@ -61,13 +62,13 @@ class Agreement:
 def agreement(
     name: str, predicted: Sequence[float], true: Sequence[float], macs: Sequence[float], weights: Sequence[float] = ()
 ) -> Agreement:
-    """Compare two figures of the same architectures.
+    """Compares two figures of the same architectures.
 
     Args:
-        name: What the first figure is.
-        predicted: It.
-        true: The figure that it is to predict.
-        macs: Costs, for the pairs of similar cost.
+        name: Name of the first figure.
+        predicted: The figure that predicts, (n,).
+        true: The figure that it is to predict, (n,).
+        macs: Multiply-adds, (n,), for the pairs of similar cost.
         weights: How many architectures each stands for; by default one.
     """
     x, y = np.asarray(predicted, dtype=np.float64), np.asarray(true, dtype=np.float64)
@@ -96,7 +97,7 @@ def agreement(
 def ceiling(
     accuracies: Sequence[float], deviation: float, trainings: Sequence[int] = (), weights: Sequence[float] = ()
 ) -> float | None:
-    """Return the tau that one more training of each architecture, with another seed, would reach on average.
+    """Returns the tau that one more training of each architecture, with another seed, would reach on average.
 
     The spread of the true accuracies is what is left of the measured one when the noise is taken away; then both
     are drawn anew around them. A proxy that is less noisy than a training can reach more.
@@ -118,17 +119,17 @@ def ceiling(
     noise = float(np.average(errors**2, weights=w))
     truth = mean + math.sqrt(max(0.0, 1 - noise / spread) if spread > 0 else 0.0) * (measured - mean)
     rng = np.random.default_rng(0)
-    found = [
+    taus = [
         _taus(_signs(rng.normal(truth, deviation)), _signs(rng.normal(truth, errors)), w[None])[0]
         for _ in range(_REDRAWS)
     ]
-    average = float(np.mean(found))
+    average = float(np.mean(taus))
     return average if math.isfinite(average) else None
 
 
 @dataclass(frozen=True)
 class Trust:
-    """What predicts the accuracy of trainings to the end, and how well."""
+    """How well figures such as early epochs, proxies and costs predict the accuracy of trainings to the end."""
 
     of: str  # what is predicted
     decision: str  # what rests on it: "stop trials at epoch 3"
@@ -143,7 +144,7 @@ class Trust:
         return max(self.baselines, key=lambda one: one.tau if math.isfinite(one.tau) else -1.0)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain data; what is not defined is None."""
+        """Returns everything as plain data; what is not defined is None."""
         return {
             "verdict": self.verdict(),
             "of": self.of,
@@ -153,8 +154,22 @@ class Trust:
             "baselines": [_plain(one) for one in self.baselines],
         }
 
+    @property
+    def caption(self) -> str:
+        """What stands above `table`."""
+        ceiling = "not measured" if self.ceiling is None else f"{self.ceiling:.2f}"
+        return f"How well the order by {self.of} is predicted (by another seed's training: tau {ceiling})"
+
+    def table(self) -> list[list[str]]:
+        """Returns a row of text for each figure: its name and those of its values that COLUMNS names."""
+        return [
+            [one.name, _text(one.tau), " to ".join(map(_text, one.interval))]
+            + [_text(value) for value in (one.banded, one.spearman, one.recall)]
+            for one in (*self.proxies, *self.baselines)
+        ]
+
     def verdict(self) -> str:
-        """Say in one sentence what that means for who relies on it."""
+        """Returns a sentence on what that means for someone who relies on it."""
         proxy = self.judged
         if not math.isfinite(proxy.tau):
             return f"Do not {self.decision}: all architectures are equal by it, or by {self.of}."
@@ -175,7 +190,7 @@ class Trust:
 
 
 def between_epochs(run: Run) -> Trust | None:
-    """Tell how well earlier epochs predict the last one: the rungs, or a quarter and half of the way.
+    """Returns how well earlier epochs predict the last one: the rungs, or a quarter and half of the way.
 
     Trials that were stopped have no last epoch. Those that ran on as a control group stand for them, each for as many
     as were stopped for one that ran on; so the figures are not of survivors alone.
@@ -183,13 +198,13 @@ def between_epochs(run: Run) -> Trust | None:
     Returns:
         None if too few architectures reached the last epoch, or some were stopped and none of those due to stop ran on.
     """
-    first = min((trial.repeat for trial in run.trials), default=0)  # 0 in a search, 1 in a list
-    trials = [trial for trial in run.trials if trial.outcome is Outcome.DONE and trial.repeat == first]
+    first = min((trial.replicate for trial in run.trials), default=0)  # 0 in a search, 1 in a list
+    trials = [trial for trial in run.trials if trial.outcome is Outcome.DONE and trial.replicate == first]
     last = max((trial.curve[-1].epoch for trial in trials), default=0)
     rungs = _rungs(run)
     epochs = rungs or sorted({last // 4, last // 2} - {0, last})
     stopped = {len(trial.curve) for trial in run.trials if trial.outcome is Outcome.STOPPED}
-    if len(trials) < LEAST or not epochs or stopped - {trial.control for trial in trials}:
+    if len(trials) < LEAST or not epochs or stopped - {trial.control_rung for trial in trials}:
         return None
     if len(trials) > _MOST:
         chosen = np.sort(np.random.default_rng(0).choice(len(trials), _MOST, replace=False))
@@ -209,7 +224,7 @@ def between_epochs(run: Run) -> Trust | None:
 
 
 def against(run: Run, full: Run) -> Trust | None:
-    """Tell how well a run's accuracies predict those of another run, for the architectures that both have.
+    """Returns how well a run's accuracies predict those of another run, for the architectures that both have.
 
     Returns:
         None if they have too few in common.
@@ -243,7 +258,7 @@ def _baselines(trials: Sequence[Trial], true: Sequence[float], weights: Sequence
     )
 
 
-def _between_seeds(entries: Sequence[Entry]) -> float | None:
+def _between_seeds(entries: Sequence[RankedArch]) -> float | None:
     return pooled_deviation([entry.accuracies for entry in entries if entry.confirmed])
 
 
@@ -253,8 +268,12 @@ def _plain(one: Agreement) -> dict[str, Any]:
     return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
 
 
+def _text(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"
+
+
 def _taus(x: Values, y: Values, weights: Values, among: NDArray[np.bool_] | None = None) -> Values:
-    """Return the tau-b of two sign matrices under each row of weights, over all pairs or those among a mask."""
+    """Returns the tau-b of two sign matrices under each row of weights, over all pairs or those among a mask."""
     products = [x * y, x * x, y * y] if among is None else [x * y * among, x * x * among, y * y * among]
     agree, untied, other = (((weights @ product) * weights).sum(axis=1) for product in products)
     scale = np.sqrt(untied * other)
@@ -266,7 +285,7 @@ def _signs(values: Values) -> Values:
 
 
 def _recall(x: Values, y: Values) -> float:
-    """Return the expected share of the top fifth by y in that by x, where ties are broken by chance."""
+    """Returns the expected share of the top fifth by y in that by x, where ties are broken by chance."""
     top = max(1, round(_TOP * len(x)))
 
     def chances(values: Values) -> Values:
@@ -278,15 +297,15 @@ def _recall(x: Values, y: Values) -> float:
 
 
 def _rungs(run: Run) -> list[int]:
-    """Return the epochs at which trials were stopped, or due to stop."""
+    """Returns the epochs at which trials were stopped, or due to stop."""
     stopped = {len(trial.curve) for trial in run.trials if trial.outcome is Outcome.STOPPED}
-    return sorted(stopped | {trial.control for trial in run.trials if trial.control})
+    return sorted(stopped | {trial.control_rung for trial in run.trials if trial.control_rung})
 
 
 def _weight(run: Run, trial: Trial) -> float:
-    """Return how many trials a finished one stands for: those of the control group, for the stopped ones as well."""
-    if not trial.control:
+    """Returns how many trials a finished one stands for: those of the control group, for the stopped ones as well."""
+    if not trial.control_rung:
         return 1.0
-    stopped = sum(other.outcome is Outcome.STOPPED and len(other.curve) == trial.control for other in run.trials)
-    control = sum(other.outcome is Outcome.DONE and other.control == trial.control for other in run.trials)
+    stopped = sum(other.outcome is Outcome.STOPPED and len(other.curve) == trial.control_rung for other in run.trials)
+    control = sum(other.outcome is Outcome.DONE and other.control_rung == trial.control_rung for other in run.trials)
     return 1 + stopped / control

@@ -1,4 +1,4 @@
-"""How the page looks, and the script that draws its figures when they come near the window.
+"""Has the page's style, and its script, which draws a figure when it comes near the window.
 
 Both follow the reader's choice of light or dark.
 """
@@ -73,7 +73,7 @@ function draw(place) {
   const figure = JSON.parse(place.nextElementSibling.textContent);
   Plotly.newPlot(place, figure.data, dressed(figure.layout), { responsive: true, displayModeBar: false });
 }
-const seen = new IntersectionObserver(found => found.filter(one => one.isIntersecting).forEach(one => draw(one.target)),
+const seen = new IntersectionObserver(all => all.filter(one => one.isIntersecting).forEach(one => draw(one.target)),
   { rootMargin: '50%' });
 plots.forEach(place => seen.observe(place));
 addEventListener('beforeprint', () => plots.forEach(draw));

@@ -1,4 +1,4 @@
-"""Pieces of an HTML page. Every text that comes in is escaped; what functions here return is HTML."""
+"""Makes pieces of an HTML page: every text that comes in is escaped, what functions return is HTML."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ class Html(str):
 
 
 def escape(value: object) -> Html:
-    """Return a value as HTML: as it is if it is that already, else as text."""
+    """Returns a value as HTML: unchanged if it is HTML already, else escaped."""
     return value if isinstance(value, Html) else Html(html.escape(str(value)))
 
 
 def joined(parts: Iterable[Html]) -> Html:
-    """Return pieces one after the other."""
+    """Returns pieces one after the other."""
     return Html("\n".join(parts))
 
 
 def paragraph(text: object, kind: str = "") -> Html:
-    """Return a paragraph; `kind` is its class."""
+    """Returns a paragraph; `kind` is its class."""
     return Html(f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>")
 
 
 def notes(texts: Iterable[str]) -> Html:
-    """Return short remarks as a list; nothing if there are none."""
+    """Returns short remarks as a list; nothing if there are none."""
     items = "".join(f"<li>{escape(text)}</li>" for text in texts)
     return Html(f'<ul class="notes">{items}</ul>' if items else "")
 
 
 def facts(pairs: Mapping[str, object]) -> Html:
-    """Return names and what belongs to them, as a description list. Empty ones are left out."""
+    """Returns names with their values as a description list, without empty values."""
     rows = (f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in pairs.items() if value)
     return Html(f"<dl>{''.join(rows)}</dl>")
 
@@ -46,7 +46,7 @@ def facts(pairs: Mapping[str, object]) -> Html:
 def table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "", text: Iterable[int] = ()
 ) -> Html:
-    """Return a table that scrolls by itself where it is too wide.
+    """Returns a table that scrolls by itself where it is too wide.
 
     Args:
         columns: Its heads.
@@ -70,17 +70,17 @@ def table(
 
 
 def code(text: str) -> Html:
-    """Return text to be copied, as it is."""
+    """Returns preformatted text, for copying."""
     return Html(f'<pre tabindex="0"><code>{escape(text)}</code></pre>')
 
 
 def details(summary: object, body: Html) -> Html:
-    """Return what is shown when asked for."""
+    """Returns a summary that unfolds to show its body."""
     return Html(f"<details><summary>{escape(summary)}</summary>{body}</details>")
 
 
 def plot(figure: Figure, label: str, height: int = 420) -> Html:
-    """Return a place where the page's script draws a figure, `height` pixels high; `label` says what it shows.
+    """Returns a place where the page's script draws a figure, `height` pixels high; `label` says what it shows.
 
     The figure travels as JSON in which nothing can end the element that holds it.
     """
@@ -90,6 +90,6 @@ def plot(figure: Figure, label: str, height: int = 420) -> Html:
 
 
 def small_plots(plots: Iterable[tuple[str, Html]]) -> Html:
-    """Return titled plots side by side, as many as there is room for."""
+    """Returns titled plots side by side, as many as there is room for."""
     cells = (f"<div><h3>{escape(title)}</h3>{body}</div>" for title, body in plots)
     return Html(f'<div class="grid">{"".join(cells)}</div>')

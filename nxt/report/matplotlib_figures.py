@@ -1,4 +1,4 @@
-"""Figures of searches and of a training, drawn with matplotlib."""
+"""Draws figures of searches and of a training with matplotlib."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from nxt.files import data_place, replacing
+from nxt.arch.costs import COST_NAMES
+from nxt.files import replacing
 from nxt.search.trial import Outcome, Trial
 from nxt.units import format_count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from nxt.analysis.error_distribution import Comparison
-    from nxt.search.ranking import Entry
+    from nxt.analysis.error_distribution import Comparison, Values
+    from nxt.search.ranking import RankedArch
     from nxt.search.results.run import Run
 
-_LABELS = {"macs": "multiply-adds of conv and linear layers", "acts": "activations", "params": "parameters"}
+_AXIS_NAMES = COST_NAMES | {"macs": f"{COST_NAMES['macs']} of conv and linear layers"}
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure whole or not at all: as SVG where the name ends so, else as PNG. The same figure, the same bytes.
+    """Writes a figure whole or not at all: as SVG where the name ends so, else as PNG. The same figure, the same bytes.
 
     Raises:
         RunError: if the file cannot be written.
@@ -36,7 +35,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def plot_front(run: Run, path: Path) -> None:
-    """Draw proxy accuracy against the cost objective: the front with standard errors, and all others.
+    """Draws accuracy against the cost objective: the front with standard errors, and all other architectures.
 
     Trials that were stopped have accuracies of fewer epochs, so only their costs are shown, along the lower edge.
 
@@ -49,13 +48,13 @@ def plot_front(run: Run, path: Path) -> None:
     figure = Figure(figsize=(7.5, 4.8), dpi=140, layout="constrained")
     axes = figure.add_subplot()
 
-    def draw(entries: list[Entry], **style: Any) -> None:
+    def draw(entries: list[RankedArch], **style: Any) -> None:
         if entries:
             axes.scatter([_cost(run, e) for e in entries], [e.accuracy for e in entries], **style)
 
     draw([e for e in run.entries if e not in run.front], color="#8fb3d9", label="dominated", zorder=2)
     draw(run.front, color="#1f4e8c", label="front", zorder=4, s=55)
-    draw([e for e in run.entries if e.role], marker="s", facecolors="none", edgecolors="#c2410c", s=120,
+    draw([e for e in run.entries if e.family], marker="s", facecolors="none", edgecolors="#c2410c", s=120,
          label="reference", zorder=5)  # fmt: skip
     if run.front:
         steps = [_cost(run, e) for e in run.front], [e.accuracy for e in run.front]
@@ -80,12 +79,11 @@ def plot_front(run: Run, path: Path) -> None:
         left, right = axes.get_xlim()
         side = "right" if place[0] > (left + right) / 2 else "left"
         axes.annotate(run.best.spec.name, place, (0, 9), textcoords="offset points", ha=side, fontsize=8)
-    axes.set_xlabel(_LABELS[run.objective])
+    axes.set_xlabel(_AXIS_NAMES[run.objective])
     kind = "accuracy" if run.full else "proxy accuracy"
-    axes.set_ylabel(f"{kind}, {run.record['val_images']} validation images")
-    axes.set_title(
-        f"{run.record['space_name']}, {run.record['budget_rule']}, {data_place(run.record['data'])}", fontsize=10
-    )
+    axes.set_ylabel(f"{kind}, {run.record.val_images} validation images")
+    request = run.request
+    axes.set_title(f"{request.space.name}, {request.budget}, {request.data.display}", fontsize=10)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value)))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     axes.grid(alpha=0.25)
@@ -96,39 +94,50 @@ def plot_front(run: Run, path: Path) -> None:
 
 
 def plot_edf(comparison: Comparison, path: Path) -> None:
-    """Draw the error distribution functions of two populations at equal cost, with 95 % bootstrap bands.
+    """Draws the error distribution functions of two populations at equal cost, with 95 % bootstrap bands.
 
     Raises:
         RunError: if the file cannot be written.
     """
+    samples = {f"{side.name} ({len(side.errors)})": (side.errors, side.weights) for side in comparison.sides}
+    share = f"share with at most that error, at equal {COST_NAMES[comparison.cost]}"
+    save(distribution_figure(samples, share, comparison.verdict()), path)
+
+
+def distribution_figure(samples: Mapping[str, tuple[Values, Values]], share: str, title: str = "") -> Figure:
+    """Returns a figure of error distribution functions, with 95 % bootstrap bands.
+
+    Args:
+        samples: By label, the errors of n architectures, in 0..1, and their weights, both (n,).
+        share: What the vertical axis shows.
+        title: The title, if there is one.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
-    from nxt.analysis.error_distribution import bands, edf
+    from nxt.analysis.error_distribution import bands, edf, steps_of
 
     figure = Figure(figsize=(7.5, 4.8), dpi=140, layout="constrained")
     axes = figure.add_subplot()
-    errors = np.unique(np.concatenate([side.errors for side in comparison.sides]))
-    edge = 0.03 * (errors[-1] - errors[0]) or 0.01
-    at = np.concatenate([[errors[0] - edge], errors, [errors[-1] + edge]])
-    for side, colour in zip(comparison.sides, ("#1f4e8c", "#c2410c"), strict=True):
-        share = edf(side.errors, side.weights, at)
-        axes.step(at, share, where="post", color=colour, label=f"{side.name} ({len(side.errors)})")
-        low, high = bands(side.errors, side.weights, at)
+    at = steps_of(*(errors for errors, _ in samples.values()))
+    for (label, (errors, weights)), colour in zip(samples.items(), ("#1f4e8c", "#c2410c"), strict=False):
+        axes.step(at, edf(errors, weights, at), where="post", color=colour, label=label)
+        low, high = bands(errors, weights, at)
         axes.fill_between(at, low, high, step="post", color=colour, alpha=0.15, linewidth=0)
-    axes.set_xlabel("error at the last epoch")
-    axes.set_ylabel(f"share with at most that error, at equal {_LABELS[comparison.cost].split(' of ')[0]}")
-    axes.set_title(comparison.verdict(), fontsize=9, wrap=True)
+    axes.set_xlabel("error after the last epoch")
+    axes.set_ylabel(share)
+    axes.set_title(title, fontsize=9, wrap=True)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlim(at[0], at[-1])
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=8, loc="best")
-    save(figure, path)
+    if len(samples) > 1:
+        axes.legend(fontsize=8, loc="best")
+    return figure
 
 
 def plot_curves(title: str, rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draw a training's accuracies, loss and rate by epoch.
+    """Draws a training's accuracies, loss and rate by epoch.
 
     Raises:
         RunError: if the file cannot be written.
@@ -159,5 +168,5 @@ def plot_curves(title: str, rows: Sequence[Mapping[str, Any]], path: Path) -> No
     save(figure, path)
 
 
-def _cost(run: Run, entry: Entry | Trial) -> int:
+def _cost(run: Run, entry: RankedArch | Trial) -> int:
     return int(getattr(entry.cost, run.objective))

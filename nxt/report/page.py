@@ -1,21 +1,20 @@
-"""The report of a search: one HTML file that needs no network."""
+"""Writes the report of a search: one HTML file that needs no network."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from nxt.files import data_place, write_text
-from nxt.report import assets as look
-from nxt.report import evidence, sections
+from nxt.files import write_text
+from nxt.report import assets, evidence, sections
 from nxt.report.markup import Html, escape, joined, paragraph
-from nxt.report.report_data import Subject
+from nxt.report.report_data import ReportData
 
 # Title and body of each section. A section whose body is empty is left out.
-_SECTIONS: dict[str, tuple[str, Callable[[Subject], Html]]] = {
+_SECTIONS: dict[str, tuple[str, Callable[[ReportData], Html]]] = {
     "summary": ("Summary", sections.summary),
     "front": ("The front", sections.front),
-    "drawings": ("Architectures of the front", sections.drawn),
+    "drawings": ("Architectures of the front", sections.drawings),
     "hypervolume": ("Hypervolume over time", sections.progress),
     "curves": ("Learning curves", sections.curves),
     "errors": ("Error distribution", sections.errors),
@@ -26,50 +25,50 @@ _SECTIONS: dict[str, tuple[str, Callable[[Subject], Html]]] = {
     "trust": ("How far to trust it", evidence.trust),
     "provenance": ("Provenance", evidence.provenance),
 }
-# The browser itself is told to fetch nothing. plotly's WebGL part compiles shaders' wrappers at run time.
+# This forbids the browser to fetch anything. plotly's WebGL part compiles wrappers of shaders at run time.
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; "
     "font-src data:"
 )
 
 
-def write_report(subject: Subject, path: Path) -> list[str]:
-    """Write a run's report and return the names of its sections.
+def write_report(data: ReportData, path: Path) -> list[str]:
+    """Writes a run's report and returns the names of its sections.
 
     Raises:
         RunError: if the file cannot be written.
         NxtError: if the run's record is damaged.
     """
-    bodies = {name: body for name, (_, make) in _SECTIONS.items() if (body := make(subject))}
-    write_text(path, page(subject, bodies))
+    bodies = {name: body for name, (_, make) in _SECTIONS.items() if (body := make(data))}
+    write_text(path, page(data, bodies))
     return list(bodies)
 
 
-def page(subject: Subject, bodies: dict[str, Html]) -> Html:
-    """Return the whole page from the bodies of its sections, by name."""
+def page(data: ReportData, bodies: dict[str, Html]) -> Html:
+    """Returns the whole page from the bodies of its sections, by name."""
     from plotly.offline import get_plotlyjs
 
-    record = subject.run.record
-    title = f"{record['space_name']} on {data_place(record['data'])}, {record['budget_rule']}"
+    request = data.run.request
+    title = f"{request.space.name} on {request.data.display}, {request.budget}"
     links = "".join(f'<li><a href="#{name}">{_SECTIONS[name][0]}</a></li>' for name in bodies)
     parts = [f'<section id="{n}"><h2>{_SECTIONS[n][0]}</h2>\n{body}</section>' for n, body in bodies.items()]
-    kind = "Full trainings" if subject.run.full else "Search"
+    kind = "Full trainings" if data.run.full else "Search"
     head = joined(
         [
             Html('<meta charset="utf-8">'),
             Html(f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'),
             Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
             Html('<link rel="icon" href="data:,">'),
-            Html(f"<title>{escape(title)}</title><style>{look.STYLE}</style>"),
+            Html(f"<title>{escape(title)}</title><style>{assets.STYLE}</style>"),
         ]
     )
     body = joined(
         [
-            Html(f"<header><h1>{escape(title)}</h1>{paragraph(f'{kind} in {subject.run.path}', 'sub')}</header>"),
+            Html(f"<header><h1>{escape(title)}</h1>{paragraph(f'{kind} in {data.run.path}', 'sub')}</header>"),
             Html(f'<nav aria-label="Sections"><ul>{links}</ul></nav>'),
             Html("<noscript><p>The figures need JavaScript; the tables do not.</p></noscript>"),
             Html(f"<main>{joined(map(Html, parts))}</main>"),
-            Html(f"<script>{get_plotlyjs()}</script><script>{look.SCRIPT}</script>"),
+            Html(f"<script>{get_plotlyjs()}</script><script>{assets.SCRIPT}</script>"),
         ]
     )
     return Html(f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>{body}</body></html>\n')

@@ -1,4 +1,4 @@
-"""Figures by axis of a space: what its values are worth, and what a budget leaves of them."""
+"""Makes plotly figures by axis of a space: what its values are worth, and what a budget leaves of them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _LONG = 16  # values of an axis, from which on it is drawn as numbers, not as na
 
 
 def main_effects(axes: Mapping[str, Sequence[Effect]]) -> dict[str, go.Figure]:
-    """Return for each axis the effect of its values in points, with intervals, all to one scale."""
+    """Returns for each axis the effect of its values in points, with intervals, all to one scale."""
     reach = [100 * end for effects in axes.values() for one in effects for end in (one.mean, *(one.interval or ()))]
     edge = 0.06 * (max(reach) - min(reach)) or 1.0
     limits = [min(*reach, 0.0) - edge, max(*reach, 0.0) + edge]
-    found = {}
+    figures = {}
     for name, effects in axes.items():
         ends = [one.interval or (one.mean, one.mean) for one in effects]
         made = figure(
@@ -34,7 +34,7 @@ def main_effects(axes: Mapping[str, Sequence[Effect]]) -> dict[str, go.Figure]:
                         "thickness": 1.2,
                         "width": 3,
                     },
-                    text=[_told(one) for one in effects],
+                    text=[_effect_text(one) for one in effects],
                     mode="markers",
                     marker={"color": BLUE, "size": 8},
                     hovertemplate=f"{name} %{{x}}: %{{text}}<extra></extra>",
@@ -45,12 +45,12 @@ def main_effects(axes: Mapping[str, Sequence[Effect]]) -> dict[str, go.Figure]:
         made.add_hline(y=0, line={"color": GREY, "width": 1, "dash": "dot"})
         made.update_yaxes(range=limits, zeroline=False)
         made.update_xaxes(**_ticks([one.value for one in effects]))
-        found[name] = made
-    return found
+        figures[name] = made
+    return figures
 
 
 def heat_map(effects: Sequence[Effect]) -> go.Figure:
-    """Return the effects of pairs (cardinality, radix) in points, as coloured cells."""
+    """Returns the effects of pairs (cardinality, radix) in points, as coloured cells."""
     across, up = (sorted({one.value[side] for one in effects}) for side in (0, 1))
     cells = {one.value: one for one in effects}
     rows = [[cells.get((c, r)) for c in across] for r in up]
@@ -64,7 +64,7 @@ def heat_map(effects: Sequence[Effect]) -> go.Figure:
                 text=[
                     ["" if one is None else f"{100 * one.mean:+.1f}<br>n={one.count}" for one in row] for row in rows
                 ],
-                customdata=[["" if one is None else _told(one) for one in row] for row in rows],
+                customdata=[["" if one is None else _effect_text(one) for one in row] for row in rows],
                 texttemplate="%{text}",
                 hovertemplate="cardinality %{x}, radix %{y}: %{customdata}<extra></extra>",
                 colorscale="RdBu",
@@ -84,19 +84,19 @@ def heat_map(effects: Sequence[Effect]) -> go.Figure:
 
 
 def gate(name: str, axis: Axis) -> go.Figure:
-    """Return the shares of an axis's values in the whole space and inside the budget; counts are in the hover."""
+    """Returns the shares of an axis's values in the whole space and inside the budget; counts are in the hover."""
     traces = []
-    for spread, colour, told in ((axis.before, GREY, "whole space"), (axis.after, BLUE, "inside the budget")):
+    for spread, colour, label in ((axis.before, GREY, "whole space"), (axis.after, BLUE, "inside the budget")):
         counts = list(spread.counts.values())
         traces.append(
             go.Bar(
                 x=labels(list(spread.counts)),
                 y=[count / spread.total for count in counts],
                 text=[f"{count:,} of {spread.total:,}" for count in counts],
-                name=told,
+                name=label,
                 marker={"color": colour},
                 textposition="none",
-                hovertemplate=f"{name} %{{x}}: %{{text}} ({told})<extra></extra>",
+                hovertemplate=f"{name} %{{x}}: %{{text}} ({label})<extra></extra>",
             )
         )
     made = figure(traces, **_TIGHT, barmode="group", bargap=0.15)
@@ -106,7 +106,7 @@ def gate(name: str, axis: Axis) -> go.Figure:
 
 
 def labels(values: Sequence[Any]) -> list[Any]:
-    """Return an axis's values as they are drawn: as names, or where there are many as numbers."""
+    """Returns an axis's values as they are drawn: as names, or where there are many as numbers."""
     return list(values) if len(values) >= _LONG else [str(value).lower() for value in values]
 
 
@@ -114,7 +114,7 @@ def _ticks(values: Sequence[Any]) -> dict[str, Any]:
     return {"nticks": 8} if len(values) >= _LONG else {"type": "category"}
 
 
-def _told(one: Effect) -> str:
+def _effect_text(one: Effect) -> str:
     ends = (
         "too few for an interval" if one.interval is None else " to ".join(f"{100 * end:+.1f}" for end in one.interval)
     )

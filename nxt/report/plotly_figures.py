@@ -1,6 +1,6 @@
-"""Interactive figures of a report: plotly figures as data. Colours of text and grid are set by the page.
+"""Makes the interactive figures of a report with plotly. The page sets the colours of text and grid.
 
-plotly takes a little HTML in labels, so that every name is escaped for it.
+plotly reads a little HTML in labels, so every name is escaped.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 from plotly import graph_objects as go
 
-from nxt.analysis.error_distribution import COST_NAMES, Population, bands, edf
+from nxt.analysis.error_distribution import Population, bands, edf, steps_of
 from nxt.analysis.timeline import Bar
+from nxt.arch.costs import COST_NAMES
 from nxt.report.published import published
-from nxt.report.report_data import Subject
-from nxt.search.ranking import Entry
+from nxt.report.report_data import ReportData
+from nxt.search.ranking import RankedArch
+from nxt.search.results.front_table import accuracy_text
 from nxt.search.trial import Outcome, Trial
 from nxt.units import format_count
 
@@ -33,7 +35,7 @@ _HEAVY = 20_000  # points, from which on WebGL draws them
 
 
 def figure(traces: Iterable[Any], **layout: Any) -> go.Figure:
-    """Return a figure with what all of them share."""
+    """Returns a figure with the layout that all of them share."""
     shared = {
         "template": "none",
         "margin": {"l": 60, "r": 12, "t": 12, "b": 48},
@@ -44,18 +46,18 @@ def figure(traces: Iterable[Any], **layout: Any) -> go.Figure:
     return go.Figure(list(traces), {**shared, **layout})
 
 
-def front(subject: Subject) -> go.Figure:
-    """Return accuracy against cost of all finished architectures, with the front and its standard errors."""
-    run = subject.run
+def front(data: ReportData) -> go.Figure:
+    """Returns accuracy against cost of all finished architectures, with the front and its standard errors."""
+    run = data.run
     members = {entry.spec.fingerprint for entry in run.front}
     others = [entry for entry in run.entries if entry.spec.fingerprint not in members]
-    references = [entry for entry in run.entries if entry.role]
+    references = [entry for entry in run.entries if entry.family]
     faint = {"color": BLUE, "opacity": 0.5, "size": 8}
     square = {"symbol": "square-open", "color": ORANGE, "size": 15, "line": {"width": 2}}
     traces = [
-        _entries(subject, others, "dominated", mode="markers", marker=faint),
+        _entries(data, others, "dominated", mode="markers", marker=faint),
         _entries(
-            subject,
+            data,
             run.front,
             "front",
             mode="lines+markers",
@@ -63,37 +65,37 @@ def front(subject: Subject) -> go.Figure:
             line={"shape": "hv", "color": BLUE, "width": 1.5},
             error_y={"array": [run.error(entry) for entry in run.front], "thickness": 1.2, "width": 4},
         ),
-        _entries(subject, references, "references", mode="markers", marker=square),
-        _context(subject),
+        _entries(data, references, "references", mode="markers", marker=square),
+        _context(data),
     ]
-    costs = [_cost(subject, entry) for entry in run.entries]
+    costs = [_cost(data, entry) for entry in run.entries]
     made = figure([trace for trace in traces if len(trace.x)], showlegend=True)
     made.update_xaxes(title=COST_NAMES[run.objective], **cost_axis(costs))
-    made.update_yaxes(title=subject.measure, tickformat=".0%" if _spread(run.entries) > 0.05 else ".1%")
+    made.update_yaxes(title=data.measure, tickformat=".0%" if _spread(run.entries) > 0.05 else ".1%")
     if run.best:
-        x = float(_cost(subject, run.best))
+        x = float(_cost(data, run.best))
         at = math.log10(x) if made.layout.xaxis.type == "log" else x
         made.add_annotation(x=at, y=run.best.accuracy, text="best", ax=-38, ay=-14, arrowwidth=1, arrowhead=0)
     return made
 
 
 def cost_axis(costs: Sequence[float]) -> dict[str, Any]:
-    """Return how an axis of costs is drawn: with G, M or K, and by logarithm where the range is wide."""
+    """Returns how an axis of costs is drawn: with G, M or K, and by logarithm where the range is wide."""
     if min(costs) * _WIDE > max(costs):
         return {"tickformat": "~s", "nticks": 7}
     return {"type": "log", "dtick": "D2" if max(costs) / min(costs) < 100 else 1, "tickformat": "~s"}
 
 
-def curves(subject: Subject) -> go.Figure:
-    """Return the accuracy of all trials by epoch, coloured by how they ended, with the rungs."""
+def curves(data: ReportData) -> go.Figure:
+    """Returns the accuracy of all trials by epoch, coloured by how they ended, with the rungs."""
     groups: dict[str, list[Trial]] = {name: [] for name in COLOURS}
-    for trial in subject.run.trials:
+    for trial in data.run.trials:
         if trial.curve:
             groups[_kind(trial)].append(trial)
-    total = sum(len(trial.curve) for trial in subject.run.trials)
+    total = sum(len(trial.curve) for trial in data.run.trials)
     every = math.ceil(total / _MOST)
     kind = go.Scattergl if total / every > _HEAVY else go.Scatter
-    alpha = 0.8 if len(subject.run.trials) < 60 else 0.5
+    alpha = 0.8 if len(data.run.trials) < 60 else 0.5
     traces = []
     for name, trials in groups.items():
         if trials:
@@ -108,20 +110,18 @@ def curves(subject: Subject) -> go.Figure:
                 )
             )  # fmt: skip
     made = figure(traces, showlegend=True)
-    for rung in subject.rungs:
+    for rung in data.setup.rungs:
         made.add_vline(x=rung, line={"dash": "dot", "width": 1, "color": GREY}, annotation={"text": f"rung {rung}"})
-    longest = max((len(trial.curve) for trial in subject.run.trials), default=0)
+    longest = max((len(trial.curve) for trial in data.run.trials), default=0)
     made.update_xaxes(title="epoch", tickformat="d", dtick=1 if longest <= 16 else None)
-    made.update_yaxes(title=subject.measure, tickformat=".0%")
+    made.update_yaxes(title=data.measure, tickformat=".0%")
     return made
 
 
-def errors(found: Population, weights: Sequence[float]) -> go.Figure:
-    """Return the error distribution function of a population, with its 95 % bootstrap band."""
-    at = np.unique(found.errors)
-    edge = 0.03 * float(at[-1] - at[0]) or 0.01
-    at = np.concatenate([[at[0] - edge], at, [at[-1] + edge]])
-    low, high = bands(found.errors, weights, at)
+def errors(population: Population, weights: Sequence[float]) -> go.Figure:
+    """Returns the error distribution function of a population, with its 95 % bootstrap band."""
+    at = steps_of(population.errors)
+    low, high = bands(population.errors, weights, at)
     step = {"shape": "hv", "width": 0}
     made = figure(
         [
@@ -131,8 +131,8 @@ def errors(found: Population, weights: Sequence[float]) -> go.Figure:
                 name="95 % band", hoverinfo="skip",
             ),
             go.Scatter(
-                x=at, y=edf(found.errors, weights, at), mode="lines", line={"shape": "hv", "color": BLUE},
-                name=f"architectures ({len(found.errors)})",
+                x=at, y=edf(population.errors, weights, at), mode="lines", line={"shape": "hv", "color": BLUE},
+                name=f"architectures ({len(population.errors)})",
                 hovertemplate="%{y:.0%} have an error of at most %{x:.1%}<extra></extra>",
             ),
         ]
@@ -147,20 +147,20 @@ def growth(
     other: Sequence[tuple[float, ...]] = (),
     names: tuple[str, str] = ("", ""),
 ) -> go.Figure:
-    """Return the hypervolume against the time since the search began.
+    """Returns the hypervolume against the time since the search began.
 
     Args:
-        points: (seconds, share of what was found) of this run.
-        other: The same of the run that it is held against; or (seconds, mean, low, high) over the orders in which its
+        points: (seconds, share of the hypervolume) of this run.
+        other: The same of the run to compare with; or (seconds, mean, low, high) over the orders in which its
             trials might have come.
         names: Of this run and the other, for the legend.
     """
     unit, seconds = time_unit(max(row[0] for row in (*points, *other)))
 
     def curve(rows: Sequence[tuple[float, ...]], at: int, name: str, **style: Any) -> go.Scatter:
-        told = {"hovertemplate": "%{y:.1%} after %{x:.2f} " + unit + f"<extra>{escape(name)}</extra>"}
+        hover = {"hovertemplate": "%{y:.1%} after %{x:.2f} " + unit + f"<extra>{escape(name)}</extra>"}
         times, shares = np.array([row[0] / seconds for row in rows]), np.array([row[at] for row in rows])
-        return go.Scatter(x=times, y=shares, name=escape(name), **{**told, **style})
+        return go.Scatter(x=times, y=shares, name=escape(name), **{**hover, **style})
 
     step = {"shape": "hv", "color": BLUE}
     mode = "lines+markers" if len(points) < 60 else "lines"
@@ -182,7 +182,7 @@ def growth(
 
 
 def timeline(bars: Sequence[Bar]) -> go.Figure:
-    """Return trials as bars in lanes over time, coloured by how they ended."""
+    """Returns trials as bars in lanes over time, coloured by how they ended."""
     unit, seconds = time_unit(max(bar.ended for bar in bars))
     traces = []
     for name, colour in COLOURS.items():
@@ -207,25 +207,25 @@ def timeline(bars: Sequence[Bar]) -> go.Figure:
 
 
 def time_unit(most: float) -> tuple[str, float]:
-    """Return the unit, and its seconds, in which a time of so many seconds is read easily."""
+    """Returns the unit, and its seconds, in which a time of so many seconds is read easily."""
     return ("seconds", 1.0) if most < 180 else ("minutes", 60.0) if most < 3 * 3600 else ("hours", 3600.0)
 
 
-def _entries(subject: Subject, entries: Sequence[Entry], name: str, **style: Any) -> go.Scatter:
+def _entries(data: ReportData, entries: Sequence[RankedArch], name: str, **style: Any) -> go.Scatter:
     return go.Scatter(
-        x=np.array([_cost(subject, entry) for entry in entries], dtype=np.float64),
+        x=np.array([_cost(data, entry) for entry in entries], dtype=np.float64),
         y=np.array([entry.accuracy for entry in entries]),
-        text=[_hover(subject, entry) for entry in entries],
+        text=[_hover(data, entry) for entry in entries],
         name=f"{name} ({len(entries)})",
         hovertemplate="%{text}<extra></extra>",
         **style,
     )
 
 
-def _context(subject: Subject) -> go.Scatter:
-    """Return the published networks of such cost as ticks below the points: where they lie, not how good they are."""
-    run = subject.run
-    costs = [_cost(subject, entry) for entry in run.entries]
+def _context(data: ReportData) -> go.Scatter:
+    """Returns the published networks of such cost as ticks below the points: where they lie, not how good they are."""
+    run = data.run
+    costs = [_cost(data, entry) for entry in run.entries]
     known = [(entry, getattr(its, run.objective)) for entry, its in published(run)]
     near = [(entry, spent) for entry, spent in known if min(costs) / _BESIDE <= spent <= max(costs) * _BESIDE]
     floor = min(entry.accuracy - run.error(entry) for entry in run.entries)
@@ -243,14 +243,13 @@ def _context(subject: Subject) -> go.Scatter:
     )
 
 
-def _hover(subject: Subject, entry: Entry) -> str:
-    """Return what is told of an architecture under the pointer."""
+def _hover(data: ReportData, entry: RankedArch) -> str:
+    """Returns the text that appears when the pointer is over an architecture."""
     stage = next(entry.spec.stages())
-    error = 100 * subject.run.error(entry)
     lines = [
-        f"<b>{escape(entry.spec.name)}</b>" + (f" ({escape(entry.role)} reference)" if entry.role else ""),
-        f"{entry.accuracy:.1%} \u00b1 {error:.1f}, {entry.seeds} seed{'s' * (entry.seeds > 1)}",
-        f"{format_count(_cost(subject, entry), 4)} {COST_NAMES[subject.run.objective]}",
+        f"<b>{escape(entry.spec.name)}</b>" + (f" ({escape(entry.family)} reference)" if entry.family else ""),
+        f"{accuracy_text(data.run, entry)}, {entry.seeds} seed{'s' * (entry.seeds > 1)}",
+        f"{format_count(_cost(data, entry), 4)} {COST_NAMES[data.run.objective]}",
         f"depths {'-'.join(map(str, entry.spec.depths))}, {stage.cardinality}x{stage.group_width}d, "
         f"radix {stage.radix}",
     ]
@@ -258,7 +257,7 @@ def _hover(subject: Subject, entry: Entry) -> str:
 
 
 def _broken(trials: Sequence[Trial], every: int) -> tuple[Any, Any, Any]:
-    """Return epochs, accuracies and trial numbers of curves one after the other, with a gap after each.
+    """Returns epochs, accuracies and trial numbers of curves one after the other, with a gap after each.
 
     Of many points only each so-many-th epoch of a trial is kept, and its last.
     """
@@ -274,12 +273,12 @@ def _broken(trials: Sequence[Trial], every: int) -> tuple[Any, Any, Any]:
 
 
 def _kind(trial: Trial) -> str:
-    return "control" if trial.control and trial.outcome is Outcome.DONE else str(trial.outcome)
+    return "control" if trial.control_rung and trial.outcome is Outcome.DONE else str(trial.outcome)
 
 
-def _cost(subject: Subject, entry: Entry) -> int:
-    return int(getattr(entry.cost, subject.run.objective))
+def _cost(data: ReportData, entry: RankedArch) -> int:
+    return int(getattr(entry.cost, data.run.objective))
 
 
-def _spread(entries: Sequence[Entry]) -> float:
+def _spread(entries: Sequence[RankedArch]) -> float:
     return max(entry.accuracy for entry in entries) - min(entry.accuracy for entry in entries)

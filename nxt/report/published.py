@@ -1,18 +1,18 @@
-"""Published networks of about a search's cost, for orientation: their accuracies do not compare with the search's."""
+"""Finds published networks that cost about as much as a search's; their accuracies do not compare with the search's."""
 
 from __future__ import annotations
 
 from nxt.arch.costs import Cost, cost
-from nxt.arch.zoo import ZOO, Entry
+from nxt.arch.zoo import ZOO, ZooEntry
 from nxt.search.results.run import Run
 
 _NEAR = 1.08  # costs that differ by no more than this factor are about the same: the budgets' usual window
 
 
-def published(run: Run) -> list[tuple[Entry, Cost]]:
-    """Return the networks with published accuracies whose multiply-adds lie in the run's range, by rising cost.
+def published(run: Run) -> list[tuple[ZooEntry, Cost]]:
+    """Returns the networks with published accuracies whose multiply-adds lie in the run's range, by rising cost.
 
-    Only those made for the images' side that the run's networks are made for; costs are told there.
+    Only networks that are made for the same image side as the run's; costs are those at that side.
     """
     if not run.entries:
         return []

@@ -1,4 +1,4 @@
-"""The roofline of a device, and where networks and their stages lie under it (Williams et al. 2009)."""
+"""Draws the roofline of a device with the stages of networks under it (Williams et al. 2009)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _COLOURS = ("#1f4e8c", "#c2410c", "#3f7d20", "#7b2d8b", "#8a6d00", "#555555")
 
 
 def plot_roofline(networks: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Draw the measured stages of networks under the device's ceilings as PNG.
+    """Draws the measured stages of networks under the device's ceilings as PNG.
 
     Args:
         networks: By name, with `ceiling`, `stages`, `best`, `device` and `training` as `nxt profile --measure` gives.
@@ -30,8 +30,8 @@ def plot_roofline(networks: Mapping[str, Mapping[str, Any]], path: Path) -> None
     intensities = [stage["intensity"] for each in networks.values() for stage in each["stages"]]
     left, right = min(intensities) / 2, max(intensities) * 2
     drawn: set[str] = set()
-    for (name, found), colour in zip(networks.items(), _cycle(len(networks)), strict=True):
-        precision, most = found["best"]["precision"], found["ceiling"]
+    for (name, measured), colour in zip(networks.items(), _cycle(len(networks)), strict=True):
+        precision, most = measured["best"]["precision"], measured["ceiling"]
         if precision not in drawn:
             drawn.add(precision)
             ridge = most["flops"] / most["bandwidth"]
@@ -42,10 +42,10 @@ def plot_roofline(networks: Mapping[str, Mapping[str, Any]], path: Path) -> None
                 f"{precision}: {format_count(most['flops'])}FLOP/s", (xs[-1], ys[-1]), (-4, 4),
                 textcoords="offset points", ha="right", fontsize=8, color="0.3",
             )  # fmt: skip
-        points = [(s["intensity"], s["flops"], s["name"], s["seconds"]) for s in found["stages"]]
+        points = [(s["intensity"], s["flops"], s["name"], s["seconds"]) for s in measured["stages"]]
         total = sum(seconds for *_, seconds in points)
         sizes = [20 + 600 * seconds / total for *_, seconds in points]
-        label = f"{name}, batch {found['training']['batch']}, {precision}"
+        label = f"{name}, batch {measured['training']['batch']}, {precision}"
         axes.scatter([p[0] for p in points], [p[1] for p in points], s=sizes, color=colour, alpha=0.6, label=label)
         for x, y, part, _ in points:
             axes.annotate(part, (x, y), (0, -3), textcoords="offset points", ha="center", fontsize=7)

@@ -1,6 +1,6 @@
-"""Sections of a report that tell what was found: summary, front, drawings, and how the trials went.
+"""Makes the sections of a report on the result: summary, front, drawings, and how the trials went.
 
-Each function returns the body of a section, empty where there is nothing to tell.
+Each function returns the body of a section; it is empty where a run has nothing to show.
 """
 
 from __future__ import annotations
@@ -8,155 +8,161 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from nxt.analysis import timeline as clock
 from nxt.analysis.error_distribution import population, quantiles
+from nxt.analysis.timeline import growth, growth_by_chance, lanes
 from nxt.arch.costs import Cost
-from nxt.files import data_place
-from nxt.report import plotly_figures as figures
+from nxt.report import plotly_figures
 from nxt.report.markup import Html, code, details, escape, facts, joined, notes, paragraph, plot, table
 from nxt.report.published import published
-from nxt.report.report_data import Subject
-from nxt.report.svg import drawings
-from nxt.search.ranking import Entry
-from nxt.search.request import UNLIMITED
-from nxt.search.results.run import arch_file
+from nxt.report.report_data import ReportData
+from nxt.report.svg import draw
+from nxt.search.ranking import RankedArch
+from nxt.search.results.files import arch_file
+from nxt.search.results.front_table import COLUMNS, front_table
 from nxt.search.trial import Outcome
-from nxt.space.arch_list import ArchList
 from nxt.units import format_count, format_seconds
 
 
-def summary(subject: Subject) -> Html:
-    """Return the verdict, what was asked, and the commands to go on with."""
-    run = subject.run
-    said = [run.verdict(), run.stopping(), "" if subject.trust is None else subject.trust.verdict()]
+def summary(data: ReportData) -> Html:
+    """Returns the section with the verdict, the request, and the commands to go on with."""
+    run = data.run
+    verdicts = [run.verdict(), run.stopping(), "" if data.trust is None else data.trust.verdict()]
     return joined(
         [
-            *(paragraph(text, "verdict" if index == 0 else "") for index, text in enumerate(said) if text),
-            _next_steps(subject),
-            facts(_asked(subject)),
+            *(paragraph(text, "verdict" if index == 0 else "") for index, text in enumerate(verdicts) if text),
+            _next_steps(data),
+            facts(_request(data)),
         ]
     )
 
 
-def front(subject: Subject) -> Html:
-    """Return the front as figure and table, each member with its file and commands, and the zoo's neighbours."""
-    run = subject.run
+def front(data: ReportData) -> Html:
+    """Returns the section with the front as figure and table, its files, and published networks of similar cost."""
+    run = data.run
     if not run.front:
         return Html("")
     letters = " A shared letter: no clear difference." if any(run.ties.values()) else ""
     caption = f"The front, by rising cost (* the best, best.yaml).{letters}"
-    columns = ["architecture", "MACs", "params", "acts", subject.measure, "seeds", "tie", "P(front)", "reference"]
-    rows = [_front_row(subject, entry) for entry in run.front]
-    told = paragraph(
+    columns = [data.measure if name == "accuracy" else name for name in COLUMNS]
+    rows = [
+        [Html(f'<a href="#{_anchor(entry)}">{escape(name)}</a>'), *cells]
+        for entry, (name, *cells) in zip(run.front, front_table(run), strict=True)
+    ]
+    explanation = paragraph(
         f"All {len(run.entries)} architectures that reached the last epoch. The line is the front, its bars are "
         f"standard errors ({run.noise_sources()})."
     )
     return joined(
         [
-            told,
+            explanation,
             plot(
-                figures.front(subject), f"{subject.measure} against {run.objective} of all finished architectures", 460
+                plotly_figures.front(data), f"{data.measure} against {run.objective} of all finished architectures", 460
             ),
             table(columns, rows, caption, text=[8]),
-            *(_files(subject, entry) for entry in run.front),
-            _neighbours(subject),
+            *(_files(data, entry) for entry in run.front),
+            _neighbours(data),
         ]
     )
 
 
-def drawn(subject: Subject) -> Html:
-    """Return a drawing of each member of the front."""
-    run = subject.run
+def drawings(data: ReportData) -> Html:
+    """Returns the section with a drawing of each member of the front."""
+    run = data.run
     if not run.front:
         return Html("")
     cells = (
         f"<figure><figcaption>{escape(entry.spec.name)}</figcaption>{drawing}</figure>"
-        for entry, drawing in zip(run.front, drawings([entry.spec for entry in run.front]), strict=True)
+        for entry, drawing in zip(run.front, draw([entry.spec for entry in run.front]), strict=True)
     )
-    told = (
+    explanation = (
         "Boxes are stages from input (top) to output: as high as they have blocks, as wide as they have channels, all "
-    )
-    told += (
         "to one scale. C x d are groups and channels per group of the 3x3 convolution; px is the side of the output."
     )
-    return joined([paragraph(told), Html(f'<div class="drawings">{"".join(cells)}</div>')])
+    return joined([paragraph(explanation), Html(f'<div class="drawings">{"".join(cells)}</div>')])
 
 
-def progress(subject: Subject) -> Html:
-    """Return the hypervolume against time, beside that of the run which it is held against."""
-    objective, other = subject.run.objective, subject.other
+def progress(data: ReportData) -> Html:
+    """Returns the section with the hypervolume against time, for comparison also that of another run."""
+    objective, other = data.run.objective, data.other
     beside = [] if other is None else other.first
-    points = clock.growth(subject.first, subject.times, objective, beside)
+    points = growth(data.first, data.times, objective, beside)
     if len(points) < 2:
         return Html("")
-    told = (
+    explanation = (
         "What the trials dominate together, after each one that reached the last epoch: first trainings alone, "
-        f"{subject.measure} and log {objective} scaled to their range, above the lowest accuracy at the "
-        f"highest cost. {_proposed(subject)}"
+        f"{data.measure} and log {objective} scaled to their range, above the lowest accuracy at the "
+        f"highest cost. {_proposed(data)}"
     )
     if other is None:
-        return joined([paragraph(told), plot(figures.growth(points), "hypervolume against time", 340)])
-    told += f" Grey: {other.run.path}, {other.settings.sampler}, on the same scale; 100 % is what both found together."
-    random = other.settings.sampler == "random"
+        return joined([paragraph(explanation), plot(plotly_figures.growth(points), "hypervolume against time", 340)])
+    sampler = other.run.request.settings.sampler
+    explanation += f" Grey: {other.run.path}, {sampler}, on the same scale; 100 % is what both found together."
+    random = sampler == "random"
     if random:
-        told += " Trials drawn by chance might have come in any order: the line is the mean over them."
-    given = other.first, other.times, objective, subject.first
-    found = clock.chance(*given) if random else clock.growth(*given)
-    drawn = figures.growth(points, found, (subject.settings.sampler, other.settings.sampler))
-    return joined([paragraph(told), plot(drawn, "hypervolume against time", 340)])
+        explanation += " Trials drawn by chance might have come in any order: the line is the mean over them."
+    given = other.first, other.times, objective, data.first
+    others = growth_by_chance(*given) if random else growth(*given)
+    figure = plotly_figures.growth(
+        points, others, (data.run.request.settings.sampler, other.run.request.settings.sampler)
+    )
+    return joined([paragraph(explanation), plot(figure, "hypervolume against time", 340)])
 
 
-def _proposed(subject: Subject) -> str:
-    """Say where the architectures came from."""
-    if isinstance(subject.space, ArchList):
+def _proposed(data: ReportData) -> str:
+    """Returns a sentence on where the architectures came from."""
+    if data.run.request.is_list:
         return "In the order of the list."
-    if subject.settings.sampler == "random":
+    if data.run.request.settings.sampler == "random":
         return "The sampler was random: this is what drawing uniformly finds."
-    hint = "" if subject.other else " Against a search with search.sampler=random (nxt report --against) it says more."
-    return f"Proposed by {subject.settings.sampler}.{hint}"
+    hint = "" if data.other else " Against a search with search.sampler=random (nxt report --against) it says more."
+    return f"Proposed by {data.run.request.settings.sampler}.{hint}"
 
 
-def curves(subject: Subject) -> Html:
-    """Return the learning curves of all trials."""
-    trials = [trial for trial in subject.run.trials if trial.curve]
+def curves(data: ReportData) -> Html:
+    """Returns the section with the learning curves of all trials."""
+    trials = [trial for trial in data.run.trials if trial.curve]
     if not trials:
         return Html("")
-    rungs = ", ".join(map(str, subject.rungs))
-    told = f"Validation {subject.measure} by epoch of {len(trials)} trials; click on a kind in the legend to hide it."
-    told += f" At the rungs (epoch {rungs}) trials are compared, and stopped or let go on." if rungs else ""
-    return joined([paragraph(told), plot(figures.curves(subject), "learning curves by outcome")])
+    rungs = ", ".join(map(str, data.setup.rungs))
+    explanation = (
+        f"Validation {data.measure} by epoch of {len(trials)} trials; click on a kind in the legend to hide it."
+    )
+    explanation += f" At the rungs (epoch {rungs}) trials are compared, and stopped or let go on." if rungs else ""
+    return joined([paragraph(explanation), plot(plotly_figures.curves(data), "learning curves by outcome")])
 
 
-def errors(subject: Subject) -> Html:
-    """Return the error distribution function of what was drawn."""
-    if not any(not trial.role for trial in subject.first):
+def errors(data: ReportData) -> Html:
+    """Returns the section with the error distribution of the architectures that were drawn."""
+    if not any(not trial.family for trial in data.first):
         return Html("")
-    found = population(subject.run, subject.run.objective)
-    weights = [1.0] * len(found.errors)
-    low, middle, high = quantiles(found.errors, weights, [0.25, 0.5, 0.75]).tolist()
-    told = f"Share of architectures with at most that error. Quartiles: {low:.1%}, {middle:.1%}, {high:.1%}."
-    shown = plot(figures.errors(found, weights), "error distribution function", 360)
-    return joined([paragraph(told), shown, notes(found.notes)])
+    drawn = population(data.run, data.run.objective)
+    weights = [1.0] * len(drawn.errors)
+    low, middle, high = quantiles(drawn.errors, weights, [0.25, 0.5, 0.75]).tolist()
+    explanation = f"Share of architectures with at most that error. Quartiles: {low:.1%}, {middle:.1%}, {high:.1%}."
+    shown = plot(plotly_figures.errors(drawn, weights), "error distribution function", 360)
+    return joined([paragraph(explanation), shown, notes(drawn.notes)])
 
 
-def timeline(subject: Subject) -> Html:
-    """Return the trials over time."""
-    bars = clock.lanes(subject.run.trials, subject.times)
+def timeline(data: ReportData) -> Html:
+    """Returns the section with the trials over time."""
+    bars = lanes(data.run.trials, data.times)
     if not bars:
         return Html("")
     count = 1 + max(bar.lane for bar in bars)
     busy = sum(bar.trial.seconds for bar in bars)
-    told = (
+    explanation = (
         f"{len(bars)} trials over {format_seconds(max(bar.ended for bar in bars))}; training and evaluating took "
         f"{format_seconds(busy)} in all. Which worker trained a trial is not recorded: trials are packed into as few "
         "lanes as hold them without overlap. A trial begins when it is suggested."
     )
-    return joined([paragraph(told), plot(figures.timeline(bars), "trials over time", min(640, 130 + 26 * count))])
+    return joined(
+        [paragraph(explanation), plot(plotly_figures.timeline(bars), "trials over time", min(640, 130 + 26 * count))]
+    )
 
 
-def failures(subject: Subject) -> Html:
-    """Return how trials failed, with their messages."""
-    failed = [trial for trial in subject.run.trials if trial.outcome.failed]
+def failures(data: ReportData) -> Html:
+    """Returns the section on how trials failed, with their messages."""
+    failed = [trial for trial in data.run.trials if trial.outcome.failed]
     if not failed:
         return Html("")
     kinds = dict.fromkeys((trial.outcome, trial.message) for trial in failed)
@@ -166,51 +172,51 @@ def failures(subject: Subject) -> Html:
         numbers = ", ".join(str(trial.number) for trial in own[:12]) + (", ..." if len(own) > 12 else "")
         rows.append([outcome, len(own), numbers, own[0].spec.name, message])
     columns = ["kind", "trials", "numbers", "the first", "message"]
-    told = paragraph(
-        f"{len(failed)} of {len(subject.run.trials)} trials ended without a verdict on their architecture."
+    explanation = paragraph(
+        f"{len(failed)} of {len(data.run.trials)} trials ended without a verdict on their architecture."
     )
-    return joined([told, table(columns, rows, text=[2, 3, 4])])
+    return joined([explanation, table(columns, rows, text=[2, 3, 4])])
 
 
-def _asked(subject: Subject) -> dict[str, object]:
-    """Return what was asked of the search, and where it stands."""
-    run, record, proxy = subject.run, subject.run.record, subject.run.record["proxy"]
-    explored = sum(not trial.repeat for trial in run.trials)
+def _request(data: ReportData) -> dict[str, object]:
+    """Returns the request of the search and how far it is, by heading."""
+    run, request, proxy = data.run, data.run.request, data.run.request.proxy
+    explored = sum(not trial.replicate for trial in run.trials)
     trials = f"{explored} explored"
-    if isinstance(subject.space, ArchList):
-        trials = f"{record['trials']} asked, {len(run.trials)} begun"
-    elif record["trials"] != UNLIMITED:
-        trials = f"{record['trials']} asked, {trials}"
-    if not isinstance(subject.space, ArchList) and len(run.trials) > explored:
+    if request.is_list:
+        trials = f"{request.trials} asked, {len(run.trials)} begun"
+    elif request.trials is not None:
+        trials = f"{request.trials} asked, {trials}"
+    if not request.is_list and len(run.trials) > explored:
         trials += f", {len(run.trials) - explored} more to confirm"
-    images = f"{record['train_images']} training and {record['val_images']} validation images"
-    searched = f"{subject.settings.sampler} sampler, scheduler {subject.settings.scheduler}"
-    size = f"{subject.space.size:,} architectures"
+    images = f"{run.record.train_images} training and {run.record.val_images} validation images"
+    searched = f"{request.settings.sampler} sampler, scheduler {request.settings.scheduler}"
+    size = f"{request.space.size:,} architectures"
     return {
-        "Space": f"{record['space_name']}, {size}",
-        "Budget": f"{record['budget_rule']} ({record['convention']})",
-        "Data": f"{data_place(record['data'])}, {images}",
-        "Trained": proxy.get("about", ""),
-        "Epochs": f"{proxy['epochs']}, recipe {proxy['recipe']}",
-        "Search": "" if isinstance(subject.space, ArchList) else searched,
-        "Seed": str(record["seed"]),
+        "Space": f"{request.space.name}, {size}",
+        "Budget": f"{request.budget} ({request.convention})",
+        "Data": f"{request.data.display}, {images}",
+        "Trained": proxy.about,
+        "Epochs": f"{proxy.epochs}, recipe {proxy.recipe}",
+        "Search": "" if request.is_list else searched,
+        "Seed": str(request.seed),
         "Trials": trials,
-        "By state": _tally(subject) or "none begun",
+        "By state": _tally(data) or "none begun",
         "Stands": "the search is at work" if run.active else "",
     }
 
 
-def _tally(subject: Subject) -> str:
-    run = subject.run
+def _tally(data: ReportData) -> str:
+    run = data.run
     words = {outcome: str(outcome) for outcome in Outcome}
     if not run.active:
         words[Outcome.RUNNING] = "cut off"
     return ", ".join(f"{run.count(outcome)} {word}" for outcome, word in words.items() if run.count(outcome))
 
 
-def _next_steps(subject: Subject) -> Html:
-    """Return the commands to go on with from the best."""
-    run = subject.run
+def _next_steps(data: ReportData) -> Html:
+    """Returns the commands that go on with the best architecture."""
+    run = data.run
     if run.best is None:
         return Html("")
     if run.full:
@@ -227,48 +233,34 @@ def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
 
 
-def _front_row(subject: Subject, entry: Entry) -> list[object]:
-    row = subject.run.row(entry)
-    name = escape(entry.spec.name + (" *" if entry is subject.run.best else ""))
-    return [
-        Html(f'<a href="#{_anchor(entry)}">{name}</a>'),
-        *_counts(entry.cost),
-        f"{entry.accuracy:.1%} \u00b1 {100 * row['accuracy_error']:.1f}",
-        entry.seeds,
-        row["ties"],
-        f"{row['front_probability']:.0%}",
-        entry.role,
-    ]
-
-
-def _files(subject: Subject, entry: Entry) -> Html:
-    """Return a front member's file and commands, folded."""
-    file = subject.run.path / subject.run.row(entry)["yaml"]
-    inside = joined([code(_commands(file)), code(arch_file(entry, subject.run))])
+def _files(data: ReportData, entry: RankedArch) -> Html:
+    """Returns a front member's file and commands, folded."""
+    file = data.run.path / data.run.row(entry)["yaml"]
+    inside = joined([code(_commands(file)), code(arch_file(entry, data.run))])
     return Html(f'<div id="{_anchor(entry)}">{details(f"{entry.spec.name}: commands and YAML", inside)}</div>')
 
 
-def _anchor(entry: Entry) -> str:
+def _anchor(entry: RankedArch) -> str:
     return f"arch-{entry.spec.fingerprint}"
 
 
-def _neighbours(subject: Subject) -> Html:
-    """Return the published networks of about the cost of what was trained, for orientation."""
-    near = published(subject.run)
+def _neighbours(data: ReportData) -> Html:
+    """Returns a table of published networks that cost about as much as those of the run."""
+    near = published(data.run)
     if not near:
         return Html("")
     rows = []
     for entry, its in near:
         first = entry.published[0]
         rows.append([entry.name, *_counts(its), f"{first.top1:.2f} @{first.size}", first.dataset, first.source])
-    told = (
+    explanation = (
         "For orientation, and as ticks in the figure. Accuracies are others', on the data named and each under its own "
-        f"recipe; those above are on {data_place(subject.run.record['data'])}: the two do not compare."
+        f"recipe; those above are on {data.run.request.data.display}: the two do not compare."
     )
     columns = ["network", "MACs", "params", "acts", "top-1 @px", "data", "source"]
     return details(
         f"{len(near)} published network{'s' * (len(near) > 1)} of similar cost",
-        joined([paragraph(told), table(columns, rows, text=[5, 6])]),
+        joined([paragraph(explanation), table(columns, rows, text=[5, 6])]),
     )
 
 

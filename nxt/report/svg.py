@@ -1,4 +1,4 @@
-"""Architectures drawn as inline SVG: stages as boxes, as high as they have blocks and as wide as they have channels."""
+"""Draws architectures as inline SVG: stages are boxes, as high as their blocks and as wide as their channels."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _ROW, _LABEL, _MARGIN = 34.0, 150, 12  # pixels for two lines of text, for their
 _THIN = 12.0  # height of a stem or head
 
 
-def drawings(specs: Sequence[ArchSpec]) -> list[Html]:
-    """Draw networks to one scale, so that they compare."""
-    made = [[part for part in parts(spec) if part.name != "head"] for spec in specs]
-    widest = max((part.channels for network in made for part in network), default=1)
+def draw(specs: Sequence[ArchSpec]) -> list[Html]:
+    """Returns drawings of networks, all to one scale."""
+    networks = [[part for part in parts(spec) if part.name != "head"] for spec in specs]
+    widest = max((part.channels for network in networks for part in network), default=1)
     deepest = max((sum(spec.depths) for spec in specs), default=1)
     block = min(18.0, max(4.0, _HEIGHT / deepest))
-    return [_drawn(spec, network, _BOX / widest, block) for spec, network in zip(specs, made, strict=True)]
+    return [_drawn(spec, network, _BOX / widest, block) for spec, network in zip(specs, networks, strict=True)]
 
 
 def _drawn(spec: ArchSpec, network: Sequence[Part], channel: float, block: float) -> Html:
-    """Draw one network from its input, on top, to its output: `channel` and `block` are pixels for one of each."""
+    """Draws one network from its input, on top, to its output: `channel` and `block` are pixels for one of each."""
     pieces, top = [], float(_MARGIN)
     for part, (first, second) in zip(network, _labels(spec, network), strict=True):
         height = _THIN if part.name == "stem" else block * part.blocks
@@ -52,7 +52,7 @@ def _drawn(spec: ArchSpec, network: Sequence[Part], channel: float, block: float
 
 
 def _labels(spec: ArchSpec, network: Sequence[Part]) -> list[tuple[str, str]]:
-    """Return two lines of text for the stem and each stage."""
+    """Returns two lines of text for the stem and each stage."""
     stem, *stages = network
     lines = [(f"{spec.stem} stem", f"{stem.channels} ch, {stem.side} px")]
     for part, stage in zip(stages, spec.stages(), strict=True):

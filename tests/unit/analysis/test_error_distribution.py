@@ -2,19 +2,20 @@
 
 import numpy as np
 import pytest
+from runs import in_memory
 from scipy import stats
 
 from nxt.analysis import error_distribution as distribution
 from nxt.analysis.error_distribution import Population, bands, compare, cost_bins, edf, equal_cost_weights, quantiles
 from nxt.arch.costs import Cost
-from nxt.config import to_mapping
+from nxt.data.ref import DataRef
 from nxt.errors import RunError
 from nxt.report.matplotlib_figures import plot_edf
 from nxt.search.proxy import Proxy
-from nxt.search.results.run import Run
 from nxt.search.trial import Epoch, Outcome, Trial
 from nxt.space.arch_list import ArchList
-from nxt.space.space import load_space
+from nxt.space.load import load_space
+from nxt.train.recipe import load_recipe
 
 SPACE = load_space("smoke")
 POINTS = [(d, e, f, w, 0, b) for d in (0, 1) for e in (0, 1) for f in (0, 1) for w in (0, 1) for b in (0, 1)]
@@ -195,26 +196,22 @@ def test_the_plot_is_a_picture(tmp_path):
 # Runs
 
 
-def trial(number, accuracy, outcome=Outcome.DONE, role="", repeat=0, of=None):
+def trial(number, accuracy, outcome=Outcome.DONE, family="", replicate=0, of=None):
     point = POINTS[number if of is None else of]
     curve = [Epoch(1, accuracy, 1.0, 1.0)] if accuracy is not None else []
     cost = Cost(macs=1000 + point[0], params=500, acts=100)
-    return Trial(number, point, SPACE.spec(point), cost, role, repeat, curve, outcome)
+    return Trial(number, point, SPACE.spec(point), cost, family, replicate, curve, outcome)
 
 
-def run(trials, path, sampler="random", space=SPACE, **proxy):
-    record = {
-        "data": "digits", "train_images": 100, "val_images": 50, "recipe": {"lr": 0.1},
-        "proxy": to_mapping(Proxy(**proxy)), "search": {"sampler": sampler}, "space": space.to_dict(),
-        "space_name": space.name, "budget": [],
-    }  # fmt: skip
-    return Run(path, record, trials)
+def run(trials, path, sampler="random", space=SPACE, **changes):
+    return in_memory(trials, path, space, {"search": {"sampler": sampler}}, **changes)
 
 
 def test_each_architecture_counts_by_its_first_training_and_references_do_not(tmp_path):
     trials = [
-        trial(0, 0.9, role="ResNet-like"), trial(1, 0.8), trial(2, 0.7), trial(3, 0.95, Outcome.STOPPED),
-        trial(4, None, Outcome.CRASHED), trial(5, 0.6), trial(6, 0.5, repeat=1, of=1), trial(7, 0.4, repeat=2, of=1),
+        trial(0, 0.9, family="ResNet-like"), trial(1, 0.8), trial(2, 0.7), trial(3, 0.95, Outcome.STOPPED),
+        trial(4, None, Outcome.CRASHED), trial(5, 0.6), trial(6, 0.5, replicate=1, of=1),
+        trial(7, 0.4, replicate=2, of=1),
     ]  # fmt: skip
     found = distribution.population(run(trials, tmp_path), "macs")
     assert found.errors.tolist() == pytest.approx([0.2, 0.3, 0.4])
@@ -228,28 +225,32 @@ def test_what_a_sampler_proposed_is_said_to_be_no_uniform_sample(tmp_path):
     assert distribution.population(run([trial(1, 0.8)], tmp_path), "acts").notes == ()
     note = distribution.population(run([trial(1, 0.8)], tmp_path, sampler="gp"), "acts").notes[0]
     assert note.startswith("proposed by gp, no uniform sample: its errors are lower")
-    listed = run([trial(1, 0.8, repeat=1)], tmp_path, space=ArchList((SPACE.spec(POINTS[1]),)))
+    listed = run([trial(1, 0.8, replicate=1)], tmp_path, space=ArchList((SPACE.spec(POINTS[1]),)))
     assert distribution.population(listed, "acts").notes == ("a list: how its architectures were chosen is not known",)
 
 
 def test_a_run_without_finished_trials_says_nothing(tmp_path):
-    unfinished = [trial(0, 0.9, role="ResNet-like"), trial(1, 0.8, Outcome.STOPPED), trial(2, 0.8, Outcome.RUNNING)]
+    unfinished = [
+        trial(0, 0.9, family="ResNet-like"),
+        trial(1, 0.8, Outcome.STOPPED),
+        trial(2, 0.8, Outcome.RUNNING),
+    ]
     with pytest.raises(RunError, match="no architecture that was drawn has reached the last epoch"):
         distribution.population(run(unfinished, tmp_path), "macs")
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("changes", "difference"),
     [
-        ("data", "cifar10", r"data \(digits and cifar10\)"),
-        ("val_images", 60, r"val_images \(50 and 60\)"),
-        ("recipe", {"lr": 0.2}, r"recipe.lr \(0.1 and 0.2\)"),
-        ("proxy", to_mapping(Proxy(epochs=3)), r"proxy.epochs \(9 and 3\)"),
+        ({"data": DataRef("cifar10")}, r"data \(digits and cifar10\)"),
+        ({"val_images": 60}, r"val_images \(400 and 60\)"),
+        ({"recipe": load_recipe("proxy", {"lr": 0.7}).with_epochs(6)}, r"recipe.lr \(.* and 0.7\)"),
+        ({"proxy": Proxy(epochs=3, size=32)}, r"proxy\.\w+ \(.*\)"),
     ],
 )
-def test_runs_that_trained_otherwise_are_not_compared(tmp_path, key, value, said):
+def test_runs_that_trained_otherwise_are_not_compared(tmp_path, changes, difference):
     first, second = run([trial(1, 0.8)], tmp_path / "a"), run([trial(1, 0.8)], tmp_path / "b")
     distribution.check_comparable(first, second)
-    second.record[key] = value
-    with pytest.raises(RunError, match=rf"a and .*b cannot be compared: they differ in {said}"):
-        distribution.check_comparable(first, second)
+    other = run([trial(1, 0.8)], tmp_path / "b", **changes)
+    with pytest.raises(RunError, match=rf"a and .*b cannot be compared: they differ in {difference}"):
+        distribution.check_comparable(first, other)

@@ -1,20 +1,18 @@
 """Narrowing: the probability of being the best against draws, ranges that hold what matters, and a space that loads."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from runs import in_memory
 
 from nxt.analysis.narrow import LEAST, at_equal_cost, best_probabilities, central_range, cost_bands, narrow
 from nxt.arch.costs import Cost
 from nxt.config import dump_yaml
 from nxt.errors import RunError
-from nxt.search.results.run import Run
 from nxt.search.trial import Epoch, Outcome, Trial
 from nxt.space.arch_list import ArchList
-from nxt.space.space import Space, load_space
+from nxt.space.load import load_space, space_from_dict
 
-WIDE = Space.from_dict(
+WIDE = space_from_dict(
     {
         "about": "For tests.",
         "network": {"stem": "cifar", "stem_width": 16, "cardinality": 1, "width": 16},
@@ -27,7 +25,7 @@ WIDE = Space.from_dict(
     "wide",
     "test",
 )
-STAGES = Space.from_dict(
+STAGES = space_from_dict(
     {
         "stages": 2,
         "network": {"stem": "cifar", "stem_width": 16, "radix": 0, "ratio": 1},
@@ -53,8 +51,7 @@ def searched(error, space=WIDE, count=200, sampler="random", seed=0, alike=True)
         cost = Cost(macs=1_000_000) if alike else cost
         curve = [Epoch(1, 1 - wrong, 1.0, 1.0)]
         trials.setdefault(point, Trial(len(trials), point, spec, cost, curve=curve, outcome=Outcome.DONE))
-    record = {"space": space.to_dict(), "space_name": space.name, "search": {"sampler": sampler}}
-    return Run(Path("runs/one"), record, list(trials.values()))
+    return in_memory(trials.values(), "runs/one", space, {"search": {"sampler": sampler}})
 
 
 def depth_matters(values, _macs):
@@ -225,13 +222,13 @@ def test_less_confidence_keeps_no_more():
 
 
 def test_a_run_of_a_list_has_no_space_to_narrow():
-    run = searched(depth_matters, count=30)
-    run.record["space"] = ArchList((run.trials[0].spec,)).to_dict()
+    trials = searched(depth_matters, count=30).trials
+    run = in_memory(trials, "runs/one", ArchList((trials[0].spec,)))
     with pytest.raises(RunError, match="runs/one: trained a list of architectures, not a space"):
         narrow(run)
 
 
 @pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0, -1.0, float("nan")])
 def test_a_confidence_that_is_none_is_refused(confidence):
-    with pytest.raises(RunError, match=r"--confidence .*: it lies between 0 and 1, such as 0.95"):
+    with pytest.raises(RunError, match=r"`confidence` .*: it lies between 0 and 1, such as 0.95"):
         narrow(searched(depth_matters, count=30), confidence)

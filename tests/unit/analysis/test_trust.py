@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from runs import in_memory
 from scipy import stats
 
 from nxt.analysis import trust
 from nxt.arch.costs import Cost
 from nxt.errors import RunError
-from nxt.search.results.run import Run
 from nxt.search.trial import Epoch, Outcome, Trial
 from nxt.space.arch_list import load_list
 
@@ -120,16 +120,16 @@ def test_equal_accuracies_have_no_ceiling():
 # Runs
 
 
-def trial(number, early, late, macs=1000, outcome=Outcome.DONE, control=0, repeat=0):
+def trial(number, early, late, macs=1000, outcome=Outcome.DONE, control=0, replicate=0):
     curve = [Epoch(1, early, 1.0, 1.0), Epoch(2, late, 1.0, 1.0)]
     curve = curve if outcome is Outcome.DONE else curve[:1]
     spec = SPEC.replace(depths=(1, 1, 1 + number // 40, 1 + number % 40))
     cost = Cost(macs=macs, params=macs, acts=macs)
-    return Trial(number, (number,), spec, cost, curve=curve, outcome=outcome, control=control, repeat=repeat)
+    return Trial(number, (number,), spec, cost, curve=curve, outcome=outcome, control_rung=control, replicate=replicate)
 
 
 def run_of(tmp_path, trials, name="run"):
-    return Run(tmp_path / name, {"val_images": 1000, "space": {}, "objective": "macs"}, trials)
+    return in_memory(trials, tmp_path / name, val_images=1000)
 
 
 def searched(noise, count=60, share=1.0, seed=3):
@@ -151,7 +151,7 @@ def test_the_control_group_stands_for_the_stopped(tmp_path):
     for seed in range(20):
         trials, true = searched(0.05, count=200, share=0.3, seed=seed)
         weighted.append(trust.between_epochs(run_of(tmp_path, trials)).proxies[0].tau)
-        ahead = [t for t in trials if t.outcome is Outcome.DONE and not t.control]
+        ahead = [t for t in trials if t.outcome is Outcome.DONE and not t.control_rung]
         survivors.append(stats.kendalltau([t.curve[0].accuracy for t in ahead], [t.accuracy for t in ahead]).statistic)
         whole.append(true)
     assert np.mean(weighted) == pytest.approx(np.mean(whole), abs=0.04)
@@ -168,7 +168,7 @@ def test_of_several_rungs_the_first_is_judged(tmp_path):
     for number in (100, 101):
         late = trial(number, 0.3, 0.6)
         late.curve.append(Epoch(3, 0.6, 1.0, 1.0))
-        late.control = 2
+        late.control_rung = 2
         trials.append(late)
     for one in trials:
         if len(one.curve) == 2:
@@ -217,8 +217,8 @@ def test_the_noise_between_seeds_sets_the_ceiling(tmp_path):
     trials, _ = searched(0.02)
     assert trust.between_epochs(run_of(tmp_path, trials)).ceiling is None
     first = next(t for t in trials if t.outcome is Outcome.DONE)
-    for repeat, off in ((1, 0.03), (2, -0.03)):
-        again = trial(first.number, 0.5, first.accuracy + off, repeat=repeat)
+    for replicate, off in ((1, 0.03), (2, -0.03)):
+        again = trial(first.number, 0.5, first.accuracy + off, replicate=replicate)
         trials.append(again)
     told = trust.between_epochs(run_of(tmp_path, trials))
     assert 0.5 < told.ceiling < 0.95
@@ -241,7 +241,7 @@ def test_accuracies_that_are_all_equal_tell_nothing(tmp_path):
 
 def test_a_proxy_is_held_against_another_run_of_the_same_architectures(tmp_path):
     proxy, _ = searched(0.02)
-    full = [trial(t.number, 0.1, 0.3 + t.accuracy / 2, t.cost.macs, repeat=1) for t in proxy[:25]]
+    full = [trial(t.number, 0.1, 0.3 + t.accuracy / 2, t.cost.macs, replicate=1) for t in proxy[:25]]
     told = trust.against(run_of(tmp_path, proxy, "short"), run_of(tmp_path, full, "long"))
     assert told.proxies[0].count == 25 and told.proxies[0].tau == 1
     assert told.of == "long's accuracy" and told.proxies[0].name == "short's accuracy"

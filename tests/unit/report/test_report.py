@@ -2,13 +2,10 @@
 
 import dataclasses
 import hashlib
-import itertools
 import json
 import math
 import re
-from datetime import datetime, timedelta
 from html.parser import HTMLParser
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -16,89 +13,32 @@ import optuna
 import pytest
 from PIL import Image
 from plotly.offline import get_plotlyjs
-from scipy import stats
+from reports import BUDGET, EVIL, POINTS, SPACE, planted, report_data, some, trial
 
-from nxt.analysis import effects
-from nxt.analysis import timeline as clock
 from nxt.arch.costs import cost, parts
-from nxt.arch.names import parse_name
+from nxt.arch.load import parse_name
+from nxt.data.ref import DataRef
 from nxt.errors import NxtError, RunError
 from nxt.report import plotly_figures as figures
 from nxt.report import svg as drawing
 from nxt.report.markup import Html, escape, plot, table
 from nxt.report.page import write_report
 from nxt.report.paper import draw_figures
-from nxt.report.report_data import Subject, load_subject
+from nxt.report.report_data import load_report_data
 from nxt.search.request import full_request, make_request
-from nxt.search.results.run import Run
-from nxt.search.study.database import StudyRecord
+from nxt.search.study.database import DurableStudy
 from nxt.search.study.timestamps import Span, read_times
 from nxt.search.trial import Epoch, Outcome, Trial
 from nxt.space.arch_list import ArchList
-from nxt.space.budget import parse_budget
+from nxt.space.budget import Budget, parse_budget
 from nxt.space.feasible import FeasibleSet
-from nxt.space.space import Space
+from nxt.space.load import space_from_dict
 from nxt.train.recipe import load_recipe
 
 ALL = {
     "summary", "front", "drawings", "hypervolume", "curves", "errors", "effects", "gate", "timeline", "failures",
     "trust", "provenance",
 }  # fmt: skip
-AXES = {
-    "depths": [{"from": 1, "to": 6}] * 3,
-    "width": [8, 16, 32],
-    "cardinality": [1, 2, 4, 8],
-    "base_width": [4, 8, 16],
-}
-FIXED = {"stem": "cifar", "stem_width": "width"}
-SPACE = Space.from_dict({"network": FIXED, "axes": {**AXES, "radix": [0, 1, 2, 4]}}, "small", "here")
-BUDGET = parse_budget({"flops": "10M:40M"})
-POINTS = FeasibleSet(SPACE, BUDGET).sample(np.random.default_rng(0), 1000)
-START = datetime(2026, 3, 1, 12)
-
-
-def trial(number, accuracy=None, outcome=Outcome.DONE, epochs=4, **facts):
-    """A trial at a point of its own, whose accuracy rises to the given one."""
-    point = POINTS[facts.pop("of", number)]
-    rows = [] if accuracy is None else range(1, epochs + 1)
-    curve = [Epoch(e, accuracy * (0.7 + 0.3 * e / 4), 1.0, 5.0) for e in rows]
-    spec = SPACE.spec(point)
-    return Trial(number, point, spec, cost(spec), curve=curve, outcome=outcome, **facts)
-
-
-def planted(number):
-    """An accuracy that depends on cost, radix and chance."""
-    spec = SPACE.spec(POINTS[number])
-    noise = np.random.default_rng(number).normal(0, 0.01)
-    return 0.5 + 0.05 * math.log(cost(spec).macs / 20e6) + 0.02 * (spec.radix > 0) + noise
-
-
-def some(count):
-    """So many finished trials, then one of each other kind, and two to confirm."""
-    trials = [trial(n, planted(n), role="ResNeXt-like" if n == 0 else "") for n in range(count)]
-    others = [outcome for outcome in Outcome if outcome is not Outcome.DONE]
-    for number, outcome in enumerate(others, count):
-        stopped = outcome in (Outcome.STOPPED, Outcome.RUNNING)
-        message = "" if stopped else f"{outcome}: why (x.py:3)"
-        trials.append(trial(number, 0.4 if stopped else None, outcome, epochs=2, message=message))
-    trials[1].control = 2
-    best = max(range(count), key=planted)
-    again = range(len(trials), len(trials) + 2)
-    return trials + [trial(n, 0.5 + 0.01 * (n % 2), repeat=1 + n % 2, of=best) for n in again]
-
-
-def subject(trials, /, path="here", times=True, **record):
-    """Make a search in memory whose trials ran two at a time, ten seconds each."""
-    request = make_request(SPACE, BUDGET, "digits", 20, 0, ["proxy.epochs=4", "search.scheduler=asha"])
-    full = {**request.record(), "train_images": 500, "val_images": 400, **record}
-    spans = {
-        t.number: Span(
-            START + timedelta(seconds=10 * (i // 2)),
-            None if t.outcome is Outcome.RUNNING else START + timedelta(seconds=10 * (i // 2 + 1)),
-        )
-        for i, t in enumerate(trials)
-    }
-    return Subject(Run(Path(path), full, list(trials)), spans if times else {})
 
 
 class Page(HTMLParser):
@@ -148,13 +88,13 @@ def report(given, folder):
 
 
 def test_a_search_that_has_everything_has_every_section_and_a_link_to_each(tmp_path):
-    names, page = report(subject(some(40)), tmp_path)
+    names, page = report(report_data(some(40)), tmp_path)
     assert set(names) == ALL == set(page.all("section", "id"))
     links = [link[1:] for link in page.all("a", "href") if link.startswith("#")]
     assert links[: len(names)] == names == page.all("section", "id")
     assert set(links) <= {attrs["id"] for _, attrs in page.elements if "id" in attrs}
     assert len(page.all("div", "aria-label")) == len(page.figures) > 20
-    given = subject(some(40))
+    given = report_data(some(40))
     for said in (given.run.verdict(), given.run.stopping(), "nxt train here/best.yaml", "Kendall's tau", "gp sampler"):
         assert said in page.text
 
@@ -162,15 +102,18 @@ def test_a_search_that_has_everything_has_every_section_and_a_link_to_each(tmp_p
 @pytest.mark.parametrize(
     ("given", "missing"),
     [
-        (subject([]), ALL - {"summary", "gate", "provenance"}),
-        (subject([trial(0, 0.5)]), {"effects", "failures", "hypervolume"}),
-        (subject([trial(0, 0.5)], times=False), {"effects", "failures", "hypervolume", "timeline"}),
-        (subject([trial(0, 0.4, Outcome.RUNNING, 1)]), ALL - {"summary", "curves", "gate", "timeline", "provenance"}),
-        (subject([trial(0, 0.5, role="ResNet-like")]), {"effects", "errors", "failures", "hypervolume"}),
-        (subject([trial(n, planted(n)) for n in range(19)]), {"effects", "failures"}),
-        (subject([trial(n, planted(n)) for n in range(20)]), {"failures"}),
-        (subject([trial(n, planted(n)) for n in range(20)], budget=[]), {"failures", "gate"}),
-        (subject([trial(n, 0.5) for n in range(25)]), {"failures", "hypervolume"}),
+        (report_data([]), ALL - {"summary", "gate", "provenance"}),
+        (report_data([trial(0, 0.5)]), {"effects", "failures", "hypervolume"}),
+        (report_data([trial(0, 0.5)], times=False), {"effects", "failures", "hypervolume", "timeline"}),
+        (
+            report_data([trial(0, 0.4, Outcome.RUNNING, 1)]),
+            ALL - {"summary", "curves", "gate", "timeline", "provenance"},
+        ),
+        (report_data([trial(0, 0.5, family="ResNet-like")]), {"effects", "errors", "failures", "hypervolume"}),
+        (report_data([trial(n, planted(n)) for n in range(19)]), {"effects", "failures"}),
+        (report_data([trial(n, planted(n)) for n in range(20)]), {"failures"}),
+        (report_data([trial(n, planted(n)) for n in range(20)], budget=Budget()), {"failures", "gate"}),
+        (report_data([trial(n, 0.5) for n in range(25)]), {"failures", "hypervolume"}),
     ],
 )
 def test_what_there_is_nothing_to_tell_of_is_left_out(tmp_path, given, missing):
@@ -180,11 +123,11 @@ def test_what_there_is_nothing_to_tell_of_is_left_out(tmp_path, given, missing):
 
 
 def test_a_list_has_neither_axes_nor_a_gate(tmp_path):
-    trials = [trial(n, 0.5 + 0.01 * n, of=n % 10, repeat=1 + n // 10) for n in range(20)]
+    trials = [trial(n, 0.5 + 0.01 * n, of=n % 10, replicate=1 + n // 10) for n in range(20)]
     specs = tuple(SPACE.spec(point) for point in POINTS[:10])
     listed = [dataclasses.replace(t, point=(t.number % 10,)) for t in trials]
-    record = make_request(ArchList(specs), parse_budget({}), "digits", 1, 0, [], repeats=2).record()
-    names, page = report(subject(listed, **record), tmp_path)
+    request = make_request(ArchList(specs), parse_budget({}), "digits", 1, 0, repeats=2)
+    names, page = report(report_data(listed, request=request), tmp_path)
     assert set(names) == ALL - {"effects", "gate", "failures"}
     assert "list, 10 architectures" in page.text and "20 asked, 20 begun" in page.text
     assert "sampler" not in page.text.partition("run.yaml, the whole record")[0]
@@ -192,9 +135,9 @@ def test_a_list_has_neither_axes_nor_a_gate(tmp_path):
 
 def test_a_study_of_full_trainings_speaks_of_no_proxy(tmp_path):
     specs = tuple(SPACE.spec(point) for point in POINTS[:2])
-    record = full_request(ArchList(specs), "digits", "quick", load_recipe("quick"), 0, 1).record()
-    trials = [dataclasses.replace(trial(n, 0.5 + 0.1 * n, repeat=1), point=(n,)) for n in range(2)]
-    _, page = report(subject(trials, **record), tmp_path)
+    request = full_request(ArchList(specs), DataRef("digits"), "quick", load_recipe("quick"), 0, 1)
+    trials = [dataclasses.replace(trial(n, 0.5 + 0.1 * n, replicate=1), point=(n,)) for n in range(2)]
+    _, page = report(report_data(trials, request=request), tmp_path)
     assert "proxy" not in page.text.partition("run.yaml, the whole record")[0]
     assert "Full trainings in here" in page.text and "nxt eval here/trials/1.pt" in page.text
 
@@ -202,42 +145,39 @@ def test_a_study_of_full_trainings_speaks_of_no_proxy(tmp_path):
 def test_a_stage_wise_space_has_no_pairs_of_cardinality_and_radix(tmp_path):
     axes = {"depth": [1, 2], "width": [16, 32], "ratio": [1, 2], "groups": [1, 2]}
     data = {"stages": 2, "network": {"stem": "cifar", "stem_width": 16, "radix": 0}, "axes": axes}
-    space = Space.from_dict(data, "stages", "here")
+    space = space_from_dict(data, "stages", "here")
     points = FeasibleSet(space, parse_budget({})).sample(np.random.default_rng(0), 30)
     trials = [
         Trial(n, p, space.spec(p), space.cost(p), curve=[Epoch(1, 0.5 + n / 100, 1.0, 1.0)], outcome=Outcome.DONE)
         for n, p in enumerate(points)
     ]
-    record = make_request(space, parse_budget({}), "digits", 30, 0, []).record()
-    names, page = report(subject(trials, **record), tmp_path)
+    request = make_request(space, parse_budget({}), "digits", 30, 0)
+    names, page = report(report_data(trials, request=request), tmp_path)
     assert "effects" in names and not any(trace["type"] == "heatmap" for f in page.figures for trace in f["data"])
 
 
 def test_the_same_run_gives_the_same_bytes(tmp_path):
-    write_report(subject(some(25)), tmp_path / "a.html")
-    write_report(subject(some(25)), tmp_path / "b.html")
+    write_report(report_data(some(25)), tmp_path / "a.html")
+    write_report(report_data(some(25)), tmp_path / "b.html")
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
 
 
 def test_a_page_asks_the_network_for_nothing(tmp_path):
-    _, page = report(subject(some(25)), tmp_path)
+    _, page = report(report_data(some(25)), tmp_path)
     assert "script-src 'unsafe-inline' 'unsafe-eval'" in page.all("meta", "content")[0]
     assert "default-src 'none'" in page.all("meta", "content")[0]
     sources = [value for _, attrs in page.elements for key, value in attrs.items() if key in ("src", "href", "data")]
     assert sources and all(source.startswith(("#", "data:")) for source in sources)
 
 
-EVIL = "</script><script>alert('&\"')</script><img src=x onerror=alert(1)>"
-
-
 def test_names_and_messages_are_text_whatever_they_hold(tmp_path):
     trials = some(25)
     for number in (0, -4):
         trials[number].message = EVIL
-    trials[0].role = EVIL
-    given = subject(trials, path=EVIL, data=f"folder:{EVIL}", space_name=EVIL, budget_rule=EVIL)
+    trials[0].family = EVIL
+    given = report_data(trials, path=EVIL, data=DataRef("folder", EVIL), space=dataclasses.replace(SPACE, name=EVIL))
     _, page = report(given, tmp_path)
-    clean = report(subject(some(25)), tmp_path)[1]
+    clean = report(report_data(some(25)), tmp_path)[1]
     assert [tag for tag, _ in page.elements if tag in ("img", "script")] == ["script"] * len(clean.scripts)
     assert page.text.count(EVIL) > 5
     hover = json.dumps(page.figures)
@@ -247,9 +187,9 @@ def test_names_and_messages_are_text_whatever_they_hold(tmp_path):
 def test_a_place_that_cannot_be_written_is_said_and_nothing_is_left(tmp_path):
     (tmp_path / "page.html").mkdir()
     with pytest.raises(RunError, match=r"page\.html: cannot be written"):
-        write_report(subject([]), tmp_path / "page.html")
+        write_report(report_data([]), tmp_path / "page.html")
     with pytest.raises(RunError, match="cannot be written"):
-        write_report(subject([]), tmp_path / "no" / "page.html")
+        write_report(report_data([]), tmp_path / "no" / "page.html")
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
 
 
@@ -257,7 +197,7 @@ def test_a_thousand_trials_stay_light(tmp_path):
     trials = [trial(n, planted(n), epochs=9) for n in range(1000)]
     for t in trials[::3]:
         t.outcome, t.curve = Outcome.STOPPED, t.curve[:3]
-    given = subject(trials)
+    given = report_data(trials)
     report(given, tmp_path)
     assert (tmp_path / "report.html").stat().st_size < 10_000_000
     made = figures.curves(given)
@@ -268,7 +208,7 @@ def test_a_thousand_trials_stay_light(tmp_path):
 
 
 def test_the_front_shows_every_finished_architecture_with_its_error():
-    given = subject(some(30))
+    given = report_data(some(30))
     dominated, front, references = figures.front(given).data
     run = given.run
     assert list(front.x) == [e.cost.macs for e in run.front] and list(front.y) == [e.accuracy for e in run.front]
@@ -290,7 +230,7 @@ def test_published_networks_of_such_cost_are_context_and_not_among_the_points(tm
     spec = parse_name("resnext29_8x64d_cifar")
     assert spec.size == 32
     trials.append(Trial(3, POINTS[3], spec, cost(spec), curve=[Epoch(1, 0.6, 1.0, 1.0)], outcome=Outcome.DONE))
-    about = subject(trials)
+    about = report_data(trials)
     _, page = report(about, tmp_path)
     low, high = min(t.cost.macs for t in trials) / 1.08, max(t.cost.macs for t in trials) * 1.08
     near = [e for e in ZOO.values() if e.published and e.spec.size == 32 and low <= cost(e.spec).macs <= high]
@@ -309,8 +249,8 @@ def test_published_networks_of_such_cost_are_context_and_not_among_the_points(tm
 def test_curves_are_one_trace_for_each_outcome_with_gaps_between_trials(monkeypatch, most, every):
     monkeypatch.setattr(figures, "_MOST", most)
     trials = [trial(0, 0.5, epochs=20), trial(1, 0.6, epochs=20), trial(2, 0.3, Outcome.STOPPED, epochs=19)]
-    trials += [trial(3, 0.5, epochs=20, control=2), trial(4, None, Outcome.OOM)]
-    made = figures.curves(subject(trials))
+    trials += [trial(3, 0.5, epochs=20, control_rung=2), trial(4, None, Outcome.OOM)]
+    made = figures.curves(report_data(trials))
     assert [trace.name for trace in made.data] == ["done (2)", "control (1)", "stopped (1)"]
     done = made.data[0]
     epochs = [e for e in range(1, 21) if (e - 1) % every == 0 or e == 20]
@@ -323,9 +263,9 @@ def test_curves_are_one_trace_for_each_outcome_with_gaps_between_trials(monkeypa
 
 def test_many_points_are_drawn_by_the_graphics_card(monkeypatch):
     trials = [trial(n, 0.5) for n in range(3)]
-    assert figures.curves(subject(trials)).data[0].type == "scatter"
+    assert figures.curves(report_data(trials)).data[0].type == "scatter"
     monkeypatch.setattr(figures, "_HEAVY", 11)
-    assert figures.curves(subject(trials)).data[0].type == "scattergl"
+    assert figures.curves(report_data(trials)).data[0].type == "scattergl"
 
 
 def test_an_axis_of_costs_is_logarithmic_where_the_range_is_wide():
@@ -339,7 +279,7 @@ def test_times_have_a_unit_that_reads_easily(most, unit):
 
 
 def test_the_gate_shows_exact_shares(tmp_path):
-    _, page = report(subject([]), tmp_path)
+    _, page = report(report_data([]), tmp_path)
     inside = FeasibleSet(SPACE, BUDGET)
     assert f"{len(inside):,} of {SPACE.size:,} architectures are inside the budget" in page.text
     shown = [f for f in page.figures if "radix" in f["data"][0]["hovertemplate"]]
@@ -348,126 +288,11 @@ def test_the_gate_shows_exact_shares(tmp_path):
     assert shown[0]["data"][1]["y"] == pytest.approx([n / len(inside) for n in counts.values()])
 
 
-# Effects
-
-
-def test_a_planted_effect_is_found_at_equal_cost():
-    trials = [trial(n, planted(n)) for n in range(400)]
-    given = subject(trials)
-    assert given.residuals.values.mean() == pytest.approx(0, abs=1e-9)
-    found = effects.main_effects(given.residuals, SPACE)
-    radix = {one.value: one for one in found["radix"]}
-    others = np.mean([given.residuals.values[i] for i, t in enumerate(trials) if t.spec.radix])
-    assert radix[2].mean - radix[0].mean == pytest.approx(0.02, abs=0.006) and others > 0
-    assert radix[0].interval[1] < 0 < radix[4].interval[0]
-    assert sum(one.count for one in found["radix"]) == 400 and set(found) <= set(SPACE.axis_names)
-    pairs = effects.by_cardinality_and_radix(given.residuals)
-    assert sum(one.count for one in pairs) == 400
-    pair = pairs[0]
-    own = [v for t, v in zip(trials, given.residuals.values, strict=True)
-           if (t.spec.cardinality[0], t.spec.radix) == pair.value]  # fmt: skip
-    assert (pair.count, pair.mean) == (len(own), pytest.approx(np.mean(own)))
-
-
-def test_intervals_are_those_of_the_percentile_bootstrap():
-    values = np.random.default_rng(1).normal(0.01, 0.02, 30)
-    found = effects.effect("x", values)
-    rng = np.random.default_rng(2)
-    expected = stats.bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", rng=rng).confidence_interval
-    assert found.interval == pytest.approx((expected.low, expected.high), abs=5e-4)
-    assert found == effects.effect("x", values)
-    assert effects.effect("x", values[:4]).interval is None
-
-
-def test_pairs_need_both_to_vary():
-    plain = [n for n in range(1000) if SPACE.spec(POINTS[n]).radix == 0][:30]
-    given = subject([trial(n, planted(n)) for n in plain])
-    assert effects.by_cardinality_and_radix(given.residuals) == []
-
-
 # Time
 
 
-def test_lanes_never_overlap_and_are_as_few_as_can_be():
-    rng = np.random.default_rng(3)
-    trials = [trial(n, 0.5) for n in range(60)]
-    begun = rng.integers(0, 300, 60)
-    ended = begun + rng.integers(1, 60, 60)
-    spans = [
-        (START + timedelta(seconds=int(b)), START + timedelta(seconds=int(e)))
-        for b, e in zip(begun, ended, strict=True)
-    ]
-    bars = clock.lanes(trials, {n: Span(*span) for n, span in enumerate(spans)})
-    for lane in range(1 + max(bar.lane for bar in bars)):
-        own = sorted((bar.begun, bar.ended) for bar in bars if bar.lane == lane)
-        assert all(end <= start for (_, end), (start, _) in itertools.pairwise(own))
-    together = max(int(((begun <= t) & (t < ended)).sum()) for t in range(400))
-    assert 1 + max(bar.lane for bar in bars) == together and len(bars) == 60
-
-
-def test_a_trial_that_has_not_ended_counts_as_long_as_its_epochs_took():
-    running = trial(0, 0.5, Outcome.RUNNING, epochs=2)
-    [bar] = clock.lanes([running], {0: Span(START, None)})
-    assert (bar.begun, bar.ended) == (0, 10)
-    assert clock.lanes([running], {}) == []
-
-
-def test_the_hypervolume_grows_to_what_was_found():
-    macs = [4.0, 1.0, 2.0, 2.0]
-    trials = [
-        dataclasses.replace(trial(n, 0.5), cost=dataclasses.replace(trial(n).cost, macs=int(m)))
-        for n, m in enumerate(macs)
-    ]
-    for t, accuracy in zip(trials, (0.5, 0.5, 0.9, 0.7), strict=True):
-        t.curve = [Epoch(1, accuracy, 1.0, 1.0)]
-    order = {0: 30, 1: 10, 2: 40, 3: 20}  # seconds at which each ended
-    times = {n: Span(START, START + timedelta(seconds=s)) for n, s in order.items()}
-    found = clock.growth(trials, times, "macs")
-    # scaled: (1, 0), (0, 0), (1/2, 1), (1/2, 1/2); the reference is (1, 0)
-    assert found == [(10, 0), (20, pytest.approx(0.5)), (30, pytest.approx(0.5)), (40, 1.0)]
-    assert clock.growth(trials[:2], times, "macs") == [] == clock.growth([], {}, "macs")
-
-
-def ended(trials):
-    return {t.number: Span(START, START + timedelta(seconds=10 * (t.number + 1))) for t in trials}
-
-
-def test_beside_another_run_both_hypervolumes_are_shares_of_what_both_found():
-    def costing(number, macs, accuracy):
-        made = trial(number, accuracy)
-        return dataclasses.replace(made, cost=dataclasses.replace(made.cost, macs=macs))
-
-    mine, others = (
-        [costing(0, 4, 0.5), costing(1, 2, 0.9)],
-        [costing(0, 4, 0.5), costing(1, 1, 0.7), costing(2, 1, 0.5)],
-    )
-    # scaled: (1, 0), (1/2, 1) and (1, 0), (0, 1/2), (0, 0): together 1/2 + 1/4
-    found = clock.growth(mine, ended(mine), "macs", others)
-    assert found == [(10, 0), (20, pytest.approx(2 / 3))]
-    other = clock.growth(others, ended(others), "macs", mine)
-    assert other == [(10, 0), (20, pytest.approx(2 / 3)), (30, pytest.approx(2 / 3))]
-
-
-def test_what_chance_finds_is_the_mean_over_the_orders_of_its_trials():
-    def costing(number, macs, accuracy, role=""):
-        made = trial(number, accuracy, role=role)
-        return dataclasses.replace(made, cost=dataclasses.replace(made.cost, macs=macs))
-
-    # scaled: the reference at (1, 0); of the drawn ones, (0, 1) finds everything and the others nothing
-    trials = [costing(0, 4, 0.5, "ResNet-like"), *(costing(n, 4, 0.5) for n in range(1, 4)), costing(4, 1, 0.9)]
-    rows = clock.chance(trials, ended(trials), "macs")
-    assert [row[0] for row in rows] == [10, 20, 30, 40, 50]
-    means = [row[1] for row in rows]
-    assert means[0] == 0 and means[-1] == 1 and means == sorted(means)
-    assert means[1:4] == pytest.approx([1 / 4, 1 / 2, 3 / 4], abs=0.15)  # 100 orders: 3 standard errors
-    assert all(low <= mean <= high for _, mean, low, high in rows) and rows[2][2:] == (0, 1)
-    many = [costing(n, 1 + n % 7, 0.5 + 0.001 * n) for n in range(300)]
-    assert len(clock.chance(many, ended(many), "macs")) == 60
-    assert clock.chance([], {}, "macs") == []
-
-
 def test_times_are_those_of_the_study(tmp_path):
-    record = StudyRecord(tmp_path / "study.db", SPACE, "macs")
+    record = DurableStudy(tmp_path / "study.db", SPACE, "macs")
     sampler = optuna.samplers.RandomSampler(seed=0)
     for number in range(3):
         begun = record.begin(sampler, {})
@@ -485,7 +310,7 @@ def test_a_study_without_times_is_refused_in_one_line(tmp_path):
     with pytest.raises(RunError, match=r"study\.db: the times of its trials cannot be read \(.+\)$"):
         read_times(tmp_path / "study.db")
     with pytest.raises(NxtError, match="not a run directory"):
-        load_subject(tmp_path)
+        load_report_data(tmp_path)
 
 
 # Drawings
@@ -494,7 +319,7 @@ def test_a_study_without_times_is_refused_in_one_line(tmp_path):
 def test_stages_are_drawn_as_wide_as_their_channels_and_as_high_as_their_blocks():
     specs = [parse_name("resnext50_32x4d"), parse_name("resnest101")]
     boxes = []
-    for spec, drawn in zip(specs, drawing.drawings(specs), strict=True):
+    for spec, drawn in zip(specs, drawing.draw(specs), strict=True):
         picture = ElementTree.fromstring(drawn)
         rects = [r.attrib for r in picture.iter("rect") if r.attrib["class"] == "stage"]
         boxes += [(float(r["width"]), float(r["height"]), p) for r, p in zip(rects, parts(spec)[1:-1], strict=True)]
@@ -515,7 +340,7 @@ def test_stages_are_drawn_as_wide_as_their_channels_and_as_high_as_their_blocks(
 
 def test_hashes_are_those_of_the_files(tmp_path):
     (tmp_path / "run.yaml").write_text("command: search\n")
-    _, page = report(subject(some(20), path=tmp_path), tmp_path)
+    _, page = report(report_data(some(20), path=tmp_path), tmp_path)
     assert hashlib.sha256(b"command: search\n").hexdigest() in page.text and "SHA-256 of study.db" not in page.text
     assert re.search(r"torch \d", page.text) and "2026-03-01 12:00:00 to 2026-03-01" in page.text
 
@@ -523,19 +348,19 @@ def test_hashes_are_those_of_the_files(tmp_path):
 def test_failures_are_gathered_by_kind_and_message(tmp_path):
     trials = [trial(n, None, Outcome.OOM, message="too large") for n in range(14)]
     trials += [trial(14, None, Outcome.CRASHED, message="ValueError")]
-    _, page = report(subject(trials), tmp_path)
+    _, page = report(report_data(trials), tmp_path)
     assert "15 of 15 trials ended without a verdict" in page.text
     assert "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, ..." in page.text and "ValueError" in page.text
 
 
 def test_the_smallest_clear_difference_is_twice_the_error_of_one(tmp_path):
-    _, page = report(subject([trial(0, 0.5), trial(1, 0.4)]), tmp_path)
+    _, page = report(report_data([trial(0, 0.5), trial(1, 0.4)]), tmp_path)
     assert f"{100 * 2 * math.sqrt(2 * 0.25 / 400):.1f} points (two trained once" in page.text
     assert "not measured (standard deviation" in page.text
 
 
 def test_a_search_that_was_cut_off_is_not_called_running(tmp_path):
-    _, page = report(subject([trial(0, 0.5), trial(1, 0.4, Outcome.RUNNING)]), tmp_path)
+    _, page = report(report_data([trial(0, 0.5), trial(1, 0.4, Outcome.RUNNING)]), tmp_path)
     assert "1 cut off, 1 done" in page.text or "1 done, 1 cut off" in page.text
 
 
@@ -559,7 +384,7 @@ def test_the_data_of_a_figure_cannot_end_its_element():
 
 
 def test_figures_for_papers_are_png_and_svg(tmp_path):
-    files = draw_figures(subject(some(25)), tmp_path / "new" / "figures")
+    files = draw_figures(report_data(some(25)), tmp_path / "new" / "figures")
     assert [file.name for file in files] == [f"{n}{s}" for n in ("front", "errors", "curves") for s in (".png", ".svg")]
     for file in files:
         if file.suffix == ".png":
@@ -568,12 +393,12 @@ def test_figures_for_papers_are_png_and_svg(tmp_path):
                 assert image.format == "PNG" and image.width > 800 and len(image.convert("L").getcolors()) > 10
         else:
             assert ElementTree.parse(file).getroot().tag.endswith("svg")
-    again = draw_figures(subject(some(25)), tmp_path / "again")
+    again = draw_figures(report_data(some(25)), tmp_path / "again")
     assert [a.read_bytes() for a in again] == [b.read_bytes() for b in files]
 
 
 def test_a_run_without_results_has_no_figures_for_papers(tmp_path):
-    assert draw_figures(subject([]), tmp_path) == []
+    assert draw_figures(report_data([]), tmp_path) == []
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"file: cannot be created"):
-        draw_figures(subject(some(25)), tmp_path / "file")
+        draw_figures(report_data(some(25)), tmp_path / "file")

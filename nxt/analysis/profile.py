@@ -1,0 +1,152 @@
+"""Profiles a network: its exact cost, divided by stage, block or layer; on request also checked and measured.
+
+Imports torch only where a network is checked or measured.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from nxt.arch.breakdown import LEVELS, Portion, portions
+from nxt.arch.costs import Cost, resolution
+from nxt.arch.load import resolve
+from nxt.arch.memory import Moment, peak
+from nxt.arch.spec import ArchSpec
+from nxt.arch.zoo import ZOO
+from nxt.config import require
+from nxt.units import format_count
+
+if TYPE_CHECKING:
+    from nxt.arch.sensitivity import Step
+    from nxt.compute.measurement import Measurement
+
+_SUMS = ("params", "macs", "acts", "flops", "fvcore", "bytes", "intensity", "peak_bytes")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a network costs for one image. In a notebook it shows its parts as a table."""
+
+    spec: ArchSpec
+    size: int  # image side in pixels
+    classes: int
+    by: str  # how finely `parts` divide the cost: "stage", "block" or "layer"
+    whole: Portion
+    parts: tuple[Portion, ...]
+    peak_at: Moment  # when an inference takes most memory
+    steps: tuple[Step, ...] | None = None  # what a step in each of the architecture's numbers adds
+    check: Mapping[str, int] | None = None  # closed form minus the counts of the built network; all 0 if nxt is right
+    measured: Measurement | None = None
+
+    @property
+    def cost(self) -> Cost:
+        """The whole network's cost."""
+        return self.whole.cost
+
+    @property
+    def published(self) -> tuple[str, str] | None:
+        """The FLOPs that the network's paper gives at this image size, and where; None: it gives none."""
+        entry = ZOO.get(self.spec.name)
+        return entry.flops if entry is not None and self.size == self.spec.size else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns everything as plain data, as `nxt profile --json` prints it."""
+        whole = self.whole.to_dict()
+        row: dict[str, Any] = {"name": self.spec.name, **{key: whole[key] for key in _SUMS}}
+        row |= {"peak_at": str(self.peak_at), "size": self.size, "classes": self.classes}
+        row["fingerprint"] = self.spec.fingerprint
+        if self.published:
+            row["published"] = dict(zip(("flops", "source"), self.published, strict=True))
+        stages = self.parts if self.by == "stage" else portions(self.spec, self.size, self.classes, "stage")
+        row["stages"] = [part.to_dict() for part in stages]
+        row[f"{self.by}s"] = self.rows()
+        if self.steps is not None:
+            row["steps"] = [dataclasses.asdict(step) for step in self.steps]
+        if self.check is not None:
+            row["check"] = dict(self.check)
+        if self.measured is not None:
+            row["measured"] = self.measured.to_dict()
+        return row
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Returns the parts as plain data, for `pandas.DataFrame(profile.rows())`."""
+        return [part.to_dict() for part in self.parts]
+
+    def _repr_html_(self) -> str:
+        from nxt.search.results.notebook import html_table
+
+        total = {**self.whole.to_dict(), "name": "total"}
+        cells = [
+            [row["name"], *(format_count(row[key], 4) for key in ("params", "macs", "acts", "bytes", "peak_bytes"))]
+            for row in (*self.rows(), total)
+        ]
+        table = html_table([self.by, "params", "MACs", "acts", "bytes moved", "peak bytes"], cells)
+        return f"<p><b>{escape(self.spec.name)}</b>, {self.size} px, {self.classes} classes</p>\n{table}"
+
+
+def profile(
+    network: str | ArchSpec,
+    size: int | None = None,
+    classes: int | None = None,
+    by: str = "stage",
+    *,
+    steps: bool = False,
+    check: bool = False,
+    measure: bool = False,
+    device: str = "auto",
+    batches: Sequence[int] = (1, 8, 32),
+    compile: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> Profile:
+    """Returns what a network costs, in closed form.
+
+    Args:
+        network: A name, the path of an architecture file, or a specification.
+        size: Image side in pixels; by default the network's own.
+        classes: Outputs of the last layer; by default the network's own.
+        by: How finely to divide the cost: "stage", "block" or "layer".
+        steps: Whether to compute what one more block, group, channel or pixel costs.
+        check: Whether to build the network, and to hold the closed form against fvcore's and torch's counts.
+        measure: Whether to measure speed and memory on a device. The arguments that follow are for this.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        batches: Numbers of images to infer together.
+        compile: Whether to measure the compiled network too.
+        say: Called with a line of text before each measurement.
+
+    Raises:
+        ArchError: if there is no such network, it does not fit into memory, or a size is out of range.
+        ConfigError: if the architecture file cannot be read, or `by` is none of the three.
+        DeviceError: if there is no such device.
+    """
+    spec = resolve(network) if isinstance(network, str) else network
+    require(by in LEVELS[1:], "by", f"{by!r} is not one of {', '.join(LEVELS[1:])}")
+    size, classes = resolution(spec, size, classes)
+    result = Profile(
+        spec=spec,
+        size=size,
+        classes=classes,
+        by=by,
+        whole=portions(spec, size, classes, "network")[0],
+        parts=tuple(portions(spec, size, classes, by)),
+        peak_at=peak(spec, size, classes),
+    )
+    if steps:
+        from nxt.arch import sensitivity
+
+        result = dataclasses.replace(result, steps=tuple(sensitivity.steps(spec, size, classes)))
+    if check:
+        from nxt.models.check import residuals
+
+        result = dataclasses.replace(result, check=residuals(spec, size, classes))
+    if measure:
+        require(bool(batches) and min(batches) > 0, "batches", f"{list(batches)} are not numbers of images")
+        from nxt.compute import measurement
+        from nxt.compute.devices import choose
+
+        measured = measurement.measure(spec, size, classes, batches, choose(device), compile, say)
+        result = dataclasses.replace(result, measured=measured)
+    return result
