@@ -6,28 +6,28 @@ from pathlib import Path
 
 
 def networks(incomplete: str) -> list[str]:
-    """Return the named networks that begin so."""
+    """Returns the named networks that begin so."""
     from nxt.arch.zoo import ZOO
 
     return [name for name in ZOO if name.startswith(incomplete)]
 
 
 def spaces(incomplete: str) -> list[str]:
-    """Return the design spaces of nxt that begin so."""
-    from nxt.space.space import spaces_folder
+    """Returns the design spaces of nxt that begin so."""
+    from nxt.space.load import spaces_folder
 
     return _stems(spaces_folder(), incomplete)
 
 
 def recipes(incomplete: str) -> list[str]:
-    """Return the recipes for full training that begin so."""
+    """Returns the recipes for full training that begin so."""
     import nxt
 
     return [name for name in _stems(Path(nxt.__file__).parent / "train" / "recipes", incomplete) if name != "proxy"]
 
 
 def data(incomplete: str) -> list[str]:
-    """Return the kinds of data that begin so."""
+    """Returns the kinds of data that begin so."""
     return [kind for kind in ("digits", "cifar10", "cifar100", "folder:") if kind.startswith(incomplete)]
 
 

@@ -1,14 +1,13 @@
-"""Options that several commands share; they mean the same everywhere."""
+"""Declares the options that several commands share; they mean the same everywhere."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nxt.files import data_from_anywhere
+from nxt.data.ref import DataRef
 
 from . import complete
 
@@ -16,13 +15,8 @@ if TYPE_CHECKING:
     from nxt.space.budget import Budget
 
 
-def anywhere(data: str | None) -> str | None:
-    """Have --data mean the same in any folder, since it is recorded."""
-    return data and data_from_anywhere(data)
-
-
 def _readable(settings: list[str] | None) -> list[str] | None:
-    """Check the form of settings before anything else is, so that `--set lr 0.1` is not taken for a network."""
+    """Checks the form of settings before anything else is, so that `--set lr 0.1` is not taken for a network."""
     from nxt.config import parse_settings
 
     parse_settings(settings or [])
@@ -57,7 +51,7 @@ Like = Annotated[
     ),
 ]
 Data = Annotated[
-    str | None,
+    DataRef | None,
     typer.Option(
         "--data",
         help="digits (bundled), cifar10[:PATH], cifar100[:PATH] or folder:PATH; with --resume, where the same data "
@@ -65,7 +59,7 @@ Data = Annotated[
         metavar="DATA",
         show_default="digits",
         autocompletion=complete.data,
-        callback=anywhere,
+        parser=DataRef.of,
     ),
 ]
 Download = Annotated[bool, typer.Option("--download", help="Let data be downloaded if it is not there.")]
@@ -82,24 +76,8 @@ Set = Annotated[
 
 
 def budget_of(costs: Mapping[str, str | None], like: str | None = None) -> Budget:
-    """Read the budget options, by name. Raises BudgetError, ArchError or ConfigError."""
-    from nxt.arch.names import resolve
+    """Reads the budget options, by name. Raises BudgetError, ArchError or ConfigError."""
+    from nxt.arch.load import resolve
     from nxt.space.budget import parse_budget
 
     return parse_budget(costs, resolve(like) if like is not None else None)
-
-
-def free_run(*parts: str) -> Path:
-    """Return a run directory under results/ that does not exist yet, named by the parts and a number."""
-    stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in "_".join(parts))
-    number = 1
-    while Path("results", f"{stem}_{number}").exists():
-        number += 1
-    return Path("results", f"{stem}_{number}")
-
-
-def refuse_with_resume(given: Mapping[str, object]) -> None:
-    """Raise a usage error for the first option that has a value: run.yaml has what was asked."""
-    for name, value in given.items():
-        if value is not None and value != []:
-            raise typer.BadParameter(f"{name} cannot be given with --resume: run.yaml has what was asked")

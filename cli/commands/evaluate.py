@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nxt.files import data_from_anywhere, data_place
+from nxt.config import require
+from nxt.data.ref import DataRef
+from nxt.errors import ConfigError
+from nxt.files import is_folder, write_text
 
 from .. import complete, options
-from ..terminal import tables as render
+from ..terminal import tables
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from collections.abc import Callable
 
-    from nxt.inference.evaluation import Examples, Predictions
-    from nxt.inference.views import Views
-    from nxt.train.checkpoint import Checkpoint
+    from nxt.inference.evaluate import Evaluation
+    from nxt.inference.evaluation import Predictions
 
 
 def evaluate(
@@ -36,12 +36,12 @@ def evaluate(
         ),
     ],
     data: Annotated[
-        str | None,
+        DataRef | None,
         typer.Option(
             help="Another data set than it was trained on; classes go by name.",
             metavar="DATA",
             autocompletion=complete.data,
-            callback=options.anywhere,
+            parser=DataRef.of,
         ),
     ] = None,
     split: Annotated[str, typer.Option(help="test, or val: the images by which a training selects.")] = "test",
@@ -78,59 +78,41 @@ def evaluate(
     as_json: options.Json = False,
 ) -> None:
     """Measure trained networks on the test split. Tables and files of several networks are of their ensemble."""
-    from nxt.compute.devices import choose
-    from nxt.inference.evaluation import Predictions, ensemble, predict, read_classes
+    from nxt.inference.evaluate import evaluate as measure
 
-    _check(split, size, crop, views, weights, confusion, predictions)
-    target, sides = choose(device), _numbers(scales)
-    loaded = _read(checkpoints, data)
-    names, place = loaded[0].classes, data or loaded[0].data
-    columns = read_classes(classes, names) if classes is not None else None
-    images = _images(place, split, dict(zip(checkpoints, loaded, strict=True)), columns, download, skip_bad)
-    shown = [_views(checkpoint, size, crop, views, sides, images.source.mirror) for checkpoint in loaded]
-    found: list[Predictions] = []
-    models: list[dict[str, Any]] = []
-    for path, checkpoint, seen in zip(checkpoints, loaded, shown, strict=True):
-        with _naming(path), _progress(path, len(images)) as advance:
-            scores = predict(checkpoint.network(weights), images, seen, target, progress=advance)
-        found.append(Predictions(scores, images.labels, names))
-        about = _about(path, checkpoint, seen, weights or checkpoint.better) | {"data": place, "split": split}
-        models.append(about | _figures(found[-1], columns))
-    together = ensemble(found)
-    joint = {"data": place, "split": split} | _figures(together, columns)
-    judged = together if columns is None else together.among(columns)
-    _write_files(judged, images, confusion, predictions)
+    _check_files(confusion, predictions)
+    with _progress() as progress:
+        measured = measure(
+            checkpoints,
+            data,
+            split,
+            size=size,
+            crop=crop,
+            views=views,
+            scales=_numbers(scales),
+            weights=weights,
+            classes=classes,
+            device=device,
+            download=download,
+            skip_bad=skip_bad,
+            note=lambda text: tables.err().print(text, soft_wrap=True),
+            progress=progress,
+        )
+    _write_files(measured, confusion, predictions)
+    rows, several = measured.rows, len(measured.rows) > 1
     if as_json:
-        render.print_json(models[0] if len(models) == 1 else {"models": models, "ensemble": joint})
+        tables.print_json({"models": rows, "ensemble": measured.ensemble_row} if several else rows[0])
         return
-    for model in models:
-        _print_line(str(model["name" if len(models) == 1 else "checkpoint"]), model)
-    if len(models) > 1:
-        _print_line(f"ensemble of {len(models)}", joint)
+    for row in rows:
+        _print_line(str(row["checkpoint" if several else "name"]), row)
+    if several:
+        _print_line(f"ensemble of {len(rows)}", measured.ensemble_row)
     if per_class:
-        _print_classes(judged)
+        _print_classes(measured.predictions)
 
 
-def _check(
-    split: str,
-    size: int | None,
-    crop: float | None,
-    views: str,
-    weights: str | None,
-    confusion: Path | None,
-    predictions: Path | None,
-) -> None:
-    """Raise ConfigError for options that cannot be, before anything is read."""
-    from nxt.config import require
-    from nxt.files import is_folder
-    from nxt.inference.evaluation import SPLITS
-    from nxt.train.checkpoint import WEIGHTS
-
-    require(split in SPLITS, "--split", f"{split!r} is not one of {', '.join(SPLITS)}")
-    require(size is None or 4 <= size <= 4096, "--size", f"{size} is not between 4 and 4096 pixels")
-    require(crop is None or 0 < crop <= 1, "--crop", f"{crop} is not above 0 and at most 1")
-    require(crop is None or views != "dense", "--crop", "dense views show the whole image; leave it out")
-    require(weights is None or weights in WEIGHTS, "--weights", f"{weights!r} is not one of {', '.join(WEIGHTS)}")
+def _check_files(confusion: Path | None, predictions: Path | None) -> None:
+    """Raises ConfigError for files that cannot be written, before anything is read."""
     for option, file in (("--confusion", confusion), ("--predictions", predictions)):
         require(file is None or not is_folder(file), option, f"{file} is a folder; name a file")
         require(file is None or is_folder(file.parent), option, f"{file} would lie in a folder that does not exist")
@@ -140,118 +122,34 @@ def _check(
 
 
 def _numbers(scales: str | None) -> tuple[int, ...]:
-    from nxt.errors import ConfigError
-
     try:
         return () if scales is None else tuple(int(part) for part in scales.split(","))
     except ValueError:
         raise ConfigError(f"--scales {scales!r}: write whole numbers of pixels, such as 224,256,384") from None
 
 
-def _read(paths: list[Path], data: str | None) -> list[Checkpoint]:
-    """Read checkpoints that can be measured on the same images."""
-    from nxt.errors import CheckpointError
-    from nxt.train.checkpoint import read
-
-    loaded = [read(path) for path in paths]
-    for path, checkpoint in zip(paths, loaded, strict=True):
-        if checkpoint.classes != loaded[0].classes:
-            counts = f"{len(checkpoint.classes)} classes that are not the {len(loaded[0].classes)} of {paths[0]}"
-            raise CheckpointError(f"{path}: has {counts}; an ensemble needs the same")
-        if data is None and data_from_anywhere(checkpoint.data) != data_from_anywhere(loaded[0].data):
-            others = f"{data_place(checkpoint.data)}, and {paths[0]} on {data_place(loaded[0].data)}"
-            raise CheckpointError(f"{path}: was trained on {others}; say with --data on what to measure them")
-    return loaded
-
-
-def _views(
-    checkpoint: Checkpoint, size: int | None, crop: float | None, kind: str, scales: tuple[int, ...], mirror: bool
-) -> Views:
-    from nxt.inference.views import Views
-
-    own = checkpoint.preprocess
-    preprocess = dataclasses.replace(own, size=size or own.size, crop=crop or own.crop)
-    return Views(preprocess=preprocess, kind=kind, scales=scales, mirror=mirror)
-
-
-def _images(
-    data: str,
-    split: str,
-    loaded: Mapping[Path, Checkpoint],
-    columns: NDArray[np.int64] | None,
-    download: bool,
-    skip_bad: bool,
-) -> Examples:
-    """Open the images. Tell where some of those held out for validation may have trained a network."""
-    from nxt.data.dataset import open_source
-    from nxt.data.readable import without_bad
-    from nxt.inference.evaluation import examples
-
-    def tell(text: str) -> None:
-        render.err().print(text, soft_wrap=True)
-
-    source = open_source(data, download)
-    if skip_bad:
-        source = without_bad(source, lambda message: tell(f"left out: {message}"))
-    for path, checkpoint in loaded.items():
-        if (
-            split == "val"
-            and not source.has_val
-            and data_from_anywhere(data) == data_from_anywhere(checkpoint.data)
-            and source.identity() != checkpoint.identity
-        ):
-            changed = f"{data_place(data)} is not as it was when {path} was trained"
-            tell(f"note: {changed}; it may have been trained on these images")
-    return examples(source, split, next(iter(loaded.values())).classes, columns)
-
-
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Let errors about a checkpoint's content say which one it is."""
-    from nxt.errors import CheckpointError
-
-    try:
-        yield
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
-
-
-@contextmanager
-def _progress(path: Path, images: int) -> Iterator[Callable[[int], object]]:
-    """Show on a terminal how far it is."""
+def _progress() -> Iterator[Callable[[Path, int, int], None]]:
+    """Shows on a terminal how many images a network has been shown."""
     from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = render.err()
-    shown = (TextColumn("{task.description}", markup=False), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*shown, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(path.name, total=images)
-        yield lambda count: progress.advance(task, count)
+    console = tables.err()
+    columns = (TextColumn("{task.description}", markup=False), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks: dict[Path, Any] = {}
 
+        def show(path: Path, done: int, total: int) -> None:
+            if path not in tasks:
+                tasks[path] = bars.add_task(path.name, total=total)
+            bars.update(tasks[path], completed=done)
 
-def _about(path: Path, checkpoint: Checkpoint, views: Views, weights: str) -> dict[str, Any]:
-    """Return what was measured, and how."""
-    about = {
-        "checkpoint": str(path),
-        "name": checkpoint.spec.name,
-        "epoch": checkpoint.epoch,
-        "weights": weights,
-        "size": views.preprocess.size,
-        "crop": None if views.kind == "dense" else views.preprocess.crop,
-        "views": views.kind,
-    }
-    return about | ({"scales": list(views.sides)} if views.kind == "dense" else {})
-
-
-def _figures(predictions: Predictions, columns: NDArray[np.int64] | None) -> dict[str, Any]:
-    """Return figures; with listed classes, of softmax over those, and the accuracy among all classes beside them."""
-    if columns is None:
-        return predictions.figures()
-    return predictions.among(columns).figures() | {"accuracy_kway": predictions.top(1)}
+        yield show
 
 
 def _print_line(name: str, row: dict[str, Any]) -> None:
     low, high = row["interval"]
-    parts = [f"{name}: {row['accuracy']:.2%} of {row['images']} {row['split']} images of {data_place(row['data'])}"]
+    data = DataRef.parse(row["data"]).display
+    parts = [f"{name}: {row['accuracy']:.2%} of {row['images']} {row['split']} images of {data}"]
     if "accuracy_kway" in row:
         parts[0] += " among the listed classes"
         parts.append(f"{row['accuracy_kway']:.2%} among all")
@@ -266,7 +164,7 @@ def _print_line(name: str, row: dict[str, Any]) -> None:
             "dense": f", dense at {', '.join(map(str, row.get('scales', [])))}",
         }[row["views"]]
         how = f" (epoch {row['epoch']}, {row['weights']} weights, {row['size']} px{shown})"
-    render.out().print(", ".join(parts) + how, soft_wrap=True)
+    tables.out().print(", ".join(parts) + how, soft_wrap=True)
 
 
 def _print_classes(predictions: Predictions) -> None:
@@ -274,24 +172,20 @@ def _print_classes(predictions: Predictions) -> None:
         [row.name, row.images, f"{row.accuracy:.2%}", f"{row.mistaken} ({row.times})" if row.mistaken else "-"]
         for row in predictions.worst()
     ]
-    render.print_table(["class", "images", "accuracy", "most often taken for"], rows, ["images"])
+    tables.print_table(["class", "images", "accuracy", "most often taken for"], rows, ["images"])
 
 
-def _write_files(predictions: Predictions, images: Examples, confusion: Path | None, single: Path | None) -> None:
-    """Write what was asked for: the confusion matrix, and what each image was taken for."""
-    names = predictions.classes
+def _write_files(measured: Evaluation, confusion: Path | None, single: Path | None) -> None:
+    """Writes the confusion matrix and what each image was taken for, into the files that are named."""
+    names = measured.predictions.classes
     if confusion is not None:
-        _write(confusion, ["", *names], zip(names, *predictions.confusion().T, strict=True))
+        _write(confusion, ["", *names], zip(names, *measured.predictions.confusion().T, strict=True))
     if single is not None:
-        true, said = ([names[column] for column in of] for of in (predictions.labels, predictions.predicted))
-        sure = (f"{value:.6f}" for value in predictions.confidence)
-        called = (images.source.called(images.split, int(row)) for row in images.rows)
-        _write(single, ["image", "true", "predicted", "probability"], zip(called, true, said, sure, strict=True))
+        rows = ({**row, "probability": f"{row['probability']:.6f}"}.values() for row in measured.image_rows())
+        _write(single, ["image", "true", "predicted", "probability"], rows)
 
 
 def _write(path: Path, head: list[str], rows: Iterable[Iterable[Any]]) -> None:
-    from nxt.files import write_text
-
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(head)

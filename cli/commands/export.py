@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .. import options
-from ..terminal import tables as render
+from ..terminal import tables
 
 
 def export(
@@ -42,33 +42,19 @@ def export(
     if to is None:
         raise typer.BadParameter("give the kind of file with --to: onnx, torch or safetensors")
     to = to.lower()
-    from nxt.errors import CheckpointError, RunError
-    from nxt.inference.export import SUFFIXES
-    from nxt.inference.export import export as write
-    from nxt.train.checkpoint import read
+    from nxt.inference.export import export_file
 
-    loaded = read(checkpoint)
-    if out is None:
-        stem = checkpoint / loaded.spec.name if checkpoint.is_dir() else checkpoint.with_suffix("")
-        out = stem.with_name(stem.name + ("_features" if features else "") + SUFFIXES.get(to, ""))
-    if to in SUFFIXES and out.suffix != SUFFIXES[to]:
-        raise RunError(f"{out}: a file of this kind is called NAME{SUFFIXES[to]}; give another --out")
-    if out.resolve() == checkpoint.resolve():
-        raise RunError(f"{out}: is what is to be exported; give another --out")
-    try:
-        done = write(loaded, to, out, weights, size, features)
-    except CheckpointError as error:
-        raise CheckpointError(f"{checkpoint}: {error}") from None
+    done = export_file(checkpoint, to, out, weights=weights, size=size, features=features)
     if as_json:
-        render.print_json(
+        tables.print_json(
             {
                 "checkpoint": str(checkpoint),
-                "name": loaded.spec.name,
+                "name": done.name,
                 "to": to,
-                "file": str(out),
+                "file": str(done.path),
                 "bytes": done.bytes,
                 "weights": done.kind,
-                "epoch": loaded.epoch,
+                "epoch": done.epoch,
                 "size": done.size,
                 "outputs": list(done.outputs),
                 "difference": done.difference,
@@ -77,8 +63,8 @@ def export(
         )
         return
     agreement = f"within {done.difference:.1e} of the network" if done.difference else "equal to the network"
-    render.out().print(
-        f"{out}: {done.bytes / 1e6:.1f} MB, {', '.join(done.outputs)} {agreement} on {done.images} "
-        f"({loaded.spec.name}, epoch {loaded.epoch}, {done.kind} weights, {done.size} px)",
+    tables.out().print(
+        f"{done.path}: {done.bytes / 1e6:.1f} MB, {', '.join(done.outputs)} {agreement} on {done.images} "
+        f"({done.name}, epoch {done.epoch}, {done.kind} weights, {done.size} px)",
         soft_wrap=True,
     )

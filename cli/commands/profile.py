@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nxt.errors import BudgetError, NxtError, RunError
+from nxt.files import is_folder
+
 from .. import complete, options
-from ..terminal import tables as render
+from ..terminal import tables
 
 if TYPE_CHECKING:
-    from nxt.arch.spec import ArchSpec
+    from nxt.analysis.profile import Profile
+    from nxt.space.budget import Budget
 
 
 class By(StrEnum):
@@ -75,78 +80,46 @@ def profile(
         raise typer.BadParameter("--batch, --roofline and --compile need --measure")
     if as_csv and (measure or steps or check):
         raise typer.BadParameter("--csv has costs alone; --measure, --steps and --check go with --json")
-    from nxt.arch.names import resolve
+    from nxt.arch.load import resolve
 
     budget = options.budget_of({"flops": flops, "params": params, "acts": acts, "memory": memory})
     specs = [resolve(network) for network in networks]
-    rows = [_row(spec, size, classes, by, steps, check) for spec in specs]
-    if measure:
-        from .profile_measure import measured
+    measuring = _measuring(device, batch or "1,8,32", compiled, roofline) if measure else {}
+    from nxt.analysis.profile import profile as profile_of
 
-        all_measured = measured(specs, size, classes, device, batch or "1,8,32", compiled, roofline)
-        for row, found in zip(rows, all_measured, strict=True):
-            row["measured"] = found
+    profiles = [profile_of(s, size, classes, by or By.STAGE, steps=steps, check=check, **measuring) for s in specs]
+    rows = [each.to_dict() for each in profiles]
+    if roofline is not None:
+        from nxt.report.roofline import plot_roofline
+
+        plot_roofline({row["name"]: row["measured"] for row in rows}, roofline)
     if as_json:
-        render.print_json(rows[0] if len(rows) == 1 else rows)
+        tables.print_json(rows[0] if len(rows) == 1 else rows)
     else:
         from ..terminal import profile_view
 
         (profile_view.print_csv if as_csv else profile_view.print_tables)(rows, by, count)
-    _raise_for(rows, specs, budget)
+    _raise_for(profiles, budget)
 
 
-def _row(
-    spec: ArchSpec, size: int | None, classes: int | None, by: By | None, steps: bool, check: bool
-) -> dict[str, Any]:
-    from nxt.arch.breakdown import portions
-    from nxt.arch.costs import resolution
-    from nxt.arch.memory import peak
-
-    size, classes = resolution(spec, size, classes)
-    whole = portions(spec, size, classes, "network")[0].to_dict()
-    row: dict[str, Any] = {
-        "name": spec.name,
-        **{key: whole[key] for key in ("params", "macs", "acts", "flops", "fvcore", "bytes", "intensity")},
-        "peak_bytes": whole["peak_bytes"],
-        "peak_at": str(peak(spec, size, classes)),
-        "size": size,
-        "classes": classes,
-        "fingerprint": spec.fingerprint,
-    }
-    published = _published(spec)
-    if published and size == spec.size:
-        row["published"] = {"flops": published[0], "source": published[1]}
-    row["stages"] = [portion.to_dict() for portion in portions(spec, size, classes, "stage")]
-    if by in (By.BLOCK, By.LAYER):
-        row[f"{by}s"] = [portion.to_dict() for portion in portions(spec, size, classes, by)]
-    if steps:
-        import dataclasses
-
-        from nxt.arch.sensitivity import steps as all_steps
-
-        row["steps"] = [dataclasses.asdict(step) for step in all_steps(spec, size, classes)]
-    if check:
-        from nxt.models.check import residuals
-
-        row["check"] = residuals(spec, size, classes)
-    return row
+def _measuring(device: str, batch: str, compiled: bool, roofline: Path | None) -> dict[str, Any]:
+    """Returns the arguments of `nxt.profile` that have it measure, checked before anything is measured."""
+    sizes = [text.strip() for text in batch.split(",")]
+    if not all(text.isdecimal() and 0 < int(text) <= 65536 for text in sizes):
+        raise typer.BadParameter(f"--batch {batch}: write numbers of images, such as 1,8,32")
+    if roofline is not None and not is_folder(roofline.parent):
+        raise RunError(f"--roofline {roofline}: there is no folder {roofline.parent}")
+    os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # torch's profiler, read when torch is imported, is a chatterbox
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    batches = sorted({int(text) for text in sizes})
+    return {"measure": True, "device": device, "batches": batches, "compile": compiled, "say": tables.err().print}
 
 
-def _published(spec: ArchSpec) -> tuple[str, str] | None:
-    from nxt.arch.zoo import ZOO
-
-    entry = ZOO.get(spec.name)
-    return entry.flops if entry else None
-
-
-def _raise_for(rows: list[dict[str, Any]], specs: list[ArchSpec], budget: Any) -> None:
-    """Raise for the first network whose figures are wrong, or that misses the budget."""
-    from nxt.arch.costs import cost
-    from nxt.errors import BudgetError, NxtError
-
-    for row, spec in zip(rows, specs, strict=True):
-        if any(row.get("check", {}).values()):
-            raise NxtError(f"{row['name']}: the closed form differs from the built network; please report this")
-        broken = budget.violations(cost(spec, row["size"], row["classes"]))
+def _raise_for(profiles: list[Profile], budget: Budget) -> None:
+    """Raises for the first network whose figures are wrong, or that misses the budget."""
+    for each in profiles:
+        if each.check and any(each.check.values()):
+            raise NxtError(f"{each.spec.name}: the closed form differs from the built network; please report this")
+        broken = budget.violations(each.cost)
         if broken:
-            raise BudgetError(f"{row['name']}: {'; '.join(broken)}")
+            raise BudgetError(f"{each.spec.name}: {'; '.join(broken)}")

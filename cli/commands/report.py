@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..terminal import tables as render
+from ..terminal import tables
 
 
 def report(
@@ -30,14 +30,13 @@ def report(
     file = run / "report.html" if out is None else out
     if file.suffix not in (".html", ".htm"):
         raise typer.BadParameter(f"--out {file}: a page's name ends in .html")
-    from nxt.report.page import write_report
-    from nxt.report.report_data import load_subject
+    from nxt.report import load_report_data, write_report
 
-    subject = load_subject(run, against)
-    sections = write_report(subject, file)
-    render.out().print(f"{file}: {', '.join(sections)}", soft_wrap=True)
+    data = load_report_data(run, against)
+    sections = write_report(data, file)
+    tables.out().print(f"{file}: {', '.join(sections)}", soft_wrap=True)
     if figures is not None:
-        from nxt.report.paper import draw_figures
+        from nxt.report import draw_figures
 
-        for drawn in draw_figures(subject, figures):
-            render.out().print(str(drawn), soft_wrap=True)
+        for drawn in draw_figures(data, figures):
+            tables.out().print(str(drawn), soft_wrap=True)

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from typing import TYPE_CHECKING
 
-from ..terminal import tables as render
+from ..terminal import tables
 
 if TYPE_CHECKING:
     from nxt.search.engine.estimate import Plan
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 def print_plan(job: Search, workers: int | None, hours: float | None, as_json: bool) -> None:
-    """Measure, and print the plan to stdout."""
+    """Measures, and prints the plan to stdout."""
     from nxt.search.engine.estimate import plan
 
     at_a_time = workers or os.cpu_count() or 1
     made = plan(job, job.load_data(), at_a_time, hours)
     if as_json:
-        render.print_json({**dataclasses.asdict(made), "workers": at_a_time})
+        tables.print_json({**dataclasses.asdict(made), "workers": at_a_time})
         return
-    console = render.out()
+    console = tables.out()
     for line in _lines(job, made, at_a_time):
         console.print(line, soft_wrap=True)
 

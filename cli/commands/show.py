@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,17 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nxt.arch.costs import COST_LABELS
 from nxt.errors import RunError
-from nxt.files import place
+from nxt.files import display_path
 
 from .. import options
-from ..terminal import tables as render
+from ..terminal import tables
+from ..terminal.status_text import status_sentence
 from .show_training import print_training
-from .standing import Standing, standing, tally
 
 if TYPE_CHECKING:
     from nxt.analysis.trust import Trust
     from nxt.search.results.run import Run
+    from nxt.search.results.status import Status
 
 
 _ENOUGH = 16  # architectures from which on rank correlations say more than the sentence about them
@@ -54,14 +55,17 @@ def show(
         return
     from nxt.analysis import trust
     from nxt.search.results.run import load_run
+    from nxt.search.results.status import status_of
 
-    from . import show_comparison as side
+    from . import show_comparison
 
     found = load_run(run)
     if beside is not None:
         if against is not None or published or trials:
             raise typer.BadParameter("--trials, --against and --published are for one run")
-        side.print_both(side.Both(found, load_run(beside)), as_json)
+        from nxt.analysis.compare_runs import RunPair
+
+        show_comparison.print_both(RunPair(found, load_run(beside)), as_json)
         return
     other = None if against is None else load_run(against)
     told = trust.between_epochs(found) if other is None else trust.against(found, other)
@@ -70,38 +74,38 @@ def show(
     if trials and not as_json:
         _print_trials(found)
     more: dict[str, Any] = {"rows": found.rows()} if trials else {}
-    more |= {"published": side.published(found)} if published else {}
-    print_run(found, as_json, told, standing(found), more)
+    more |= {"published": show_comparison.published(found)} if published else {}
+    print_run(found, as_json, told, status_of(found), more)
     if told is not None and not as_json and (other is not None or told.judged.count >= _ENOUGH):
         print_trust(told)
     if published and not as_json:
-        side.print_published(found)
+        show_comparison.print_published(found)
 
 
 def print_run(
     run: Run,
     as_json: bool,
     trust: Trust | None = None,
-    stands: Standing | None = None,
+    stands: Status | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> None:
     """Print a search's trials and front to stdout; with `stands`, or as JSON, also how far it is; there with `more`."""
-    from nxt.search.request import UNLIMITED
+    from nxt.search.results.status import status_of, tally
     from nxt.search.trial import Outcome
 
     if as_json:
         counts = {str(outcome): run.count(outcome) for outcome in Outcome}
         best, reference = run.best, run.best_reference
-        stands = stands or standing(run)
+        stands = stands or status_of(run)
         document = {
             "run": str(run.path),
             "active": run.active,
             "state": stands.state,
             "phase": stands.phase,
             "seconds_left": stands.seconds,
-            "budget": run.record["budget_rule"],
-            "asked": None if run.record["trials"] == UNLIMITED else run.record["trials"],
-            "explored": sum(not trial.repeat for trial in run.trials),
+            "budget": str(run.request.budget),
+            "asked": run.request.trials,
+            "explored": sum(not trial.replicate for trial in run.trials),
             "trials": counts,
             "best": run.row(best) | {"yaml": "best.yaml"} if best else None,
             "reference": run.row(reference) if reference else None,
@@ -111,113 +115,87 @@ def print_run(
             "trust": None if trust is None else trust.to_dict(),
             "front": [run.row(entry) for entry in run.front],
         }
-        render.print_json(document | dict(more or {}))
+        tables.print_json(document | dict(more or {}))
         return
-    console = render.out()
+    console = tables.out()
     counted = tally(run.trials, "running" if run.active else "cut off")
-    render.say(f"{place(run.path)}: {_asked(run)}; {counted}")
+    tables.say(f"{display_path(run.path)}: {_asked(run)}; {counted}")
     if stands is not None:
-        render.say(stands.sentence(run))
-    render.say(f"{run.record['budget_rule']} ({run.record['convention']})")
+        tables.say(status_sentence(run, stands))
+    tables.say(f"{run.request.budget} ({run.request.convention})")
     if run.front:
         _print_front(run)
     for line in _failures(run):
-        render.say(line)
-    render.say(" ".join(text for text in (run.verdict(), run.stopping()) if text))
+        tables.say(line)
+    tables.say(" ".join(text for text in (run.verdict(), run.stopping()) if text))
     if trust is not None:
-        render.say(trust.verdict())
+        tables.say(trust.verdict())
     if run.best and run.full:
         first = max(run.best.trials, key=lambda trial: trial.accuracy or 0.0)
-        weights = place(run.path) / "trials" / f"{first.number}.pt"
+        weights = display_path(run.path) / "trials" / f"{first.number}.pt"
         console.print(f"Test it: nxt eval {shlex.quote(str(weights))}", soft_wrap=True)
     elif run.best:
-        console.print(f"Train it: nxt train {shlex.quote(str(place(run.path) / 'best.yaml'))}", soft_wrap=True)
+        console.print(f"Train it: nxt train {shlex.quote(str(display_path(run.path) / 'best.yaml'))}", soft_wrap=True)
 
 
 def print_trust(trust: Trust) -> None:
-    """Print how well each figure predicts the last epoch's accuracy, or full training's."""
-    rows = [
-        [
-            one.name,
-            _figure(one.tau),
-            " to ".join(map(_figure, one.interval)),
-            *map(_figure, (one.banded, one.spearman, one.recall)),
-        ]
-        for one in (*trust.proxies, *trust.baselines)
-    ]
-    ceiling = "not measured" if trust.ceiling is None else f"{trust.ceiling:.2f}"
-    title = f"How well the order by {trust.of} is predicted (by another seed's training: tau {ceiling})"
-    columns = ["by", "tau", "95 %", "tau, similar cost", "Spearman", "top fifth"]
-    render.print_table(columns, rows, ["Spearman", "tau, similar cost", "top fifth", "95 %"], title)
+    """Prints how well each figure predicts the last epoch's accuracy, or full training's."""
+    from nxt.analysis.trust import COLUMNS
 
-
-def _figure(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.2f}"
+    spare = ["Spearman", "tau, similar cost", "top fifth", "95 %"]
+    tables.print_table(COLUMNS, trust.table(), spare, trust.caption)
 
 
 def _asked(run: Run) -> str:
-    from nxt.search.request import UNLIMITED
-
-    explored = sum(not trial.repeat for trial in run.trials)
+    explored = sum(not trial.replicate for trial in run.trials)
     again = len(run.trials) - explored
     if not explored and again:
-        return f"{run.record['trials']} trainings asked"
-    wanted = run.record["trials"]
-    open_ended = wanted == UNLIMITED or explored >= wanted
-    asked = f"{explored} trials" if open_ended else f"{wanted} trials asked, {explored} begun"
+        return f"{run.request.trials} trainings asked"
+    trials = run.request.trials
+    open_ended = trials is None or explored >= trials
+    asked = f"{explored} trials" if open_ended else f"{trials} trials asked, {explored} begun"
     return asked + (f" and {again} more to confirm" if again else "")
 
 
 def _print_front(run: Run) -> None:
-    """Print the front: on a terminal as many columns as there is room for."""
-    from nxt.units import format_count
+    """Prints the front: on a terminal as many columns as there is room for."""
+    from nxt.search.results.front_table import COLUMNS, front_table
 
     rows = []
-    for entry in run.front:
-        row = run.row(entry)
-        rows.append(
-            [
-                entry.spec.name + (" R" if entry.role else "") + (" *" if entry is run.best else ""),
-                *(format_count(getattr(entry.cost, key), 4) for key in ("macs", "params", "acts")),
-                f"{entry.accuracy:.1%} \u00b1 {100 * row['accuracy_error']:.1f}",
-                entry.seeds,
-                row["ties"],
-                f"{row['front_probability']:.0%}",
-                entry.role,
-            ]
-        )
+    for entry, (_, *cells) in zip(run.front, front_table(run), strict=True):
+        name = entry.spec.name + (" R" if entry.family else "") + (" *" if entry is run.best else "")
+        rows.append([name, *cells])
     kind = "accuracy" if run.full else "proxy accuracy"
     title = f"Front of {kind} against {run.objective} (* best.yaml, R reference; a shared letter: no clear difference)"
-    columns = ["architecture", "MACs", "params", "acts", "accuracy", "seeds", "tie", "P(front)", "reference"]
     spare = ["reference", "seeds", "MACs" if run.objective == "acts" else "acts", "params", "P(front)"]
-    render.print_table(columns, rows, spare, title)
+    tables.print_table(COLUMNS, rows, spare, title)
 
 
 def _print_trials(run: Run) -> None:
-    """Print all trials in the order in which they were begun."""
+    """Prints all trials in the order in which they were begun."""
     from nxt.units import format_count, format_seconds
 
-    epochs = run.record["proxy"]["epochs"]
+    epochs = run.request.proxy.epochs
     rows = [
         [
             trial.number,
-            trial.spec.name + (" R" if trial.role else ""),
+            trial.spec.name + (" R" if trial.family else ""),
             str(trial.outcome) if trial.outcome != "running" or run.active else "cut off",
             f"{len(trial.curve)}/{epochs}",
-            render.percent(trial.accuracy),
-            trial.repeat or "",
+            tables.percent(trial.accuracy),
+            trial.replicate or "",
             format_count(getattr(trial.cost, run.objective), 4),
             format_seconds(trial.seconds),
         ]
         for trial in run.trials
     ]
-    cost = render.COST_LABELS[run.objective]
+    cost = COST_LABELS[run.objective]
     columns = ["trial", "architecture", "state", "epochs", "accuracy", "fresh seed", cost, "trained"]
-    render.print_table(columns, rows, ["trained", cost, "fresh seed"], "Trials", left=["architecture", "state"])
+    tables.print_table(columns, rows, ["trained", cost, "fresh seed"], "Trials", left=["architecture", "state"])
 
 
 def _failures(run: Run) -> list[str]:
-    """Say which trials failed and why: the first of each kind in full."""
+    """Says which trials failed and why: the first of each kind in full."""
     lines = []
     for outcome in dict.fromkeys(trial.outcome for trial in run.trials if trial.outcome.failed):
         failed = [trial for trial in run.trials if trial.outcome is outcome]

@@ -3,147 +3,89 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nxt.files import data_place
+from nxt.arch.costs import COST_LABELS
+from nxt.search.results.front_table import accuracy_text
 from nxt.units import format_count
 
-from ..terminal import tables as render
-from .standing import standing
+from ..terminal import tables
 
 if TYPE_CHECKING:
-    from nxt.search.ranking import Entry
+    from nxt.analysis.compare_runs import RunPair
+    from nxt.search.ranking import RankedArch
     from nxt.search.results.run import Run
 
 
-@dataclass(frozen=True)
-class Both:
-    """Two searches side by side."""
+def print_both(pair: RunPair, as_json: bool) -> None:
+    """Prints two fronts side by side; what holds of both together only where they compare."""
+    from nxt.search.results.status import status_of
 
-    first: Run
-    second: Run
-
-    @property
-    def cost(self) -> str:
-        """The cost of both fronts, a field of `Cost`; where they have different ones, multiply-adds."""
-        return self.first.objective if self.first.objective == self.second.objective else "macs"
-
-    @property
-    def difference(self) -> str:
-        """Why their accuracies or fronts do not compare; empty: they do."""
-        from nxt.analysis.error_distribution import check_comparable
-        from nxt.errors import RunError
-
-        try:
-            check_comparable(self.first, self.second)
-        except RunError as error:
-            return str(error)
-        if self.first.objective != self.second.objective:
-            return f"the fronts cannot be compared: they are of {self.first.objective} and {self.second.objective}"
-        return ""
-
-    def reference(self) -> tuple[float, float]:
-        """Return the common reference point: highest cost and lowest accuracy of all they trained to the end."""
-        entries = [*self.first.entries, *self.second.entries]
-        return max(getattr(e.cost, self.cost) for e in entries), min(e.accuracy for e in entries)
-
-    def hypervolumes(self) -> tuple[float, float]:
-        """Return the area that each front dominates, of accuracy times the natural logarithm of cost.
-
-        The logarithm is what samplers are told, too: in plain costs the costliest networks would make up nearly all.
-        """
-        from nxt.pareto import hypervolume
-
-        highest, lowest = self.reference()
-        first, second = (
-            hypervolume(
-                [(math.log(getattr(e.cost, self.cost)), e.accuracy) for e in run.front], (math.log(highest), lowest)
-            )
-            for run in (self.first, self.second)
-        )
-        return first, second
-
-    def joint(self) -> set[tuple[int, str]]:
-        """Return which members of the fronts are on the front of both together: (0 or 1 for the run, fingerprint)."""
-        from nxt.pareto import front
-
-        members = [(i, entry) for i, run in enumerate((self.first, self.second)) for entry in run.front]
-        kept = front([(getattr(entry.cost, self.cost), entry.accuracy) for _, entry in members])
-        return {(members[i][0], members[i][1].spec.fingerprint) for i in kept}
-
-
-def print_both(both: Both, as_json: bool) -> None:
-    """Print two fronts side by side; what holds of both together only where they compare."""
-    runs, difference = (both.first, both.second), both.difference
-    ranked = not difference and all(run.front for run in runs)
-    joint = both.joint() if ranked else set()
     if as_json:
-        sides = [
-            {
-                "run": str(run.path),
-                "state": standing(run).state,
-                "budget": run.record["budget_rule"],
-                "hypervolume": both.hypervolumes()[i] if ranked else None,
-                "front": [
-                    run.row(entry) | {"joint_front": (i, entry.spec.fingerprint) in joint if ranked else None}
-                    for entry in run.front
-                ],
-            }
-            for i, run in enumerate(runs)
-        ]
-        reference = dict(zip((both.cost, "accuracy"), both.reference(), strict=True)) if ranked else None
-        render.print_json({"difference": difference or None, "reference_point": reference, "runs": sides})
+        tables.print_json(_document(pair))
         return
-    for letter, run in zip("AB", runs, strict=True):
-        stands = standing(run)
-        render.say(
-            f"{letter}: {run.path}: {stands.state}, {len(run.entries)} architectures, {run.record['budget_rule']}"
-        )
-    _print_fronts(both, ranked, joint)
-    if difference:
-        render.say(f"No joint ranking: {difference}.")
-    elif ranked:
-        highest, lowest = both.reference()
-        areas = "A {:.3f}, B {:.3f}".format(*both.hypervolumes())
-        point = f"{format_count(highest, 4)} {render.COST_LABELS[both.cost]} and {lowest:.1%}"
-        render.say(f"Hypervolume (accuracy times the logarithm of cost; reference point {point}): {areas}.")
+    for letter, run in zip("AB", pair.runs, strict=True):
+        state = status_of(run).state
+        tables.say(f"{letter}: {run.path}: {state}, {len(run.entries)} architectures, {run.request.budget}")
+    _print_fronts(pair)
+    if pair.difference:
+        tables.say(f"No joint ranking: {pair.difference}.")
+    elif pair.ranked:
+        highest, lowest = pair.reference_point()
+        areas = "A {:.3f}, B {:.3f}".format(*pair.hypervolumes())
+        point = f"{format_count(highest, 4)} {COST_LABELS[pair.cost]} and {lowest:.1%}"
+        tables.say(f"Hypervolume (accuracy times the logarithm of cost; reference point {point}): {areas}.")
 
 
-def _print_fronts(both: Both, ranked: bool, joint: set[tuple[int, str]]) -> None:
-    runs = (both.first, both.second)
-    members: dict[str, dict[int, Entry]] = {}
-    for i, run in enumerate(runs):
-        for entry in run.front:
-            members.setdefault(entry.spec.fingerprint, {})[i] = entry
-    rows = []
-    for fingerprint, found in sorted(members.items(), key=lambda item: _cost(both, item[1])):
-        entry = next(iter(found.values()))
-        cells = [
-            f"{found[i].accuracy:.1%} \u00b1 {100 * run.error(found[i]):.1f}" if i in found else ""
-            for i, run in enumerate(runs)
-        ]
-        mark = " ".join("AB"[i] for i in found if (i, fingerprint) in joint)
-        rows.append([entry.spec.name, format_count(_cost(both, found), 4), *cells, *([mark] if ranked else [])])
-    columns = [
-        "architecture",
-        render.COST_LABELS[both.cost],
-        "A: accuracy",
-        "B: accuracy",
-        *(["joint front"] if ranked else []),
+def _document(pair: RunPair) -> dict[str, Any]:
+    from nxt.search.results.status import status_of
+
+    ranked = pair.ranked
+    joint = pair.joint_front() if ranked else set()
+    sides = [
+        {
+            "run": str(run.path),
+            "state": status_of(run).state,
+            "budget": str(run.request.budget),
+            "hypervolume": pair.hypervolumes()[index] if ranked else None,
+            "front": [
+                run.row(entry) | {"joint_front": (index, entry.spec.fingerprint) in joint if ranked else None}
+                for entry in run.front
+            ],
+        }
+        for index, run in enumerate(pair.runs)
     ]
+    reference = dict(zip((pair.cost, "accuracy"), pair.reference_point(), strict=True)) if ranked else None
+    return {"difference": pair.difference or None, "reference_point": reference, "runs": sides}
+
+
+def _print_fronts(pair: RunPair) -> None:
+    """Prints the members of both fronts in one table; each network once, with its accuracy in either run."""
+    ranked = pair.ranked
+    joint = pair.joint_front() if ranked else set()
+    members: dict[str, dict[int, RankedArch]] = {}
+    for index, run in enumerate(pair.runs):
+        for entry in run.front:
+            members.setdefault(entry.spec.fingerprint, {})[index] = entry
+
+    def cost(entries: dict[int, RankedArch]) -> int:
+        return int(getattr(next(iter(entries.values())).cost, pair.cost))
+
+    rows = []
+    for fingerprint, entries in sorted(members.items(), key=lambda item: cost(item[1])):
+        name = next(iter(entries.values())).spec.name
+        cells = [accuracy_text(run, entries[i]) if i in entries else "" for i, run in enumerate(pair.runs)]
+        mark = " ".join("AB"[index] for index in entries if (index, fingerprint) in joint)
+        rows.append([name, format_count(cost(entries), 4), *cells, *([mark] if ranked else [])])
+    columns = ["architecture", COST_LABELS[pair.cost], "A: accuracy", "B: accuracy"]
     if rows:
-        render.print_table(columns, rows, ["joint front"], "Both fronts by rising cost")
-
-
-def _cost(both: Both, found: dict[int, Entry]) -> int:
-    return int(getattr(next(iter(found.values())).cost, both.cost))
+        heads = [*columns, *(["joint front"] if ranked else [])]
+        tables.print_table(heads, rows, ["joint front"], "Both fronts by rising cost")
 
 
 def published(run: Run) -> list[dict[str, Any]]:
-    """Return the published networks of about the run's cost as plain data."""
-    from nxt.report import published as context
+    """Returns the published networks of about the run's cost as plain data."""
+    from nxt.report.published import published as published_networks
 
     return [
         {
@@ -152,25 +94,25 @@ def published(run: Run) -> list[dict[str, Any]]:
             "params": spent.params,
             "published": [dataclasses.asdict(figure) for figure in entry.published],
         }
-        for entry, spent in context.published(run)
+        for entry, spent in published_networks(run)
     ]
 
 
 def print_published(run: Run) -> None:
-    """Print them, and that they are of other data."""
-    found = published(run)
-    if not found:
-        render.say("No network with a published accuracy costs about as much as this run's.")
+    """Prints the published networks of about the run's cost, and that their accuracies are of other data."""
+    networks = published(run)
+    if not networks:
+        tables.say("No network with a published accuracy costs about as much as this run's.")
         return
     rows = []
-    for network in found:
+    for network in networks:
         first = network["published"][0]
         figures = [f"{first['top1']:.2f} @{first['size']}", first["dataset"], first["source"]]
         rows.append([network["name"], format_count(network["macs"], 4), format_count(network["params"], 4), *figures])
     columns = ["network", "MACs", "params", "top-1 @px", "data", "source"]
-    render.print_table(columns, rows, ["params", "source"], "Published accuracies of networks of about the same cost")
-    own = data_place(run.record["data"])
-    render.say(
+    tables.print_table(columns, rows, ["params", "source"], "Published accuracies of networks of about the same cost")
+    own = run.request.data.display
+    tables.say(
         f"They are others', on the data named and each under its own recipe; this run's are on {own}: "
         "the two do not compare."
     )

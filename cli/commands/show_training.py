@@ -6,9 +6,10 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nxt.files import data_place, place
+from nxt.data.ref import DataRef
+from nxt.files import display_path
 
-from ..terminal import tables as render
+from ..terminal import tables
 
 if TYPE_CHECKING:
     from nxt.train.history import History
@@ -17,42 +18,42 @@ _LAST = 8  # epochs shown
 
 
 def print_training(run: Path, as_json: bool) -> None:
-    """Print where a training stands. Raises as `load_history` does."""
+    """Prints where a training stands. Raises as `load_history` does."""
     from nxt.train.history import accuracy_of, load_history
 
-    found = load_history(run)
+    history = load_history(run)
     if as_json:
-        render.print_json(_document(found))
+        tables.print_json(_document(history))
         return
-    best = found.best
-    trained = f"{found.record['name']} on {data_place(found.record['data'])}"
-    render.say(f"{place(run)}: {trained}, {len(found.rows)} of {found.epochs} epochs")
-    render.say(_sentence(found))
+    best = history.best
+    trained = f"{history.record['name']} on {DataRef.parse(history.record['data']).display}"
+    tables.say(f"{display_path(run)}: {trained}, {len(history.rows)} of {history.epochs} epochs")
+    tables.say(_sentence(history))
     if best is None:
         return
-    rows = [_row(row, best) for row in found.rows[-_LAST:]]
+    rows = [_row(row, best) for row in history.rows[-_LAST:]]
     columns = ["epoch", "loss", "val", "averaged", "images/s"]
-    averaged = any(row["ema_accuracy"] is not None for row in found.rows)
+    averaged = any(row["ema_accuracy"] is not None for row in history.rows)
     if not averaged:
         columns, rows = [*columns[:3], columns[4]], [[*row[:3], row[4]] for row in rows]
-    render.print_table(columns, rows, ["images/s", "loss"])
-    render.say(f"Best: {render.percent(accuracy_of(best))} on the validation split in epoch {best['epoch']}")
-    render.say(f"Test it: nxt eval {shlex.quote(str(place(run)))}")
+    tables.print_table(columns, rows, ["images/s", "loss"])
+    tables.say(f"Best: {tables.percent(accuracy_of(best))} on the validation split in epoch {best['epoch']}")
+    tables.say(f"Test it: nxt eval {shlex.quote(str(display_path(run)))}")
 
 
-def _document(found: History) -> dict[str, Any]:
+def _document(history: History) -> dict[str, Any]:
     from nxt.train.history import accuracy_of
 
-    last, best = found.rows[-1] if found.rows else None, found.best
+    last, best = history.rows[-1] if history.rows else None, history.best
     return {
-        "run": str(found.path),
-        "name": found.record["name"],
-        "data": found.record["data"],
-        "active": found.active,
-        "state": found.state,
-        "epoch": len(found.rows),
-        "epochs": found.epochs,
-        "seconds_left": found.seconds_left(),
+        "run": str(history.path),
+        "name": history.record["name"],
+        "data": history.record["data"],
+        "active": history.active,
+        "state": history.state,
+        "epoch": len(history.rows),
+        "epochs": history.epochs,
+        "seconds_left": history.seconds_left(),
         "accuracy": last and last["accuracy"],
         "ema_accuracy": last and last["ema_accuracy"],
         "best_accuracy": best and accuracy_of(best),
@@ -61,21 +62,21 @@ def _document(found: History) -> dict[str, Any]:
     }
 
 
-def _sentence(found: History) -> str:
-    """Say how the training stands, with what to do about it."""
+def _sentence(history: History) -> str:
+    """Returns how the training stands and what to do about it, in a sentence."""
     from nxt.units import format_seconds
 
-    if found.state == "ended":
+    if history.state == "ended":
         return "Ended: all epochs are trained."
-    if found.state == "running":
-        left = found.seconds_left()
-        told = "" if left is None else f", about {format_seconds(left)} left by the epochs so far"
-        return f"Running: epoch {len(found.rows) + 1}{told}."
-    command = f"nxt train --resume {shlex.quote(str(place(found.path)))}"
-    return f"Interrupted in epoch {len(found.rows) + 1}. Go on with: {command}"
+    if history.state == "running":
+        left = history.seconds_left()
+        estimate = "" if left is None else f", about {format_seconds(left)} left by the epochs so far"
+        return f"Running: epoch {len(history.rows) + 1}{estimate}."
+    command = f"nxt train --resume {shlex.quote(str(display_path(history.path)))}"
+    return f"Interrupted in epoch {len(history.rows) + 1}. Go on with: {command}"
 
 
 def _row(row: dict[str, Any], best: dict[str, Any]) -> list[str]:
     mark = " *" if row is best else ""
-    accuracies = [render.percent(row["accuracy"]), render.percent(row["ema_accuracy"])]
+    accuracies = [tables.percent(row["accuracy"]), tables.percent(row["ema_accuracy"])]
     return [f"{row['epoch']}{mark}", f"{row['loss']:.3f}", *accuracies, f"{row['images_per_second']:.0f}"]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import complete, options
-from ..terminal import tables as render
+from ..terminal import tables
 
 if TYPE_CHECKING:
-    from nxt.arch.zoo import Entry
+    from nxt.arch.zoo import ZooEntry
 
 
 def zoo(
@@ -30,7 +30,7 @@ def zoo(
     if not entries:
         raise ArchError(f"no network of the zoo matches {pattern!r} (nxt zoo lists all){suggestion(pattern, ZOO)}")
     if as_json:
-        render.print_json(
+        tables.print_json(
             [
                 {
                     "name": entry.name,
@@ -49,15 +49,15 @@ def zoo(
         counts = format_count(total.params, 4), format_count(total.macs, 4)
         rows.append([entry.name, *counts, entry.spec.size, accuracy, source])
     columns = ["network", "params", "MACs", "px", "top-1", "source"]
-    render.print_table(columns, rows, ["source", "px", "params"], left=["top-1", "source"])
-    render.say(
+    tables.print_table(columns, rows, ["source", "px", "params"], left=["top-1", "source"])
+    tables.say(
         "Top-1 is as others published it, each under its own recipe: on ImageNet-1k (CIFAR-10 where the name ends in "
         "_cifar), at px or the side after @; --json lists all figures."
     )
 
 
-def _published(entry: Entry) -> tuple[str, str]:
-    """Return the first accuracy that is published, and where: the paper's own if there is one."""
+def _published(entry: ZooEntry) -> tuple[str, str]:
+    """Returns the first accuracy that is published, and where: the paper's own if there is one."""
     if not entry.published:
         return "", ""
     first = entry.published[0]

@@ -1,4 +1,4 @@
-"""What moves on a terminal: drawn in place, seldom, and gone at the end."""
+"""Draws lines that change in place on a terminal, twice a second, and removes them at the end."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Draw = Callable[[int, int], "list[Text]"]  # width, height -> lines that fit
 
 
 def moves(console: Console) -> bool:
-    """Tell whether lines can be drawn anew there: not in a file, whatever FORCE_COLOR says, nor if TERM is dumb."""
+    """Tells whether lines can be redrawn there: not in a file, whatever FORCE_COLOR says, nor if TERM is dumb."""
     return console.is_interactive and console.file.isatty()
 
 
 @contextmanager
 def line(console: Console, draw: Draw) -> Iterator[None]:
-    """Show the first line that `draw` gives, for the time of the block; what others print appears above it.
+    """Shows the first line that `draw` returns, during the block; what others print appears above it.
 
     The cursor stays visible, so that a terminal whose program is killed is as it should be.
     """
@@ -42,10 +42,10 @@ def line(console: Console, draw: Draw) -> Iterator[None]:
         if columns != console.width:  # the terminal has wrapped the line anew: more rows are to go than were drawn
             columns = console.width
             _erase(console, math.ceil(drawn / columns) - 1)
-        found = next(iter(draw(columns, 1)), Text())
-        found.truncate(columns - 1, overflow="ellipsis")
-        drawn = found.cell_len
-        return found
+        text = next(iter(draw(columns, 1)), Text())
+        text.truncate(columns - 1, overflow="ellipsis")
+        drawn = text.cell_len
+        return text
 
     with Live(get_renderable=shown, console=console, refresh_per_second=_TIMES, transient=True):
         console.show_cursor(True)
@@ -53,7 +53,7 @@ def line(console: Console, draw: Draw) -> Iterator[None]:
 
 
 def _erase(console: Console, rows: int) -> None:
-    """Clear so many rows, from the cursor's own upwards, and leave the cursor above them."""
+    """Clears so many rows, from the cursor's own upwards, and leaves the cursor above them."""
     from rich.control import Control
     from rich.segment import ControlType
 
@@ -63,14 +63,14 @@ def _erase(console: Console, rows: int) -> None:
 
 @contextmanager
 def screen(draw: Draw, if_killed: str) -> Iterator[None]:
-    """Show what `draw` gives on the terminal behind stderr, on its other screen, for the time of the block.
+    """Shows what `draw` returns on the alternate screen of the terminal behind stderr, during the block.
 
-    So nothing is left when the window changes its size, and what libraries write past Python lasts half a second. What
-    is printed meanwhile is said afterwards.
+    On the alternate screen no rubbish stays when the window changes its size, and what libraries write past Python
+    disappears within half a second. What is printed meanwhile follows after the block.
 
     Args:
-        draw: Gives the lines for a size.
-        if_killed: What the terminal is told if this process goes without a word.
+        draw: Returns the lines for a width and a height.
+        if_killed: The text that the terminal shows if this process is killed.
     """
     from rich.console import Console
     from rich.live import Live
@@ -80,10 +80,10 @@ def screen(draw: Draw, if_killed: str) -> Iterator[None]:
     console = Console(file=terminal, highlight=False, markup=False, emoji=False)
 
     def shown() -> Text:
-        found = draw(console.width, console.height)[: console.height]
-        for text in found:
+        lines = draw(console.width, console.height)[: console.height]
+        for text in lines:
             text.truncate(console.width, overflow="ellipsis")
-        return Text("\n", no_wrap=True).join(found)
+        return Text("\n", no_wrap=True).join(lines)
 
     view = Live(
         get_renderable=shown, console=console, screen=True, refresh_per_second=_TIMES,
@@ -98,7 +98,7 @@ def screen(draw: Draw, if_killed: str) -> Iterator[None]:
 
 
 class _Held(io.StringIO):
-    """Text kept for later in the place of a terminal, whose descriptor some libraries ask for."""
+    """Keeps text in place of a terminal; has a descriptor, since some libraries ask for one."""
 
     def fileno(self) -> int:
         return 2
@@ -106,7 +106,7 @@ class _Held(io.StringIO):
 
 @contextmanager
 def _witness(words: str) -> Iterator[None]:
-    """Have a small process give the terminal its main screen back, and say something, if this one is killed."""
+    """Starts a small process that restores the main screen and prints `words` there if this process is killed."""
     command = ["/bin/sh", "-c", _LAST_WORDS, "sh", words]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True) as other:
         try:

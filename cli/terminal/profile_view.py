@@ -1,15 +1,16 @@
-"""How `nxt profile` shows what it found: tables for people, CSV for programs."""
+"""Prints what `nxt profile` computed: tables for people, CSV for programs."""
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nxt.units import format_count
 
-from . import tables as render
+from . import tables
 
 Row = Mapping[str, Any]
 _HEADS = {"macs": "MACs", "flops": "FLOPs", "fvcore": "fvcore"}
@@ -22,7 +23,7 @@ _FIGURES = ("macs", "params", "acts", "flops", "fvcore", "bytes", "intensity", "
 
 
 def print_csv(rows: Sequence[Row], by: str | None, _count: str) -> None:
-    """Write one line for each network, or for each of its parts."""
+    """Prints one line for each network, or for each of its parts."""
     names = ("network", "part", "size", "classes", "blocks", "channels", "side", *_FIGURES)
     writer = csv.DictWriter(sys.stdout, names, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
@@ -35,7 +36,7 @@ def print_csv(rows: Sequence[Row], by: str | None, _count: str) -> None:
 
 
 def print_tables(rows: Sequence[Row], by: str | None, count: str) -> None:
-    """Write tables: the networks, their parts, how two of them differ, and what else was asked for."""
+    """Prints tables: the networks, their parts, steps, measurements and checks, and how two of them differ."""
     figures = [
         [
             row["name"], format_count(row["params"], 4), format_count(row[count], 4), format_count(row["acts"], 4),
@@ -44,26 +45,24 @@ def print_tables(rows: Sequence[Row], by: str | None, count: str) -> None:
         for row in rows
     ]  # fmt: skip
     heads = ["network", "params", _HEADS[count], "acts", "moved", "FLOP/B", "peak", "px", "classes"]
-    render.print_table(heads, figures, ["classes", "px", "FLOP/B", "moved", "peak", "acts"])
+    tables.print_table(heads, figures, ["classes", "px", "FLOP/B", "moved", "peak", "acts"])
     for row in rows:
         if by:
             _print_parts(row, by, count)
         if "steps" in row:
             _print_steps(row)
         if "measured" in row:
-            from ..commands.profile_measure import print_measured
-
             print_measured(row["name"], row["measured"])
         if "check" in row:
             differs = {key: value for key, value in row["check"].items() if value}
-            render.say(
+            tables.say(
                 f"{row['name']}: closed form minus fvcore's and torch's counts of the built network: "
                 f"{differs or 'no difference'}"
             )
     if len(rows) == 2:
         _print_difference(rows[0], rows[1], count)
-    render.say(f"\n{_MEANING[count]}")
-    render.say(
+    tables.say(f"\n{_MEANING[count]}")
+    tables.say(
         "Moved: each input, weight and output element of those layers once. Peak: alive during inference, "
         "without weights; both for one image in float32."
     )
@@ -84,7 +83,7 @@ def _print_parts(row: Row, by: str, count: str) -> None:
     blocks = ["blocks"] if by == "stage" else []
     heads = [by, *blocks, "output", "params", _HEADS[count], "share", "acts", "moved", "FLOP/B", "peak"]
     spare = ["FLOP/B", "moved", "peak", "acts", "output", "blocks", "params"]
-    render.print_table(heads, lines, spare, title=f"\n{row['name']}, peak at {row['peak_at']}")
+    tables.print_table(heads, lines, spare, title=f"\n{row['name']}, peak at {row['peak_at']}")
 
 
 def _print_steps(row: Row) -> None:
@@ -92,11 +91,11 @@ def _print_steps(row: Row) -> None:
         [step["change"], *(_change(step[key], row[key]) for key in ("macs", "params", "acts"))] for step in row["steps"]
     ]
     title = f"\n{row['name']}: what a step adds"
-    render.print_table(["one step", "MACs", "params", "acts"], lines, ["acts", "params"], title=title)
+    tables.print_table(["one step", "MACs", "params", "acts"], lines, ["acts", "params"], title=title)
 
 
 def _print_difference(one: Row, other: Row, count: str) -> None:
-    """Write the table of the second network minus the first, stage by stage."""
+    """Prints the table of the second network minus the first, stage by stage."""
     parts = [{part["name"]: part for part in row["stages"]} for row in (one, other)]
     names = sorted({*parts[0], *parts[1]}, key=lambda name: (name != "stem", name == "head", name))
     lines = []
@@ -109,24 +108,72 @@ def _print_difference(one: Row, other: Row, count: str) -> None:
         lines.append(cells)
     heads = ["", "blocks", _HEADS[count], "params", "acts", "moved (B)"]
     spare = ["moved (B)", "acts", "blocks", "params"]
-    render.print_table(heads, lines, spare, title=f"\n{other['name']} minus {one['name']}")
+    tables.print_table(heads, lines, spare, title=f"\n{other['name']} minus {one['name']}")
 
 
 def _reconcile(row: Row) -> None:
     published = row.get("published")
     if published:
         counts = " and ".join(f"{format_count(row[key], 4)} {name}" for key, name in _HEADS.items() if key != "fvcore")
-        render.say(
+        tables.say(
             f"{row['name']}: published are {published['flops']} FLOPs ({published['source']}); counted are {counts}, "
             f"by fvcore {format_count(row['fvcore'], 4)}"
         )
 
 
 def _change(value: int, before: int) -> str:
-    """Render a difference, and what share that is: in one cell, so that both stay together."""
+    """Returns a difference and the share that it is, in one cell, so that both stay together."""
     share = f"{value / before:+.1%}" if before else ""
     return f"{'-' if value < 0 else '+'}{format_count(abs(value))} {share:>7}"
 
 
 def _bytes(value: int) -> str:
     return f"{format_count(value)}B"
+
+
+def print_measured(name: str, measured: Mapping[str, Any]) -> None:
+    """Prints what was measured: each way of computing, a training step, and the stages."""
+    smallest = min(int(n) for n in measured["ways"][0]["images_per_second"])
+    speeds = [f"images/s, {n}" for n in measured["ways"][0]["images_per_second"]]
+    latency = f"latency, batch {smallest}"
+    heads = ["inference", latency, "quartiles", *speeds]
+    lines = [
+        [
+            _way(way), _ms(way["latency"]["median"]), f"{_ms(way['latency']['low'])}..{_ms(way['latency']['high'])}",
+            *(f"{rate:.1f}" for rate in way["images_per_second"].values()),
+        ]
+        for way in measured["ways"]
+    ]  # fmt: skip
+    tables.print_table(heads, lines, ["quartiles", *speeds[:-1], latency], title=f"\n{name} on {measured['device']}")
+    step = measured["training"]
+    tables.say(
+        f"\ntraining step, {_way(measured['best'])}, batch {step['batch']}: {_ms(step['seconds']['median'])}, "
+        f"{step['batch'] / step['seconds']['median']:.1f} images/s, peak {format_count(step['peak_bytes'])}B "
+        f"(predicted for fp32: {format_count(step['predicted_bytes'])}B)"
+    )
+    total = sum(stage["seconds"] for stage in measured["stages"])
+    stages = [
+        [
+            stage["name"], _ms(stage["seconds"]), f"{stage['seconds'] / total:.1%}", f"{stage['intensity']:.1f}",
+            f"{format_count(stage['flops'])}", f"{format_count(stage['attainable'])}", f"{stage['share']:.0%}",
+        ]
+        for stage in measured["stages"]
+    ]  # fmt: skip
+    most = measured["ceiling"]
+    title = (
+        f"\ninference by stage, {_way(measured['best'])}, batch {step['batch']}; ceiling measured here: "
+        f"{format_count(most['flops'])}FLOP/s, {format_count(most['bandwidth'])}B/s"
+    )
+    names = ["stage", "time", "share", "FLOP/B", "FLOP/s", "attainable", "of it"]
+    tables.print_table(names, stages, ["FLOP/B", "share"], title=title)
+
+
+def _way(way: Mapping[str, Any]) -> str:
+    """Returns the name of a way of computing."""
+    from nxt.compute.mode import Compute
+
+    return str(Compute(**{field.name: way[field.name] for field in dataclasses.fields(Compute)}))
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds:.2f} s" if seconds >= 0.9995 else f"{1000 * seconds:.3g} ms"

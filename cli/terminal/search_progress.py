@@ -1,4 +1,4 @@
-"""The progress of a search on stderr: a calm view on a terminal, plain lines elsewhere."""
+"""Shows the progress of a search on stderr: a live view on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -8,21 +8,19 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from nxt.files import place
-from nxt.search.request import UNLIMITED
+from nxt.files import display_path
+from nxt.search.results.status import phase_of, tally
 from nxt.units import format_seconds
 
-from ..commands import standing
-from . import live_region as calm
-from . import search_view as view
-from . import tables as render
+from . import live_region, search_view, tables
+from .status_text import resume_command
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from nxt.search.engine.search import Search
+    from nxt.search.engine.session import SearchSession
     from nxt.search.results.run import Run
     from nxt.search.trial import Trial
 
@@ -33,72 +31,66 @@ class Progress:
     """Follows a search; see `nxt.search.engine.execute.Observer`."""
 
     def __init__(self) -> None:
-        self.console = render.err()
-        self._moves = calm.moves(self.console)
+        self.console = tables.err()
+        self._moves = live_region.moves(self.console)
         self._began = time.monotonic()
         self.begun = False  # whether there was anything to do
-        self._search: Search
-        self._record: dict[str, Any]
+        self._session: SearchSession
         self._run: Run  # as of the trial that ended last
         self._before = (0, 0)  # trials that had ended before this session, and epochs trained
         self._looked, self._latest = 0.0, ""
-        self._view: view.View
+        self._view: search_view.View
         self._prepares = ExitStack()
         self._heeds = self._stopping = False  # Ctrl-C
 
-    def begin(self, search: Search, workers: int) -> None:
-        """Say what is about to run."""
-        self._search, self.begun = search, True
+    def begin(self, session: SearchSession, workers: int) -> None:
+        """Prints what is about to run."""
+        self._session, self.begun = session, True
         self._prepares.close()
-        request = search.request
+        request, feasible = session.request, session.search.setup.feasible
         fit = f"{request.space.size:,} architectures"
-        if search.feasible is not None:
-            fit = f"{len(search.feasible):,} of {fit} fit, {request.budget} (conv + linear MACs)"
+        if feasible is not None:
+            fit = f"{len(feasible):,} of {fit} fit, {request.budget} (conv + linear MACs)"
         self.console.print(f"space {request.space.name}: {fit}")
-        many = "as many trials as the hours allow" if request.trials == UNLIMITED else f"{request.trials} trials"
-        epochs = f" of up to {request.proxy.epochs} epochs, {workers} at a time, into {place(search.out)}"
+        many = "as many trials as the hours allow" if request.trials is None else f"{request.trials} trials"
+        epochs = f" of up to {request.proxy.epochs} epochs, {workers} at a time, into {display_path(session.out)}"
         self.console.print(f"{many}{epochs}", soft_wrap=not self._moves)
-        known = search.strategy.study.trials.values()
-        if known:
-            self.console.print(f"going on: {standing.tally(known, 'cut off')}", soft_wrap=not self._moves)
+        if session.trials:
+            self.console.print(f"going on: {tally(session.trials, 'cut off')}", soft_wrap=not self._moves)
         if self._moves:
-            from nxt.search.results.run import read_record
-
-            self._record, self._before = read_record(search.out), self._reached()
-            self._run = self._snapshot()
+            self._run, self._before = session.run(), self._reached()
             self._look()
 
     def ended(self, trial: Trial) -> None:
-        """Tell about a trial that has ended."""
-        self._latest = view.told(trial)
+        """Shows how a trial ended."""
+        self._latest = search_view.trial_text(trial)
         if self._moves:
-            self._run = self._snapshot()
+            self._run = self._session.run()
         else:
             self.console.print(f"{self._head()} {self._latest}", soft_wrap=True)
 
     def update(self) -> None:
-        """Look at the trials, now and then; the terminal's own thread draws what was seen."""
+        """Refreshes the view if it is old enough; the terminal's own thread draws it."""
         self._heed_interrupts()
         if self._moves and time.monotonic() - self._looked > _FRESH:
             self._look()
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Show on a terminal that something is being prepared, until `begin`."""
+        """Shows on a terminal that the search is being prepared, until `begin`."""
         with self._prepares:
             if self._moves:
-                self._prepares.enter_context(calm.line(self.console, self._preparing))
+                self._prepares.enter_context(live_region.line(self.console, self._preparing))
             yield
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Show the view for the time of the block."""
+        """Shows the view during the block."""
         self._began = time.monotonic()
         if not self._moves:
             yield
             return
-        resume = standing.resume_command(self._run)
-        with calm.screen(self._draw, f"nxt: killed. Go on with: {resume}"):
+        with live_region.screen(self._draw, f"nxt: killed. Go on with: {resume_command(self._run)}"):
             yield
 
     def _preparing(self, width: int, height: int) -> list[Text]:
@@ -111,10 +103,10 @@ class Progress:
         left = seen.left and max(1.0, seen.left - (now - self._looked))
         if self._stopping:
             seen, left = dataclasses.replace(seen, phase="stopping; all epochs so far are recorded"), None
-        return view.lines_of(dataclasses.replace(seen, gone=now - self._began, left=left), width, height)
+        return search_view.lines_of(dataclasses.replace(seen, gone=now - self._began, left=left), width, height)
 
     def _heed_interrupts(self) -> None:
-        """Note when Ctrl-C is pressed, before Ray does what it does then: that takes a few seconds."""
+        """Notes when Ctrl-C is pressed, and leaves the rest to Ray, which takes a few seconds."""
         if self._heeds:
             return
         self._heeds, others = True, signal.getsignal(signal.SIGINT)
@@ -126,52 +118,48 @@ class Progress:
 
         signal.signal(signal.SIGINT, stop)
 
-    def _snapshot(self) -> Run:
-        from nxt.search.results.run import Run
-
-        return Run(self._search.out, self._record, list(self._search.strategy.study.trials.values()))
-
     def _look(self) -> None:
-        """Note how the search stands."""
+        """Makes a new view of how the search stands."""
         self._looked = time.monotonic()
-        search, trials = self._search, list(self._search.strategy.study.trials.values())
+        session, trials = self._session, self._session.trials
+        request, agenda = session.request, session.strategy.agenda
+        remaining, unlimited = agenda.remaining(trials), request.trials is None
         ended, epochs = self._reached()
-        left, unlimited = search.strategy.agenda.left(trials), search.request.trials == UNLIMITED
         gone = time.monotonic() - self._began
-        phase = standing.phase_of(trials, 0 if unlimited else left[0], standing.is_list(self._run))
-        self._view = view.View(
+        phase = phase_of(trials, 0 if unlimited else remaining.to_explore, request.is_list)
+        self._view = search_view.View(
             run=self._run,
             running=[trial for trial in trials if trial.outcome == "running"],
             phase=phase,
             ended=ended,
-            total=None if unlimited else len(trials) + sum(left),
-            later=left[1] if phase == "exploring" else 0,
+            total=None if unlimited else len(trials) + sum(remaining),
+            later=remaining.to_confirm if phase == "exploring" else 0,
             gone=gone,
-            left=search.pace.left(search.strategy.agenda),
-            tally=standing.tally(trials) if trials else "the workers are starting",
+            left=session.pace.left(agenda),
+            tally=tally(trials) if trials else "the workers are starting",
             speed=self._speed(ended - self._before[0], epochs - self._before[1], gone),
             latest=self._latest,
         )
 
     def _reached(self) -> tuple[int, int]:
-        """Return how many trials have ended, and how many epochs have been trained, not taken from another run."""
-        trials = self._search.strategy.study.trials.values()
+        """Returns how many trials have ended, and how many epochs have been trained, not taken from another run."""
+        trials = self._session.trials
         ended = sum(trial.outcome != "running" for trial in trials)
         return ended, sum(len(trial.curve) for trial in trials if not trial.replayed)
 
     def _speed(self, ended: int, epochs: int, seconds: float) -> str:
-        """Say how fast this session goes, with everything that goes on beside the training."""
+        """Returns how fast this session goes, including all that happens beside the training."""
         parts = []
         if ended:
             parts.append(f"{3600 * ended / seconds:,.0f} trials an hour")
         if epochs:
-            parts.append(f"{epochs * self._run.record['train_images'] / seconds:,.0f} training images a second")
+            parts.append(f"{epochs * self._run.record.train_images / seconds:,.0f} training images a second")
         return ", ".join(parts)
 
     def _head(self) -> str:
-        trials = self._search.strategy.study.trials.values()
+        session, trials = self._session, self._session.trials
         ended = sum(trial.outcome != "running" for trial in trials)
-        left = sum(self._search.strategy.agenda.left(trials))
-        count = f"{ended}" if self._search.request.trials == UNLIMITED else f"{ended}/{len(trials) + left}"
-        seconds = self._search.pace.left(self._search.strategy.agenda)
+        total = len(trials) + sum(session.strategy.agenda.remaining(trials))
+        count = f"{ended}" if session.request.trials is None else f"{ended}/{total}"
+        seconds = session.pace.left(session.strategy.agenda)
         return f"[{count}]" if not seconds else f"[{count}, about {format_seconds(seconds)} left]"

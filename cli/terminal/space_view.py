@@ -1,4 +1,4 @@
-"""How `nxt space` shows what it found: tables for people."""
+"""Prints what `nxt space` computed, as tables for people."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nxt.units import format_count
 
-from . import tables as render
+from . import tables
 
 if TYPE_CHECKING:
     from nxt.space.coverage import Axis, Lint
@@ -19,26 +19,26 @@ _CHANGED = 2  # values of an axis whose shares a lint shows
 
 
 def print_space(answer: Mapping[str, Any]) -> None:
-    """Show the axes of a space, and with a budget what of it fits."""
-    render.say(f"{answer['name']}: {answer['about']}\n")
+    """Prints the axes of a space, and with a budget what of it fits."""
+    tables.say(f"{answer['name']}: {answer['about']}\n")
     spread = answer.get("spread")
     if spread:
         rows = [[axis, len(by), _shares(by, spread[axis])] for axis, by in answer["axes"].items()]
     else:
         rows = [[axis, len(by), _values(by)] for axis, by in _grouped(answer["axes"]).items()]
     last = "values: share of the feasible" if spread else "which"
-    render.print_table(["axis", "values", last], rows, [], left=[last])
-    render.say("fixed: " + ", ".join(f"{key} {word(value)}" for key, value in answer["fixed"].items()))
-    render.say(f"architectures: {answer['size']:,}")
+    tables.print_table(["axis", "values", last], rows, [], left=[last])
+    tables.say("fixed: " + ", ".join(f"{key} {word(value)}" for key, value in answer["fixed"].items()))
+    tables.say(f"architectures: {answer['size']:,}")
     if spread:
         share = 100 * answer["feasible"] / answer["size"]
-        render.say(f"inside the budget ({answer['budget']}): {answer['feasible']:,} ({share:.3g} %)")
-        found = ", ".join(f"{name} ({family})" for family, name in answer["references"].items())
-        render.say(f"references: {found or 'none fits'}")
+        tables.say(f"inside the budget ({answer['budget']}): {answer['feasible']:,} ({share:.3g} %)")
+        references = ", ".join(f"{name} ({family})" for family, name in answer["references"].items())
+        tables.say(f"references: {references or 'none fits'}")
 
 
 def _grouped(axes: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
-    """Put the axes of several stages that have the same values into one line: "depth1 to depth3"."""
+    """Joins the axes of several stages that have the same values into one line: "depth1 to depth3"."""
     lines: dict[str, list[Any]] = {}
     for name, same in itertools.groupby(axes, key=lambda axis: (axis.rstrip("12345678"), axes[axis])):
         group = list(same)
@@ -46,33 +46,33 @@ def _grouped(axes: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
     return lines
 
 
-def print_lint(found: Lint) -> None:
-    """Show a space over all and inside the budget side by side."""
-    space, feasible = found.space, found.feasible
-    render.say(f"combinations: {space.combinations:,}")
+def print_lint(lint: Lint) -> None:
+    """Prints the whole space and what is inside the budget side by side."""
+    space, feasible = lint.space, lint.feasible
+    tables.say(f"combinations: {space.combinations:,}")
     for reason, n in space.left_out.items():
-        render.say(f"  {reason}: {n:,}")
-    render.say(f"architectures, all of them distinct networks: {space.size:,}")
-    render.say(f"inside the budget ({found.budget}): {feasible:,} ({100 * feasible / space.size:.3g} %)\n")
+        tables.say(f"  {reason}: {n:,}")
+    tables.say(f"architectures, all of them distinct networks: {space.size:,}")
+    tables.say(f"inside the budget ({lint.budget}): {feasible:,} ({100 * feasible / space.size:.3g} %)\n")
     rows = [
         [name, len(axis.before.counts), f"{axis.before.mean:.4g}", f"{axis.after.mean:.4g}", _changed(axis)]
-        for name, axis in found.axes.items()
+        for name, axis in lint.axes.items()
     ]
     columns = ["axis", "values", "mean", "inside", "shares that change most"]
-    render.print_table(columns, rows, ["values"], left=columns[-1:])
+    tables.print_table(columns, rows, ["values"], left=columns[-1:])
     for text, values in (
-        ("never inside", {name: axis.never for name, axis in found.axes.items()}),
-        ("in less than 0.1 %", {name: axis.nearly_never for name, axis in found.axes.items()}),
+        ("never inside", {name: axis.never for name, axis in lint.axes.items()}),
+        ("in less than 0.1 %", {name: axis.nearly_never for name, axis in lint.axes.items()}),
     ):
         said = "; ".join(f"{name} {_values(some)}" for name, some in values.items() if some)
-        render.say(f"{text}: {said or 'no value'}")
-    render.say("The shares of the other values change less; --json has them all.")
+        tables.say(f"{text}: {said or 'no value'}")
+    tables.say("The shares of the other values change less; --json has them all.")
 
 
 def print_family(answer: Mapping[str, Any]) -> None:
-    """Show a family of equal complexity, by both measures."""
+    """Prints a family of equal complexity, by both measures."""
     of = answer["reference"]
-    render.say(
+    tables.say(
         f"reference: {of['name']}, {format_count(of['macs'], 4)} MACs, {format_count(of['params'], 4)} params, "
         f"{format_count(of['acts'], 4)} acts, {of['block']:,} weights in a block's convolutions\n"
     )
@@ -86,42 +86,42 @@ def print_family(answer: Mapping[str, Any]) -> None:
             for row in answer[by]
             if "problem" not in row
         ]
-        render.print_table(heads, rows, spare, title, left=["network"])
+        tables.print_table(heads, rows, spare, title, left=["network"])
         for row in answer[by]:
             if "problem" in row:
-                render.say(f"no network for C = {row['cardinality']}: {row['problem']}")
+                tables.say(f"no network for C = {row['cardinality']}: {row['problem']}")
 
 
 def _deviations(row: Mapping[str, Any]) -> list[str]:
-    """Return each cost of a network with its deviation from the reference: in one cell, so that both stay together."""
+    """Returns each cost of a network with its deviation from the reference: in one cell, so that both stay together."""
     costs = ("block", "macs", "params", "acts")
     return [f"{format_count(row[key], 4)} {row['deviation'][key]:>+6.1%}" for key in costs]
 
 
 def word(value: object) -> str:
-    """Return a value as YAML has it."""
+    """Returns a value as YAML has it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _values(values: Iterable[Any]) -> str:
-    found = list(values)
-    if len(found) > 4 and found == list(range(found[0], found[-1] + 1)):
-        return f"{found[0]} to {found[-1]}"
-    return " ".join(map(word, found))
+    known = list(values)
+    if len(known) > 4 and known == list(range(known[0], known[-1] + 1)):
+        return f"{known[0]} to {known[-1]}"
+    return " ".join(map(word, known))
 
 
 def _changed(axis: Axis) -> str:
-    """Name the values whose shares a budget changes most, with both shares."""
+    """Returns the values whose shares a budget changes most, with both shares."""
     shares = {
         value: tuple(spread.counts[value] / spread.total for spread in (axis.before, axis.after))
         for value in axis.before.counts
     }
     most = sorted(shares, key=lambda value: -abs(shares[value][1] - shares[value][0]))[:_CHANGED]
-    return " ".join(f"{word(value)}:{'->'.join(map(render.percent, shares[value]))}" for value in most)
+    return " ".join(f"{word(value)}:{'->'.join(map(tables.percent, shares[value]))}" for value in most)
 
 
 def _shares(values: Iterable[Any], counts: Mapping[str, int]) -> str:
-    """Put values and the shares that they have of all that fits together."""
+    """Returns the values of an axis with the share of the feasible architectures that has each."""
     total = sum(counts.values())
     if len(counts) > _LONG:
         mean = sum(int(v) * n for v, n in counts.items()) / total

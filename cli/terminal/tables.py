@@ -1,4 +1,4 @@
-"""What goes to a terminal: tables on stdout, messages on stderr, JSON without decoration."""
+"""Prints tables and sentences to stdout, messages to stderr, and JSON without decoration."""
 
 from __future__ import annotations
 
@@ -12,32 +12,31 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-COST_LABELS = {"macs": "MACs", "params": "params", "acts": "acts", "memory": "bytes"}  # fields of `Cost`
 _GAP = 3  # characters between two columns of a table
 _ROOM = 16  # characters that a last column needs at least to be broken between words
 
 
 def print_json(value: Any) -> None:
-    """Write one JSON document to stdout."""
+    """Writes one JSON document to stdout."""
     sys.stdout.write(json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def out() -> Console:
-    """Return the console for results. Not cut off when piped: wide tables are for scripts to read."""
+    """Returns the console for results. Piped output is 200 columns wide, so that scripts read whole tables."""
     from rich.console import Console
 
     return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 200)
 
 
 def err() -> Console:
-    """Return the console for progress and messages."""
+    """Returns the console for progress and messages."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, markup=False, emoji=False, width=None if sys.stderr.isatty() else 200)
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[object]], left: Collection[str]) -> Text:
-    """Return a plain table; every column but the first and those of `left` is aligned to the right.
+    """Returns a plain table; every column but the first and those of `left` is aligned to the right.
 
     Text and not a table of rich's, which breaks cells where they do not fit.
     """
@@ -59,7 +58,7 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[object]], left: Colle
 
 
 def say(text: str) -> None:
-    """Print a sentence to stdout: broken between words on a terminal, on one line elsewhere."""
+    """Prints a sentence to stdout: broken between words on a terminal, on one line elsewhere."""
     console = out()
     console.print(text, soft_wrap=not console.is_terminal)
 
@@ -71,7 +70,7 @@ def print_table(
     title: str | None = None,
     left: Collection[str] = (),
 ) -> None:
-    """Print a table to stdout; on a terminal that is too narrow, without columns of `spare`, its first one first.
+    """Prints a table to stdout; on a terminal that is too narrow, without columns of `spare`, its first one first.
 
     If that is not enough, a last column of `left` is broken between words. Cells of others are never broken: their
     rows run over the edge.
@@ -93,7 +92,7 @@ def print_table(
 def fitting(
     columns: Sequence[str], rows: Sequence[Sequence[object]], width: int, spare: Sequence[str], gap: int = _GAP
 ) -> tuple[list[str], list[list[str]]]:
-    """Leave out columns until a table fits a width: those of `spare`, its first one first."""
+    """Returns a table without as many of the columns of `spare`, its first one first, as do not fit a width."""
     cells = [[str(cell) for cell in row] for row in rows]
     wide = dict(zip(columns, _sizes(columns, cells), strict=True))
     for name in spare:
@@ -105,14 +104,14 @@ def fitting(
 
 
 def _sizes(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
-    """Return how many characters wide each column is on a terminal."""
+    """Returns how many characters wide each column is on a terminal."""
     from rich.cells import cell_len
 
     return [max(cell_len(row[index]) for row in (columns, *rows)) for index in range(len(columns))]
 
 
 def _flowing(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[list[str]]:
-    """Break the last column between words to fit a width, further lines of it below the first one."""
+    """Breaks the last column between words to fit a width, further lines of it below the first one."""
     room = max(_ROOM, width - sum(size + _GAP for size in _sizes(columns, rows)[:-1]))
     flowing = []
     for *cells, text in rows:
@@ -122,7 +121,7 @@ def _flowing(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) 
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows as lines whose columns are aligned, figures to the right."""
+    """Returns rows as lines whose columns are aligned, figures to the right."""
     lines = []
     sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -132,7 +131,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def bar(share: float, width: int) -> Text:
-    """Return a bar of which a share, in 0..1, is full."""
+    """Returns a progress bar, full up to a share in 0..1."""
     from rich.text import Text
 
     full = round(min(1.0, max(0.0, share)) * width)
@@ -140,5 +139,5 @@ def bar(share: float, width: int) -> Text:
 
 
 def percent(value: float | None) -> str:
-    """Render a share: `93.4%`, or a dash where there is none."""
+    """Returns a share as text: `93.4%`, or a dash where there is none."""
     return "-" if value is None else f"{value:.1%}"

@@ -1,4 +1,4 @@
-"""Plots made of characters, for terminals."""
+"""Draws plots made of characters, for terminals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nxt.units import format_count
 
-from . import tables as render
+from . import tables
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -31,7 +31,7 @@ class Point:
 
 
 def front_plot(points: Sequence[Point], cost: str, width: int, height: int) -> list[Text]:
-    """Return a plot of accuracy against the logarithm of cost, in lines of at most `width` columns.
+    """Returns a plot of accuracy against the logarithm of cost, in lines of at most `width` columns.
 
     Args:
         points: At least one.
@@ -49,7 +49,7 @@ def front_plot(points: Sequence[Point], cost: str, width: int, height: int) -> l
     high, low = max(p.accuracy for p in points), min(p.accuracy for p in points)
     lines = []
     for y in reversed(range(rows)):
-        label = render.percent(high) if y == rows - 1 else render.percent(low) if y == 0 and high > low else ""
+        label = tables.percent(high) if y == rows - 1 else tables.percent(low) if y == 0 and high > low else ""
         line = Text(f"{label:>{_MARGIN - 2}} \u2502")
         for x in range(columns):
             mark, style = _MARKS[cells[y, x]] if (y, x) in cells else (" ", "")
@@ -62,13 +62,13 @@ def front_plot(points: Sequence[Point], cost: str, width: int, height: int) -> l
 
 
 def _places(values: Sequence[float], cells: int) -> list[int]:
-    """Return the cell of each value, from the lowest value's to the highest one's; the middle one if all are equal."""
+    """Returns the cell of each value, from the lowest value's to the highest one's; the middle one if all are equal."""
     low, span = min(values), max(values) - min(values)
     return [round((value - low) / span * (cells - 1)) if span else (cells - 1) // 2 for value in values]
 
 
 def _labels(costs: Sequence[float], name: str, columns: int) -> str:
-    """Return the line under the axis: lowest cost, what the marks are as far as there is room, highest cost."""
+    """Returns the line under the axis: lowest cost, what the marks are as far as there is room, highest cost."""
     low, high = format_count(min(costs)), format_count(max(costs))
     if low == high:
         low = ""

@@ -1,4 +1,4 @@
-"""A training on stderr: a line an epoch, and on a terminal one below them that moves."""
+"""Shows a training on stderr: a line for each epoch, and on a terminal a progress line below them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from nxt.units import format_seconds
 
-from . import live_region as calm
-from . import tables as render
+from . import live_region, tables
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -28,10 +27,10 @@ class TrainProgress:
     """Follows a training; see `nxt.train.engine.session.Watcher`."""
 
     def __init__(self) -> None:
-        self.console = render.err()
-        self._moves = calm.moves(self.console)
+        self.console = tables.err()
+        self._moves = live_region.moves(self.console)
         self._shown, self._drawing = ExitStack(), False
-        self._began = self._told = time.monotonic()
+        self._began = self._printed = time.monotonic()
         self._reads = ""  # what is being read before it begins
         self._first: Position | None = None  # where it began this time
         self._now: Position
@@ -44,8 +43,8 @@ class TrainProgress:
         self._shown.close()
 
     def begin(self, position: Position) -> None:
-        """Note that the training begins."""
-        self._began = self._told = time.monotonic()
+        """Notes that the training begins."""
+        self._began = self._printed = time.monotonic()
         self._first = self._now = position
         if position.done:
             inside = f"in epoch {position.epoch + 1}, after step {position.step} of {position.steps}"
@@ -53,46 +52,46 @@ class TrainProgress:
         self._show()
 
     def note(self, text: str) -> None:
-        """Say what a person should know."""
+        """Prints a remark."""
         self.console.print(text, soft_wrap=not self._moves)
 
     def reading(self, done: int, total: int) -> None:
-        """Tell now and then how many images have been read beforehand."""
+        """Shows how many images have been read before the training begins; in a log file, every ten seconds."""
         self._reads = f"read {done:,} of {total:,} images"
         self._show()
-        if not self._moves and time.monotonic() - self._told > _READING:
+        if not self._moves and time.monotonic() - self._printed > _READING:
             self._say(self._reads)
 
     def step(self, position: Position) -> None:
-        """Note how far it is."""
+        """Notes how far the training is; in a log file, prints it every ten minutes."""
         self._now = position
-        if not self._moves and time.monotonic() - self._told > _QUIET:
+        if not self._moves and time.monotonic() - self._printed > _QUIET:
             share = position.step / position.steps
             self._say(f"epoch {position.epoch + 1}/{position.epochs}, {share:.0%} of it  about {self._left()} left")
 
     def epoch(self, report: EpochReport) -> None:
-        """Note, or tell, what an epoch gave."""
+        """Prints the results of an epoch."""
         self._now = dataclasses.replace(self._now, epoch=report.epoch, step=0)
         self._last = report
         left = "" if self._moves else f"  about {self._left()} left"  # the line that moves has it
         self._say(f"{self._line(report)}{left}")
 
     def _line(self, report: EpochReport) -> str:
-        ema = "" if report.ema_accuracy is None else f"  averaged {render.percent(report.ema_accuracy)}"
+        ema = "" if report.ema_accuracy is None else f"  averaged {tables.percent(report.ema_accuracy)}"
         waits = f", {report.wait:.0%} of the time waiting for images" if report.wait > _WAITS else ""
-        val = f"val {render.percent(report.accuracy)}{ema}"
+        val = f"val {tables.percent(report.accuracy)}{ema}"
         speed = f"{report.images_per_second:.0f} images/s{waits}"
         return f"epoch {report.epoch}/{self._now.epochs}  loss {report.loss:.3f}  {val}  {speed}"
 
     def _say(self, line: str) -> None:
-        self._told = time.monotonic()
+        self._printed = time.monotonic()
         self.console.print(line, soft_wrap=not self._moves)
 
     def _show(self) -> None:
-        """From now on show on a terminal how far it is."""
+        """Shows the progress line from now on, on a terminal."""
         if self._moves and not self._drawing:
             self._drawing = True
-            self._shown.enter_context(calm.line(self.console, self._draw))
+            self._shown.enter_context(live_region.line(self.console, self._draw))
 
     def _draw(self, width: int, height: int) -> list[Text]:
         from rich.text import Text
@@ -102,7 +101,7 @@ class TrainProgress:
         return [line_of(self._now, self._last, self._rate(), self._left(), width)]
 
     def _rate(self) -> float:
-        """Images a second since the training went on, with everything that goes on between the steps."""
+        """Returns images a second since this session began, including all that happens between the steps."""
         images = (self._now.done - self._first.done) * self._now.batch if self._first else 0
         return images / max(1e-9, time.monotonic() - self._began)
 
@@ -114,11 +113,11 @@ class TrainProgress:
 
 
 def line_of(position: Position, report: EpochReport | None, rate: float, left: str, width: int) -> Text:
-    """Return how far a training is, on one line of at most `width` columns; with less room, without what counts least.
+    """Returns how far a training is as one line of at most `width` columns; leaves out what does not fit.
 
     Args:
-        position: Where it is.
-        report: What the last epoch gave; None: none has ended.
+        position: How far it is.
+        report: Results of the last epoch; None: none has ended.
         rate: Images a second.
         left: The time left.
         width: Columns.
@@ -137,7 +136,7 @@ def line_of(position: Position, report: EpochReport | None, rate: float, left: s
         if sum(map(len, parts.values())) + 2 * (len(parts) - 1) <= width:
             break
         parts.pop(spare, None)
-    texts = [render.bar(share, _BAR) if name == "bar" else Text(text) for name, text in parts.items()]
+    texts = [tables.bar(share, _BAR) if name == "bar" else Text(text) for name, text in parts.items()]
     line = Text("  ").join(texts)
     line.truncate(width)
     return line

@@ -14,12 +14,15 @@ from unittest import mock
 import pytest
 from limits import LONG
 from nxt.cli.main import main
+from runs import opened
 
-from nxt.search.engine.search import Search
+from nxt.config import parse_settings
+from nxt.search.engine.search import prepare_search
 from nxt.search.request import make_request
+from nxt.search.strategy.schedulers import Decision
 from nxt.search.trial import Epoch
 from nxt.space.budget import parse_budget
-from nxt.space.space import load_space
+from nxt.space.load import load_space
 
 TINY = "resnext_1-1-1_w8_1x8d_cifar"
 COMMAND = [sys.executable, "-c", "from nxt.cli.main import main; main()"]
@@ -102,15 +105,13 @@ def made_up(out, *settings, trials=5, epochs=1):
     """Make a search whose accuracies are made up instead of trained: fresh seeds reach less than the first."""
     space = load_space("smoke")
     settings = [f"proxy.epochs={epochs}", *settings]
-    request = make_request(space, parse_budget({"flops": ":1G"}), "digits", trials, 0, settings)
-    job = Search(request, Path(out))
-    with job.directory(new=True):
-        job.write_record()
-    with job.opened() as strategy:
+    request = make_request(space, parse_budget({"flops": ":1G"}), "digits", trials, 0, parse_settings(settings))
+    with opened(prepare_search(request, Path(out)), new=True) as session:
+        strategy = session.strategy
         while (trial := strategy.suggest()) is not None:
-            accuracy = 0.5 + 0.01 * trial.number if not trial.repeat else 0.4 + 0.02 * trial.repeat
+            accuracy = 0.5 + 0.01 * trial.number if not trial.replicate else 0.4 + 0.02 * trial.replicate
             for epoch in range(1, epochs + 1):
-                if not strategy.observe(trial.number, Epoch(epoch, accuracy * epoch / epochs, 1.0, 0.1)):
+                if strategy.observe(trial.number, Epoch(epoch, accuracy * epoch / epochs, 1.0, 0.1)) is Decision.STOP:
                     break
     return out
 

@@ -19,7 +19,7 @@ from nxt.config import parse_settings
 from nxt.data.sources import digits
 from nxt.search.request import make_request
 from nxt.space.budget import parse_budget
-from nxt.space.space import load_space
+from nxt.space.load import load_space
 from nxt.train.recipe import load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,8 +67,10 @@ def parse(arguments):
     if name == "train":
         load_recipe("quick", parse_settings(given["settings"] or []))
     elif name == "search":
-        data = "folder:x" if (given["data"] or "").startswith("folder:") else "digits"
-        make_request(load_space("smoke"), parse_budget({"flops": ":1G"}), data, 1, 0, given["settings"] or [])
+        data = "folder:x" if given["data"] is not None and given["data"].kind == "folder" else "digits"
+        make_request(
+            load_space("smoke"), parse_budget({"flops": ":1G"}), data, 1, 0, parse_settings(given["settings"] or [])
+        )
 
 
 def quick(arguments):

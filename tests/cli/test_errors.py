@@ -139,7 +139,7 @@ def places(tmp_path_factory, trained, searched):
     for key, value in RECORD.items():
         damaged(root, trained, f"train-no-{key}", **{key: None})
         damaged(root, trained, f"train-bad-{key}", **{key: value})
-    words = ("budget_rule", "convention", "objective", "storage")
+    words = ("objective", "storage")
     for key in (*words, "trials", "repeats", "val_images", "space", "proxy"):
         damaged(root, searched, f"search-no-{key}", **{key: None})
     bad = {"data": 7, "objective": "x", "trials": "x", "space": 7, "budget": 7, "repeats": "x", "storage": 7}
@@ -249,8 +249,8 @@ SETTINGS = {
     "recipe.lr=nan": ["lr is nan"],
     "recipe.batch=1": ["batch is 1"],
     "recipe.epochs=3": ["proxy.epochs"],
-    "recipe.augment.policy=randaugment": ["recipe: augment.policy", "it is for nxt train"],
-    "recipe.size=16": ["recipe: size", "it is for nxt train", "proxy.size"],
+    "recipe.augment.policy=randaugment": ["recipe: augment.policy", "it is for full trainings"],
+    "recipe.size=16": ["recipe: size", "it is for full trainings", "proxy.size"],
     "search.eta=1": ["eta is 1"],
     "search.control=2": ["control is 2.0; it lies in [0, 1]"],
     "search.control=nan": ["control is nan"],
@@ -367,8 +367,6 @@ RUNS = [
     ([*SEARCH, "--replay", "{root}/study-text"], ["study.db", "is damaged"]),
     (["pick", "{trained}"], ["a run of 'train', where a search was expected"]),
     (["show", "{root}/search-no-space"], ["run.yaml", "damaged"]),
-    (["show", "{root}/search-no-budget_rule"], ["run.yaml", "damaged"]),
-    (["show", "{root}/search-no-convention"], ["run.yaml", "damaged"]),
     (["show", "{root}/search-no-objective"], ["run.yaml", "damaged"]),
     (["show", "{root}/search-no-trials"], ["run.yaml", "damaged"]),
     (["show", "{root}/search-no-proxy"], ["run.yaml", "damaged"]),

@@ -33,8 +33,9 @@ USE = """
 import json, sys
 from pathlib import Path
 import nxt
+from nxt.data.ref import DataRef
 from nxt.cli.main import main
-from nxt.space.space import load_space
+from nxt.space.load import load_space
 from nxt.data.sources import digits
 from nxt.train.recipe import load_recipe
 from nxt.search.proxy import load_proxy
@@ -46,7 +47,7 @@ print(json.dumps({
     "sizes": {name: load_space(name).size for name in names},
     "classes": len(digits().classes),
     "epochs": load_recipe("quick", {}).epochs,
-    "proxy": load_proxy("digits", {}).epochs,
+    "proxy": load_proxy(DataRef("digits"), {}).epochs,
 }))
 """
 

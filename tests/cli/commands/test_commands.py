@@ -17,18 +17,21 @@ import pytest
 import torch
 from near import assert_near
 from nxt.cli import lazy
+from runs import opened
 
 import nxt as package
-from nxt.arch.names import parse_name
+from nxt.arch.load import parse_name
 from nxt.arch.zoo import ZOO
-from nxt.files import LOCK, locked
+from nxt.config import parse_settings
+from nxt.files import locked
 from nxt.pareto import knee
-from nxt.search.engine.search import Search
+from nxt.rundir import LOCK
+from nxt.search.engine.search import prepare_search
 from nxt.search.request import make_request
 from nxt.search.trial import Epoch
 from nxt.space.arch_list import load_list
 from nxt.space.budget import Budget, parse_budget
-from nxt.space.space import load_space
+from nxt.space.load import load_space
 from nxt.train.checkpoint import read
 
 TINY = "resnext_1-1-1_w8_1x8d_cifar"
@@ -105,7 +108,7 @@ def test_help_and_other_commands_do_not_import_a_command():
     code += "print([name for name in sys.modules if name.startswith('nxt.')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(ast.literal_eval(done.stdout.splitlines()[-1])) <= {
-        "nxt.errors", "nxt.cli", "nxt.cli.main", "nxt.cli.lazy", "nxt.cli.hints"
+        "nxt.errors", "nxt.faces", "nxt.cli", "nxt.cli.main", "nxt.cli.lazy", "nxt.cli.hints", "nxt.cli.messages"
     }  # fmt: skip
 
 
@@ -251,7 +254,7 @@ def test_the_trials_are_listed_if_asked_for(longer, nxt):
     assert len(run.trials) == 12
     for trial, line in zip(run.trials, lines[3:15], strict=True):
         assert line.split()[0] == str(trial.number) and trial.spec.name in line and f"{trial.accuracy:.1%}" in line
-        assert " done " in line and "4/4" in line and (f"{trial.spec.name} R " in line) is bool(trial.role)
+        assert " done " in line and "4/4" in line and (f"{trial.spec.name} R " in line) is bool(trial.family)
     assert lines[15].startswith(f"{longer}: 12 trials; 12 done")
 
 
@@ -342,7 +345,7 @@ def test_a_limit_on_memory_picks_inside_it(searched, nxt, tmp_path):
 def test_a_confirmed_search_is_shown_and_picked_by_its_fresh_seeds(confirmed, nxt, tmp_path):
     run = package.load_run(confirmed)
     found = answer(nxt("show", confirmed, "--json"))
-    again = sum(trial.repeat > 0 for trial in run.trials)
+    again = sum(trial.replicate > 0 for trial in run.trials)
     assert again and (found["asked"], found["explored"], found["trials"]["done"]) == (5, 5, 5 + again)
     assert found["best"]["seeds"] == 2 and found["best"]["accuracy"] == pytest.approx(0.43)
     assert found["seed_noise"] == pytest.approx(0.02 / 2**0.5)
@@ -354,18 +357,18 @@ def test_a_confirmed_search_is_shown_and_picked_by_its_fresh_seeds(confirmed, nx
 
 def carried_out(out, request, accuracy):
     """Make a search whose accuracies are a function of the trial."""
-    job = Search(request, Path(out))
-    with job.directory(new=True):
-        job.write_record()
-    with job.opened() as strategy:
+    with opened(prepare_search(request, Path(out)), new=True) as session:
+        strategy = session.strategy
         while (trial := strategy.suggest()) is not None:
             strategy.observe(trial.number, Epoch(1, accuracy(trial), 1.0, 0.1))
-    return job.out
+    return Path(out)
 
 
 def search_of_a_rising_front(out, seed, wiggle):
     settings = ["proxy.epochs=1", "search.confirm=0", "search.sampler=random"]
-    request = make_request(load_space("smoke"), parse_budget({"flops": ":1G"}), "digits", 12, seed, settings)
+    request = make_request(
+        load_space("smoke"), parse_budget({"flops": ":1G"}), "digits", 12, seed, parse_settings(settings)
+    )
     return carried_out(out, request, lambda t: float(0.1 * np.log10(t.cost.macs) + 0.02 * np.sin(wiggle * t.number)))
 
 
@@ -423,7 +426,7 @@ def test_searches_that_do_not_compare_are_shown_without_a_joint_ranking(longer, 
 def test_published_accuracies_stand_beside_a_search_of_about_their_cost(searched, nxt, tmp_path):
     assert answer(nxt("show", searched, "--published", "--json"))["published"] == []
     assert "No network with a published accuracy costs" in nxt("show", searched, "--published").out
-    request = make_request(load_list(["resnet50", "resnet101"]), Budget(()), "digits", 2, 0, ["proxy.epochs=1"])
+    request = make_request(load_list(["resnet50", "resnet101"]), Budget(()), "digits", 2, 0, {"proxy": {"epochs": 1}})
     out = carried_out(tmp_path / "run", request, lambda trial: 0.5 + 0.1 * trial.number)
     rows = answer(nxt("show", out, "--published", "--json"))["published"]
     low, high = package.cost("resnet50").macs / 1.08, package.cost("resnet101").macs * 1.08

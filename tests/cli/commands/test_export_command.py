@@ -5,8 +5,9 @@ import json
 import pytest
 import torch
 
-from nxt.arch.names import parse_name
+from nxt.arch.load import parse_name
 from nxt.data.preprocess import Preprocess
+from nxt.data.ref import DataRef
 from nxt.models.network import build
 from nxt.train.checkpoint import Checkpoint, read, save
 from nxt.train.recipe import Recipe
@@ -22,7 +23,7 @@ def run_folder(tmp_path):
     torch.manual_seed(0)
     kinds = {kind: build(TINY, 10).state_dict() for kind in ("raw", "ema")}
     checkpoint = Checkpoint(
-        spec=parse_name(TINY), classes=tuple("0123456789"), data="digits", identity="", seed=0,
+        spec=parse_name(TINY), classes=tuple("0123456789"), data=DataRef("digits"), identity="", seed=0,
         preprocess=Preprocess(size=8, mean=(0.5,) * 3, std=(0.5,) * 3), recipe=Recipe(epochs=1, batch=2, lr=0.1),
         accuracies={"raw": 0.5, "ema": 0.25}, state={"epoch": 1, "weights": kinds},
     )  # fmt: skip

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from nxt.arch.costs import cost
-from nxt.arch.names import parse_name
+from nxt.arch.load import parse_name
 
 TINY = "resnext_1-1-1_w8_1x8d_cifar"
 SUMS = ("params", "macs", "acts", "flops", "fvcore", "bytes")

@@ -6,11 +6,10 @@ import math
 import pytest
 
 from nxt.arch.costs import cost
-from nxt.arch.names import parse_name
-from nxt.arch.spec import load_arch
+from nxt.arch.load import load_arch, parse_name
 from nxt.space.budget import parse_budget
 from nxt.space.feasible import FeasibleSet
-from nxt.space.space import Space, load_space
+from nxt.space.load import load_space, space_from_dict
 
 STAGES = """
 about: Two stages on their own?
@@ -78,7 +77,7 @@ def test_a_budget_tells_the_shares_of_every_stage(nxt, stages):
 
 
 def test_a_lint_counts_exactly_what_fits_and_what_makes_no_network(nxt, stages):
-    space = Space.from_dict(answer_of(STAGES), "stages", "here")
+    space = space_from_dict(answer_of(STAGES), "stages", "here")
     budget = parse_budget({"flops": ":2M", "params": ":10K"})
     found = answer(nxt("space", "lint", stages, "--flops", ":2M", "--params", ":10K", "--json"))
     feasible = FeasibleSet(space, budget)

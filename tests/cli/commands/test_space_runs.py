@@ -4,13 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
-from test_tables import WIDTHS, left_out, shown, words
+from runs import opened
+from terminals import WIDTHS, left_out, shown, words
 
-from nxt.search.engine.search import Search
+from nxt.config import parse_settings
+from nxt.search.engine.search import prepare_search
 from nxt.search.request import make_request
 from nxt.search.trial import Epoch
 from nxt.space.budget import parse_budget
-from nxt.space.space import load_space
+from nxt.space.load import load_space
 
 SMALL = """
 network: {stem: cifar, stem_width: width, radix: 0, width: 4, base_width: 4}
@@ -23,11 +25,11 @@ axes:
 def searched(out, *settings, trials=60, space="smoke", seed=0):
     """Make a search in which a cardinality of 4 is worth 20 points."""
     settings = ["proxy.epochs=1", "search.confirm=0", "search.sampler=random", *settings]
-    request = make_request(load_space(space), parse_budget({"flops": ":1G"}), "digits", trials, seed, settings)
-    job = Search(request, Path(out))
-    with job.directory(new=True):
-        job.write_record()
-    with job.opened() as strategy:
+    request = make_request(
+        load_space(space), parse_budget({"flops": ":1G"}), "digits", trials, seed, parse_settings(settings)
+    )
+    with opened(prepare_search(request, Path(out)), new=True) as session:
+        strategy = session.strategy
         while (trial := strategy.suggest()) is not None:
             accuracy = 0.5 + 0.2 * (trial.spec.cardinality[0] == 4) + 0.001 * (trial.number % 7)
             for epoch in range(1, request.proxy.epochs + 1):

@@ -5,14 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from limits import LIMIT
 
 import nxt as package
-from nxt.arch.names import parse_name
+from nxt.arch.load import parse_name
 from nxt.config import read_yaml
-from nxt.errors import DataError
+from nxt.data.ref import DataRef
 from nxt.train.checkpoint import read
 
 TINY, OTHER = "resnext_1-1-1_w8_1x8d_cifar", "resnext_1-1-1_w8_2x8d_cifar"
@@ -102,7 +103,7 @@ def test_the_best_of_a_search_are_trained_as_often_as_asked(best, searched):
     run, found = package.load_run(best["out"]), package.load_run(searched)
     assert [entry.seeds for entry in run.entries] == [2, 2]
     assert {e.spec.fingerprint for e in run.entries} == {e.spec.fingerprint for e in found.entries[:2]}
-    assert run.record["origins"] == [str(searched)] and run.record["data"] == "digits"
+    assert run.request.origins == (str(searched),) and str(run.request.data) == "digits"
     assert all(trial.outcome == "done" for trial in run.trials) and len(run.trials) == 4
     seeds = {read(best["out"] / "trials" / f"{trial.number}.pt").seed for trial in run.trials}
     assert len(seeds) == 4
@@ -124,20 +125,19 @@ def test_the_search_itself_stays_as_it_was(best, searched):
     assert not (searched / "trials").exists() and len(package.load_run(searched).trials) == 5
 
 
-def test_files_train_on_what_they_were_found_on_if_all_were_found_on_the_same(searched, tmp_path):
-    from nxt.cli.commands import train
-    from nxt.cli.commands import train_many as several
+def test_networks_train_on_what_they_were_found_on_if_all_were_found_on_the_same(searched, tmp_path):
+    from nxt.search.engine.train_many import _data_of
+
+    def data_used(networks):
+        return _data_of(networks, [Path(name) for name in networks if Path(name).is_dir()])
 
     def file(name, data):
         (tmp_path / name).write_text(parse_name(TINY).to_yaml() + (f"provenance: {{data: {data}}}\n" if data else ""))
         return str(tmp_path / name)
 
     (tmp_path / "mine").mkdir()
-    mine = f"folder:{tmp_path / 'mine'}"
+    mine = DataRef("folder", str(tmp_path / "mine"))
     first, second, other = file("a.yaml", mine), file("b.yaml", mine), file("c.yaml", "")
-    assert several._data_of([first, second]) == train.data_of(first) == mine
-    assert several._data_of([first, other]) == several._data_of([str(searched)]) == train.data_of(other) == "digits"
-    assert several._data_of([first, "resnet50"]) == mine  # a baseline beside them, by name
-    assert train.data_of(file("d.yaml", "null")) == "digits"
-    with pytest.raises(DataError, match=r"e\.yaml: was found on folder:nowhere, which is not here; say with --data"):
-        train.data_of(file("e.yaml", "folder:nowhere"))
+    assert data_used([first, second]) == mine
+    assert data_used([first, other]) == data_used([str(searched)]) == DataRef("digits")
+    assert data_used([first, "resnet50"]) == mine  # a baseline beside them, by name

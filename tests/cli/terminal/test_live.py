@@ -1,38 +1,31 @@
 """What a search and a training show while they run: on terminals of all sizes, and elsewhere."""
 
-import contextlib
 import dataclasses
-import fcntl
 import io
 import os
 import pty
 import re
 import signal
-import struct
-import subprocess
 import sys
-import termios
-import time
 
 import pytest
 from limits import LIMIT
-from nxt.cli.commands import standing
-from nxt.cli.terminal import live_region as calm
-from nxt.cli.terminal import search_progress as live
-from nxt.cli.terminal import search_view as view
-from nxt.cli.terminal import tables as render
-from nxt.cli.terminal import textplot
+from nxt.cli.terminal import live_region, search_progress, search_view, tables, textplot
 from nxt.cli.terminal.train_progress import TrainProgress, line_of
 from rich.console import Console
+from runs import opened
+from terminals import terminal
 
 import nxt as package
-from nxt.files import LOCK, locked
+from nxt.files import locked
 from nxt.pareto import front
-from nxt.search.engine.search import Search
+from nxt.rundir import LOCK
+from nxt.search.engine.search import prepare_search
 from nxt.search.request import make_request
+from nxt.search.results.status import Status, status_of, tally
 from nxt.search.trial import Epoch, Outcome
 from nxt.space.budget import parse_budget
-from nxt.space.space import load_space
+from nxt.space.load import load_space
 from nxt.train.engine.session import Position
 from nxt.train.engine.trainer import EpochReport
 
@@ -40,9 +33,9 @@ SIZES = [(120, 40), (80, 24), (60, 20), (40, 15), (20, 5)]
 ENTER, LEAVE = "\x1b[?1049h", "\x1b[?1049l"
 SHOW = """
 import sys, time
-from nxt.cli.terminal import live_region as calm
+from nxt.cli.terminal import live_region
 from rich.text import Text
-with calm.screen(lambda width, height: [Text("x" * 200), Text(f"{width} by {height}")], "gone without a word"):
+with live_region.screen(lambda width, height: [Text("x" * 200), Text(f"{width} by {height}")], "gone without a word"):
     print("said meanwhile")
     while not sys.stdin.readline():
         time.sleep(0.1)
@@ -63,55 +56,11 @@ def moment(run, running=None):
     """Return the view of a search in the middle of its trials."""
     trials = run.trials
     one = dataclasses.replace(trials[0], outcome=Outcome.RUNNING, curve=trials[0].curve[:2])
-    return view.View(
+    return search_view.View(
         run=run, running=running or [one], phase="exploring", ended=12, total=20, later=4, gone=132, left=28,
         tally="12 done, 1 running", speed="120 trials an hour, 890 training images a second",
-        latest=view.told(trials[-1]),
+        latest=search_view.trial_text(trials[-1]),
     )  # fmt: skip
-
-
-@contextlib.contextmanager
-def terminal(command, width=80, height=24, **environment):
-    """Run a command on a pseudo-terminal and give (process, function that reads what came until some text is in it)."""
-    ours, theirs = pty.openpty()
-    resize(theirs, width, height)
-    env = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR")}
-    env |= {"TERM": "xterm", **environment}
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True)
-    text = bytearray()
-
-    def read(until=None):
-        deadline = time.monotonic() + LIMIT
-        os.set_blocking(ours, False)
-        while time.monotonic() < deadline and (until is None or until not in text.decode(errors="replace")):
-            ended = process.poll() is not None  # before the look: what it wrote last is there by now
-            try:
-                chunk = os.read(ours, 65536)
-                if not chunk:
-                    break
-                text.extend(chunk)
-            except BlockingIOError:
-                if ended and until is None:
-                    break
-                time.sleep(0.02)
-            except OSError:  # the other end is closed
-                break
-        found = text.decode(errors="replace")
-        assert until is None or until in found, found
-        return found.replace("\r\n", "\n")
-
-    process.resize = lambda columns, rows: resize(theirs, columns, rows)
-    try:
-        yield process, read
-    finally:
-        process.kill()
-        process.wait()
-        os.close(theirs)
-        os.close(ours)
-
-
-def resize(terminal, width, height):
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
 
 
 # The view
@@ -119,7 +68,7 @@ def resize(terminal, width, height):
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_the_view_fits_every_terminal(width, height, longer):
-    found = view.lines_of(moment(package.load_run(longer)), width, height)
+    found = search_view.lines_of(moment(package.load_run(longer)), width, height)
     lines = printed(found, width)
     assert len(lines) == len(found) < height
     assert max(map(len, lines)) <= width
@@ -129,8 +78,8 @@ def test_the_view_fits_every_terminal(width, height, longer):
 @pytest.mark.parametrize(("width", "height"), [(120, 40), (80, 24), (60, 20)])
 def test_with_room_the_view_has_everything(width, height, longer):
     run = package.load_run(longer)
-    text = "\n".join(printed(view.lines_of(moment(run), width, height), width))
-    assert run.record["budget_rule"] in text
+    text = "\n".join(printed(search_view.lines_of(moment(run), width, height), width))
+    assert str(run.request.budget) in text
     assert "exploring, 12 of 16 trials (then 4 to confirm)" in text and "2m 12s gone, about 28s left" in text
     assert "12 done, 1 running" in text and "120 trials an hour" in text
     assert f"{run.best.accuracy:.1%} \u00b1 {100 * run.error(run.best):.1f}" in text
@@ -142,7 +91,7 @@ def test_with_room_the_view_has_everything(width, height, longer):
 
 def test_without_room_the_plot_goes_first_then_columns(longer):
     def text(width, height):
-        return "\n".join(printed(view.lines_of(moment(package.load_run(longer)), width, height), width))
+        return "\n".join(printed(search_view.lines_of(moment(package.load_run(longer)), width, height), width))
 
     assert "\u2514" in text(80, 20) and "\u2514" not in text(40, 24) and "\u2514" not in text(80, 15)
     assert "seeds" in text(80, 15) and "seeds" not in text(40, 15)
@@ -153,7 +102,7 @@ def test_without_room_the_plot_goes_first_then_columns(longer):
 def test_many_running_trials_are_counted_not_listed(longer):
     run = package.load_run(longer)
     running = [dataclasses.replace(run.trials[0], outcome=Outcome.RUNNING) for _ in range(40)]
-    lines = printed(view.lines_of(moment(run, running=running), 80, 24), 80)
+    lines = printed(search_view.lines_of(moment(run, running=running), 80, 24), 80)
     assert sum(line.startswith("epoch") for line in lines) == 3
     assert any("and 37 more" in line for line in lines)
 
@@ -164,8 +113,8 @@ def test_before_the_first_trial_has_ended_there_is_no_plot_and_no_table(longer):
         moment(run), run=dataclasses.replace(run, trials=[]), running=[], latest="", speed="", ended=0, total=None,
         left=None, tally="the workers are starting",
     )  # fmt: skip
-    assert len(view.lines_of(started, 80, 24)) == 3
-    assert "exploring, 0 trials  2m 12s gone" in printed(view.lines_of(started, 80, 24), 80)[1]
+    assert len(search_view.lines_of(started, 80, 24)) == 3
+    assert "exploring, 0 trials  2m 12s gone" in printed(search_view.lines_of(started, 80, 24), 80)[1]
 
 
 @pytest.mark.parametrize("environment", [{}, {"NO_COLOR": "1"}])
@@ -173,7 +122,7 @@ def test_only_the_terminals_own_colours_are_used(environment, longer):
     out = io.StringIO()
     system = {"force_terminal": True, "color_system": "truecolor", "_environ": environment}
     Console(file=out, width=80, highlight=False, **system).print(
-        *view.lines_of(moment(package.load_run(longer)), 80, 24), sep="\n"
+        *search_view.lines_of(moment(package.load_run(longer)), 80, 24), sep="\n"
     )
     codes = {int(code) for codes in re.findall(r"\x1b\[([0-9;]*)m", out.getvalue()) for code in codes.split(";")}
     assert codes <= {0, 1, 2, *range(30, 38)}
@@ -217,30 +166,26 @@ def test_trials_are_counted_by_what_became_of_them(longer):
     for index, epochs in ((4, 1), (5, 2), (6, 2)):
         trials[index] = dataclasses.replace(trials[index], curve=trial.curve[:epochs])
     rest = "3 stopped (1 at epoch 1, 2 at epoch 2), 3 failed (2 oom, 1 crashed)"
-    assert standing.tally(trials) == f"3 done, 1 running, {rest}"
-    assert standing.tally(trials, "cut off") == f"3 done, 1 cut off, {rest}"
-    assert standing.tally([]) == "none begun"
+    assert tally(trials) == f"3 done, 1 running, {rest}"
+    assert tally(trials, "cut off") == f"3 done, 1 cut off, {rest}"
+    assert tally([]) == "none begun"
 
 
 def begun(out, trials, ended, observer=None):
     """Make a search of which only some trials have ended, and one runs; have it observed."""
-    request = make_request(
-        load_space("smoke"), parse_budget({"flops": ":1G"}), "digits", trials, 0, ["proxy.epochs=2", "search.confirm=1"]
-    )
-    job = Search(request, out)
-    with job.directory(new=True):
-        job.write_record()
-        with job.opened() as strategy:
+    settings = {"proxy": {"epochs": 2}, "search": {"confirm": 1}}
+    request = make_request(load_space("smoke"), parse_budget({"flops": ":1G"}), "digits", trials, 0, settings)
+    with opened(prepare_search(request, out), new=True) as session:
+        if observer:
+            observer.begin(session, 1)
+        for number in range(ended):
+            trial = session.strategy.suggest()
+            for epoch in (1, 2):
+                session.strategy.observe(trial.number, Epoch(epoch, 0.5 + number / 100, 1.0, 0.5))
             if observer:
-                observer.begin(job, 1)
-            for number in range(ended):
-                trial = strategy.suggest()
-                for epoch in (1, 2):
-                    strategy.observe(trial.number, Epoch(epoch, 0.5 + number / 100, 1.0, 0.5))
-                if observer:
-                    [trial] = job.tend()
-                    observer.ended(trial)
-            assert strategy.suggest() is not None
+                [trial] = session.tend()
+                observer.ended(trial)
+        assert session.strategy.suggest() is not None
     return out
 
 
@@ -249,23 +194,23 @@ def test_a_search_that_was_cut_off_says_how_to_go_on(nxt, tmp_path):
     result = nxt("show", out)
     assert "6 trials asked, 4 begun; 3 done, 1 cut off" in result.out
     assert "Interrupted while exploring. Go on with: nxt search --resume run\n" in result.out
-    assert standing.standing(package.load_run(out)).state == "interrupted"
+    assert status_of(package.load_run(out)).state == "interrupted"
 
 
 def test_a_search_that_runs_says_so_from_another_process(nxt, tmp_path):
     out = begun(tmp_path / "run", 6, 3)
     with locked(out / LOCK):
         result = nxt("show", out)
-        found = standing.standing(package.load_run(out))
+        found = status_of(package.load_run(out))
     assert "1 running" in result.out
     # One epoch takes half a second: 2 for the one that runs, 2 each for 2 more, then 2 each for 2 times 2 to confirm.
-    assert found == standing.Standing("running", "exploring", pytest.approx(0.5 * 2 * (1 + 2 + 4)))
+    assert found == Status("running", "exploring", pytest.approx(0.5 * 2 * (1 + 2 + 4)))
     assert "Running: exploring, about 7s left by the epochs so far." in result.out
 
 
 def test_a_search_that_ended_says_so(confirmed, nxt):
     assert "\nEnded: all that was asked for is done.\n" in nxt("show", confirmed).out
-    assert standing.standing(package.load_run(confirmed)) == standing.Standing("ended", "confirming", None)
+    assert status_of(package.load_run(confirmed)) == Status("ended", "confirming", None)
 
 
 # Terminals
@@ -288,7 +233,7 @@ def test_a_search_on_a_terminal_is_a_view_and_then_its_summary(tmp_path):
 
 
 def test_ctrl_c_is_answered_at_once_and_passed_on(longer):
-    heard, progress = [], live.Progress()
+    heard, progress = [], search_progress.Progress()
     progress._view = moment(package.load_run(longer))
     before = signal.signal(signal.SIGINT, lambda *given: heard.append(given[0]))
     try:
@@ -314,14 +259,14 @@ def test_a_search_that_was_interrupted_goes_on_to_its_end_and_then_has_nothing_t
     assert f"Interrupted. Go on with: nxt search --resume {tmp_path / 'run'}" in after.replace("\n", "")
     begun = package.load_run(tmp_path / "run").trials
     done = nxt_process("search", "--resume", tmp_path / "run")
-    assert done.code == 0 and f"going on: {standing.tally(begun, 'cut off')}\n" in done.err
+    assert done.code == 0 and f"going on: {tally(begun, 'cut off')}\n" in done.err
     again = nxt_process("search", "--resume", tmp_path / "run")  # says nothing of a space: Ray has not been started
     assert again.err == "All that was asked for was done already; --trials N explores more.\n"
     assert (again.code, again.out) == (0, done.out)
 
 
 def test_elsewhere_a_search_is_plain_lines(tmp_path, capsys):
-    out = begun(tmp_path / "run", 4, 2, live.Progress())
+    out = begun(tmp_path / "run", 4, 2, search_progress.Progress())
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "space smoke: 96 of 96 architectures fit, macs <= 1.000G (conv + linear MACs)"
     assert lines[1] == f"4 trials of up to 2 epochs, 1 at a time, into {out}"
@@ -337,8 +282,8 @@ def test_only_a_terminal_that_can_redraw_is_drawn_on(term, expected, monkeypatch
     monkeypatch.setenv("TERM", term)
     monkeypatch.setenv("FORCE_COLOR", "1")
     with os.fdopen(theirs, "w") as file:
-        assert calm.moves(Console(file=file)) is expected
-    assert not calm.moves(Console(file=io.StringIO()))
+        assert live_region.moves(Console(file=file)) is expected
+    assert not live_region.moves(Console(file=io.StringIO()))
     os.close(ours)
 
 
@@ -427,6 +372,6 @@ def test_elsewhere_a_training_is_a_line_an_epoch(capsys):
 
 def test_columns_are_left_out_in_their_order_until_a_table_fits():
     columns, rows = ["name", "a", "b"], [["x" * 10, "12345", "6"], ["y", "1", "2"]]
-    assert render.fitting(columns, rows, 22, ["a", "b"]) == (columns, rows)  # 10 + 5 + 1 and two gaps of 3
-    assert render.fitting(columns, rows, 21, ["a", "b"]) == (["name", "b"], [["x" * 10, "6"], ["y", "2"]])
-    assert render.fitting(columns, rows, 5, ["a", "b"])[0] == ["name"]
+    assert tables.fitting(columns, rows, 22, ["a", "b"]) == (columns, rows)  # 10 + 5 + 1 and two gaps of 3
+    assert tables.fitting(columns, rows, 21, ["a", "b"]) == (["name", "b"], [["x" * 10, "6"], ["y", "2"]])
+    assert tables.fitting(columns, rows, 5, ["a", "b"])[0] == ["name"]

@@ -1,24 +1,18 @@
 """Tables on terminals of all widths, and in files: no number and no name is ever broken."""
 
-import contextlib
-import io
 import json
 import os
 import re
 import sys
-from unittest import mock
 
 import pytest
-from nxt.cli.commands import profile_measure
-from nxt.cli.main import main
-from nxt.cli.terminal import tables as render
-from test_live import terminal
+from nxt.cli.terminal import profile_view, tables
+from terminals import RULE, WIDTHS, left_out, on_terminal, shown, terminal, words
 
-from nxt.arch.names import parse_name
+from nxt.arch.load import parse_name
 from nxt.arch.zoo import ZOO
 from nxt.units import format_count
 
-WIDTHS = (60, 80, 100, 200)
 COMMANDS = [
     ("profile", "resnet50"),
     ("profile", "resnet50", "--by", "stage"),
@@ -37,46 +31,6 @@ COMMANDS = [
     ("space", "iso", "--like", "resnet50"),
     ("space", "iso", "--like", "resnest50", "--cardinality", "1,8,0"),
 ]
-RULE = "\u2500"
-LEFT_OUT = re.compile(r"\(no room here for ([^;]*); a wider terminal, a file and --json have (?:it|them)\)")
-
-
-class Terminal(io.StringIO):
-    """What takes itself for a terminal."""
-
-    def isatty(self):
-        """Say so."""
-        return True
-
-
-@contextlib.contextmanager
-def on_terminal(width):
-    """Let what is printed go to a terminal of a width, without colours."""
-    environment = {"COLUMNS": str(width), "NO_COLOR": "1", "TERM": "xterm"}
-    out = Terminal()
-    with mock.patch.dict(os.environ, environment), contextlib.redirect_stdout(out):
-        yield out
-
-
-def shown(width, *arguments):
-    """Return what a command prints on a terminal of a width."""
-    with (
-        on_terminal(width) as out,
-        mock.patch.object(sys, "argv", ["nxt", *map(str, arguments)]),
-        contextlib.suppress(SystemExit),
-    ):
-        main()
-    return re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())
-
-
-def words(text):
-    """Return the words of a text, without the notes about what was left out."""
-    return set(LEFT_OUT.sub("", " ".join(text.split())).replace(RULE, "").split())
-
-
-def left_out(text):
-    """Return the names of the columns that were left out somewhere."""
-    return {name for names in LEFT_OUT.findall(" ".join(text.split())) for name in names.split(", ")}
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
@@ -133,7 +87,7 @@ def test_a_real_terminal_shows_the_same():
 def test_a_row_that_cannot_fit_runs_over():
     rows = [["x" * 50, "1234567890"], ["y", "2"]]
     with on_terminal(40) as out:
-        render.print_table(["name", "figure", "spare"], [[*row, "0"] for row in rows], ["spare"], "A title")
+        tables.print_table(["name", "figure", "spare"], [[*row, "0"] for row in rows], ["spare"], "A title")
     lines = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).splitlines()
     assert lines[0] == "A title" and lines[3] == "x" * 50 + "   1234567890"
     assert lines[4].split() == ["y", "2"] and len(lines[4]) == 63
@@ -143,7 +97,7 @@ def test_a_row_that_cannot_fit_runs_over():
 def test_a_last_column_of_text_is_broken_between_words_alone():
     text = "one two-three four five sixsevenseveneightnine"
     with on_terminal(30) as out:
-        render.print_table(["axis", "values"], [["width", text], ["none", ""]], [], left=["values"])
+        tables.print_table(["axis", "values"], [["width", text], ["none", ""]], [], left=["values"])
     lines = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).splitlines()
     assert lines[2:] == [
         "width   one two-three four",
@@ -154,7 +108,7 @@ def test_a_last_column_of_text_is_broken_between_words_alone():
 
 
 def test_columns_are_aligned_where_characters_are_wide(capsys):
-    render.print_table(["class", "images"], [["\u732b", 5], ["dog", 12]], [], "Title")
+    tables.print_table(["class", "images"], [["\u732b", 5], ["dog", 12]], [], "Title")
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["Title", "class   images", RULE * 14, "\u732b           5", "dog         12"]
 
@@ -172,7 +126,7 @@ def test_where_only_ascii_can_be_written_the_rule_is_ascii(nxt_process):
     [(3.59, "3.59 s"), (1, "1.00 s"), (0.9996, "1.00 s"), (0.999, "999 ms"), (0.01234, "12.3 ms"), (1234, "1234.00 s")],
 )
 def test_times_are_in_the_unit_that_suits_them(seconds, text):
-    assert profile_measure._ms(seconds) == text
+    assert profile_view._ms(seconds) == text
 
 
 def measured(seconds):
@@ -196,7 +150,7 @@ def measured(seconds):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_measurements_fit_and_speak_as_the_progress_does(width):
     with on_terminal(width) as out:
-        profile_measure.print_measured("resnest50_fast_4s2x40d", measured(3.59))
+        profile_view.print_measured("resnest50_fast_4s2x40d", measured(3.59))
     text = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())
     assert max(map(len, text.splitlines())) <= width, text
     assert "3.59 s" in text and "e+0" not in text and " ms" not in text

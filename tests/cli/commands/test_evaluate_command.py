@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 from nxt.arch.spec import ArchSpec
-from nxt.data.dataset import open_source
 from nxt.data.preprocess import Preprocess
+from nxt.data.ref import DataRef
+from nxt.data.sources import open_source
 from nxt.models.network import build
 from nxt.train.checkpoint import Checkpoint, save
 from nxt.train.recipe import Recipe
@@ -54,10 +55,10 @@ def knowing(names=NAMES, certainty=10.0, seed=0):
 
 
 def checkpoint(data, names=NAMES, **weights):
-    source = open_source(data)
+    source = open_source(DataRef.parse(data))
     weights = weights or {"raw": knowing(names)}
     return Checkpoint(
-        spec=SPEC, classes=names, data=data, identity=source.identity(), preprocess=PREPROCESS,
+        spec=SPEC, classes=names, data=DataRef.parse(data), identity=source.identity(), preprocess=PREPROCESS,
         recipe=Recipe(epochs=3, batch=8, lr=0.1), seed=0, accuracies=dict.fromkeys(weights, 0.5),
         state={"epoch": 3, "weights": weights},
     )  # fmt: skip
