@@ -1,6 +1,7 @@
-"""Who may import whom: the syntax trees of all modules under nxt/, against the tables below.
+"""Who may import whom: the syntax trees of all modules under nxt/ and cli/, against the tables below.
 
-An import counts wherever it stands, inside functions too, but not under `if TYPE_CHECKING:`.
+An import counts wherever it stands, inside functions too, but not under `if TYPE_CHECKING:`. The faces of packages
+(`__init__.py`) name modules as strings and load them on first use; they are not counted.
 """
 
 import ast
@@ -8,209 +9,180 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nxt.cli
 import pytest
 from limits import LIMIT
 
 import nxt
 
-ROOT = Path(nxt.__file__).parent
+# The rooms, lowest first. A module may import from its own room and from those above it in this list. A room is a
+# module directly in nxt/, or a package without the packages inside it.
+ROOMS = [
+    "nxt.errors", "nxt.faces", "nxt.pareto", "nxt.units", "nxt.config", "nxt.files", "nxt.rundir", "nxt.provenance",
+    "nxt.arch", "nxt.space",  # pure: no torch, no Ray
+    "nxt.data", "nxt.models", "nxt.compute", "nxt.train", "nxt.train.engine", "nxt.inference",
+    "nxt.search", "nxt.search.study", "nxt.search.strategy", "nxt.search.results", "nxt.search.engine",
+    "nxt.search.simulation", "nxt.analysis", "nxt.report",
+    "nxt.cli.terminal", "nxt.cli", "nxt.cli.commands",
+]  # fmt: skip
+PURE = ROOMS[: ROOMS.index("nxt.data")]
+STANDS_ALONE = ("nxt.errors", "nxt.faces", "nxt.pareto")  # import nothing of nxt
+MOST = 12  # modules in a room, about
 
 # Heavy or optional packages, and the only places (modules or whole packages) that may import them.
 ALLOWED = {
-    "torch": ("nxt.models", "nxt.data", "nxt.train", "nxt.search", "nxt.api"),
-    "torchvision": ("nxt.models", "nxt.data", "nxt.train"),
+    "torch": ("nxt.models", "nxt.data", "nxt.compute", "nxt.train", "nxt.inference", "nxt.search.engine"),
+    "torchvision": ("nxt.models", "nxt.data", "nxt.train", "nxt.inference"),
     "fvcore": ("nxt.models.check",),
     "optuna": ("nxt.search",),
     "ray": ("nxt.compute.ray_cluster", "nxt.train.engine.distributed", "nxt.search.engine.ray_runner"),
     "tensorboardX": ("nxt.train.tensorboard",),
     "pyarrow": ("nxt.search.engine.checkpoints",),
-    "rich": ("nxt.cli",),
+    "rich": ("nxt.cli", "nxt.search.engine.progress", "nxt.train.engine.progress"),
     "typer": ("nxt.cli",),
     "matplotlib": ("nxt.report",),
     "plotly": ("nxt.report",),
+    "scipy": ("nxt.analysis", "nxt.report", "nxt.cli"),
     "pandas": ("nxt.search.results.notebook",),
     "timm": (),
 }
-# The modules directly in nxt/, lowest first. A module may import only from layers below its own.
-LAYERS = [
-    {"errors", "pareto"},
-    {"units"},
-    {"config", "files", "provenance"},
-    {"mistaken"},
-    {"arch"},
-    {"names"},
-    {"zoo", "layers"},
-    {"costs", "memory"},
-    {"profiles", "sensitivity"},
-    {"budget", "iso"},
-    {"space"},
-    {"stagewise"},
-    {"gate"},
-    {"feasible", "archlist"},
-    {"references", "lint"},
-    {"api"},
-]
-# Imports that go upwards on purpose: inside functions, at the time of a call.
-LAZY_UPWARDS = {
-    ("nxt.arch.spec", "nxt.arch.names"),
-    ("nxt.mistaken", "nxt.space.space"),
-    ("nxt.mistaken", "nxt.arch.zoo"),
-    ("nxt.arch.names", "nxt.arch.zoo"),
-    ("nxt.space.space", "nxt.space.stagewise"),
-}
-PURE = sorted(set().union(*LAYERS) - {"api"})
-# Packages, and what each may import besides itself. "pure" stands for every module above but api.
-PACKAGES = {
-    "models": ("pure",),
-    "data": ("pure",),
-    "train": ("pure", "models", "data"),
-    "search": ("pure", "models", "data", "train"),
-    "report": ("pure", "search"),
-}
-STANDS_ALONE = {"errors", "pareto"}
 
 
-def module_name(path):
-    parts = ("nxt", *path.relative_to(ROOT).with_suffix("").parts)
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+def modules(root, name):
+    """Return the module files under a folder by their full names, packages' faces left out."""
+    found = {}
+    for path in sorted(root.rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        inside = name == "nxt" and parts[0] in ("cli", "search_spaces")  # present only in an installed package
+        if parts[-1] != "__init__" and not inside:
+            found[".".join((name, *parts))] = path
+    return found
 
 
-MODULES = {
-    module_name(path): path
-    for path in sorted(ROOT.rglob("*.py"))
-    if path.relative_to(ROOT).parts[0] not in ("cli", "search_spaces")  # present only in an installed package
-}
+ROOTS = {"nxt": Path(nxt.__file__).parent, "nxt.cli": Path(nxt.cli.__file__).parent}
+MODULES = {module: path for name, root in ROOTS.items() for module, path in modules(root, name).items()}
 
 
 def is_type_checking(node):
     return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 
 
-def imports(path, name):
-    """Yield (imported module, runs when the module is loaded) for all imports that can run."""
+def imports(source, name):
+    """Return (imported module, runs when the module is loaded) for all imports that can run."""
 
     def visit(node, top):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name, top
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{name}: relative import in line {node.lineno}"
-            yield node.module, top
+            base = ".".join(name.split(".")[: -node.level]) if node.level else ""
+            whole = ".".join(part for part in (base, node.module) if part)
+            yield whole, top
             for alias in node.names:
-                yield f"{node.module}.{alias.name}", top
+                yield f"{whole}.{alias.name}", top
         inside = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
         for child in node.orelse if is_type_checking(node) else ast.iter_child_nodes(node):
             yield from visit(child, top and not inside)
 
-    return list(visit(ast.parse(path.read_text(encoding="utf-8")), True))
+    return list(visit(ast.parse(source), True))
 
 
-def internal(path, name):
+def internal(source, name):
     """Return the modules of nxt that a module imports, each once."""
-    found = set()
-    for target, _ in imports(path, name):
-        while target.startswith("nxt.") and target not in MODULES:
-            target = target.rpartition(".")[0]  # a name inside a module
-        if target.startswith("nxt.") and target != name:
-            found.add(target)
-    return sorted(found)
+    found = {target for target, _ in imports(source, name) if target in MODULES}
+    return sorted(found - {name})
+
+
+IMPORTS = {name: imports(path.read_text(encoding="utf-8"), name) for name, path in MODULES.items()}
+INTERNAL = {name: internal(path.read_text(encoding="utf-8"), name) for name, path in MODULES.items()}
+
+
+def room(module):
+    return module if module in ROOMS else module.rpartition(".")[0]
 
 
 def within(module, places):
     return any(module == place or module.startswith(f"{place}.") for place in places)
 
 
-def layer(name):
-    return next((index for index, names in enumerate(LAYERS) if name.removeprefix("nxt.") in names), None)
+def test_the_list_of_rooms_is_complete():
+    assert {room(name) for name in MODULES} == set(ROOMS)
 
 
-TOP = sorted(name for name in MODULES if name.count(".") == 1 and MODULES[name].name != "__init__.py")
-INSIDE = sorted(name for name in MODULES if name.split(".")[1:] and name.split(".")[1] in PACKAGES)
+@pytest.mark.parametrize("name", [name for name in ROOMS if name != "nxt.cli.commands"])  # there, a file a command
+def test_a_room_is_not_crowded(name):
+    assert sum(room(module) == name for module in MODULES) <= MOST + 1
 
 
-def test_the_tables_cover_every_module():
-    assert set(TOP) <= {f"nxt.{name}" for names in LAYERS for name in names}
-    assert set(MODULES) == {"nxt", *TOP, *INSIDE}
-    assert len(MODULES) > 15
+@pytest.mark.parametrize("name", MODULES)
+def test_no_import_runs_up(name):
+    for target in INTERNAL[name]:
+        assert ROOMS.index(room(target)) <= ROOMS.index(room(name)), f"{name} imports {target}"
+
+
+def test_no_import_runs_in_a_circle():
+    """Depth first over the modules; a module that is met while it is still being visited closes a circle."""
+    done, trail = set(), []
+
+    def visit(name):
+        assert name not in trail, " -> ".join([*trail[trail.index(name) :], name])
+        if name not in done:
+            trail.append(name)
+            for target in INTERNAL[name]:
+                visit(target)
+            done.add(trail.pop())
+
+    for name in MODULES:
+        visit(name)
+    assert done == set(MODULES)
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_heavy_packages_are_imported_only_where_they_belong(name):
-    for target, _ in imports(MODULES[name], name):
+    for target, _ in IMPORTS[name]:
         package = target.split(".")[0]
         assert package not in ALLOWED or within(name, ALLOWED[package]), f"{name} imports {target}"
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_nothing_imports_the_command_line(name):
-    assert not [target for target, _ in imports(MODULES[name], name) if within(target, ("cli", "nxt.cli"))]
-
-
-@pytest.mark.parametrize("name", TOP)
-def test_a_module_imports_only_from_layers_below(name):
-    if name == "nxt.api":
-        return
-    for target in internal(MODULES[name], name):
-        assert target in TOP, f"{name} imports {target}"
-        assert layer(target) < layer(name) or (name, target) in LAZY_UPWARDS, f"{name} imports {target}"
-
-
-@pytest.mark.parametrize(("name", "target"), sorted(LAZY_UPWARDS))
-def test_an_import_upwards_waits_for_a_call(name, target):
-    tops = [top for found, top in imports(MODULES[name], name) if found == target]
-    assert tops and not any(tops)
-
-
-@pytest.mark.parametrize("name", sorted(STANDS_ALONE))
+@pytest.mark.parametrize("name", STANDS_ALONE)
 def test_a_module_that_stands_alone_imports_nothing_of_nxt(name):
-    assert internal(MODULES[f"nxt.{name}"], name) == []
+    assert INTERNAL[name] == []
 
 
-@pytest.mark.parametrize("name", INSIDE)
-def test_a_package_imports_only_what_its_row_allows(name):
-    package = name.split(".")[1]
-    for target in internal(MODULES[name], name):
-        owner = target.split(".")[1]
-        allowed = owner == package or owner in PACKAGES[package] or (owner in PURE and "pure" in PACKAGES[package])
-        assert allowed, f"{name} imports {target}"
-
-
-def test_the_walk_sees_lazy_imports_and_leaves_out_those_for_types():
+def test_the_walk_sees_lazy_and_relative_imports_and_leaves_out_those_for_types():
     """The walk itself, on source of its own."""
     source = (
         "from typing import TYPE_CHECKING\n"
         "if TYPE_CHECKING:\n    import torch\n"
         "else:\n    import ray\n"
-        "def f():\n    import optuna.trial\n    from nxt import costs\n"
+        "def f():\n    import optuna.trial\n    from nxt.arch import costs\n"
         "try:\n    import rich\nexcept ImportError:\n    pass\n"
+        "from .. import options\n"
     )
-
-    class Source:
-        def read_text(self, encoding):
-            return source
-
-    found = dict(imports(Source(), "nxt.x"))
-    assert found == {
+    assert dict(imports(source, "nxt.cli.commands.x")) == {
         "typing": True,
         "typing.TYPE_CHECKING": True,
         "ray": True,
         "optuna.trial": False,
-        "nxt": False,
+        "nxt.arch": False,
         "nxt.arch.costs": False,
         "rich": True,
+        "nxt.cli": True,
+        "nxt.cli.options": True,
     }
-    assert internal(Source(), "nxt.x") == ["nxt.arch.costs"]
+    assert internal(source, "nxt.cli.commands.x") == ["nxt.arch.costs", "nxt.cli.options"]
 
 
 # What a first import loads. yaml is loaded only where a file is read.
+HEAVY = ("torch", "ray", "optuna", "rich", "typer", "matplotlib")
 LOADS = {
-    "nxt": ("torch", "ray", "optuna", "numpy", "yaml", "rich", "typer", "matplotlib"),
-    "nxt.arch.costs": ("torch", "ray", "optuna", "numpy", "yaml", "rich", "typer", "matplotlib"),
-    "nxt.arch.zoo": ("torch", "ray", "optuna", "numpy", "yaml", "rich", "typer", "matplotlib"),
-    "nxt.space.budget": ("torch", "ray", "optuna", "numpy", "yaml", "rich", "typer", "matplotlib"),
-    "nxt.space.space": ("torch", "ray", "optuna", "numpy", "rich", "typer", "matplotlib"),
-    "nxt.space.references": ("torch", "ray", "optuna", "rich", "typer", "matplotlib"),
-    "nxt.pareto": ("torch", "ray", "optuna", "rich", "typer", "matplotlib"),
+    "nxt": (*HEAVY, "numpy", "yaml"),
+    "nxt.arch.costs": (*HEAVY, "numpy", "yaml"),
+    "nxt.arch.zoo": (*HEAVY, "numpy", "yaml"),
+    "nxt.space.budget": (*HEAVY, "numpy", "yaml"),
+    "nxt.space.space": (*HEAVY, "numpy"),
+    "nxt.space.references": HEAVY,
+    "nxt.pareto": HEAVY,
 }
 
 
