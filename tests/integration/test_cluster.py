@@ -18,7 +18,7 @@ LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 @contextmanager
 def cluster():
-    script = Path(__file__).with_name("ray_nodes.py")
+    script = Path(__file__).parents[1] / "helpers" / "ray_nodes.py"
     with subprocess.Popen(
         [sys.executable, str(script), str(NODES)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,

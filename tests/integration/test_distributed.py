@@ -23,8 +23,10 @@ from nxt.compute.mode import Compute
 from nxt.compute.ranks import Ranks
 from nxt.compute.sync_bn import SyncBatchNorm2d, synchronised
 from nxt.data.augment import Augment
-from nxt.data.dataset import Split, load_train, open_source
+from nxt.data.dataset import Split, load_train
+from nxt.data.ref import DataRef
 from nxt.data.resident import Batches
+from nxt.data.sources import open_source
 from nxt.models.network import build
 from nxt.train import checkpoint as checkpoints
 from nxt.train.engine.open import prepared
@@ -108,7 +110,7 @@ class Double:
 
 def trained(ranks):
     """Train two epochs on 200 digits; return the reports and the weights."""
-    data = load_train(open_source("digits"), 8)
+    data = load_train(open_source(DataRef("digits")), 8)
     preprocess = LOOP.preprocess(8, data.mean, data.std)
     few = (Split(split.images[:200], split.labels[:200]) for split in (data.train, data.val))
     train, val = (Double(Batches(split, preprocess, CPU)) for split in few)
@@ -309,7 +311,7 @@ def test_what_two_workers_trained_is_a_checkpoint_like_any_other(journey):
     last, told = metrics(out)[-1], seen["told"]
     assert (told["epochs"], told["accuracy"], told["split"]) == (EPOCHS, last["accuracy"], "val")
     found = checkpoints.read(out)
-    images = Batches(load_train(open_source("digits"), 8).val, found.preprocess, CPU)
+    images = Batches(load_train(open_source(DataRef("digits")), 8).val, found.preprocess, CPU)
     accuracy = evaluate(found.network(), images, 32, Compute(), Ranks())
     assert accuracy == pytest.approx(last["accuracy"], abs=1.01 / len(images)) and accuracy > 0.2
     names = {path.name for path in out.iterdir()}

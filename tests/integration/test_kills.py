@@ -80,9 +80,9 @@ def at_a_random_moment(rng, job, victim):
 
 def check(out, seen, trials, epochs):
     run = load_run(out)
-    explored, again = [t for t in run.trials if not t.repeat], [t for t in run.trials if t.repeat]
+    explored, again = [t for t in run.trials if not t.replicate], [t for t in run.trials if t.replicate]
     assert len(explored) == trials == len({t.spec.fingerprint for t in explored})
-    assert len({(t.spec.fingerprint, t.repeat) for t in again}) == len(again) >= SEEDS
+    assert len({(t.spec.fingerprint, t.replicate) for t in again}) == len(again) >= SEEDS
     assert run.count(Outcome.DONE) + run.count(Outcome.STOPPED) == len(run.trials)
     assert all([r.epoch for r in t.curve] == list(range(1, len(t.curve) + 1)) for t in run.trials)
     assert all(len(t.curve) == epochs for t in run.trials if t.outcome is Outcome.DONE)
@@ -100,11 +100,11 @@ def undisturbed(out, run):
     (run.path / "archs").mkdir()
     for t in run.trials:
         (run.path / "archs" / f"{t.spec.fingerprint}.yaml").write_text(t.spec.to_yaml())
-    settings = ["--set", f"proxy.epochs={run.record['proxy']['epochs']}", "--set", "proxy.share=0.5"]
-    given = ["--repeats", SEEDS, "--seed", run.record["seed"], "--workers", 2, "--out", out, *settings]
+    settings = ["--set", f"proxy.epochs={run.request.proxy.epochs}", "--set", "proxy.share=0.5"]
+    given = ["--repeats", SEEDS, "--seed", run.request.seed, "--workers", 2, "--out", out, *settings]
     with Job(out, *archs, *given) as job:
         assert job.ended()[0] == 0, job.text()
-    return {(t.spec.fingerprint, t.repeat): [r.accuracy for r in t.curve] for t in load_run(out).trials}
+    return {(t.spec.fingerprint, t.replicate): [r.accuracy for r in t.curve] for t in load_run(out).trials}
 
 
 def test_a_search_whose_driver_and_a_worker_are_killed_ends_as_if_nothing_had_happened(tmp_path):
@@ -121,5 +121,5 @@ def test_a_search_killed_twenty_times_ends_as_if_nothing_had_happened(tmp_path, 
     run = check(tmp_path / "run", seen, trials=24, epochs=14)
     assert sum(killed.values()) == 20 and min(killed.values()) >= 4
     alone = undisturbed(tmp_path / "list", run)
-    again = {(t.spec.fingerprint, t.repeat): [r.accuracy for r in t.curve] for t in run.trials if t.repeat}
+    again = {(t.spec.fingerprint, t.replicate): [r.accuracy for r in t.curve] for t in run.trials if t.replicate}
     assert again and all(alone[key] == curve for key, curve in again.items())

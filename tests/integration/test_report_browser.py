@@ -2,16 +2,12 @@
 
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
 from limits import LIMIT
+from reports import EVIL, report_data, some
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
-
-from test_report import EVIL, some, subject  # runs made up in memory
-
+from nxt.data.ref import DataRef
 from nxt.report.page import write_report
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
@@ -39,8 +35,8 @@ def page(tmp_path_factory):
     """The report of a search that has everything, whose data and messages are hostile."""
     file = tmp_path_factory.mktemp("report") / "report.html"
     trials = some(40)
-    trials[0].role = EVIL
-    write_report(subject(trials, data=f"folder:{EVIL}"), file)
+    trials[0].family = EVIL
+    write_report(report_data(trials, data=DataRef("folder", EVIL)), file)
     return file
 
 

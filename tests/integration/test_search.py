@@ -11,8 +11,9 @@ import signal
 import pytest
 from jobs import Job, facts
 
-from nxt.config import to_mapping
-from nxt.data.dataset import load_train, open_source
+from nxt.data.dataset import load_train
+from nxt.data.ref import DataRef
+from nxt.data.sources import open_source
 from nxt.errors import ConfigError, NxtError
 from nxt.search.results.run import load_run
 from nxt.search.trial import Outcome
@@ -79,7 +80,7 @@ def test_the_front_holds_distinct_networks_that_reached_the_last_epoch(whole):
     members = [trial for entry in run.front for trial in entry.trials]
     assert all(t.outcome is Outcome.DONE and [r.epoch for r in t.curve] == [1, 2, 3, 4] for t in members)
     assert len({t.spec.fingerprint for t in run.trials}) == TRIALS
-    assert {t.role for t in run.trials if t.role} == {"ResNet-like", "ResNeXt-like"}
+    assert {t.family for t in run.trials if t.family} == {"ResNet-like", "ResNeXt-like"}
 
 
 def test_every_trial_is_inside_the_budget_by_a_recount_through_the_built_network(whole):
@@ -181,19 +182,19 @@ def trial_run(folder, epochs, reported=0):
     spec = ArchSpec.from_dict(
         {"stem": "cifar", "stem_width": 4, "depths": [1], "widths": [16], "cardinality": 1, "base_width": 4}
     )
-    recipe = to_mapping(load_recipe("proxy", {"epochs": epochs, "batch": 64}))
+    recipe = load_recipe("proxy", {"epochs": epochs, "batch": 64})
     task = TrialTask(
-        number=0, arch=spec.to_dict(), recipe=recipe, size=8, seed=1, device="cpu", threads=1, gpu_share=0.0,
-        reported=reported, data="digits", together=1, storage=str(folder), limit=600.0,
+        number=0, arch=spec, recipe=recipe, size=8, seed=1, device="cpu", threads=1, gpu_share=0.0,
+        reported=reported, data=DataRef("digits"), together=1, storage=str(folder), limit=600.0,
     )  # fmt: skip
-    return TrialRun(task, load_train(open_source("digits"), 8, 0.1))
+    return TrialRun(task, load_train(open_source(DataRef("digits")), 8, 0.1))
 
 
 def test_a_trial_killed_before_its_last_epoch_was_recorded_trains_no_epoch_too_many(tmp_path):
     whole = trial_run(tmp_path, 2)
     told = [whole.step(), whole.step()]
     again = trial_run(tmp_path, 2, reported=1).step()  # its checkpoint is of the last epoch, of which no one heard
-    assert again == told[-1] and again["epoch"] == 2
+    assert again == told[-1] and again.epoch.epoch == 2
     assert {path.name for path in tmp_path.iterdir()} == {"0.pt"}
 
 
@@ -205,14 +206,14 @@ def test_a_trial_that_starts_again_from_its_checkpoint_goes_on_in_the_same_bits(
     trial_run(tmp_path / "b", 3).step()
     second = trial_run(tmp_path / "b", 3, reported=1)
     again = [second.step(), second.step()]
-    assert [(r["epoch"], r["accuracy"], r["loss"]) for r in again] == [
-        (r["epoch"], r["accuracy"], r["loss"]) for r in told[1:]
+    assert [(r.epoch.epoch, r.epoch.accuracy, r.epoch.loss) for r in again] == [
+        (r.epoch.epoch, r.epoch.accuracy, r.epoch.loss) for r in told[1:]
     ]
 
 
 def test_a_trial_with_a_damaged_checkpoint_starts_over(tmp_path):
     (tmp_path / "0.pt").write_bytes(b"PK\x03\x04 and no more")
-    assert trial_run(tmp_path, 2).step()["epoch"] == 1
+    assert trial_run(tmp_path, 2).step().epoch.epoch == 1
 
 
 def test_a_wrong_number_of_trials_on_resume_leaves_the_record_as_it_was(whole):
@@ -221,7 +222,7 @@ def test_a_wrong_number_of_trials_on_resume_leaves_the_record_as_it_was(whole):
     path = whole[0].path / "run.yaml"
     before = path.read_bytes()
     try:
-        with pytest.raises(ConfigError, match="--trials: 0 is not between"):
+        with pytest.raises(ConfigError, match="`trials`: 0 is not between"):
             search(resume=whole[0].path, trials=0)
         assert path.read_bytes() == before
     finally:

@@ -20,11 +20,13 @@ from nxt.compute.devices import choose
 from nxt.compute.mode import Compute
 from nxt.compute.ranks import Ranks
 from nxt.config import dump_yaml, read_yaml, to_mapping
-from nxt.data.dataset import load_train, open_source
+from nxt.data.dataset import load_train
+from nxt.data.ref import DataRef
 from nxt.data.resident import Batches
+from nxt.data.sources import open_source
 from nxt.errors import CheckpointError, NxtError, RunError
 from nxt.train import checkpoint as checkpoints
-from nxt.train.checkpoint_folder import Keeper
+from nxt.train.checkpoint_folder import CheckpointFolder
 from nxt.train.engine.open import prepared
 from nxt.train.engine.session import Watcher
 from nxt.train.engine.trainer import evaluate
@@ -56,7 +58,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def request_for(out, spec=SPEC, **changes):
     recipe = load_recipe("quick", {"epochs": EPOCHS, "warmup": 1, "batch": 32, "lr": 0.1, "size": 8, **changes})
-    return TrainRequest(spec=spec, data="digits", recipe=recipe, seed=3, out=out, compute=Compute())
+    return TrainRequest(spec=spec, data=DataRef("digits"), recipe=recipe, seed=3, out=out, compute=Compute())
 
 
 def run(request, until=None, resume=False, steps=None):
@@ -155,7 +157,7 @@ def test_another_seed_ends_elsewhere(whole, tmp_path):
 
 
 def test_the_loaded_network_has_the_accuracy_that_was_reported(whole):
-    data = load_train(open_source("digits"), 8)
+    data = load_train(open_source(DataRef("digits")), 8)
     batches = Batches(data.val, checkpoints.read(whole.out).preprocess, CPU)
     last, best = (nxt.load(whole.out / "checkpoints" / name) for name in ("last.pt", "best.pt"))
     assert evaluate(last, batches, 32, Compute(), Ranks()) == whole.last.accuracy
@@ -328,7 +330,7 @@ def test_a_training_killed_at_ten_random_moments_ends_in_the_same_bits(tmp_path)
             process.communicate()
         kills += 1
         if any((out / "checkpoints").glob("*.pt")):
-            state = Keeper(out / "checkpoints", Saving()).newest(print).state
+            state = CheckpointFolder(out / "checkpoints", Saving()).newest(print).state
             steps.append((state["epoch"], state["step"]))
     assert steps == sorted(steps) and len(set(steps)) > 5 and any(step for _, step in steps)
     command = [*COMMAND, "train", "--resume", str(out), "--device", "cpu", "--json"]
@@ -343,13 +345,13 @@ def test_a_training_killed_at_ten_random_moments_ends_in_the_same_bits(tmp_path)
 def test_another_architecture_cannot_continue_a_training(whole):
     before = {p: p.read_bytes() for p in whole.out.rglob("*") if p.is_file()}
     other = request_for(whole.out, SPEC.replace(depths=(2, 1)))
-    with pytest.raises(CheckpointError, match=r"whole: holds .*, not .*; train that one, or choose another --out"):
+    with pytest.raises(CheckpointError, match=r"whole: holds .*, not .*; train that one, or choose another `out`"):
         run(other, resume=True)
     assert {p: p.read_bytes() for p in whole.out.rglob("*") if p.is_file()} == before
 
 
 def test_an_existing_run_is_not_overwritten(whole):
-    with pytest.raises(RunError, match=r"exists already.*--resume"):
+    with pytest.raises(RunError, match=r"exists already.*`resume`"):
         run(request_for(whole.out))
 
 
@@ -415,7 +417,9 @@ def test_data_that_has_changed_cannot_go_on(tmp_path):
             (tmp_path / "data" / split / name).mkdir(parents=True)
             for index in range(10):
                 Image.new("RGB", (8, 8), (20 * index, 9, 9)).save(tmp_path / "data" / split / name / f"{index}.png")
-    request = dataclasses.replace(request_for(tmp_path / "run", batch=4), data=f"folder:{tmp_path / 'data'}")
+    request = dataclasses.replace(
+        request_for(tmp_path / "run", batch=4), data=DataRef("folder", str(tmp_path / "data"))
+    )
     with pytest.raises(CutOffError):
         run(request, 1)
     (tmp_path / "data" / "train" / "a" / "3.png").unlink()
