@@ -27,16 +27,18 @@ from typing import Any
 
 from common import RESULTS, circumstances, options_of, show, tell, write_json
 
-from nxt.config import read_yaml
-from nxt.search.engine.search import Search
-from nxt.search.request import load_request, make_request
-from nxt.search.results import run as results
-from nxt.search.strategy.sampler import SAMPLERS
+from nxt.rundir import hold_run_directory
+from nxt.search.engine.search import prepare_search
+from nxt.search.engine.session import SearchSession, open_session
+from nxt.search.request import SAMPLERS, load_record, make_request
+from nxt.search.results import files
+from nxt.search.strategy.schedulers import Decision
+from nxt.search.strategy.setup import SearchSetup
 from nxt.search.strategy.strategy import Strategy
-from nxt.search.study.database import StudyRecord, read_trials
+from nxt.search.study.database import DurableStudy, read_trials
 from nxt.search.trial import Epoch, Outcome, Trial
 from nxt.space.budget import parse_budget
-from nxt.space.space import load_space
+from nxt.space.load import load_space
 
 STEPS = ("suggest", "task", "observe", "tell", "tend")
 _PROGRESS = 30.0  # seconds between two lines of progress
@@ -71,14 +73,14 @@ class Drive:
     """A search whose trials take no time.
 
     Args:
-        search: The search, with its strategy.
+        session: The open search.
         parallel: Trials at a time.
         watch: Where durations go.
     """
 
-    def __init__(self, search: Search, parallel: int, watch: Stopwatch) -> None:
-        self.search, self.strategy, self.watch = search, search.strategy, watch
-        self.task = search.task("cpu", 1)
+    def __init__(self, session: SearchSession, parallel: int, watch: Stopwatch) -> None:
+        self.session, self.strategy, self.watch = session, session.strategy, watch
+        self.task = session.task("cpu", 1)
         self.ended = sum(trial.outcome is not Outcome.RUNNING for trial in self.strategy.study.trials.values())
         self.running: deque[Trial] = deque()
         for _ in range(parallel):
@@ -115,7 +117,7 @@ class Drive:
         trial = self.running.popleft()
         row = made_up(trial, len(trial.curve) + 1)
         start = time.perf_counter()
-        goes_on = self.strategy.observe(trial.number, row)
+        goes_on = self.strategy.observe(trial.number, row) is Decision.CONTINUE
         self.watch.note("observe" if goes_on else "tell", time.perf_counter() - start)
         self._tend()
         if goes_on:
@@ -126,7 +128,7 @@ class Drive:
 
     def _tend(self) -> None:
         start = time.perf_counter()
-        self.search.tend()
+        self.session.tend()
         self.watch.note("tend", time.perf_counter() - start)
 
 
@@ -140,36 +142,36 @@ def made_up(trial: Trial, epoch: int) -> Epoch:
 
 
 @contextmanager
-def opened(options: argparse.Namespace, out: Path, trials: int) -> Iterator[Search]:
+def opened(options: argparse.Namespace, out: Path, trials: int) -> Iterator[SearchSession]:
     """Give the search in a run directory, new or continued."""
     new = not (out / "study.db").exists()
     if new:
-        settings = [f"search.sampler={options.sampler}", f"proxy.epochs={options.epochs}"]
-        settings += ["search.scheduler=asha", "search.confirm=0"]
+        strategy = {"sampler": options.sampler, "scheduler": "asha", "confirm": 0}
+        settings = {"search": strategy, "proxy": {"epochs": options.epochs}}
         budget = parse_budget({"flops": options.flops})
         request = make_request(load_space(options.space), budget, "digits", trials, options.seed, settings)
     else:
-        request = load_request(out)
-        request = dataclasses.replace(request, trials=max(trials, request.trials))
+        request = load_record(out).request
+        request = dataclasses.replace(request, trials=max(trials, request.trials or 0))
         tell(f"going on with {out}")
-    search = Search(request, out)
-    with search.directory(new):
+    search = prepare_search(request, out)
+    with hold_run_directory(out, "search", new) as directory:
         if new:
-            search.write_record()
-        with search.opened(options.parallel):
-            yield search
+            directory.write_record(search.record().to_dict())
+        with open_session(search, directory, options.parallel) as session:
+            yield session
 
 
-def measure(search: Search, watch: Stopwatch, ended: int, scratch: Path) -> dict[str, Any]:
+def measure(session: SearchSession, watch: Stopwatch, ended: int, scratch: Path) -> dict[str, Any]:
     """Return all figures at this point; the study is read by a process of its own, from a copy."""
-    study, out = search.study, search.out
+    study, out = session.strategy.study, session.out
     memory = memory_of_this_process()
     start = time.perf_counter()
     study.back_up()
     backed_up = time.perf_counter() - start
     start = time.perf_counter()
-    run = results.Run(out, read_yaml(out / "run.yaml"), list(study.trials.values()))
-    results.write(run)
+    run = session.run()
+    files.write(run)
     written = time.perf_counter() - start
     copy = scratch / "copy"
     shutil.rmtree(copy, ignore_errors=True)
@@ -195,18 +197,19 @@ def measure(search: Search, watch: Stopwatch, ended: int, scratch: Path) -> dict
 
 def reading(copy: Path) -> dict[str, Any]:
     """Time, in a fresh process, how a run is read and how its study is opened to go on."""
-    request = load_request(copy)
+    request = load_record(copy).request
     before = memory_of_this_process()
     start = time.perf_counter()
     trials = read_trials(copy / "study.db", request.space)
     read = time.perf_counter() - start
     after = memory_of_this_process()
     start = time.perf_counter()
-    search = Search(request, copy)
+    setup = SearchSetup(request)
+    setup.references  # noqa: B018  # what fits, and what comes first
     made = time.perf_counter()
-    study = StudyRecord(copy / "study.db", request.space, request.objective)
+    study = DurableStudy(copy / "study.db", request.space, request.objective)
     recorded = time.perf_counter()
-    Strategy(study, search.agenda(), search.scheduler(), request.proxy.epochs, request.seed)
+    Strategy(study, setup.agenda(), setup.scheduler(), request.proxy.epochs, request.seed)
     return {
         "read_trials_seconds": read,
         "read_trials": len(trials),
@@ -268,10 +271,10 @@ def main() -> None:
     marks = sorted({mark for mark in map(int, options.at.split(",")) if mark < options.trials} | {options.trials})
     with tempfile.TemporaryDirectory(prefix="nxt-driver-") as scratch:
         out = options.out or Path(scratch) / "run"
-        with opened(options, out, options.trials + options.parallel) as search:
-            record["filesystem_free_bytes"] = shutil.disk_usage(search.out).free
-            record["feasible"] = len(search.feasible or ())
-            drive = Drive(search, options.parallel, watch)
+        with opened(options, out, options.trials + options.parallel) as session:
+            record["filesystem_free_bytes"] = shutil.disk_usage(session.out).free
+            record["feasible"] = len(session.search.setup.feasible or ())
+            drive = Drive(session, options.parallel, watch)
             record["went_on_after"], record["rss_bytes_at_start"] = drive.ended, memory_of_this_process()
             for mark in marks:
                 if mark <= record["went_on_after"]:
@@ -281,7 +284,7 @@ def main() -> None:
                 reached = drive.until(mark, deadline)
                 if profile:
                     profile.disable()
-                record["points"].append(measure(search, watch, drive.ended, Path(scratch)))
+                record["points"].append(measure(session, watch, drive.ended, Path(scratch)))
                 record["finished"] = reached and mark == options.trials
                 write_json(target, record)
                 tell("\n".join("  ".join(line) for line in table(record["points"][-1:])))

@@ -22,9 +22,10 @@ import numpy as np
 from common import RESULTS, Row, compared, in_rounds, write_csv
 
 from nxt.space.budget import parse_budget
-from nxt.space.cost_table import Gate
+from nxt.space.cost_table import CostTable
 from nxt.space.feasible import FeasibleSet
-from nxt.space.space import DEFAULT, Space, load_space
+from nxt.space.load import DEFAULT, load_space
+from nxt.space.space import Space
 from nxt.space.stagewise import StagewiseSpace
 
 CANDIDATES, PART, DRAWS = 10**6, 20_000, 1000
@@ -32,7 +33,7 @@ WINDOW, COUNTED = "4.1G+-1%", "100M"
 COUNT = """
 from nxt.space.budget import parse_budget
 from nxt.space.feasible import FeasibleSet
-from nxt.space.space import load_space
+from nxt.space.load import load_space
 print(len(FeasibleSet(load_space("{space}"), parse_budget({{"flops": "{budget}"}}))))
 """
 Stage = tuple[int, int, int, int]  # depth, width, groups, bottleneck channels of each group
@@ -110,7 +111,7 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def agree(space: Space, gate: Gate, points: np.ndarray) -> list[tuple[int, ...]]:
+def agree(space: Space, gate: CostTable, points: np.ndarray) -> list[tuple[int, ...]]:
     """Return points as the peer reads them; stop if it costs one of them otherwise than the gate."""
     tuples = [tuple(point) for point in points.tolist()]
     if [list(cost) for cost in plain_costs(space, tuples)] != gate.costs(points).T.tolist():
@@ -121,7 +122,7 @@ def agree(space: Space, gate: Gate, points: np.ndarray) -> list[tuple[int, ...]]
 def costing(rounds: int) -> Row:
     """Candidates costed exactly in a second."""
     space = load_space(DEFAULT)
-    gate = Gate(space)
+    gate = CostTable(space)
     points = random_points(space, np.random.default_rng(0), CANDIDATES)
     part = agree(space, gate, points[:PART])
     arms = {
@@ -144,7 +145,7 @@ def costing(rounds: int) -> Row:
 def counting(name: str, rounds: int) -> Row:
     """Count what fits, in a fresh process."""
     space = load_space(name)
-    gate = Gate(space)
+    gate = CostTable(space)
     part = agree(space, gate, random_points(space, np.random.default_rng(0), PART))
     (limit,) = parse_budget({"flops": COUNTED}).limits
     command = [sys.executable, "-c", COUNT.format(space=name, budget=COUNTED)]
@@ -177,7 +178,7 @@ def drawing(rounds: int) -> Iterator[Row]:
     inside = len(FeasibleSet(load_space(DEFAULT), budget))
     space = load_space(DEFAULT)
     share = inside / space.size
-    part = agree(space, Gate(space), random_points(space, np.random.default_rng(0), PART))
+    part = agree(space, CostTable(space), random_points(space, np.random.default_rng(0), PART))
 
     def direct() -> float:
         fresh, rng = load_space(DEFAULT), np.random.default_rng(next(seeds))
@@ -187,7 +188,7 @@ def drawing(rounds: int) -> Iterator[Row]:
         fresh, rng = load_space(DEFAULT), np.random.default_rng(next(seeds))
 
         def work() -> None:
-            gate, kept = Gate(fresh), set[tuple[int, ...]]()
+            gate, kept = CostTable(fresh), set[tuple[int, ...]]()
             while len(kept) < DRAWS:
                 points = random_points(fresh, rng, round(1.1 * (DRAWS - len(kept)) / share) + 1)
                 macs = gate.costs(points)[0]

@@ -36,11 +36,13 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from nxt.data.augment import Augment
-from nxt.data.dataset import Source, load_split, open_source
-from nxt.data.placement import Choice, open_images
+from nxt.data.dataset import ImagePlacement, Source, Split
+from nxt.data.placement import open_images
 from nxt.data.preprocess import Preprocess
 from nxt.data.processes import default_workers
+from nxt.data.ref import DataRef
 from nxt.data.resident import Batches, Draw, Images, Normalised
+from nxt.data.sources import open_source
 
 SMALL, LARGE = (32, 32), (500, 375)  # width and height of the files
 BORDER = 4
@@ -60,7 +62,7 @@ def paint(root: Path, shape: tuple[int, int], count: int) -> Source:
             smooth = np.asarray(ground.resize(shape, Image.Resampling.BICUBIC), dtype=np.float64)
             noisy = smooth + rng.normal(0, 12, smooth.shape)
             Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(file, quality=90)
-    return open_source(f"folder:{root}")
+    return open_source(DataRef("folder", str(root)))
 
 
 def tensor_epoch(images: Tensor, labels: Tensor, preprocess: Preprocess, batch: int, *, each: bool) -> Epoch:
@@ -116,9 +118,10 @@ def small(options: argparse.Namespace, folder: Path) -> list[Row]:
     device, batch = torch.device(options.device), options.batch
     made_up = "" if options.data else "images made up"
     root = Path(options.data).resolve() if options.data else folder / "small"
-    source = open_source(f"folder:{root}") if options.data else paint(root, SMALL, 8 * options.images)
+    source = open_source(DataRef("folder", str(root))) if options.data else paint(root, SMALL, 8 * options.images)
     preprocess = Preprocess(size=SMALL[0], mean=source.mean, std=source.std)
-    split = load_split(source, "train", SMALL[0])
+    labels = source.labels("train")
+    split = Split(source.images("train", np.arange(len(labels)), SMALL[0]), labels)
     own = Batches(split, preprocess, device)
     tensors = {"preprocess": preprocess, "batch": batch}
     # of PIL images, and torchvision's first transforms: a quarter faster here than v2 on tensors
@@ -162,7 +165,7 @@ def large(options: argparse.Namespace, folder: Path) -> list[Row]:
         images: Images
         images, _ = open_images(
             source, "train", np.arange(options.images), augment=AREA,
-            folder=folder / "cache", choice=Choice(kind, side, ""), **how,
+            folder=folder / "cache", placement=ImagePlacement(kind, side, ""), **how,
         )  # fmt: skip
         epochs[kind] = partial(images.train, Draw(batch=options.batch, augment=AREA, seed=0))
     speeds = measured(epochs, options.rounds, device)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import json
 import subprocess
 import sys
@@ -100,56 +99,59 @@ class Clock:
 
 def run_nxt(options: argparse.Namespace, folder: Path) -> Clock:
     """Run the search of nxt, and leave what it trained in tasks.json."""
-    from nxt.search.engine.execute import Where, execute
-    from nxt.search.engine.search import Search
-    from nxt.search.request import make_request
-    from nxt.search.trial import Epoch, Trial
-    from nxt.space.budget import parse_budget
-    from nxt.space.space import load_space
+    import nxt
+    from nxt.config import to_mapping
+    from nxt.search.engine.progress import SearchBar
+    from nxt.search.engine.session import SearchSession
+    from nxt.search.strategy.schedulers import Decision
+    from nxt.search.trial import Epoch
 
     clock = Clock()
+    tasks: list[dict[str, Any]] = []
 
-    class Watch:
-        """Follows the search."""
+    class Watch(SearchBar):
+        """Times what the driver does."""
 
-        def begin(self, search: Search, workers: int) -> None:
+        def begin(self, session: SearchSession, workers: int) -> None:
+            super().begin(session, workers)
             clock.workers = workers
-            observe = search.strategy.observe
+            observe, make = session.strategy.observe, session.task("cpu", 1)
 
-            def watched(number: int, epoch: Epoch) -> bool:
+            def watched(number: int, epoch: Epoch) -> Decision:
                 clock.report(str(number), epoch.seconds)
                 return observe(number, epoch)
 
-            search.strategy.observe = clock.timed(watched)  # type: ignore[method-assign]
-            search.strategy.suggest = clock.timed(search.strategy.suggest)  # type: ignore[method-assign]
+            def suggested(suggest: Any = session.strategy.suggest) -> Any:
+                trial = suggest()
+                if trial is not None:
+                    task = make(trial)
+                    plain = {"arch": task.arch.to_dict(), "recipe": to_mapping(task.recipe)}
+                    tasks.append({"number": trial.number, "size": task.size, "seed": task.seed, **plain})
+                return trial
 
-        def ended(self, trial: Trial) -> None:
-            pass
+            session.strategy.observe = clock.timed(watched)  # type: ignore[method-assign]
+            session.strategy.suggest = clock.timed(suggested)  # type: ignore[method-assign]
 
-        def update(self) -> None:
-            pass
+        @contextlib.contextmanager
+        def shown(self) -> Iterator[None]:
+            with clock.running(clock.workers):
+                yield
 
-        def shown(self) -> contextlib.AbstractContextManager[None]:
-            return clock.running(clock.workers)
-
-    given = {
-        "search.sampler": "tpe",
-        "search.control": 0,
-        "search.grace": 1.0,
-        "search.confirm": 0,
-        "proxy.epochs": options.epochs,
-        "proxy.share": options.share,
-    }
-    settings = [f"{key}={value}" for key, value in given.items()]
-    budget = parse_budget({"flops": options.flops})
-    request = make_request(load_space(options.space), budget, "digits", options.trials, options.seed, settings)
-    search = Search(request, folder / "run")
-    if not execute(search, Where(workers=options.workers), Watch(), True):
+    proxy = {"epochs": options.epochs, "share": options.share}
+    strategy = {"sampler": "tpe", "control": 0.0, "grace": 1.0, "confirm": 0}
+    run = nxt.search(
+        options.space,
+        flops=options.flops,
+        trials=options.trials,
+        seed=options.seed,
+        settings={"proxy": proxy, "search": strategy},
+        out=folder / "run",
+        workers=options.workers,
+        observer=Watch(),
+    )
+    if len(run.trials) < options.trials:
         raise SystemExit("the search did not end")
-    trials = search.strategy.study.trials
-    make = search.task("cpu", 1)
-    tasks = [dataclasses.asdict(dataclasses.replace(make(trials[n]), reported=0)) for n in sorted(trials)]
-    (folder / "tasks.json").write_text(json.dumps(tasks))
+    (folder / "tasks.json").write_text(json.dumps(sorted(tasks, key=lambda task: task["number"])))
     return clock
 
 
@@ -183,12 +185,12 @@ def run_plain(options: argparse.Namespace, folder: Path) -> Clock:
     from ray import tune
     from ray.tune.search.optuna import OptunaSearch
 
-    from nxt.search.engine.search import Search
-    from nxt.search.request import load_request
+    from nxt.search.engine.search import prepare_search
+    from nxt.search.request import load_record
 
     clock = Clock()
     tasks = json.loads((folder / "tasks.json").read_text())
-    search = Search(load_request(folder / "run"), folder / "run")
+    search = prepare_search(load_record(folder / "run").request, folder / "run")
     data = search.load_data()
     axes = search.request.space
     values = zip(axes.axis_names, axes.axis_values, strict=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,43 +21,31 @@ from common import tell
 from nxt.arch.spec import ArchSpec
 from nxt.config import read_yaml
 from nxt.errors import NxtError
-from nxt.search.engine.execute import Where, execute
-from nxt.search.engine.search import Search
-from nxt.search.request import SearchRequest, load_request, make_request
+from nxt.search.engine.execute import Ending, Resources, execute
+from nxt.search.engine.progress import SearchBar
+from nxt.search.engine.search import prepare_search
+from nxt.search.request import SearchRequest, load_record, make_request
 from nxt.search.results.run import load_run
-from nxt.search.trial import Outcome, Trial
+from nxt.search.trial import Trial
 from nxt.space.arch_list import ArchList
-from nxt.space.budget import parse_budget
+from nxt.space.budget import Budget, parse_budget
 from nxt.space.feasible import FeasibleSet
-from nxt.space.space import load_space
+from nxt.space.load import load_space
 
 POPULATIONS = Path(__file__).resolve().parent / "populations"
 
 
-class Teller:
-    """Tells on stderr which trainings have ended."""
+class Teller(SearchBar):
+    """Tells on stderr which trainings have ended, a line each."""
 
-    def __init__(self, condition: str) -> None:
-        self.condition = condition
+    def __init__(self, condition: str, trainings: int) -> None:
+        ended = itertools.count(1)
 
-    def begin(self, search: Search, workers: int) -> None:
-        """Note how much there is to do."""
-        self.search = search
-        tell(f"{self.condition}: {search.request.trials} trainings, {workers} at a time")
+        def told(trial: Trial) -> None:
+            accuracy = "" if trial.accuracy is None else f" {trial.accuracy:.1%}"
+            tell(f"{condition} {next(ended)}/{trainings}: {trial.spec.name} {trial.outcome}{accuracy}")
 
-    def ended(self, trial: Trial) -> None:
-        """Tell one."""
-        trials = self.search.strategy.study.trials.values()
-        ended = sum(other.outcome is not Outcome.RUNNING for other in trials)
-        accuracy = "" if trial.accuracy is None else f" {trial.accuracy:.1%}"
-        tell(f"{self.condition} {ended}/{self.search.request.trials}: {trial.spec.name} {trial.outcome}{accuracy}")
-
-    def update(self) -> None:
-        """Do nothing."""
-
-    def shown(self) -> AbstractContextManager[None]:
-        """Do nothing."""
-        return nullcontext()
+        super().__init__(told)
 
 
 def draw(plan: dict[str, Any]) -> list[ArchSpec]:
@@ -96,7 +84,7 @@ def conditions(plan: dict[str, Any]) -> Iterator[Condition]:
         yield Condition(f"{name}-noise", settings[name], seeds[name], noise["architectures"], noise["seeds"])
 
 
-def train(plan: dict[str, Any], out: Path, data: str, where: Where, only: list[str]) -> None:
+def train(plan: dict[str, Any], out: Path, data: str, resources: Resources, only: list[str]) -> None:
     """Train all conditions, or go on with them."""
     specs = draw(plan)
     for condition in conditions(plan):
@@ -106,8 +94,12 @@ def train(plan: dict[str, Any], out: Path, data: str, where: Where, only: list[s
         new = not (run / "run.yaml").exists()
         first = out / condition.name.removesuffix("-noise")
         replay = load_run(first) if first != run and (first / "run.yaml").exists() else None
-        request = _request(specs, condition, data, first) if new else load_request(run)
-        if not execute(Search(request, run, replay=replay), where, Teller(condition.name), new):
+        request = _request(specs, condition, data, first) if new else load_record(run).request
+        job = prepare_search(request, run, replay=replay)
+        if (
+            execute(job, resources, Teller(condition.name, job.request.space.size * condition.repeats), new)
+            is not Ending.COMPLETE
+        ):
             raise SystemExit(f"{run}: interrupted; the same command goes on")
 
 
@@ -116,9 +108,8 @@ def _request(specs: list[ArchSpec], condition: Condition, data: str, first: Path
     chosen = ArchList(tuple(specs[: condition.architectures]))
     if (first / "run.yaml").exists():
         trials = chosen.size * condition.repeats
-        return dataclasses.replace(load_request(first), space=chosen, repeats=condition.repeats, trials=trials)
-    pairs = [f"proxy.{key}={value}" for key, value in condition.settings.items()]
-    return make_request(chosen, parse_budget({}), data, 1, condition.seed, pairs, condition.repeats)
+        return dataclasses.replace(load_record(first).request, space=chosen, repeats=condition.repeats, trials=trials)
+    return make_request(chosen, Budget(), data, None, condition.seed, {"proxy": condition.settings}, condition.repeats)
 
 
 def main() -> None:
@@ -135,8 +126,8 @@ def main() -> None:
     path = Path(options.plan)
     plan = read_yaml(path if path.suffix == ".yaml" else POPULATIONS / f"{options.plan}.yaml")
     options.out.mkdir(parents=True, exist_ok=True)
-    where = Where(workers=options.workers, gpus_per_trial=options.gpus_per_trial)
-    train(plan, options.out, options.data, where, options.only)
+    resources = Resources(workers=options.workers, gpus_per_trial=options.gpus_per_trial)
+    train(plan, options.out, options.data, resources, options.only)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from nxt.data.resident import Batches
 from nxt.models.network import build
 from nxt.space.budget import parse_budget
 from nxt.space.feasible import FeasibleSet
-from nxt.space.space import load_space
+from nxt.space.load import load_space
 from nxt.train.engine.trainer import Trainer
 from nxt.train.recipe import Recipe
 

@@ -38,7 +38,7 @@ def finished(out: Path) -> dict[str, Run]:
         if not (path / "run.yaml").exists():
             continue
         run = load_run(path)
-        if len(run.trials) == run.record["trials"] and all(trial.outcome is Outcome.DONE for trial in run.trials):
+        if len(run.trials) == run.request.trials and all(trial.outcome is Outcome.DONE for trial in run.trials):
             found[path.name] = run
         else:
             tell(f"{path.name}: not complete, left out")
@@ -174,7 +174,9 @@ def main() -> None:
     axes = write_csv(runs, path)
     record = runs[FULL].record
     declare(
-        path, axes, f"nxt's own trainings of {len(runs[FULL].trials)} architectures, {record['proxy']['epochs']} epochs"
+        path,
+        axes,
+        f"nxt's own trainings of {len(runs[FULL].trials)} architectures, {record.request.proxy.epochs} epochs",
     )
     rows, floor = proxies(runs), noise(runs)
     end = floor.get(FULL, {}).get("by_epoch", [None])[-1]
@@ -185,9 +187,11 @@ def main() -> None:
         path.with_suffix(".json"),
         {
             **circumstances(),
-            "conditions": {name: {key: run.record[key] for key in ("proxy", "recipe")} for name, run in runs.items()},
-            "versions": record["versions"],
-            "images": {key: record[key] for key in ("train_images", "val_images")},
+            "conditions": {
+                name: {key: run.request.to_dict()[key] for key in ("proxy", "recipe")} for name, run in runs.items()
+            },
+            "versions": dict(record.versions),
+            "images": {"train_images": record.train_images, "val_images": record.val_images},
             "deviation_between_architectures": spread,
             "noise": floor,
             "ceiling": ceiling,

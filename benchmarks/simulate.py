@@ -29,10 +29,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from nxt.errors import NxtError
+from nxt.search.request import SAMPLERS, SCHEDULERS
 from nxt.search.simulation.simulate import Yardstick, simulate
 from nxt.search.simulation.table import Table, load_table
-from nxt.search.strategy.sampler import SAMPLERS
-from nxt.search.strategy.schedulers import SCHEDULERS
 from nxt.space.space import Point
 
 BASE = ("random", "none")

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from common import RESULTS, circumstances, options_of, show, tell, write_json
 
-from nxt.arch.names import parse_name
+from nxt.arch.load import parse_name
 from nxt.compute.devices import choose
 from nxt.compute.mode import Compute, by_rule
 from nxt.data.dataset import Split
