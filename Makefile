@@ -1,10 +1,17 @@
 # make demo: set up on a fresh machine and search.  make test: run the tests.  make lint: style and types.
+# make quick: the pure tests alone, in under a minute; one that imports torch or Ray fails.
 # make docs: write docs/COMMANDS.md and docs/API.md anew.
 # make bench: nxt against its peers, into results/benchmarks/; on a quiet machine, about half an hour.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint format docs bench clean
+# Tests of what imports neither torch nor Ray; the slow ones (simulated searches, bootstraps) are left to `make test`.
+UNIT := tests/unit
+PURE := $(UNIT)/arch $(UNIT)/space $(UNIT)/search/results $(UNIT)/search/test_ranking.py $(UNIT)/search/test_noise.py \
+	$(UNIT)/train/test_recipe.py $(UNIT)/train/test_history.py $(UNIT)/data/test_ref.py \
+	$(foreach name,config files imports messages pareto rundir units,$(UNIT)/test_$(name).py)
+
+.PHONY: demo quick test test-all lint format docs bench clean
 .DEFAULT_GOAL := test
 
 .venv/installed: pyproject.toml constraints.txt
@@ -14,6 +21,9 @@ BIN := .venv/bin
 
 demo: .venv/installed
 	$(BIN)/nxt search --flops 4.1G
+
+quick: .venv/installed
+	$(BIN)/python -m pytest -n 2 --dist loadfile --pure $(PURE)
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile
