@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
     page
     for place in (".", "docs", "benchmarks", "results")
-    for page in (ROOT / place).glob("*.md" if place in (".", "docs") else "**/*.md")
+    for page in (ROOT / place).glob("*.md" if place == "." else "**/*.md")
 )
 
 
@@ -84,3 +84,30 @@ def test_links_are_found_outside_code_and_anchors_are_as_on_github(tmp_path):
 def test_pages_that_git_knows_are_all_looked_at():
     listed = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert {ROOT / line for line in listed.stdout.splitlines()} <= set(PAGES)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_of_code_that_a_page_names_are_there(page):
+    text = page.read_text(encoding="utf-8")
+    for path in re.findall(r"`((?:nxt|cli|tests|benchmarks|search_spaces)/[\w/.]*)`", text):
+        if page.name != "CHANGELOG.md" and not path.startswith("results"):
+            assert (ROOT / path).exists(), path
+
+
+def test_the_map_has_a_word_for_every_module():
+    text = (ROOT / "docs" / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    words = set(re.findall(r"`(\w+)`", text))
+    for path in (ROOT / "nxt").rglob("*.py"):
+        assert path.stem in words or path.stem == "__init__", path
+
+
+def test_every_decision_is_indexed_and_has_its_parts():
+    folder = ROOT / "docs" / "decisions"
+    index = (folder / "README.md").read_text(encoding="utf-8")
+    pages = sorted(folder.glob("[0-9]*.md"))
+    assert len(pages) > 40
+    for number, page in enumerate(pages, 1):
+        text = page.read_text(encoding="utf-8")
+        assert page.name.startswith(f"{number:04}-") and text.startswith(f"# {number:04} ")
+        assert f"]({page.name})" in index and len(text.splitlines()) < 45
+        assert all(part in text for part in ("**What.**", "**Why.**", "**What else was considered.**", "**Where.**"))
