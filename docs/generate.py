@@ -16,18 +16,35 @@ import typer
 from nxt.cli import lazy, main
 
 import nxt
+from nxt.analysis.profile import Profile
 from nxt.arch.costs import Cost
 from nxt.arch.spec import Stage
+from nxt.inference.evaluate import Evaluation
 from nxt.models.network import Network
 from nxt.search.noise import Noise
 from nxt.search.proxy import Proxy
-from nxt.search.ranking import Entry
-from nxt.search.request import Settings
+from nxt.search.ranking import RankedArch
+from nxt.search.request import SearchRequest, Settings
 from nxt.search.results.run import Run
 from nxt.search.trial import Epoch, Outcome, Trial
+from nxt.train.engine.session import TrainResult
 
 HERE = Path(__file__).parent
-RETURNED = (Stage, Cost, Network, Run, Entry, Noise, Trial, Epoch, Outcome)  # by the public names or by each other
+RETURNED = (
+    Stage,
+    Cost,
+    Network,
+    Run,
+    SearchRequest,
+    RankedArch,
+    Noise,
+    Trial,
+    Epoch,
+    Outcome,
+    TrainResult,
+    Evaluation,
+    Profile,
+)  # by the public names or by each other
 NOTE = "Written by `python docs/generate.py`; a test compares."
 
 
@@ -85,10 +102,10 @@ def api() -> str:
     """Return docs/API.md."""
     top = f"# Python interface\n\nWhat does `import nxt` offer, and what do its functions return? {NOTE}"
     names = [f"`nxt.{name}`" for name in nxt.__all__]
-    functions = [getattr(nxt, name) for name in nxt.__all__ if not inspect.isclass(getattr(nxt, name))]
+    functions = {name: one for name in nxt.__all__ if not inspect.isclass(one := inspect.unwrap(getattr(nxt, name)))}
     classes = [getattr(nxt, name) for name in nxt.__all__ if inspect.isclass(getattr(nxt, name))]
     text = [top, f"Public names: {', '.join(names)}. All else may change.", "## Functions"]
-    text += [_function(function, "### nxt.") for function in functions]
+    text += [_function(function, "### nxt.", name) for name, function in functions.items()]
     text += ["## Classes", *(_class(one, "nxt." if one in classes else "") for one in (*classes, *RETURNED))]
     return "\n\n".join(text) + "\n"
 
@@ -125,10 +142,11 @@ def _property(name: str, getter: Callable[..., Any]) -> str:
     return f"- `{name}: {getter.__annotations__['return']}`: {meaning}"
 
 
-def _function(function: Callable[..., Any], heading: str) -> str:
+def _function(function: Callable[..., Any], heading: str, public: str = "") -> str:
     signature = re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(inspect.signature(function)))  # annotations are strings
+    signature = re.sub(r"<function .*? at 0x\w+>", "...", signature)
     signature = signature.replace("(self, ", "(").replace("(self)", "()").replace("(cls, ", "(")
-    name = function.__name__
+    name = public or function.__name__
     return f"{heading}{name}\n\n```python\n{name}{signature}\n```\n\n{_prose(inspect.getdoc(function) or '')}"
 
 
