@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,6 +24,10 @@ def _readable(settings: list[str] | None) -> list[str] | None:
     return settings
 
 
+SearchRun = Annotated[Path, typer.Argument(help="Run directory of a search.", metavar="RUN")]
+NewRun = Annotated[
+    Path | None, typer.Option("--out", help="Run directory to create; default: a new one under results/.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
 Flops = Annotated[
     str | None,

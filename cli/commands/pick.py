@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def pick(
-    run: Annotated[Path, typer.Argument(help="Run directory of a search.", metavar="RUN")],
+    run: options.SearchRun,
     flops: options.Flops = None,
     params: options.Params = None,
     acts: options.Acts = None,

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from .. import options
 from ..terminal import tables
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Run directory of a search.", metavar="RUN")],
+    run: options.SearchRun,
     out: Annotated[
         Path | None, typer.Option(help="The page; default: report.html in the run directory.", metavar="FILE.html")
     ] = None,

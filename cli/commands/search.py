@@ -55,9 +55,7 @@ def search(
         ),
     ] = None,
     seed: options.Seed = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Run directory to create; default: a new one under results/.")
-    ] = None,
+    out: options.NewRun = None,
     resume: Annotated[
         Path | None, typer.Option(help="Go on with the search in this run directory.", metavar="RUN")
     ] = None,

@@ -69,7 +69,7 @@ def _print_comparison(comparison: Comparison) -> None:
 
 
 def narrow(
-    run: Annotated[Path, typer.Argument(help="Run directory of a search.", metavar="RUN")],
+    run: options.SearchRun,
     out: Annotated[
         Path | None,
         typer.Option(help="The new space; default: narrowed.yaml in the run directory.", metavar="FILE.yaml"),

@@ -55,9 +55,7 @@ def train(
     ] = None,
     repeats: Annotated[int | None, typer.Option(help="How often each, with seeds of their own.", min=1)] = None,
     seed: options.Seed = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Run directory to create; default: a new one under results/.")
-    ] = None,
+    out: options.NewRun = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this training run.", metavar="RUN")] = None,
     device: options.Device = "auto",
     workers: Annotated[
