@@ -11,10 +11,11 @@ import signal
 import pytest
 from jobs import Job, facts
 
+import nxt as package
 from nxt.data.dataset import load_train
 from nxt.data.ref import DataRef
 from nxt.data.sources import open_source
-from nxt.errors import ConfigError, NxtError
+from nxt.errors import ConfigError, NxtError, RunError
 from nxt.search.results.run import load_run
 from nxt.search.trial import Outcome
 
@@ -236,3 +237,18 @@ def test_a_training_run_cannot_be_resumed_as_a_search_and_stays_as_it_was(tmp_pa
     with pytest.raises(NxtError, match="a run of 'train', where a search was expected"):
         search(resume=tmp_path, trials=5)
     assert (tmp_path / "run.yaml").read_text() == "command: train\n"
+
+
+def test_a_search_runs_from_python_in_one_call(tmp_path):
+    """As in a notebook: settings as mappings, a callback, and the run that comes out."""
+    ended = []
+    settings = {"proxy": {"epochs": 1, "share": 0.2}, "search": {"sampler": "random"}}
+    given = {"space": "smoke", "flops": ":1G", "confirm": 0, "gpus_per_trial": 0, "settings": settings}
+    run = package.search(**given, trials=2, out=tmp_path / "run", callback=ended.append)
+    assert len(run.trials) == len(ended) == 2 and all(trial.outcome is Outcome.DONE for trial in run.trials)
+    assert list(run.front_frame()["name"]) == [entry.spec.name for entry in run.front]
+    assert run.pick().entry in run.front and run.request.trials == 2
+    more = package.search(resume=tmp_path / "run", trials=3, gpus_per_trial=0)
+    assert [t.number for t in more.trials] == [0, 1, 2] and more.trials[:2] == run.trials
+    with pytest.raises(RunError, match="exists already"):
+        package.search(**given, trials=2, out=tmp_path / "run")

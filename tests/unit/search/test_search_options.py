@@ -1,0 +1,76 @@
+"""What is said of a search: what goes together, what it becomes, and what may change when a search goes on."""
+
+from pathlib import Path
+
+import pytest
+from runs import begin
+
+from nxt.arch.load import parse_name
+from nxt.data.ref import DataRef
+from nxt.errors import UsageError
+from nxt.search.options import TRIALS, SearchOptions
+from nxt.space.load import load_space
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "give a budget, such as `flops` 4.1G or `like`"),
+        ({"space": "cifar", "trials": 3}, "give a budget"),
+        ({"archs": ["resnet50"], "flops": "4G"}, "`flops` cannot be given with `archs`"),
+        ({"archs": ["resnet50"], "trials": 3}, "`trials` cannot be given with `archs`"),
+        ({"flops": "4G", "repeats": 2}, "`repeats` needs `archs`"),
+        ({"resume": Path("run"), "seed": 0}, "`seed` cannot be given with `resume`: run.yaml has what was asked"),
+        ({"resume": Path("run"), "settings": {"proxy": {}}}, "`settings` cannot be given with `resume`"),
+        ({"flops": "4G", "workers": 0}, "`workers` 0: at least one"),
+        ({"flops": "4G", "gpus_per_trial": -1.0}, "`gpus_per_trial` -1: not a number of GPUs"),
+        ({"flops": "4G", "hours": 0.0}, "`hours` 0: give a time"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(given, message):
+    with pytest.raises(UsageError, match=message):
+        SearchOptions(**given)
+
+
+@pytest.mark.parametrize(("said", "trials"), [({}, TRIALS), ({"trials": 7}, 7), ({"hours": 1.0}, None)])
+def test_how_many_trials_are_asked(said, trials):
+    assert SearchOptions(space="smoke", flops=":1G", **said).request().trials == trials
+
+
+def test_a_request_has_what_was_said():
+    settings = {"proxy": {"epochs": 2}, "search": {"sampler": "tpe"}}
+    said = SearchOptions(space=load_space("smoke"), like="resnext50_32x4d", confirm=1, seed=3, settings=settings)
+    request = said.request()
+    assert (request.proxy.epochs, request.settings.sampler, request.settings.confirm, request.seed) == (2, "tpe", 1, 3)
+    assert request.data == DataRef("digits") and request.budget.limit("macs") is not None
+    assert settings == {"proxy": {"epochs": 2}, "search": {"sampler": "tpe"}}  # the caller's own stays as it is
+
+
+def test_specifications_and_names_make_a_list():
+    request = SearchOptions(archs=["resnet50", parse_name("resnet101"), parse_name("resnet50")], repeats=2).request()
+    assert request.is_list and request.space.size == 2 and request.trials == 4
+
+
+def test_a_free_run_directory_is_named_by_what_was_asked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = SearchOptions(space="smoke", flops=":1G")
+    assert said.directory(said.request()) == Path("results/smoke_-1G_digits_1")
+    assert SearchOptions(space="smoke", flops=":1G", out=Path("x")).directory(said.request()) == Path("x")
+
+
+def test_a_search_goes_on_with_other_numbers_alone(tmp_path):
+    first = SearchOptions(space="smoke", flops=":1G", trials=4, out=tmp_path / "run").request()
+    begin(first, tmp_path / "run")
+    again = SearchOptions(resume=tmp_path / "run", trials=9, confirm=0).request()
+    assert (again.trials, again.settings.confirm, again.space, again.proxy) == (9, 0, first.space, first.proxy)
+    assert SearchOptions(resume=tmp_path / "run").request() == first
+
+
+def test_a_list_or_hours_ask_for_what_they_need_to_go_on(tmp_path):
+    begin(SearchOptions(archs=["resnext29_2x64d_cifar"]).request(), tmp_path / "list")
+    with pytest.raises(UsageError, match="cannot be given for a list"):
+        SearchOptions(resume=tmp_path / "list", trials=3).request()
+    begin(SearchOptions(space="smoke", flops=":1G", hours=1.0).request(), tmp_path / "hours")
+    with pytest.raises(UsageError, match="give `hours` again"):
+        SearchOptions(resume=tmp_path / "hours").request()
+    assert SearchOptions(resume=tmp_path / "hours", trials=3).request().trials == 3
