@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
 from nxt.arch.costs import Cost
 from nxt.arch.spec import ArchSpec
@@ -62,6 +64,23 @@ class RankedArch:
     def deviation(self) -> float | None:
         """Standard deviation between its trainings, if there are several."""
         return deviation(self.accuracies)
+
+
+class RankedRun(Protocol):
+    """A run as far as its ranking goes; see `nxt.search.results.run.Run`."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def objective(self) -> str: ...
+    @property
+    def entries(self) -> list[RankedArch]: ...
+    @property
+    def front(self) -> list[RankedArch]: ...
+    @property
+    def best(self) -> RankedArch | None: ...
+    def error(self, entry: RankedArch) -> float: ...
+    def row(self, entry: RankedArch) -> dict[str, Any]: ...
 
 
 def ranked(trials: Iterable[Trial], objective: str = "macs") -> list[RankedArch]:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from nxt.search.ranking import RankedArch, RankedRun
 from nxt.units import format_count
-
-if TYPE_CHECKING:
-    from nxt.search.ranking import RankedArch
-    from nxt.search.results.run import Run
 
 COLUMNS = ("architecture", "MACs", "params", "acts", "accuracy", "seeds", "tie", "P(front)", "reference")
 
 
-def front_table(run: Run) -> list[list[str]]:
+def front_table(run: RankedRun) -> list[list[str]]:
     """Returns a row for each member of the front, by rising cost, with the cells of COLUMNS; `*` marks the best."""
     rows = []
     for entry in run.front:
@@ -32,6 +27,6 @@ def front_table(run: Run) -> list[list[str]]:
     return rows
 
 
-def accuracy_text(run: Run, entry: RankedArch) -> str:
+def accuracy_text(run: RankedRun, entry: RankedArch) -> str:
     """Returns an accuracy with its standard error in points: `93.4% ± 0.2`."""
     return f"{entry.accuracy:.1%} \u00b1 {100 * run.error(entry):.1f}"

@@ -7,20 +7,16 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from nxt.errors import RunError
-from nxt.search.results.front_table import COLUMNS, front_table
+from nxt.search.results.front_table import COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from nxt.search.results.run import Run
 
-
-def html(run: Run) -> str:
-    """Returns the budget, the front and the verdict; `*` marks best.yaml, accuracies have their standard error."""
-    lines = [f"<p><b>{escape(run.path.name)}</b>: {len(run.trials)} trials; {escape(str(run.request.budget))}</p>"]
-    if run.front:
-        lines.append(html_table(COLUMNS, front_table(run)))
-    return "\n".join([*lines, f"<p>{escape(run.verdict())}</p>"])
+def html(name: str, about: str, front: Sequence[Sequence[str]], verdict: str) -> str:
+    """Returns a run's name, what it is about, its front (rows of `front_table`) and its verdict as HTML."""
+    table = [html_table(COLUMNS, front)] if front else []
+    return "\n".join([f"<p><b>{escape(name)}</b>: {escape(about)}</p>", *table, f"<p>{escape(verdict)}</p>"])
 
 
 def frame(rows: Sequence[dict[str, Any]], columns: Sequence[str] | None = None) -> pd.DataFrame:

@@ -11,8 +11,7 @@ from nxt.pareto import knee
 from nxt.search.noise import CLEAR
 
 if TYPE_CHECKING:
-    from nxt.search.ranking import RankedArch
-    from nxt.search.results.run import Run
+    from nxt.search.ranking import RankedArch, RankedRun
     from nxt.space.budget import Budget
 
 
@@ -43,7 +42,7 @@ class Picked:
     next: NextStep | None  # None: no costlier architecture is more accurate
 
 
-def pick(run: Run, budget: Budget) -> Picked:
+def pick(run: RankedRun, budget: Budget) -> Picked:
     """Picks the front's knee, or with limits the most accurate of all architectures inside them.
 
     Args:
@@ -81,7 +80,7 @@ def _shares(points: list[tuple[float, float]], index: int) -> tuple[float, float
     return (accuracy - lowest) / (highest - lowest), (cost - least) / (most - least)
 
 
-def _next_step(run: Run, picked: RankedArch, cost: str) -> NextStep | None:
+def _next_step(run: RankedRun, picked: RankedArch, cost: str) -> NextStep | None:
     def value(entry: RankedArch) -> int:
         return int(getattr(entry.cost, cost))
 

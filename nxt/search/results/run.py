@@ -15,6 +15,7 @@ from nxt.rundir import is_active
 from nxt.search.noise import CLEAR, Noise, front_probability, ties
 from nxt.search.ranking import RankedArch, best_of, noise_of, pareto, ranked
 from nxt.search.request import SearchRecord, SearchRequest, load_record
+from nxt.search.results.front_table import front_table
 from nxt.search.results.notebook import frame, html
 from nxt.search.results.pick import Picked, pick
 from nxt.search.study.database import read_trials
@@ -204,7 +205,8 @@ class Run:
         return f"<Run {self.path}: {len(self.trials)} trials, {len(self.front)} on the front{best}>"
 
     def _repr_html_(self) -> str:
-        return html(self)
+        about = f"{len(self.trials)} trials; {self.request.budget}"
+        return html(self.path.name, about, front_table(self), self.verdict())
 
 
 def load_run(path: Path | str) -> Run:
