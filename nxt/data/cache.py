@@ -20,9 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nxt.data.dataset import Source
+from nxt.data.dataset import Source, digest
 from nxt.data.processes import Workers, default_workers
-from nxt.data.sources import digest
 from nxt.data.transforms import ASPECT, as_tensor, shrunk
 from nxt.errors import DataError
 from nxt.files import locked, replacing

@@ -7,9 +7,11 @@ searches, and of the best checkpoint) uses a validation split; the test split is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,3 +167,11 @@ def check_classes(names: Sequence[str], where: str) -> None:
             raise DataError(f"{where}: the class {name!a} has a name that is not UTF-8; rename its folder")
     if len(names) < 2:
         raise DataError(f"{where}: {len(names)} class folder(s) with images; classification needs at least two")
+
+
+def digest(parts: Iterable[str | NDArray[Any]]) -> str:
+    """Returns sixteen hex digits that change with any of the parts."""
+    sha256 = hashlib.sha256()
+    for part in parts:
+        sha256.update(os.fsencode(part) + b"\0" if isinstance(part, str) else np.ascontiguousarray(part).data)
+    return sha256.hexdigest()[:16]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from nxt.data.dataset import Source
+from nxt.data.dataset import Source, digest
+from nxt.data.image_files import ADVICE
 from nxt.data.processes import Workers, default_workers
-from nxt.data.sources import ADVICE, digest
 from nxt.errors import DataError
 
 if TYPE_CHECKING:

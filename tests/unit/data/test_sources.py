@@ -14,8 +14,8 @@ from limits import LIMIT
 from PIL import Image
 from splits import load_split
 
-from nxt.data import sources
-from nxt.data.dataset import Split, divided, load_train, stratified
+from nxt.data import image_files
+from nxt.data.dataset import Source, Split, divided, load_train, stratified
 from nxt.data.ref import KINDS, DataRef
 from nxt.data.sources import open_source
 from nxt.errors import DataError
@@ -38,7 +38,7 @@ def indexed(labels, has_val=False, val_labels=()):
         pixels[:, 0, 0, 0], pixels[:, 0, 0, 1], pixels[:, 0, 0, 2] = chosen % 256, chosen // 256 % 256, chosen // 65536
         return pixels
 
-    return sources.Source(
+    return Source(
         name="indexed", classes=tuple(str(c) for c in sorted(set(labels))), mean=(0.5,) * 3, std=(0.5,) * 3,
         mirror=True, size=4, has_val=has_val, labels=by_split.__getitem__, images=images,
         open=lambda split, row: Image.fromarray(images(split, np.array([row]), 4)[0].transpose(1, 2, 0)),
@@ -375,7 +375,7 @@ def test_an_image_cut_off_anywhere_is_named_or_read(tmp_path, suffix):
     for length in lengths:
         broken.write_bytes(content[:length])
         try:
-            sources._decode([broken], 10)
+            image_files._decode([broken], 10)
         except DataError as error:
             refused += f"1.{suffix}: not readable as an image" in str(error)
         else:
