@@ -73,14 +73,14 @@ def compared(
 
 def in_rounds(arms: dict[str, Callable[[], float]], rounds: int, warm_up: int = 1) -> dict[str, list[float]]:
     """Run all arms in turn, round by round, and return what each one measured; warm-up rounds do not count."""
-    found: dict[str, list[float]] = {name: [] for name in arms}
+    values: dict[str, list[float]] = {name: [] for name in arms}
     for index in range(warm_up + rounds):
         for name, arm in arms.items():
             value = arm()
             if index >= warm_up:
-                found[name].append(value)
+                values[name].append(value)
         tell(f"round {index + 1} of {warm_up + rounds}")
-    return found
+    return values
 
 
 def environment(device: str = "cpu") -> str:

@@ -33,7 +33,6 @@ from nxt.search.engine.session import SearchSession, open_session
 from nxt.search.request import SAMPLERS, load_record, make_request
 from nxt.search.results import files
 from nxt.search.strategy.schedulers import Decision
-from nxt.search.strategy.setup import SearchSetup
 from nxt.search.strategy.strategy import Strategy
 from nxt.search.study.database import DurableStudy, read_trials
 from nxt.search.trial import Epoch, Outcome, Trial
@@ -62,11 +61,11 @@ class Stopwatch:
 
     def means(self) -> dict[str, float | None]:
         """Return the mean of the latest durations of each step, in seconds."""
-        return {step: sum(found) / len(found) if found else None for step, found in self.latest.items()}
+        return {step: sum(times) / len(times) if times else None for step, times in self.latest.items()}
 
     def longest(self) -> dict[str, float | None]:
         """Return the longest of the latest durations of each step, in seconds."""
-        return {step: max(found, default=None) for step, found in self.latest.items()}
+        return {step: max(times, default=None) for step, times in self.latest.items()}
 
 
 class Drive:
@@ -81,20 +80,20 @@ class Drive:
     def __init__(self, session: SearchSession, parallel: int, watch: Stopwatch) -> None:
         self.session, self.strategy, self.watch = session, session.strategy, watch
         self.task = session.task("cpu", 1)
-        self.ended = sum(trial.outcome is not Outcome.RUNNING for trial in self.strategy.study.trials.values())
+        self.ended = sum(trial.outcome is not Outcome.RUNNING for trial in session.trials)
         self.running: deque[Trial] = deque()
         for _ in range(parallel):
             self._begin()
 
     def until(self, ended: int, deadline: float) -> bool:
         """Go on until so many trials have ended; False if that, or the time, was not enough."""
-        told = time.monotonic()
+        progress_shown = time.monotonic()
         while self.ended < ended:
             if not self.running or time.monotonic() >= deadline:
                 return False
             self._advance()
-            if time.monotonic() - told > _PROGRESS:
-                told = time.monotonic()
+            if time.monotonic() - progress_shown > _PROGRESS:
+                progress_shown = time.monotonic()
                 means = ", ".join(f"{k} {1000 * v:.1f}" for k, v in self.watch.means().items() if v is not None)
                 tell(f"{self.ended} trials ended; milliseconds: {means}")
         return True
@@ -143,11 +142,11 @@ def made_up(trial: Trial, epoch: int) -> Epoch:
 
 @contextmanager
 def opened(options: argparse.Namespace, out: Path, trials: int) -> Iterator[SearchSession]:
-    """Give the search in a run directory, new or continued."""
+    """Open the search in a run directory, new or continued."""
     new = not (out / "study.db").exists()
     if new:
-        strategy = {"sampler": options.sampler, "scheduler": "asha", "confirm": 0}
-        settings = {"search": strategy, "proxy": {"epochs": options.epochs}}
+        chosen = {"sampler": options.sampler, "scheduler": "asha", "confirm": 0}
+        settings = {"proxy": {"epochs": options.epochs}, "search": chosen}
         budget = parse_budget({"flops": options.flops})
         request = make_request(load_space(options.space), budget, "digits", trials, options.seed, settings)
     else:
@@ -165,6 +164,7 @@ def opened(options: argparse.Namespace, out: Path, trials: int) -> Iterator[Sear
 def measure(session: SearchSession, watch: Stopwatch, ended: int, scratch: Path) -> dict[str, Any]:
     """Return all figures at this point; the study is read by a process of its own, from a copy."""
     study, out = session.strategy.study, session.out
+    assert isinstance(study, DurableStudy)
     memory = memory_of_this_process()
     start = time.perf_counter()
     study.back_up()
@@ -204,8 +204,7 @@ def reading(copy: Path) -> dict[str, Any]:
     read = time.perf_counter() - start
     after = memory_of_this_process()
     start = time.perf_counter()
-    setup = SearchSetup(request)
-    setup.references  # noqa: B018  # what fits, and what comes first
+    setup = prepare_search(request, copy).setup
     made = time.perf_counter()
     study = DurableStudy(copy / "study.db", request.space, request.objective)
     recorded = time.perf_counter()

@@ -63,9 +63,9 @@ def plain_cost(stem: str, stem_width: int, stages: list[Stage], radix: int) -> t
             out = (side + 1) // 2 if index and not block else side
             conv(w_in, mid, 1, side)
             if radix:
-                wanted = mid * radix / 4
-                attention = max(32, int(wanted + 4) // 8 * 8)
-                attention += 8 if attention < 0.9 * wanted else 0
+                exact = mid * radix / 4
+                attention = max(32, int(exact + 4) // 8 * 8)
+                attention += 8 if attention < 0.9 * exact else 0
                 conv(mid, mid * radix, 3, out, groups * radix)
                 conv(mid, attention, 1, 1, groups, 3)
                 conv(attention, mid * radix, 1, 1, groups, 1)
@@ -129,13 +129,13 @@ def costing(rounds: int) -> Row:
         "nxt": lambda: CANDIDATES / seconds(lambda: gate.costs(points)),
         "plain": lambda: PART / seconds(lambda: list(plain_costs(space, part))),
     }
-    found = in_rounds(arms, rounds)
+    measured = in_rounds(arms, rounds)
     return compared(
         what=f"candidates of the space {DEFAULT} costed exactly (MACs, params, acts), on one core",
         against="closed form block by block in plain Python, one by one",
         unit="candidates/s",
-        values=found["nxt"],
-        peer_values=found["plain"],
+        values=measured["nxt"],
+        peer_values=measured["plain"],
         target=1e7,
         target_is="value",
         note=f"{CANDIDATES} random candidates; the peer on the first {PART} of them; equal on those",
@@ -156,13 +156,13 @@ def counting(name: str, rounds: int) -> Row:
         return taken * space.size / PART
 
     arms = {"nxt": lambda: seconds(lambda: subprocess.run(command, capture_output=True, check=True)), "plain": plain}
-    found = in_rounds(arms, rounds)
+    measured = in_rounds(arms, rounds)
     return compared(
         what=f"exact count of {space.size} architectures of {name} inside --flops {COUNTED}, on one core",
         against="closed form block by block in plain Python, one by one",
         unit="s",
-        values=found["nxt"],
-        peer_values=found["plain"],
+        values=measured["nxt"],
+        peer_values=measured["plain"],
         target=8,
         target_is="value",
         note=f"{int(printed)} fit; nxt in a fresh process, its start included; "
@@ -199,7 +199,7 @@ def drawing(rounds: int) -> Iterator[Row]:
     def one_by_one() -> float:
         return seconds(lambda: list(plain_costs(space, part))) * DRAWS / share / PART
 
-    found = in_rounds({"nxt": direct, "gate": rejected, "plain": one_by_one}, rounds)
+    measured = in_rounds({"nxt": direct, "gate": rejected, "plain": one_by_one}, rounds)
     what = f"{DRAWS} uniform draws inside {WINDOW} of the space {DEFAULT}, a freshly loaded space, on one core"
     for peer, against, note in (
         ("gate", "rejection sampling in bulk with the same gate", "the gate is made anew by both"),
@@ -209,8 +209,8 @@ def drawing(rounds: int) -> Iterator[Row]:
             what=what,
             against=against,
             unit="s",
-            values=found["nxt"],
-            peer_values=found[peer],
+            values=measured["nxt"],
+            peer_values=measured[peer],
             target=0.1,
             target_is="value",
             note=f"{100 * share:.2f} % fit, which nxt counts as well; loading the YAML not included; {note}",

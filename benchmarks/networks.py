@@ -119,8 +119,8 @@ def measured(mode: str, size: int, batch: int, rounds: int, setting: Setting) ->
         for network in (*NETWORKS, DENSE)
         for words, last in FORMATS.items()
     }
-    found = in_rounds({", ".join(key): run for key, run in arms.items()}, rounds, warm_up=2)
-    medians = {key: statistics.median(found[", ".join(key)]) for key in arms}
+    times = in_rounds({", ".join(key): run for key, run in arms.items()}, rounds, warm_up=2)
+    medians = {key: statistics.median(times[", ".join(key)]) for key in arms}
     for key, median in medians.items():
         tell(f"  {', '.join(key)}: {median:.4g} ms")
     rows = []
@@ -133,8 +133,8 @@ def measured(mode: str, size: int, batch: int, rounds: int, setting: Setting) ->
                     what=f"{own.split()[1]}, {size} px, batch {batch}: {mode}",
                     against=peer,
                     unit="ms",
-                    values=found[f"{own}, {best[own]}"],
-                    peer_values=found[f"{peer}, {best[peer]}"],
+                    values=times[f"{own}, {best[own]}"],
+                    peer_values=times[f"{peer}, {best[peer]}"],
                     target=goal if mode == "training step" else None,
                     note=f"{best[own]}; the peer {best[peer]}",
                 )

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -21,9 +22,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common import RESULTS, circumstances, mean_and_spread, options_of, show, tell, write_json
+
+if TYPE_CHECKING:
+    from nxt.data.dataset import Dataset
 
 PARTS = ("nxt", "plain")
 FIGURES = {  # of a run: what the table calls it
@@ -98,80 +102,73 @@ class Clock:
 
 
 def run_nxt(options: argparse.Namespace, folder: Path) -> Clock:
-    """Run the search of nxt, and leave what it trained in tasks.json."""
+    """Run the search of nxt, and leave what it trained in tasks.pickle."""
     import nxt
-    from nxt.config import to_mapping
-    from nxt.search.engine.progress import SearchBar
     from nxt.search.engine.session import SearchSession
     from nxt.search.strategy.schedulers import Decision
-    from nxt.search.trial import Epoch
+    from nxt.search.trial import Epoch, Trial
 
     clock = Clock()
-    tasks: list[dict[str, Any]] = []
 
-    class Watch(SearchBar):
-        """Times what the driver does."""
+    class Watch:
+        """Follows the search: a callback hears of trials, not of epochs."""
+
+        session: SearchSession
 
         def begin(self, session: SearchSession, workers: int) -> None:
-            super().begin(session, workers)
-            clock.workers = workers
-            observe, make = session.strategy.observe, session.task("cpu", 1)
+            self.session, clock.workers = session, workers
+            strategy, observe = session.strategy, session.strategy.observe
 
             def watched(number: int, epoch: Epoch) -> Decision:
                 clock.report(str(number), epoch.seconds)
                 return observe(number, epoch)
 
-            def suggested(suggest: Any = session.strategy.suggest) -> Any:
-                trial = suggest()
-                if trial is not None:
-                    task = make(trial)
-                    plain = {"arch": task.arch.to_dict(), "recipe": to_mapping(task.recipe)}
-                    tasks.append({"number": trial.number, "size": task.size, "seed": task.seed, **plain})
-                return trial
+            strategy.observe = clock.timed(watched)  # type: ignore[method-assign]
+            strategy.suggest = clock.timed(strategy.suggest)  # type: ignore[method-assign]
 
-            session.strategy.observe = clock.timed(watched)  # type: ignore[method-assign]
-            session.strategy.suggest = clock.timed(suggested)  # type: ignore[method-assign]
+        def ended(self, trial: Trial) -> None:
+            pass
 
-        @contextlib.contextmanager
-        def shown(self) -> Iterator[None]:
-            with clock.running(clock.workers):
-                yield
+        def update(self) -> None:
+            pass
 
-    proxy = {"epochs": options.epochs, "share": options.share}
-    strategy = {"sampler": "tpe", "control": 0.0, "grace": 1.0, "confirm": 0}
+        def shown(self) -> contextlib.AbstractContextManager[None]:
+            return clock.running(clock.workers)
+
+    watch = Watch()
     run = nxt.search(
         options.space,
         flops=options.flops,
         trials=options.trials,
         seed=options.seed,
-        settings={"proxy": proxy, "search": strategy},
+        settings={
+            "search": {"sampler": "tpe", "control": 0, "grace": 1.0, "confirm": 0},
+            "proxy": {"epochs": options.epochs, "share": options.share},
+        },
         out=folder / "run",
         workers=options.workers,
-        observer=Watch(),
+        observer=watch,
     )
-    if len(run.trials) < options.trials:
+    if not watch.session.strategy.complete:
         raise SystemExit("the search did not end")
-    (folder / "tasks.json").write_text(json.dumps(sorted(tasks, key=lambda task: task["number"])))
+    made = map(watch.session.task("cpu", 1), run.trials)
+    tasks = [{"spec": task.arch, "recipe": task.recipe, "size": task.size, "seed": task.seed} for task in made]
+    (folder / "tasks.pickle").write_bytes(pickle.dumps(tasks))
     return clock
 
 
-def train_plainly(config: dict[str, Any], data: Any, tasks: list[dict[str, Any]], threads: int) -> None:
+def train_plainly(config: dict[str, Any], data: Dataset, tasks: list[dict[str, Any]], threads: int) -> None:
     """Train a network as a worker of nxt does, but for its checkpoints: a function trainable."""
     import torch
     from ray import tune
 
-    from nxt.arch.spec import ArchSpec
     from nxt.compute.devices import choose
-    from nxt.config import from_mapping
     from nxt.train.engine.setup import resident_trainer
-    from nxt.train.recipe import Recipe
 
     task = tasks[config["index"]]
     torch.set_num_threads(threads)
-    recipe = from_mapping(Recipe, task["recipe"], "recipe")
-    arch = ArchSpec.from_dict(task["arch"])
-    trainer = resident_trainer(arch, data, recipe, task["size"], choose("cpu"), task["seed"])
-    for _ in range(recipe.epochs):
+    trainer = resident_trainer(data=data, device=choose("cpu"), **task)
+    for _ in range(task["recipe"].epochs):
         report = trainer.run_epoch()
         tune.report({"accuracy": report.accuracy, "loss": report.loss, "seconds": report.seconds})
 
@@ -189,7 +186,7 @@ def run_plain(options: argparse.Namespace, folder: Path) -> Clock:
     from nxt.search.request import load_record
 
     clock = Clock()
-    tasks = json.loads((folder / "tasks.json").read_text())
+    tasks = pickle.loads((folder / "tasks.pickle").read_bytes())
     search = prepare_search(load_record(folder / "run").request, folder / "run")
     data = search.load_data()
     axes = search.request.space
@@ -262,7 +259,7 @@ def measure(options: argparse.Namespace, part: str, folder: Path) -> dict[str, A
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Return mean and spread of each figure for both parts, the difference of the means, and their ratio."""
-    found: dict[str, Any] = {}
+    rows: dict[str, Any] = {}
     for key in FIGURES:
         row: dict[str, float | None] = {}
         for part in PARTS:
@@ -271,8 +268,8 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
         row["difference"], row["difference_spread"] = mean_and_spread([ours - theirs for ours, theirs in pairs])
         ours, theirs = row["nxt"], row["plain"]
         row["ratio"] = ours / theirs if ours is not None and theirs else None
-        found[key] = row
-    return found
+        rows[key] = row
+    return rows
 
 
 def table(rows: dict[str, Any]) -> list[list[str]]:

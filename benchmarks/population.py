@@ -7,10 +7,9 @@ on where it was cut off. What is trained, and how, stands in a YAML file of benc
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,45 +17,27 @@ from typing import Any
 import numpy as np
 from common import tell
 
+import nxt
 from nxt.arch.spec import ArchSpec
 from nxt.config import read_yaml
 from nxt.errors import NxtError
-from nxt.search.engine.execute import Ending, Resources, execute
-from nxt.search.engine.progress import SearchBar
-from nxt.search.engine.search import prepare_search
-from nxt.search.request import SearchRequest, load_record, make_request
-from nxt.search.results.run import load_run
-from nxt.search.trial import Trial
-from nxt.space.arch_list import ArchList
-from nxt.space.budget import Budget, parse_budget
+from nxt.search.trial import Outcome, Trial
+from nxt.space.budget import parse_budget
 from nxt.space.feasible import FeasibleSet
 from nxt.space.load import load_space
 
 POPULATIONS = Path(__file__).resolve().parent / "populations"
 
 
-class Teller(SearchBar):
-    """Tells on stderr which trainings have ended, a line each."""
-
-    def __init__(self, condition: str, trainings: int) -> None:
-        ended = itertools.count(1)
-
-        def told(trial: Trial) -> None:
-            accuracy = "" if trial.accuracy is None else f" {trial.accuracy:.1%}"
-            tell(f"{condition} {next(ended)}/{trainings}: {trial.spec.name} {trial.outcome}{accuracy}")
-
-        super().__init__(told)
-
-
 def draw(plan: dict[str, Any]) -> list[ArchSpec]:
     """Draw the architectures: uniformly inside the window, each at most once."""
     feasible = FeasibleSet(load_space(plan["space"]), parse_budget(plan["budget"]))
     rng = np.random.default_rng(plan["seed"])
-    found: dict[str, ArchSpec] = {}
-    while len(found) < min(plan["architectures"], len(feasible)):
+    drawn: dict[str, ArchSpec] = {}
+    while len(drawn) < min(plan["architectures"], len(feasible)):
         spec = feasible.space.spec(feasible.draw(rng))
-        found.setdefault(spec.fingerprint, spec)
-    return list(found.values())
+        drawn.setdefault(spec.fingerprint, spec)
+    return list(drawn.values())
 
 
 @dataclass(frozen=True)
@@ -84,32 +65,45 @@ def conditions(plan: dict[str, Any]) -> Iterator[Condition]:
         yield Condition(f"{name}-noise", settings[name], seeds[name], noise["architectures"], noise["seeds"])
 
 
-def train(plan: dict[str, Any], out: Path, data: str, resources: Resources, only: list[str]) -> None:
-    """Train all conditions, or go on with them."""
+def train(
+    plan: dict[str, Any], out: Path, data: str, workers: int | None, gpus_per_trial: float | None, only: list[str]
+) -> None:
+    """Train all conditions, or go on with them; one that repeats another takes over what that has trained."""
     specs = draw(plan)
     for condition in conditions(plan):
         if only and condition.name not in only:
             continue
-        run = out / condition.name
-        new = not (run / "run.yaml").exists()
-        first = out / condition.name.removesuffix("-noise")
-        replay = load_run(first) if first != run and (first / "run.yaml").exists() else None
-        request = _request(specs, condition, data, first) if new else load_record(run).request
-        job = prepare_search(request, run, replay=replay)
-        if (
-            execute(job, resources, Teller(condition.name, job.request.space.size * condition.repeats), new)
-            is not Ending.COMPLETE
-        ):
-            raise SystemExit(f"{run}: interrupted; the same command goes on")
+        path, first = out / condition.name, out / condition.name.removesuffix("-noise")
+        chosen = specs[: condition.architectures]
+        total, ended = len(chosen) * condition.repeats, 0
+        if (path / "run.yaml").exists():
+            job: dict[str, Any] = {"resume": path}
+            before = nxt.load_run(path)
+            ended = len(before.trials) - before.count(Outcome.RUNNING)
+        else:
+            job = {"out": path, "archs": chosen, "repeats": condition.repeats, "data": data, "seed": condition.seed}
+            job["settings"] = {"proxy": condition.settings}
+        tell(f"{condition.name}: {total} trainings, of which {ended} have ended")
+        run = nxt.search(
+            **job,
+            replay=first if first != path and (first / "run.yaml").exists() else None,
+            workers=workers,
+            gpus_per_trial=gpus_per_trial,
+            callback=_teller(condition.name, ended, total),
+        )
+        if len(run.trials) < total or run.count(Outcome.RUNNING):
+            raise SystemExit(f"{path}: interrupted; the same command goes on")
 
 
-def _request(specs: list[ArchSpec], condition: Condition, data: str, first: Path) -> SearchRequest:
-    """Return what to train; where the condition repeats another one, just as that was trained."""
-    chosen = ArchList(tuple(specs[: condition.architectures]))
-    if (first / "run.yaml").exists():
-        trials = chosen.size * condition.repeats
-        return dataclasses.replace(load_record(first).request, space=chosen, repeats=condition.repeats, trials=trials)
-    return make_request(chosen, Budget(), data, None, condition.seed, {"proxy": condition.settings}, condition.repeats)
+def _teller(condition: str, ended: int, total: int) -> Callable[[Trial], None]:
+    """Return what tells on stderr which trainings have ended, after so many."""
+    counter = itertools.count(ended + 1)
+
+    def tell_trial(trial: Trial) -> None:
+        accuracy = "" if trial.accuracy is None else f" {trial.accuracy:.1%}"
+        tell(f"{condition} {next(counter)}/{total}: {trial.spec.name} {trial.outcome}{accuracy}")
+
+    return tell_trial
 
 
 def main() -> None:
@@ -126,8 +120,7 @@ def main() -> None:
     path = Path(options.plan)
     plan = read_yaml(path if path.suffix == ".yaml" else POPULATIONS / f"{options.plan}.yaml")
     options.out.mkdir(parents=True, exist_ok=True)
-    resources = Resources(workers=options.workers, gpus_per_trial=options.gpus_per_trial)
-    train(plan, options.out, options.data, resources, options.only)
+    train(plan, options.out, options.data, options.workers, options.gpus_per_trial, options.only)
 
 
 if __name__ == "__main__":

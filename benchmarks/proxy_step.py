@@ -66,11 +66,11 @@ def main() -> None:
                 return count / (time.perf_counter() - start)
 
             arms["recorded" if recorded else "eager"] = arm
-        found = in_rounds(arms, options.rounds)
+        speeds = in_rounds(arms, options.rounds)
         rows.append(
             compared(
                 what=f"proxy step, {spec.name}, batch {options.batch}", against="the same, eager", unit="images/s",
-                values=found["recorded"], peer_values=found["eager"], target=2.0,
+                values=speeds["recorded"], peer_values=speeds["eager"], target=2.0,
             )
         )  # fmt: skip
     write_csv("proxy-step", rows, torch.cuda.get_device_name(device))

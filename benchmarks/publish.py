@@ -21,6 +21,7 @@ import yaml
 from common import RESULTS, circumstances, show, tell, write_json
 
 from nxt.analysis import trust
+from nxt.config import to_mapping
 from nxt.errors import NxtError
 from nxt.search.noise import deviation, pooled_deviation
 from nxt.search.results.run import Run, load_run
@@ -33,16 +34,16 @@ FULL, NOISE = "full", "-noise"
 
 def finished(out: Path) -> dict[str, Run]:
     """Read the conditions in which every training came to its end."""
-    found = {}
+    runs = {}
     for path in sorted(out.glob("*"), key=lambda path: (path.name != FULL, path.name)):
         if not (path / "run.yaml").exists():
             continue
         run = load_run(path)
         if len(run.trials) == run.request.trials and all(trial.outcome is Outcome.DONE for trial in run.trials):
-            found[path.name] = run
+            runs[path.name] = run
         else:
             tell(f"{path.name}: not complete, left out")
-    return found
+    return runs
 
 
 def seconds(run: Run) -> float:
@@ -68,7 +69,7 @@ def write_csv(runs: dict[str, Run], path: Path) -> list[str]:
             rows.append(
                 {
                     "condition": condition.removesuffix(NOISE),
-                    "repeat": trial.repeat,
+                    "repeat": trial.replicate,
                     "name": trial.spec.name,
                     "fingerprint": trial.spec.fingerprint,
                     **axes_of(trial.spec),
@@ -141,7 +142,7 @@ def preferred(rows: list[dict[str, Any]]) -> str:
 
 def noise(runs: dict[str, Run]) -> dict[str, Any]:
     """Return the deviation between seeds at every epoch, pooled over the architectures, and of each at the end."""
-    found = {}
+    deviations = {}
     for name, run in runs.items():
         if not name.endswith(NOISE):
             continue
@@ -149,7 +150,7 @@ def noise(runs: dict[str, Run]) -> dict[str, Any]:
         for trial in run.trials:
             groups.setdefault(trial.spec.fingerprint, []).append(trial)
         epochs = min(len(trial.curve) for trial in run.trials)
-        found[name.removesuffix(NOISE)] = {
+        deviations[name.removesuffix(NOISE)] = {
             "seeds": min(map(len, groups.values())),
             "by_epoch": [
                 pooled_deviation([[trial.curve[e].accuracy for trial in group] for group in groups.values()])
@@ -157,7 +158,7 @@ def noise(runs: dict[str, Run]) -> dict[str, Any]:
             ],
             "at_the_end": {key: deviation([t.curve[-1].accuracy for t in group]) for key, group in groups.items()},
         }
-    return found
+    return deviations
 
 
 def main() -> None:
@@ -173,11 +174,8 @@ def main() -> None:
     path = POPULATIONS / f"{options.name}.csv"
     axes = write_csv(runs, path)
     record = runs[FULL].record
-    declare(
-        path,
-        axes,
-        f"nxt's own trainings of {len(runs[FULL].trials)} architectures, {record.request.proxy.epochs} epochs",
-    )
+    epochs = record.request.proxy.epochs
+    declare(path, axes, f"nxt's own trainings of {len(runs[FULL].trials)} architectures, {epochs} epochs")
     rows, floor = proxies(runs), noise(runs)
     end = floor.get(FULL, {}).get("by_epoch", [None])[-1]
     true = [trial.curve[-1].accuracy for trial in runs[FULL].trials]
@@ -188,7 +186,8 @@ def main() -> None:
         {
             **circumstances(),
             "conditions": {
-                name: {key: run.request.to_dict()[key] for key in ("proxy", "recipe")} for name, run in runs.items()
+                name: {"proxy": to_mapping(run.request.proxy), "recipe": to_mapping(run.request.recipe)}
+                for name, run in runs.items()
             },
             "versions": dict(record.versions),
             "images": {"train_images": record.train_images, "val_images": record.val_images},

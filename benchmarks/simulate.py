@@ -74,7 +74,7 @@ def one(
     limits = {"epochs": marks[-1] * unit} if by == "epochs" else {"epochs": math.inf, "seconds": marks[-1] * unit}
     start = time.perf_counter()
     result = simulate(table, *pair, seed=seed, **limits, **how)
-    in_common = [found for found in result.found if getattr(found, by) <= common * unit]
+    in_common = [network for network in result.found if getattr(network, by) <= common * unit]
     return {
         "hypervolume": yardstick.curve(result.found, [mark * unit for mark in marks], by).tolist(),
         "regret": yardstick.regret(in_common).tolist(),
@@ -87,7 +87,7 @@ def one(
 def summary(rows: list[dict[str, Any]], base: list[dict[str, Any]] | None) -> dict[str, Any]:
     """Return means, half widths of 95 % intervals (Student's t), and p-values against the base at the same marks."""
     shares = np.array([row["hypervolume"] for row in rows])
-    found = {
+    means = {
         "hypervolume": shares.mean(axis=0).tolist(),
         "hypervolume_95": _half_width(shares).tolist(),
         "regret_by_cost": np.mean([row["regret"] for row in rows], axis=0).tolist(),
@@ -96,9 +96,9 @@ def summary(rows: list[dict[str, Any]], base: list[dict[str, Any]] | None) -> di
     }
     if base is not None:
         other = np.array([row["hypervolume"] for row in base])[:, : shares.shape[1]]
-        found["over_random"] = (shares - other).mean(axis=0).tolist()
-        found["p_against_random"] = [_p(shares[:, k] - other[:, k]) for k in range(shares.shape[1])]
-    return found
+        means["over_random"] = (shares - other).mean(axis=0).tolist()
+        means["p_against_random"] = [_p(shares[:, k] - other[:, k]) for k in range(shares.shape[1])]
+    return means
 
 
 def _half_width(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -110,11 +110,11 @@ def _p(differences: NDArray[np.float64]) -> float:
     return float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
 
 
-def lines(found: dict[str, dict[str, Any]], marks: list[int]) -> list[list[str]]:
+def lines(summaries: dict[str, dict[str, Any]], marks: list[int]) -> list[list[str]]:
     """Return the summaries as lines of a table."""
     head = ["sampler, scheduler", *(f"after {mark}" for mark in marks), "p (random)", "trials", "stopped", "s a search"]
     result = [head]
-    for name, row in found.items():
+    for name, row in summaries.items():
         shares = [f"{m:.3f} +-{e:.3f}" for m, e in zip(row["hypervolume"], row["hypervolume_95"], strict=True)]
         p = f"{row['p_against_random'][-1]:.2g}" if "p_against_random" in row else "-"
         rest = [p, *(f"{row[key]:.1f}" for key in ("trials", "stopped", "seconds"))]
@@ -162,7 +162,7 @@ def main() -> None:
         BASE,
         *(p for p in itertools.product(options.samplers.split(","), options.schedulers.split(",")) if p != BASE),
     ]
-    found: dict[str, dict[str, Any]] = {}
+    summaries: dict[str, dict[str, Any]] = {}
     base: list[dict[str, Any]] | None = None
     with ProcessPoolExecutor(options.processes) as pool:
         for pair in pairs:
@@ -170,11 +170,12 @@ def main() -> None:
             seeds = range(options.seeds)
             jobs = [pool.submit(one, where, pair, seed, at, marks[-1], options.by, how) for seed in seeds]
             rows = [job.result() for job in jobs]
-            found[", ".join(pair)] = summary(rows, base)
+            name = ", ".join(pair)
+            summaries[name] = summary(rows, base)
             base = base or rows
-            tell(f"{', '.join(pair)}: {found[', '.join(pair)]['hypervolume'][len(marks) - 1]:.3f} after {marks[-1]}")
-    record["found"] = found
-    show(lines(found, far))
+            tell(f"{name}: {summaries[name]['hypervolume'][len(marks) - 1]:.3f} after {marks[-1]}")
+    record["found"] = summaries
+    show(lines(summaries, far))
     target = options.json or RESULTS / f"simulate-{table.name}.json"
     write_json(target, record)
     tell(f"written: {target}")

@@ -112,20 +112,20 @@ def main() -> None:
 
 def rows(slow: dict[str, list[float]], used: dict[str, list[float]], quick: dict[str, list[float]]) -> list[Row]:
     """Return the rows of the CSV file."""
-    found = []
+    lines = []
     profile = f"nxt profile {NETWORK} --json"
     best = min(PEERS, key=lambda name: sum(slow[name]))
     least = min(PEERS, key=lambda name: sum(used[name]))
     for name in PEERS:
         goal = {"target": 15.0, "note": "the fastest peer"} if name == best else {}
-        found.append(
+        lines.append(
             compared(
                 what=f"{profile}: time", against=name, unit="s", values=slow["profile"], peer_values=slow[name], **goal
             )
         )
     for name in PEERS:
         goal = {"target": 10.0, "note": "the leanest peer"} if name == least else {}
-        found.append(
+        lines.append(
             compared(
                 what=f"{profile}: memory",
                 against=name,
@@ -140,9 +140,9 @@ def rows(slow: dict[str, list[float]], used: dict[str, list[float]], quick: dict
             what=f"{what}: time", against=f"empty Typer command{' --help' * (name == 'help')}", unit="s",
             values=quick[name], peer_values=quick[peer], target=1 / 1.3, note="target: at most 1.3 times its time",
         )  # fmt: skip
-        found.append(made)
+        lines.append(made)
         tell(f"{what}: {1 / made.ratio:.2f} times the empty command")
-    return found
+    return lines
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def main() -> None:
                 times[name].append(count / (time.perf_counter() - start))
         tell(f"round {index} of {options.rounds}")
     base, *_ = times.values()
-    found = {
+    ways_measured = {
         name: {
             "images_per_second": statistics.median(rates),
             "range": [min(rates), max(rates)],
@@ -118,7 +118,7 @@ def main() -> None:
         for name, rates in times.items()
     }
     rows = [["way", "images/s", "range", "ratio", "range"]]
-    for name, row in found.items():
+    for name, row in ways_measured.items():
         low, high = row["range"]
         least, most = row["ratios"]
         spread = [f"{row['images_per_second']:.1f}", f"{low:.1f}..{high:.1f}"]
@@ -127,7 +127,7 @@ def main() -> None:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     write_json(
         options.json,
-        {**circumstances(), "options": options_of(options), "device": name, "rounds": times, "ways": found},
+        {**circumstances(), "options": options_of(options), "device": name, "rounds": times, "ways": ways_measured},
     )
 
 
