@@ -7,8 +7,8 @@ BIN := .venv/bin
 
 # Tests of what imports neither torch nor Ray; the slow ones (simulated searches, bootstraps) are left to `make test`.
 UNIT := tests/unit
-PURE := $(UNIT)/arch $(UNIT)/space $(UNIT)/search/results $(UNIT)/search/test_ranking.py $(UNIT)/search/test_noise.py \
-	$(UNIT)/train/test_recipe.py $(UNIT)/train/test_history.py $(UNIT)/data/test_ref.py \
+PURE := $(UNIT)/arch $(UNIT)/space $(UNIT)/search/results/test_pick.py \
+	$(UNIT)/search/test_ranking.py $(UNIT)/search/test_noise.py $(UNIT)/train/test_recipe.py $(UNIT)/train/test_history.py $(UNIT)/data/test_ref.py \
 	$(foreach name,config files imports messages pareto rundir units,$(UNIT)/test_$(name).py)
 
 .PHONY: demo quick test test-all lint format docs bench clean
