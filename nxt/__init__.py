@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from nxt.inference.evaluate import evaluate as evaluate
     from nxt.inference.export import export_file as export  # noqa: F401  # handed out under this name
     from nxt.models.network import build as build
+    from nxt.search.engine.calls import search as search
     from nxt.search.engine.train_many import train_many as train_many
     from nxt.search.results.run import load_run as load_run
     from nxt.train.checkpoint import load as load
+    from nxt.train.engine.train import train as train
 
 __version__ = "0.1.0"
 
