@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nxt.arch.breakdown import LEVELS, Portion, portions
@@ -89,7 +90,7 @@ class Profile:
 
 
 def profile(
-    network: str | ArchSpec,
+    network: str | Path | ArchSpec,
     size: int | None = None,
     classes: int | None = None,
     by: str = "stage",
@@ -122,8 +123,8 @@ def profile(
         ConfigError: if the architecture file cannot be read, or `by` is none of the three.
         DeviceError: if there is no such device.
     """
-    spec = resolve(network) if isinstance(network, str) else network
-    require(by in LEVELS[1:], "by", f"{by!r} is not one of {', '.join(LEVELS[1:])}")
+    spec = resolve(network)
+    require(by in LEVELS[1:], "`by`", f"{by!r} is not one of {', '.join(LEVELS[1:])}")
     size, classes = resolution(spec, size, classes)
     result = Profile(
         spec=spec,
@@ -143,7 +144,7 @@ def profile(
 
         result = dataclasses.replace(result, check=residuals(spec, size, classes))
     if measure:
-        require(bool(batches) and min(batches) > 0, "batches", f"{list(batches)} are not numbers of images")
+        require(bool(batches) and min(batches) > 0, "`batches`", f"{list(batches)} are not numbers of images")
         from nxt.compute import measurement
         from nxt.compute.devices import choose
 

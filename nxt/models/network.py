@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import accumulate
 from operator import mul
+from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from nxt.arch.load import parse_name
+from nxt.arch.load import resolve
 from nxt.arch.spec import ArchSpec, Stage
 from nxt.config import require
 from nxt.errors import ArchError
@@ -216,18 +217,19 @@ class Network(nn.Module):
                     nn.init.zeros_(module.conv3.weight if module.preact else module.bn3.weight)
 
 
-def build(network: str | ArchSpec, num_classes: int | None = None, in_channels: int = 3) -> Network:
+def build(network: str | Path | ArchSpec, num_classes: int | None = None, in_channels: int = 3) -> Network:
     """Builds a network with freshly initialised weights.
 
     Args:
-        network: A name such as `resnext50_32x4d`, or a specification.
+        network: A name such as `resnext50_32x4d`, the path of an architecture file, or a specification.
         num_classes: Outputs of the last layer; by default 1000, or 10 for CIFAR networks.
         in_channels: Channels of the images.
 
     Raises:
         ArchError: if there is no such network, or num_classes or in_channels is not positive.
+        ConfigError: if the architecture file cannot be read.
     """
-    spec = parse_name(network) if isinstance(network, str) else network
+    spec = resolve(network)
     classes = spec.classes if num_classes is None else num_classes
     if classes < 1:
         raise ArchError(f"{classes} classes: at least one is needed")

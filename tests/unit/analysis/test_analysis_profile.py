@@ -73,6 +73,14 @@ def test_a_notebook_shows_the_parts_and_their_total():
     assert "<td>total</td><td>25.56M</td><td>4.089G</td>" in html
 
 
+def test_a_network_is_also_meant_by_the_path_of_a_file(tmp_path):
+    file = tmp_path / "some.yaml"
+    file.write_text(nxt.ArchSpec.from_name("resnet50").to_yaml())
+    for path in (file, str(file)):
+        assert nxt.profile(path).cost == nxt.cost(path) == nxt.cost("resnet50")
+        assert nxt.build(path).spec.fingerprint == nxt.load_arch(path).fingerprint
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "part"),
     [
@@ -87,7 +95,7 @@ def test_what_cannot_be_profiled_is_an_error(arguments, error, part):
 
 
 def test_no_batches_are_an_error_before_anything_is_measured():
-    with pytest.raises(ConfigError, match="batches"):
+    with pytest.raises(ConfigError, match="`batches`"):
         nxt.profile(TINY, measure=True, batches=[])
 
 
