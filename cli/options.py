@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from nxt.data.ref import DataRef
 
 from . import complete
-
-if TYPE_CHECKING:
-    from nxt.space.budget import Budget
 
 
 def _readable(settings: list[str] | None) -> list[str] | None:
@@ -78,11 +74,3 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change one setting; may be repeated.", metavar="KEY=VALUE", callback=_readable),
 ]
-
-
-def budget_of(costs: Mapping[str, str | None], like: str | None = None) -> Budget:
-    """Reads the budget options, by name. Raises BudgetError, ArchError or ConfigError."""
-    from nxt.arch.load import resolve
-    from nxt.space.budget import parse_budget
-
-    return parse_budget(costs, resolve(like) if like is not None else None)

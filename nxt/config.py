@@ -13,7 +13,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nxt.errors import ConfigError, suggestion
+from nxt.errors import ConfigError, UsageError, suggestion
 
 if typing.TYPE_CHECKING:
     import yaml
@@ -225,3 +225,14 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
             value = {key: value}
         result = merged(result, value)
     return result
+
+
+def refuse_given(options: Any, names: Iterable[str], why: str) -> None:
+    """Raises UsageError for the first of some fields of a dataclass that has another value than its default."""
+    defaults = {
+        field.name: field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        for field in dataclasses.fields(options)
+    }
+    for name in names:
+        if getattr(options, name) != defaults[name]:
+            raise UsageError(f"`{name}` {why}")

@@ -28,11 +28,10 @@ def pick(
     """Pick one architecture as YAML: the front's knee, or with limits the most accurate network inside them."""
     from nxt.files import is_file, is_folder, write_text
     from nxt.search.results.files import arch_file
-    from nxt.search.results.pick import pick as pick_from
     from nxt.search.results.run import load_run
 
     loaded = load_run(run)
-    picked = pick_from(loaded, options.budget_of({"flops": flops, "params": params, "acts": acts, "memory": memory}))
+    picked = loaded.pick(flops=flops, params=params, acts=acts, memory=memory)
     text = arch_file(picked.entry, loaded)
     if out is None:
         typer.echo(text, nl=False)

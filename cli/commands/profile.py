@@ -81,8 +81,9 @@ def profile(
     if as_csv and (measure or steps or check):
         raise typer.BadParameter("--csv has costs alone; --measure, --steps and --check go with --json")
     from nxt.arch.load import resolve
+    from nxt.space.budget import parse_budget
 
-    budget = options.budget_of({"flops": flops, "params": params, "acts": acts, "memory": memory})
+    budget = parse_budget({"flops": flops, "params": params, "acts": acts, "memory": memory})
     specs = [resolve(network) for network in networks]
     measuring = _measuring(device, batch or "1,8,32", compiled, roofline) if measure else {}
     from nxt.analysis.profile import profile as profile_of

@@ -95,7 +95,7 @@ def search(
         acts=acts,
         memory=memory,
         like=like,
-        archs=archs or (),
+        archs=tuple(archs or ()),
         repeats=repeats,
         data=data,
         trials=trials,

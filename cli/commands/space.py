@@ -54,13 +54,12 @@ def show(
     as_json: options.Json = False,
 ) -> None:
     """Show a space's axes and exact size; with a budget, what of it fits and how that is spread."""
+    from nxt.space.budget import parse_budget
+    from nxt.space.coverage import overview
     from nxt.space.load import load_space
 
-    loaded = load_space(space)
-    budget = options.budget_of({"flops": flops, "params": params, "acts": acts, "memory": memory}, like)
-    from nxt.space.coverage import overview
-
-    answer = overview(loaded, budget)
+    budget = parse_budget({"flops": flops, "params": params, "acts": acts, "memory": memory}, like)
+    answer = overview(load_space(space), budget)
     if as_json:
         tables.print_json(answer)
     else:
@@ -78,10 +77,11 @@ def check(
     as_json: options.Json = False,
 ) -> None:
     """Hold a space against a budget: what fits, how that changes the spread, and which values it rules out."""
+    from nxt.space.budget import parse_budget
     from nxt.space.coverage import lint
     from nxt.space.load import load_space
 
-    budget = options.budget_of({"flops": flops, "params": params, "acts": acts, "memory": memory}, like)
+    budget = parse_budget({"flops": flops, "params": params, "acts": acts, "memory": memory}, like)
     if not budget.limits:
         raise typer.BadParameter("give a budget, such as --flops 4.1G")
     linted = lint(load_space(space), budget)
@@ -110,10 +110,11 @@ def sample(
 
     from nxt.arch.costs import cost
     from nxt.space.arch_list import write_files
+    from nxt.space.budget import parse_budget
     from nxt.space.feasible import FeasibleSet
     from nxt.space.load import load_space
 
-    budget = options.budget_of({"flops": flops, "params": params, "acts": acts, "memory": memory}, like)
+    budget = parse_budget({"flops": flops, "params": params, "acts": acts, "memory": memory}, like)
     loaded = load_space(space)
     points = FeasibleSet(loaded, budget).sample(np.random.default_rng(seed), number)
     specs = [loaded.spec(point) for point in points]

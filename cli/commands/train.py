@@ -102,9 +102,6 @@ def train(
         skip_bad=skip_bad,
         download=download,
     )
-    for name, value in {"--top": top, "--repeats": repeats}.items() if resume is not None else ():
-        if value is not None:
-            raise typer.BadParameter(f"{name} cannot be given with --resume: run.yaml has what was asked")
     if train_many.is_for_several(networks, resume, top, repeats):
         train_many.train(networks, chosen, top, repeats, device, address, as_json)
         return

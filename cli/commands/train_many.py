@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 def is_for_several(networks: list[str], resume: Path | None, top: int | None, repeats: int | None) -> bool:
     """Tells whether there is more than one training to do."""
+    if repeats is not None or top is not None:
+        return True
     if resume is not None:
         return is_file(resume / "study.db")
-    return len(networks) > 1 or repeats is not None or top is not None or any(is_folder(Path(n)) for n in networks)
+    return len(networks) > 1 or any(is_folder(Path(name)) for name in networks)
 
 
 def train(
@@ -47,7 +49,7 @@ def train(
 
 
 def print_beside(proxy: Run, full: Run) -> None:
-    """Print what a search's proxy had said of the networks beside what full training says, and how far it was right."""
+    """Prints what a search's proxy had said of the networks beside full training's word, and how far it was right."""
     from nxt.analysis import trust
     from nxt.search.results.front_table import accuracy_text
 

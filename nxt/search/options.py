@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nxt.arch.load import resolve
 from nxt.arch.spec import ArchSpec
-from nxt.config import merged
+from nxt.config import merged, refuse_given
 from nxt.data.ref import DataRef
 from nxt.errors import UsageError
 from nxt.rundir import free_run_directory
@@ -38,9 +37,9 @@ class SearchOptions:
     acts: str | None = None
     memory: str | None = None
     like: str | None = None
-    archs: Sequence[str | Path | ArchSpec] = ()
+    archs: tuple[str | Path | ArchSpec, ...] = ()
     repeats: int | None = None
-    data: DataRef | str | None = None
+    data: DataRef | None = None
     trials: int | None = None
     hours: float | None = None
     confirm: int | None = None
@@ -63,21 +62,18 @@ class SearchOptions:
         if self.hours is not None and not 0 < self.hours <= 24 * 366:
             raise UsageError(f"`hours` {self.hours:g}: give a time from seconds (0.01) to a year")
         if self.resume is not None:
-            self._refuse(
+            refuse_given(
+                self,
                 ("space", "like", "archs", "out", "seed", *COSTS, "settings", "storage", "repeats"),
-                "`resume`: run.yaml has what was asked",
+                "cannot be given with `resume`: run.yaml has what was asked",
             )
         elif self.archs:
-            self._refuse(("space", "like", "trials", "confirm", *COSTS), "`archs`: nothing is searched")
+            searched = ("space", "like", "trials", "confirm", *COSTS)
+            refuse_given(self, searched, "cannot be given with `archs`: nothing is searched")
         elif self.repeats is not None:
             raise UsageError("`repeats` needs `archs`: the trainings of a search differ in their architectures")
         elif not any(self.costs.values()) and self.like is None:
             raise UsageError("give a budget, such as `flops` 4.1G or `like` resnext50_32x4d")
-
-    def _refuse(self, names: Sequence[str], why: str) -> None:
-        for name in names:
-            if getattr(self, name) not in (None, (), [], {}):
-                raise UsageError(f"`{name}` cannot be given with {why}")
 
     @property
     def costs(self) -> dict[str, str | None]:
@@ -86,7 +82,7 @@ class SearchOptions:
 
     def budget(self) -> Budget:
         """Returns the limits on costs. Raises BudgetError, ArchError or ConfigError if they cannot be read."""
-        return parse_budget(self.costs, resolve(self.like) if self.like is not None else None)
+        return parse_budget(self.costs, self.like)
 
     def request(self) -> SearchRequest:
         """Returns what is asked: of a new search, or of the one to resume with what has changed.
@@ -102,7 +98,7 @@ class SearchOptions:
         return make_request(
             chosen,
             self.budget(),
-            data=self.data or "digits",
+            data=self.data or DataRef("digits"),
             trials=TRIALS if self.trials is None and self.hours is None else self.trials,
             seed=self.seed or 0,
             settings=merged(self.settings, confirm),
@@ -128,7 +124,7 @@ class SearchOptions:
             settings = dataclasses.replace(request.settings, confirm=self.confirm)
             request = dataclasses.replace(request, settings=settings)
         trials = request.trials if self.trials is None else self.trials
-        return dataclasses.replace(request, trials=trials, data=DataRef.of(self.data) if self.data else request.data)
+        return dataclasses.replace(request, trials=trials, data=self.data or request.data)
 
 
 def _absolute(storage: str | None) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nxt.arch.costs import Cost, cost
+from nxt.arch.load import resolve
 from nxt.arch.spec import ArchSpec
 from nxt.errors import BudgetError
 from nxt.units import format_count, parse_count
@@ -113,15 +114,16 @@ def parse_limit(name: str, text: str) -> Limit:
     return _window(name, target, width, text)
 
 
-def parse_budget(texts: Mapping[str, str | None], like: ArchSpec | None = None) -> Budget:
+def parse_budget(texts: Mapping[str, str | None], like: str | ArchSpec | None = None) -> Budget:
     """Reads a whole budget.
 
     Args:
         texts: Limit by option (`flops`, `params`, `acts`, `memory`); None where the user gave none.
-        like: A network whose MACs become the window, unless `flops` is given.
+        like: A network whose MACs become the window, unless `flops` is given; read as `resolve` does.
 
     Raises:
         BudgetError: as `parse_limit` does, naming the option.
+        ArchError, ConfigError: if there is no such network.
     """
     limits = []
     for option, text in texts.items():
@@ -132,8 +134,10 @@ def parse_budget(texts: Mapping[str, str | None], like: ArchSpec | None = None) 
             _check_unit(limits[-1])
         except BudgetError as error:
             raise BudgetError(f"`{option}`: {error}") from None
-    if like is not None and not texts.get("flops"):
-        limits.insert(0, _window("macs", cost(like).macs, WINDOW, f"like {like.name}"))
+    if like is not None:
+        spec = resolve(like)
+        if not texts.get("flops"):
+            limits.insert(0, _window("macs", cost(spec).macs, WINDOW, f"like {spec.name}"))
     return Budget(tuple(limits))
 
 

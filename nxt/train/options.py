@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nxt.arch.load import resolve
 from nxt.arch.spec import ArchSpec
-from nxt.config import read_yaml
+from nxt.config import read_yaml, refuse_given
 from nxt.data.ref import DataRef
 from nxt.errors import DataError, UsageError
 from nxt.files import is_folder
@@ -20,6 +20,7 @@ from nxt.train.request import TrainRequest, load_request
 
 RECIPE = "quick"  # unless another one is given
 _RECORDED = "recipe", "epochs", "size", "weights", "freeze", "settings", "seed", "out", "tune", "skip_bad"
+_IN_RECORD = "cannot be given with `resume`: run.yaml has what was asked"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +49,7 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         if self.resume is not None:
-            self.refuse(_RECORDED, "cannot be given with `resume`: run.yaml has what was asked")
-
-    def refuse(self, names: Sequence[str], why: str) -> None:
-        """Raises UsageError for the first of some options that has a value."""
-        nothing = TrainOptions()
-        for name in names:
-            if getattr(self, name) != getattr(nothing, name):
-                raise UsageError(f"`{name}` {why}")
+            refuse_given(self, _RECORDED, _IN_RECORD)
 
     def recipe_for(self, network: str) -> Recipe:
         """Returns the recipe that the options ask for, for a network of that name. Raises as `make_recipe` does."""
@@ -89,7 +83,7 @@ class TrainOptions:
         )
 
     def _resumed(self, run: Path) -> TrainRequest:
-        self.refuse(["workers"], "cannot be given with `resume`: run.yaml has what was asked")
+        refuse_given(self, ["workers"], _IN_RECORD)
         request = load_request(run)
         spec = request.spec if self.network is None else resolve(self.network)
         return dataclasses.replace(request, spec=spec, data=self.data or request.data, download=self.download)

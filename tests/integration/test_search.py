@@ -7,9 +7,12 @@ import csv
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 from jobs import Job, facts
+from limits import LIMIT
 
 import nxt as package
 from nxt.data.dataset import load_train
@@ -252,3 +255,34 @@ def test_a_search_runs_from_python_in_one_call(tmp_path):
     assert [t.number for t in more.trials] == [0, 1, 2] and more.trials[:2] == run.trials
     with pytest.raises(RunError, match="exists already"):
         package.search(**given, trials=2, out=tmp_path / "run")
+
+
+SCRIPT = """
+import os, signal, sys, threading
+import nxt
+given = {"workers": 1, "gpus_per_trial": 0}
+settings = {"proxy": {"epochs": 1, "share": 0.2}, "search": {"sampler": "random"}}
+if "thread" in sys.argv:
+    more = {"flops": ":1G", "trials": 1, "confirm": 0, "settings": settings, "out": sys.argv[1]}
+    thread = threading.Thread(target=lambda: print(len(nxt.search("smoke", **more, **given).trials)))
+    thread.start()
+    thread.join()
+else:
+    stop = lambda trial: os.kill(os.getpid(), getattr(signal, sys.argv[2]))
+    print(len(nxt.search(resume=sys.argv[1], trials=20, callback=stop, **given).trials))
+"""
+
+
+def test_from_python_a_search_runs_in_any_thread_and_one_that_is_stopped_returns_no_run(tmp_path):
+    """Else a script would go on with what a tenth of the trials said, as if the search were done."""
+
+    def script(*words):
+        command = [sys.executable, "-c", SCRIPT, str(tmp_path / "run"), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+
+    result = script("thread")
+    assert (result.returncode, result.stdout.split()[-1:]) == (0, ["1"]), result.stderr
+    for count, number in enumerate(("SIGINT", "SIGTERM"), 2):
+        result = script(number)
+        assert result.returncode and "KeyboardInterrupt" in result.stderr and "`resume`" in result.stderr
+        assert count <= len(load_run(tmp_path / "run").trials) < 20

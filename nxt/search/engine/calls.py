@@ -79,6 +79,7 @@ def search(
     Raises:
         UsageError: for arguments that do not go together.
         NxtError: if something is missing, unreadable or does not fit.
+        KeyboardInterrupt: as `finished` does.
     """
     options = SearchOptions(
         space=space,
@@ -87,9 +88,9 @@ def search(
         acts=acts,
         memory=memory,
         like=like,
-        archs=archs,
+        archs=tuple(archs),
         repeats=repeats,
-        data=data,
+        data=None if data is None else DataRef.of(data),
         trials=trials,
         hours=hours,
         confirm=confirm,
@@ -105,8 +106,7 @@ def search(
         address=address,
     )
     job = prepare(options, options.request())
-    run_search(job, options, observer or SearchBar(callback))
-    return load_run(job.out)
+    return finished(job, run_search(job, options, observer or SearchBar(callback)))
 
 
 def prepare(options: SearchOptions, request: SearchRequest) -> Search:
@@ -124,6 +124,13 @@ def run_search(job: Search, options: SearchOptions, observer: Observer) -> Endin
         hours=options.hours,
     )
     return execute(job, resources, observer, new=options.resume is None)
+
+
+def finished(job: Search, ending: Ending) -> Run:
+    """Returns the run of a search that has ended; raises KeyboardInterrupt if Ctrl-C or SIGTERM stopped it."""
+    if ending is Ending.INTERRUPTED:
+        raise KeyboardInterrupt(f"{job.out}: stopped before its end; it goes on with `resume`")
+    return load_run(job.out)
 
 
 def _path(given: Path | str | None) -> Path | None:

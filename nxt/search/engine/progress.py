@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from nxt.search.engine.session import SearchSession
 from nxt.search.results.status import tally
-from nxt.search.trial import Trial
+from nxt.search.trial import Outcome, Trial
 from nxt.units import format_seconds
 
 _OFTEN = 0.5  # seconds between two looks at the trials
@@ -64,6 +64,6 @@ class SearchBar:
         self._progress.update(
             self._task,
             description=", ".join(part for part in parts if part),
-            completed=sum(trial.outcome != "running" for trial in trials),
+            completed=sum(trial.outcome is not Outcome.RUNNING for trial in trials),
             total=None if unlimited else len(trials) + sum(agenda.remaining(trials)),
         )

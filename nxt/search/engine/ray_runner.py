@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -51,8 +52,7 @@ def run(session: SearchSession, data: Dataset | None, placement: Placement, on_c
     driver = _Driver(session, task, on_change)
     resources = {"cpu": placement.cpus, "gpu": placement.gpus}
     trainable = tune.with_resources(tune.with_parameters(_Trainable, data=data), resources)
-    previous = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
+    with _sigterm_as_sigint():
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
@@ -69,10 +69,21 @@ def run(session: SearchSession, data: Dataset | None, placement: Placement, on_c
                 stop=_Stopper(driver),
             ),
         ).fit()
-    finally:
-        signal.signal(signal.SIGTERM, previous)
     if driver.error is not None:
         raise driver.error
+
+
+@contextmanager
+def _sigterm_as_sigint() -> Iterator[None]:
+    """Has SIGTERM do what SIGINT does; outside the main thread, where Python allows no handlers, nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 class _Driver:
@@ -123,7 +134,7 @@ class _Driver:
         return decision
 
     def died(self, number: int, said: str) -> None:
-        """Has a trial whose worker process died run again, or record that this does not help.
+        """Has a trial whose worker process died run again, or records that this does not help.
 
         `said` is Ray's account of it: a line with the time, and the error.
         """

@@ -9,10 +9,12 @@ from typing import Any
 
 from nxt.arch.spec import ArchSpec
 from nxt.compute.devices import choose
+from nxt.config import refuse_given
 from nxt.data.ref import DataRef
 from nxt.errors import ConfigError, DeviceError, RunError, UsageError, expecting
 from nxt.files import is_folder
 from nxt.rundir import free_run_directory
+from nxt.search.engine.calls import finished
 from nxt.search.engine.execute import Ending, Observer, Resources, execute
 from nxt.search.engine.progress import SearchBar
 from nxt.search.engine.search import Search, prepare_search
@@ -60,6 +62,7 @@ def train_many(
     Raises:
         UsageError: for arguments that do not go together.
         NxtError: if something named is not there or cannot be used.
+        KeyboardInterrupt: as `finished` does.
     """
     options = TrainOptions(
         data=None if data is None else DataRef.of(data),
@@ -74,8 +77,7 @@ def train_many(
         download=download,
     )
     job = prepare(networks, options, top, repeats)
-    run_trainings(job, options, device, address, observer or SearchBar(callback))
-    return load_run(job.out)
+    return finished(job, run_trainings(job, options, device, address, observer or SearchBar(callback)))
 
 
 def prepare(networks: Sequence[Network], options: TrainOptions, top: int | None, repeats: int | None) -> Search:
@@ -89,8 +91,9 @@ def prepare(networks: Sequence[Network], options: TrainOptions, top: int | None,
         request = _request(networks, options, top, repeats)
         out = options.out or free_run_directory("train", f"{request.space.size}-networks", request.data.kind)
         return prepare_search(request, out, options.download)
-    if networks:
-        raise UsageError("networks cannot be given with `resume`: run.yaml has what was asked")
+    for name, given in {"networks": networks, "`top`": top, "`repeats`": repeats}.items():
+        if given:
+            raise UsageError(f"{name} cannot be given with `resume`: run.yaml has what was asked")
     request = load_record(options.resume).request
     if not request.full:
         with expecting("run", options.resume):
@@ -106,7 +109,7 @@ def run_trainings(job: Search, options: TrainOptions, device: str, address: str 
 
 
 def _request(networks: Sequence[Network], options: TrainOptions, top: int | None, repeats: int | None) -> SearchRequest:
-    options.refuse(_FOR_ONE, "is for the training of one network")
+    refuse_given(options, _FOR_ONE, "is for the training of one network")
     if not networks:
         raise UsageError("give the networks to train: names, architecture files, or a search's run")
     runs = [Path(name) for name in networks if not isinstance(name, ArchSpec) and is_folder(Path(name))]

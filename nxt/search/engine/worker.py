@@ -66,7 +66,7 @@ class TrialRun:
         self._inputs: dict[str, Any] = {}  # how images are kept, where the trial opens them itself
 
     def step(self) -> EpochResult | TrialFailure:
-        """Trains one epoch; or report one that was trained before a kill, but never reported.
+        """Trains one epoch; or reports one that was trained before a kill, but never reported.
 
         An epoch that runs out of memory is tried once more with half the batch, and half the learning rate; in full
         trainings with twice the passes.

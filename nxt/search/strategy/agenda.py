@@ -62,7 +62,7 @@ class SearchAgenda:
 
     Args:
         sampler: Proposes architectures.
-        roles: Reference family by point.
+        families: Reference family by point.
         trials: How many to explore; None: all there are.
         confirm: How many of the most accurate are trained again, besides the best reference.
         seeds: How often each of those is trained.

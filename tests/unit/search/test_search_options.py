@@ -17,8 +17,8 @@ from nxt.space.load import load_space
     [
         ({}, "give a budget, such as `flops` 4.1G or `like`"),
         ({"space": "cifar", "trials": 3}, "give a budget"),
-        ({"archs": ["resnet50"], "flops": "4G"}, "`flops` cannot be given with `archs`"),
-        ({"archs": ["resnet50"], "trials": 3}, "`trials` cannot be given with `archs`"),
+        ({"archs": ("resnet50",), "flops": "4G"}, "`flops` cannot be given with `archs`"),
+        ({"archs": ("resnet50",), "trials": 3}, "`trials` cannot be given with `archs`"),
         ({"flops": "4G", "repeats": 2}, "`repeats` needs `archs`"),
         ({"resume": Path("run"), "seed": 0}, "`seed` cannot be given with `resume`: run.yaml has what was asked"),
         ({"resume": Path("run"), "settings": {"proxy": {}}}, "`settings` cannot be given with `resume`"),
@@ -47,7 +47,7 @@ def test_a_request_has_what_was_said():
 
 
 def test_specifications_and_names_make_a_list():
-    request = SearchOptions(archs=["resnet50", parse_name("resnet101"), parse_name("resnet50")], repeats=2).request()
+    request = SearchOptions(archs=("resnet50", parse_name("resnet101"), parse_name("resnet50")), repeats=2).request()
     assert request.is_list and request.space.size == 2 and request.trials == 4
 
 

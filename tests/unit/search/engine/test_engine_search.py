@@ -11,9 +11,10 @@ import pytest
 from runs import begin, opened, resumed
 from tensorboardX.proto.event_pb2 import Event
 
+import nxt
 from nxt.config import parse_settings, read_yaml
 from nxt.data.ref import DataRef
-from nxt.errors import ConfigError, RunError
+from nxt.errors import ConfigError, RunError, UsageError
 from nxt.search.engine import session as module
 from nxt.search.engine.search import prepare_search
 from nxt.search.request import first_difference, load_record, make_request
@@ -297,3 +298,10 @@ def test_curves_of_trials_that_ended_are_there_for_tensorboard_once(tmp_path):
     again = resumed(job.out)
     with opened(again):
         assert len(list((job.out / "tensorboard").iterdir())) == 1
+
+
+@pytest.mark.parametrize("said", [{"networks": ["resnet50"]}, {"top": 2}, {"repeats": 3}])
+def test_trainings_that_go_on_refuse_what_their_record_says(said, tmp_path):
+    (name,) = said
+    with pytest.raises(UsageError, match=f"{name}`? cannot be given with `resume`"):
+        nxt.train_many(resume=tmp_path, **said)
