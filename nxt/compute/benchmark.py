@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from nxt.arch.breakdown import Portion, portions
 from nxt.arch.spec import ArchSpec
-from nxt.compute.mode import Compute, compiled, half, prepare
+from nxt.compute.accelerator import accelerator
+from nxt.compute.mode import Compute, compiled
 from nxt.models.network import Network, build
 
 _SECONDS = 1.0  # spent on a figure, about
@@ -76,8 +77,8 @@ class StageSpeed:
 
 def ways(device: torch.device, compile: bool = False) -> list[Compute]:
     """Returns the ways of computing to compare: both layouts, fp32 and 16 bits, eager and, if asked for, compiled."""
-    sixteen = half() if device.type == "cuda" else "bf16"
-    forms = itertools.product((False, True) if compile else (False,), ("fp32", sixteen), (False, True))
+    precisions = ("fp32", accelerator(device).half)
+    forms = itertools.product((False, True) if compile else (False,), precisions, (False, True))
     return [Compute(channels_last=last, precision=precision, compile=way) for way, precision, last in forms]
 
 
@@ -97,7 +98,7 @@ def speeds(
     Raises:
         torch.OutOfMemoryError: if a batch does not fit.
     """
-    prepare(device)
+    accelerator(device).prepare()
     network = _ready(spec, classes, device, compute)
     runner: nn.Module = compiled(network) if compute.compile else network
     timings = {}
@@ -113,13 +114,13 @@ def timed(run: Callable[[], object], device: torch.device) -> Timing:
     """Runs something for about a second, after two runs that do not count, and returns how long one takes."""
     for _ in range(2):
         run()
-    synchronize(device)
+    accelerator(device).synchronize()
     seconds: list[float] = []
     begin = time.perf_counter()
     while len(seconds) < _RUNS[0] or (len(seconds) < _RUNS[1] and time.perf_counter() - begin < _SECONDS):
         start = time.perf_counter()
         run()
-        synchronize(device)
+        accelerator(device).synchronize()
         seconds.append(time.perf_counter() - start)
     low, median, high = statistics.quantiles(seconds, n=4, method="inclusive")
     return Timing(median, low, high, len(seconds))
@@ -127,7 +128,7 @@ def timed(run: Callable[[], object], device: torch.device) -> Timing:
 
 def ceiling(device: torch.device, precision: str) -> Ceiling:
     """Measures the device's ceiling: the best of several products of large matrices, and of several copies."""
-    prepare(device)
+    accelerator(device).prepare()
     one, other = (torch.randn(_SIDE, _SIDE, device=device).to(Compute(precision=precision).dtype) for _ in range(2))
     source = torch.ones(_COPIED, device=device)
     target = torch.empty_like(source)
@@ -166,7 +167,7 @@ def training(
 
     The bytes are those of torch's own allocator, weights and the optimizer's state among them.
     """
-    prepare(device)
+    accelerator(device).prepare()
     network = _ready(spec, classes, device, compute).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9)
     images = _images(batch, size, device, compute)
@@ -184,19 +185,14 @@ def training(
     return timing, _most_allocated(step, network, optimizer, images, device)
 
 
-def synchronize(device: torch.device) -> None:
-    """Waits until the device has finished its work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def _most_allocated(
     step: Callable[[], None], network: Network, optimizer: torch.optim.Optimizer, images: Tensor, device: torch.device
 ) -> int:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    gpu = accelerator(device)
+    if gpu.is_gpu:
+        gpu.reset_peaks()
         step()
-        return torch.cuda.max_memory_allocated(device)
+        return gpu.peak_allocated()
     kept = [t for state in optimizer.state.values() for t in state.values() if isinstance(t, Tensor)]
     before = sum(t.nbytes for t in (images, *network.parameters(), *network.buffers(), *kept))
     activities = [torch.profiler.ProfilerActivity.CPU]
@@ -231,7 +227,7 @@ def _best(run: Callable[[], object], device: torch.device) -> float:
     for index in range(8):
         start = time.perf_counter()
         run()
-        synchronize(device)
+        accelerator(device).synchronize()
         if index:
             seconds.append(time.perf_counter() - start)
     return min(seconds)

@@ -11,24 +11,30 @@ if TYPE_CHECKING:
 
 
 def choose(name: str = "auto") -> torch.device:
-    """Returns the device of that name: `auto` (a GPU if there is one), `cpu`, `cuda` or `cuda:N`.
+    """Returns the device of that name, and makes it the current one of this process.
+
+    Args:
+        name: `auto` (the first GPU if there is one, else the CPU), `cpu`, `cuda` (the first GPU) or `cuda:N`.
 
     Raises:
-        DeviceError: if there is no such device on this machine.
+        DeviceError: if there is no such device, or if this machine has GPUs that torch cannot use.
     """
     import torch
 
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise DeviceError(f"`device` {name}: not a device; write auto, cpu, cuda or cuda:N") from None
-    if device.type not in ("cpu", "cuda"):
-        raise DeviceError(f"`device` {name}: only cpu and cuda are supported")
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device.type == "cuda" and (device.index or 0) >= count:
+    from nxt.compute.accelerator import accelerator, gpus
+
+    kind, _, number = name.partition(":")
+    if name not in ("auto", "cpu", "cuda") and not (kind == "cuda" and number.isdecimal()):
+        raise DeviceError(f"`device` {name}: not a device; write auto, cpu, cuda or cuda:N")
+    if name == "cpu":
+        return torch.device("cpu")
+    count, index = gpus().count(), int(number or 0)
+    if not count and (problem := gpus().problem()):
+        raise DeviceError(f"`device` {name}: {problem}; use `device` cpu to compute without them")
+    if name == "auto" and not count:
+        return torch.device("cpu")
+    if index >= count:
         raise DeviceError(f"`device` {name}: this machine has {count} CUDA GPU(s); use `device` cpu")
-    if device.type == "cuda":
-        torch.cuda.set_device(device)  # calls without a device mean this one
+    device = gpus().at(index)
+    accelerator(device).make_current()
     return device

@@ -12,6 +12,7 @@ import torch
 
 from nxt.arch.costs import cost
 from nxt.arch.spec import ArchSpec
+from nxt.compute.accelerator import accelerator
 from nxt.compute.benchmark import Ceiling, Speed, StageSpeed, Timing, ceiling, speeds, stage_speeds, training, ways
 from nxt.compute.mode import Compute
 from nxt.errors import ArchError, first_line
@@ -100,7 +101,7 @@ def measure(
         raise ArchError(f"{spec.name} cannot be measured here ({first_line(error)}); try a smaller batch") from None
     most = _ceiling(device, best.precision)
     return Measurement(
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        device=accelerator(device).name,
         threads=torch.get_num_threads(),
         torch=torch.__version__,
         speeds=tuple(by_way),

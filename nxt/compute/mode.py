@@ -61,15 +61,6 @@ class Compute:
         return torch.autocast(device.type, self.dtype, enabled=self.precision != "fp32")
 
 
-def prepare(device: torch.device) -> None:
-    """Sets what torch keeps for the whole process: in training, all batches have one shape."""
-    import torch
-
-    if device.type == "cuda":
-        torch.backends.cudnn.benchmark = True
-        torch.set_float32_matmul_precision("high")
-
-
 def compiled(network: nn.Module) -> nn.Module:
     """Returns a network as torch compiles it, at its first call."""
     import torch
@@ -80,18 +71,14 @@ def compiled(network: nn.Module) -> nn.Module:
 
 def by_rule(device: torch.device) -> Compute:
     """Returns what needs no measurement: fp32 in channels last on a CPU; bfloat16, or else float16, on a GPU."""
-    if device.type == "cpu":
-        return Compute()
-    return Compute(channels_last=False, precision=half())
+    from nxt.compute.accelerator import accelerator
+
+    gpu = accelerator(device)
+    return Compute(channels_last=False, precision=gpu.half) if gpu.is_gpu else Compute()
 
 
 def for_proxy(device: torch.device) -> Compute:
     """Returns the rule for networks so small that on a GPU most of their time is the launching of kernels."""
-    return dataclasses.replace(by_rule(device), graph=device.type == "cuda")
+    from nxt.compute.accelerator import accelerator
 
-
-def half() -> str:
-    """Returns the precision of 16 bits that the GPU computes in, not one that it emulates."""
-    import torch
-
-    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return dataclasses.replace(by_rule(device), graph=accelerator(device).is_gpu)

@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from nxt.compute.accelerator import accelerator
 from nxt.models.network import Network
 
 
@@ -16,7 +17,7 @@ def synchronised(network: Network, device: torch.device) -> Network:
 
     torch's own form is for GPUs alone, so that on CPUs a plain one takes its place.
     """
-    if device.type == "cuda":
+    if accelerator(device).collectives == "nccl":
         return nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-any-return,no-untyped-call]
     for module in network.modules():
         if type(module) is nn.BatchNorm2d:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nxt.compute.accelerator import accelerator
 from nxt.data.augment import Augment
 from nxt.data.cache import Progress, decoded, default_folder, estimated, is_decoded
 from nxt.data.dataset import ImagePlacement, Source, Split
@@ -52,7 +53,7 @@ def plan_placement(
     if not why and needed > room:
         why = f"in memory they would take {_size(needed)} of {_size(room)}"
     if not why:
-        where = "" if device.type == "cpu" else f" of {device}"
+        where = f" of {device}" if accelerator(device).is_gpu else ""
         return ImagePlacement("resident", side, f"{split}: {count} in memory{where} ({_size(needed)})")
     area = augment is not None and augment.crop_area < 1
     side = max(preprocess.resized, preprocess.size * 3 // 2) if area else preprocess.resized
@@ -189,7 +190,8 @@ def _resident(
 def _room(device: torch.device, processes: int) -> int:
     """Returns how many bytes of images may be resident on a device, for each of some processes with their own."""
     room = int(_free_memory() * _RAM_SHARE) // processes
-    return min(room, int(torch.cuda.mem_get_info(device)[0] * _GPU_SHARE)) if device.type == "cuda" else room
+    gpu = accelerator(device)
+    return min(room, int(gpu.memory()[0] * _GPU_SHARE)) if gpu.is_gpu else room
 
 
 def _free_memory() -> int:

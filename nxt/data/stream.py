@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nxt.compute.accelerator import accelerator
 from nxt.data.augment import Augment
 from nxt.data.dataset import Source
 from nxt.data.preprocess import Preprocess
@@ -51,7 +52,7 @@ class Stream:
         self._rows = rows
         self._normalised = Normalised(preprocess, device)
         self._read: Workers[Task, Tensor] = Workers(
-            Reader(source, split, preprocess), self.workers, pin=device.type == "cuda"
+            Reader(source, split, preprocess), self.workers, pin=accelerator(device).is_gpu
         )
 
     def __len__(self) -> int:

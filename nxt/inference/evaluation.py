@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from nxt.arch.costs import cost
+from nxt.compute.accelerator import accelerator
 from nxt.compute.mode import Compute
 from nxt.data.dataset import Source, divided
 from nxt.data.processes import Workers, default_workers
@@ -265,10 +266,11 @@ def predict(
         DataError: if an image cannot be read.
         CheckpointError: if the outputs are not finite numbers.
     """
+    gpu = accelerator(device)
     # In fp32: with 16 bits logits tie in the first place, and the loss and its calibration are coarse.
-    compute, normalised = Compute(channels_last=device.type == "cpu"), Normalised(views.preprocess, device)
+    compute, normalised = Compute(channels_last=not gpu.is_gpu), Normalised(views.preprocess, device)
     model = views.applied(network).to(device).to(memory_format=compute.memory_format).eval()
-    elements = _ON_GPU if device.type == "cuda" else _ON_THREAD * torch.get_num_threads()
+    elements = _ON_GPU if gpu.is_gpu else _ON_THREAD * torch.get_num_threads()
     batch = min(_MOST, max(1, elements // cost(network.spec, views.largest).acts))
     tasks = [images.rows[start : start + batch] for start in range(0, len(images), batch)]
     if workers is None:

@@ -303,7 +303,7 @@ TRAININGS = [
     (["--seed", "-1"], ["--seed", "-1 is not between"]),
     (["--device", "cuda:99"], ["--device cuda:99", "use --device cpu"]),
     (["--device", "foo"], ["--device foo", "auto, cpu, cuda or cuda:N"]),
-    (["--device", "mps"], ["only cpu and cuda"]),
+    (["--device", "mps"], ["not a device", "cuda:N"]),
     (["--set", "lrr=1"], ["unknown key 'lrr'; did you mean 'lr'?"]),
     (["--set", "schedule=cosin"], ["did you mean 'cosine'?"]),
     (["--set", "augment=3"], ["a mapping was expected"]),

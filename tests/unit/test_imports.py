@@ -20,12 +20,12 @@ import nxt
 ROOMS = [
     "nxt.errors", "nxt.faces", "nxt.pareto", "nxt.units", "nxt.config", "nxt.files", "nxt.rundir", "nxt.provenance",
     "nxt.arch", "nxt.space",  # pure: no torch, no Ray
-    "nxt.data", "nxt.models", "nxt.compute", "nxt.train", "nxt.train.engine", "nxt.inference",
+    "nxt.models", "nxt.compute", "nxt.data", "nxt.train", "nxt.train.engine", "nxt.inference",
     "nxt.search", "nxt.search.study", "nxt.search.strategy", "nxt.search.results", "nxt.search.engine",
     "nxt.search.simulation", "nxt.analysis", "nxt.report",
     "nxt.cli.terminal", "nxt.cli", "nxt.cli.commands",
 ]  # fmt: skip
-PURE = ROOMS[: ROOMS.index("nxt.data")]
+PURE = ROOMS[: ROOMS.index("nxt.models")]
 STANDS_ALONE = ("nxt.errors", "nxt.faces", "nxt.pareto")  # import nothing of nxt
 MOST = 12  # modules in a room, about
 

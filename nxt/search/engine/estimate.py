@@ -12,6 +12,7 @@ import torch
 
 from nxt.arch.costs import cost
 from nxt.arch.spec import ArchSpec
+from nxt.compute.accelerator import accelerator
 from nxt.compute.devices import choose
 from nxt.data.dataset import Dataset, Split
 from nxt.search.engine.search import Search
@@ -73,11 +74,11 @@ def plan(search: Search, data: Dataset, workers: int, hours: float | None = None
         rungs=rungs,
         reaching=reaching,
         total_epochs=total,
-        device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        device=accelerator(device).name,
         epoch_seconds=seconds,
         device_hours=total * seconds / 3600,
         memory=max(row.memory for row in measured),
-        memory_measured=device.type == "cuda",
+        memory_measured=accelerator(device).is_gpu,
         disk=workers * max(row.checkpoint for row in measured) + 4096 * (explored + confirming),
     )
 
@@ -124,15 +125,16 @@ def _measure(search: Search, spec: ArchSpec, data: Dataset, device: torch.device
     proxy = request.proxy.apply(spec, search.size)
     trainer = resident_trainer(proxy, few, recipe, search.size, device, request.seed)
     trainer.run_epoch()  # the first one also prepares the device's libraries
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
+    gpu = accelerator(device)
+    if gpu.is_gpu:
+        gpu.reset_peaks()
     start = time.perf_counter()
     trainer.run_epoch()
     rate = (time.perf_counter() - start) / (len(few.train) + len(few.val) / 3)  # evaluation is a third of training
     own = cost(proxy, search.size, len(data.classes))
     return _Measured(
         epoch_seconds=rate * (len(data.train) + request.recipe.calibrate / 3 + len(data.val) / 3),
-        memory=torch.cuda.max_memory_allocated() if device.type == "cuda" else own.step_memory(recipe.batch),
+        memory=gpu.peak_reserved() if gpu.is_gpu else own.step_memory(recipe.batch),
         checkpoint=8 * own.params,
     )
 

@@ -22,6 +22,7 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
+from nxt.compute.accelerator import accelerator
 from nxt.data.dataset import Dataset
 from nxt.errors import NxtError, RunError
 from nxt.search.engine.session import SearchSession
@@ -196,12 +197,10 @@ class _Trainable(tune.Trainable):  # type: ignore[misc]
         self._run = TrialRun(config["task"], self._data)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        import torch
-
+        device = self._run.device
         del self._run
         gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        accelerator(device).release_memory()
         self.setup(new_config)
         return True
 

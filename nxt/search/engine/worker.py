@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import faulthandler
+import gc
 import io
 import re
 import tempfile
@@ -18,6 +19,7 @@ from typing import IO, Any
 import torch
 
 from nxt.arch.spec import ArchSpec
+from nxt.compute.accelerator import accelerator, is_out_of_memory
 from nxt.compute.devices import choose
 from nxt.config import from_mapping, to_mapping
 from nxt.data.dataset import Dataset, ImagePlacement, Source
@@ -57,6 +59,7 @@ class TrialRun:
 
     def __init__(self, task: TrialTask, data: Dataset | None) -> None:
         self.task, self.data = task, data  # None: a full training, which opens the data itself
+        self.device = torch.device("cpu")  # until it starts
         self._storage = Storage(task.storage)
         self._trainer: Trainer | None = None
         self._results: list[EpochResult] = []  # of all epochs trained
@@ -80,14 +83,14 @@ class TrialRun:
                     return self._epoch()
                 except Exception as error:
                     halved = self._batch < self.task.recipe.batch
-                    if not _out_of_memory(error) or halved or self._batch // self.task.recipe.accumulate < 4:
+                    if not is_out_of_memory(error) or halved or self._batch // self.task.recipe.accumulate < 4:
                         raise
                 self._halve()
                 return self._epoch()
         except DivergedError as error:
             return TrialFailure(Outcome.DIVERGED, str(error))
         except Exception as error:
-            if _out_of_memory(error):
+            if is_out_of_memory(error):
                 return TrialFailure(Outcome.OOM, f"with a batch of {self._batch}: {first_line(error)}")
             where = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{Path(where.filename).name}:{where.lineno}"
@@ -138,17 +141,17 @@ class TrialRun:
 
     def _halve(self) -> None:
         self._trainer = None
-        if self.task.device != "cpu":
-            torch.cuda.empty_cache()
+        gc.collect()  # what refers to itself, such as an optimizer, holds memory until then
+        accelerator(self.device).release_memory()
         self._remark = f"batch halved to {self._batch // 2}: out of memory with {self._batch}"
         self._batch //= 2
 
     def _start(self) -> Trainer:
         task = self.task
-        device = choose(task.device)
+        self.device = device = choose(task.device)
         torch.set_num_threads(task.threads)
         if 0 < task.gpu_share < 1:
-            torch.cuda.set_per_process_memory_fraction(task.gpu_share)
+            accelerator(device).limit_memory(task.gpu_share)
         saved = self._saved()
         spec, recipe, data = task.arch, task.recipe, self._data
         if isinstance(data, Source):  # of full trainings the recipe stays what it is
@@ -237,8 +240,3 @@ def _hang_of(path: Path) -> str:
 def _result(row: Mapping[str, Any]) -> EpochResult:
     """Reads a result from a checkpoint, where it is plain data."""
     return EpochResult(Epoch(row["epoch"], row["accuracy"], row["loss"], row["seconds"]), str(row["remark"]))
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Tells whether memory ran out, on a GPU or (where torch has no class for it) on the CPU."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import torch
 
-from nxt.compute.mode import Compute, by_rule, compiled, half, prepare
+from nxt.compute.accelerator import accelerator
+from nxt.compute.mode import Compute, by_rule, compiled
 from nxt.config import from_mapping, to_mapping
 from nxt.data.preprocess import Preprocess
 from nxt.errors import ConfigError, RunError
@@ -86,8 +87,9 @@ def tuned(
 
 
 def _candidates(device: torch.device) -> Iterator[Compute]:
-    if device.type == "cuda":
-        precisions = [half(), "fp32"]
+    gpu = accelerator(device)
+    if gpu.is_gpu:
+        precisions = [gpu.half, "fp32"]
     else:
         precisions = ["fp32", *(["bf16"] if torch.cpu._is_avx512_bf16_supported() else [])]
     for precision in precisions:
@@ -99,7 +101,7 @@ class _Trial:
     """Training steps on images of noise, of a copy of a network."""
 
     def __init__(self, network: Network, recipe: Recipe, size: int, batch: int, device: torch.device) -> None:
-        self.network, self.recipe, self.device = network, recipe, device
+        self.network, self.recipe, self.device, self.gpu = network, recipe, device, accelerator(device)
         generator = torch.Generator().manual_seed(0)
         self.images = torch.randn(batch, 3, size, size, generator=generator).to(device)
         self.labels = torch.randint(network.num_classes, (batch,), generator=generator).to(device)
@@ -112,11 +114,10 @@ class _Trial:
         except Exception:  # out of memory, or a compiler that is not there: what torch raises then has no common class
             return float("inf")
         finally:
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
+            self.gpu.release_memory()
 
     def _seconds(self, compute: Compute) -> float:
-        prepare(self.device)
+        self.gpu.prepare()
         network = copy.deepcopy(self.network).to(self.device).to(memory_format=compute.memory_format).train()
         forward = compiled(network) if compute.compile else network
         images = self.images.contiguous(memory_format=compute.memory_format)
@@ -129,8 +130,7 @@ class _Trial:
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            if self.device.type == "cuda":
-                torch.cuda.synchronize()
+            self.gpu.synchronize()
             times.append(time.perf_counter() - start)
             if len(times) > 1 and sum(times) > _ENOUGH:
                 break
@@ -138,7 +138,8 @@ class _Trial:
 
 
 def _key(network: Network, recipe: Recipe, size: int, batch: int, device: torch.device) -> str:
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{_cpu()} x {torch.get_num_threads()}"
+    gpu = accelerator(device)
+    name = gpu.name if gpu.is_gpu else f"{_cpu()} x {torch.get_num_threads()}"
     trained = sum(parameter.requires_grad for parameter in network.parameters())
     parts = (name, torch.__version__, network.spec.fingerprint, trained, size, batch, recipe.optimizer)
     return ", ".join(map(str, parts))

@@ -30,6 +30,7 @@ from ray.train.torch import TorchConfig, TorchTrainer, get_device
 from ray.util.queue import Queue
 
 from nxt import errors
+from nxt.compute.accelerator import accelerator
 from nxt.compute.ranks import Ranks
 from nxt.errors import DeviceError, NxtError, RunError, first_line
 from nxt.files import is_file
@@ -191,7 +192,7 @@ def _meet(place: str, ranks: Ranks, device: torch.device) -> None:
     if sys.platform == "linux":
         os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
     dist.init_process_group(
-        "nccl" if device.type == "cuda" else "gloo",
+        accelerator(device).collectives,
         init_method=f"file://{place}",
         rank=ranks.rank,
         world_size=ranks.world,

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from nxt.compute import cuda_graph as graph
-from nxt.compute.mode import Compute, by_rule, compiled, prepare
+from nxt.compute.accelerator import accelerator
+from nxt.compute.cuda_graph import Replayed
+from nxt.compute.mode import Compute, by_rule, compiled
 from nxt.compute.ranks import Ranks
 from nxt.data.augment import Augment
 from nxt.data.resident import Draw, Images, derived
@@ -80,7 +81,7 @@ class Trainer:
         ranks: Ranks | None = None,
     ) -> None:
         self.device = train.device
-        prepare(self.device)
+        accelerator(self.device).prepare()
         self.compute, self.ranks = compute or by_rule(self.device), ranks or Ranks()
         self.network = network.to(self.device).to(memory_format=self.compute.memory_format)
         self.train_images, self.val_images, self.recipe, self.seed = train, val, recipe, seed
@@ -100,7 +101,7 @@ class Trainer:
         self._forward = self._parallel()
         alone = self.ranks.world == 1 and recipe.accumulate == 1 and not self._scaler.is_enabled()
         recorded = self.compute.graph and alone and not self.compute.compile
-        self._replayed = graph.Replayed(self._pass, self.network, graph.record_cuda) if recorded else None
+        self._replayed = Replayed(self.network, accelerator(self.device)) if recorded else None
 
     @property
     def remark(self) -> str:
@@ -196,7 +197,7 @@ class Trainer:
         images, targets = self.objective.mix(images, labels)
         images = images.contiguous(memory_format=self.compute.memory_format)
         if self._replayed is not None:
-            return self._replayed(images, targets)
+            return self._replayed(self._pass, images, targets)
         apart = self.ranks.world > 1 and not last
         with self._forward.no_sync() if apart else nullcontext():  # type: ignore[operator]
             return self._pass(images, targets)
