@@ -1,4 +1,4 @@
-"""A trial of a search: one training of one architecture, what happened to it, and what it reached."""
+"""A trial of a search: one training of one architecture, with its epochs and its outcome."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nxt.space.space import Point
 
 
 class Outcome(StrEnum):
-    """How a trial stands. Each way to fail is its own fact; none is turned into an accuracy."""
+    """The state of a trial. Failures are recorded by kind; no accuracy is made up for them."""
 
     RUNNING = "running"
     DONE = "done"  # reached the last epoch
@@ -20,12 +20,12 @@ class Outcome(StrEnum):
     OOM = "oom"  # out of memory, with half the batch as well
     DIVERGED = "diverged"  # the loss was no longer finite
     CRASHED = "crashed"  # the training raised an error
-    KILLED = "killed"  # the worker process died, more often than is retried
+    KILLED = "killed"  # the worker process died more often than `retries` allows
     TIMEOUT = "timeout"  # an epoch took many times longer than any measured so far
 
     @property
     def failed(self) -> bool:
-        """Whether the trial ended without a verdict on its architecture."""
+        """Whether the trial ended without a result for its architecture."""
         return self not in (Outcome.RUNNING, Outcome.DONE, Outcome.STOPPED)
 
 
@@ -41,15 +41,15 @@ class Epoch:
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What a worker reports of an epoch. Its accuracy is the higher one of raw and averaged weights."""
+    """A worker's report of an epoch. The accuracy is the higher one of raw and averaged weights."""
 
     epoch: Epoch
-    remark: str = ""  # what was out of the ordinary
+    remark: str = ""  # an unusual event
 
 
 @dataclass(frozen=True)
 class TrialFailure:
-    """What a worker reports where a trial ended without a verdict."""
+    """A worker's report of a trial that failed."""
 
     outcome: Outcome
     message: str
@@ -57,10 +57,10 @@ class TrialFailure:
 
 @dataclass
 class Trial:
-    """One training of an architecture. `family` is the family of references that it stands for, if any.
+    """One training of an architecture. `family` is the architecture's family if it is a reference, else empty.
 
-    `replicate` is 0 for the training that a search decides by. Replicates from 1 on have seeds of their own and are
-    trained only to measure: their accuracies have not been selected for.
+    `replicate` is 0 for the training that the search uses for its decisions. Replicates from 1 on have their own seeds
+    and only measure: the search has not selected them by their accuracies.
     """
 
     number: int
@@ -72,17 +72,17 @@ class Trial:
     curve: list[Epoch] = field(default_factory=list)
     outcome: Outcome = Outcome.RUNNING
     message: str = ""
-    control_rung: int = 0  # the rung that would have stopped it, where it runs on to tell what stopping costs
-    remark: str = ""  # what was out of the ordinary, but did not end it
-    replayed: str = ""  # the run that its epochs were taken from, instead of training
+    control_rung: int = 0  # the rung that would have stopped it, if it continues in the control group
+    remark: str = ""  # an unusual event that did not end it
+    replayed: str = ""  # the run that its epochs were copied from
 
     @property
     def accuracy(self) -> float | None:
-        """Accuracy of the last epoch trained, if any."""
+        """Accuracy of the last epoch, if any."""
         return self.curve[-1].accuracy if self.curve else None
 
     def seed(self, study_seed: int) -> int:
-        """Returns the trial's seed: a function of the study's seed, the architecture and the replicate alone."""
+        """Returns the trial's seed, as `trial_seed` does."""
         return trial_seed(study_seed, self.spec.fingerprint, self.replicate)
 
     @property
@@ -92,6 +92,10 @@ class Trial:
 
 
 def trial_seed(study_seed: int, fingerprint: str, replicate: int = 0) -> int:
-    """Returns the seed of a trial: a function of the study's seed, the architecture and the replicate alone."""
-    text = f"{study_seed}:{fingerprint}:{replicate}" if replicate else f"{study_seed}:{fingerprint}"
+    """Returns the seed of a trial, which depends only on the study's seed, the architecture and the replicate."""
+    return hash32(f"{study_seed}:{fingerprint}:{replicate}" if replicate else f"{study_seed}:{fingerprint}")
+
+
+def hash32(text: str) -> int:
+    """Returns the first 32 bits of the text's SHA-256 hash."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])

@@ -1,6 +1,6 @@
-"""What a search decides, without Ray: which architecture is trained next, and which trial continues.
+"""The decisions of a search, without Ray: which architecture is trained next, and which trial continues.
 
-`setup` makes the parts from a request; samplers, schedulers and agendas are added here.
+`setup` makes the parts from a request. Add samplers, schedulers and agendas here.
 """
 
 from __future__ import annotations

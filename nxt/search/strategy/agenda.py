@@ -1,7 +1,7 @@
-"""What a study trains next, as a function of what it has: so that one that was cut off goes on as it would have.
+"""Decides what a study trains next from its trials alone, so that a resumed study continues as if uninterrupted.
 
-A search first explores, then confirms: the best few, and the best reference, are trained again with fresh seeds. A
-plain list is gone through as often as asked.
+A search first explores, then confirms: it trains the best few and the best reference again with fresh seeds. A plain
+list is trained a given number of times.
 """
 
 from __future__ import annotations
@@ -22,51 +22,51 @@ from nxt.space.space import Architectures, Point
 class NothingToRun(Enum):
     """Why there is nothing to train."""
 
-    WAIT = "until trials that are running have ended"
-    END = "all that was asked for has begun"
+    WAIT = "running trials must end first"
+    END = "all requested trials have begun"
 
 
 @dataclass(frozen=True)
 class NextTrial:
-    """A trial to begin: the sampler that says which architecture, and which of its trainings."""
+    """A trial to begin: the sampler that proposes its architecture, and the replicate."""
 
     sampler: BaseSampler
     replicate: int = 0
 
 
 class Remaining(NamedTuple):
-    """How many trials are yet to begin: those that a lack of time may spare, and those that it may not."""
+    """How many trials have not begun yet. A time limit may drop those that explore, but not those that confirm."""
 
     to_explore: int
     to_confirm: int
 
 
 class Agenda(Protocol):
-    """Decides what is trained, not how long."""
+    """Decides what is trained, not for how long."""
 
     families: dict[Point, str]
 
     def next(self, trials: Collection[Trial]) -> NextTrial | NothingToRun:
-        """Returns what to begin after these trials."""
-
-    def exhausted(self) -> None:
-        """Notes that the sampler has nothing left."""
+        """Returns the trial to begin after these."""
 
     def remaining(self, trials: Collection[Trial]) -> Remaining:
-        """Returns how many trials are yet to begin after these."""
+        """Returns how many trials are still to begin after these."""
+
+    def exhausted(self) -> None:
+        """Notes that the sampler has no untried architecture left."""
 
 
 @dataclass
-class SearchAgenda:
-    """Explores with a sampler, then confirms what looks best.
+class SearchAgenda(Agenda):
+    """Explores with a sampler, then confirms the most accurate architectures.
 
     Args:
         sampler: Proposes architectures.
         families: Reference family by point.
-        trials: How many to explore; None: all there are.
+        trials: How many to explore; None: all that are feasible.
         confirm: How many of the most accurate are trained again, besides the best reference.
-        seeds: How often each of those is trained.
-        enough: Tells whether no more should be explored, because the time is up.
+        seeds: How often each of those is trained again.
+        enough: Tells whether exploring should end because time is short.
     """
 
     sampler: FeasibleSampler
@@ -78,7 +78,6 @@ class SearchAgenda:
     _ended: bool = field(default=False, init=False)
 
     def next(self, trials: Collection[Trial]) -> NextTrial | NothingToRun:
-        """Returns what to begin after these trials."""
         explored = [trial for trial in trials if not trial.replicate]
         if not self._ended and len(explored) < self._most and not self.enough(self):
             return NextTrial(self.sampler)
@@ -87,18 +86,17 @@ class SearchAgenda:
         return self._confirmation(explored, trials)
 
     def exhausted(self) -> None:
-        """Notes that all feasible architectures have been tried."""
         self._ended = True
 
     def remaining(self, trials: Collection[Trial]) -> Remaining:
-        """Returns how many trials are yet to be explored, and how many (at least) to be confirmed."""
+        """Returns how many trials are still to explore, and how many, at least, to confirm."""
         explored = [trial for trial in trials if not trial.replicate]
-        again = {(trial.point, trial.replicate) for trial in trials if trial.replicate}
+        begun = {(trial.point, trial.replicate) for trial in trials if trial.replicate}
         exploring = 0 if self._ended else max(0, self._most - len(explored))
         if not self.confirm:
             return Remaining(exploring, 0)
-        points = max(len(self._points(explored, again)), self.confirm + bool(self.families) if exploring else 0)
-        return Remaining(exploring, points * self.seeds - len(again))
+        points = max(len(self._points(explored, begun)), self.confirm + bool(self.families) if exploring else 0)
+        return Remaining(exploring, points * self.seeds - len(begun))
 
     @property
     def _most(self) -> int:
@@ -106,18 +104,18 @@ class SearchAgenda:
         feasible = len(self.sampler.feasible)
         return feasible if self.trials is None else min(self.trials, feasible)
 
-    def _points(self, explored: Collection[Trial], again: set[tuple[Point, int]]) -> list[Point]:
-        """Returns what is to be trained again: what was begun, the most accurate, and the best reference."""
-        return list(dict.fromkeys([*(point for point, _ in sorted(again)), *self._favourites(explored)]))
+    def _points(self, explored: Collection[Trial], begun: set[tuple[Point, int]]) -> list[Point]:
+        """Returns the points to train again: those already begun, the most accurate, and the best reference."""
+        return list(dict.fromkeys([*(point for point, _ in sorted(begun)), *self._favourites(explored)]))
 
     def _favourites(self, explored: Collection[Trial]) -> list[Point]:
-        """Returns the most accurate and the best reference, as exploring saw them."""
+        """Returns the points of the most accurate architectures and of the best reference, before confirmation."""
         by_search = ranked(explored)
         chosen = by_search[: self.confirm] + [entry for entry in by_search if entry.family][:1]
         return [entry.trials[0].point for entry in chosen]
 
     def _confirmation(self, explored: Collection[Trial], trials: Collection[Trial]) -> NextTrial | NothingToRun:
-        """Has the top few trained again, then whoever stands above the best of those, until nobody does."""
+        """Confirms the most accurate; then any that ranks above the best confirmed one, until none does."""
         if not self.confirm:
             return NothingToRun.END
         begun = {(trial.point, trial.replicate) for trial in trials if trial.replicate}
@@ -132,7 +130,7 @@ class SearchAgenda:
         for entry in ranked(trials):
             if entry.confirmed:
                 break
-            if entry.trials[0].point not in points:  # else its trainings all failed
+            if entry.trials[0].point not in points:  # otherwise all its new trainings failed
                 return self._again(entry.trials[0].point, 1)
         return NothingToRun.WAIT if running else NothingToRun.END
 
@@ -141,8 +139,8 @@ class SearchAgenda:
 
 
 @dataclass
-class ListAgenda:
-    """Trains every architecture of a list so many times, all of them once before any of them twice."""
+class ListAgenda(Agenda):
+    """Trains every architecture of a list `repeats` times: all of them once before any of them twice."""
 
     space: Architectures
     repeats: int = 1
@@ -150,7 +148,6 @@ class ListAgenda:
     families: dict[Point, str] = field(default_factory=dict)
 
     def next(self, trials: Collection[Trial]) -> NextTrial | NothingToRun:
-        """Returns what to begin after these trials."""
         begun = {(trial.point, trial.replicate) for trial in trials}
         if not self.enough(self):
             for replicate in range(1, self.repeats + 1):
@@ -163,5 +160,5 @@ class ListAgenda:
         """Does nothing: a list has no sampler."""
 
     def remaining(self, trials: Collection[Trial]) -> Remaining:
-        """Returns how many trials are yet to begin; hours may end the list before its end."""
+        """Returns how many trials are still to begin; a time limit may drop all of them."""
         return Remaining(len(self.space.axis_values[0]) * self.repeats - len(trials), 0)

@@ -1,4 +1,4 @@
-"""How fast a study goes, from its own trials: for the time left, the time limit of a search, and hanging trials."""
+"""Predicts durations from a study's own trials: the time left, the time limit of a search, and hanging trials."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from collections.abc import Mapping
 from nxt.search.strategy.agenda import Agenda
 from nxt.search.trial import Outcome, Trial
 
-_PATIENCE = 10.0  # an epoch that takes this many times longer than the slowest measured has come to a halt
-_LEAST = 60.0  # seconds granted to any epoch
+_PATIENCE = 10.0  # an epoch that takes this many times longer than the slowest measured one hangs
+_LEAST = 60.0  # seconds that any epoch may take
 
 
 class Pace:
     """Predicts durations.
 
     Args:
-        trials: The study's trials, by number; followed as they grow.
-        epochs: Of a trial that is not stopped.
-        workers: Trials at a time.
-        hours: How long the search may take from now; None: as long as it likes.
-        patience: Seconds granted to an epoch as long as none was measured.
-        slowdown: How much longer the workers take than they train, as long as it has not been measured here.
+        trials: The study's trials, by number; the mapping may grow.
+        epochs: Length of a trial that is not stopped.
+        workers: Number of trials that run at a time.
+        hours: Time limit of the search from now; None: no limit.
+        patience: Seconds that an epoch may take before any was measured.
+        slowdown: Ratio of the workers' time to the time that they train, used until it is measured here.
     """
 
     def __init__(
@@ -40,35 +40,35 @@ class Pace:
         self._deadline = math.inf if hours is None else self.started + 3600 * hours
         self._folded: set[int] = set()
         self._rate, self._seconds_trained, self._epochs = 0.0, 0.0, 0
-        self._explored = (0, 0)  # trials that ended as they should, and their epochs
+        self._explored = (0, 0)  # explored trials that ended without failure, and their epochs
         self._before = self._trained()
-        self._first: tuple[float, float] | None = None  # when the first epochs of this session were seen; trained then
+        self._first: tuple[float, float] | None = None  # time and seconds trained at this session's first epoch
 
     @property
     def time_is_up(self) -> bool:
-        """Whether the hours are over: all trials are to stop where they are."""
+        """Whether the time limit is reached: then all trials stop where they are."""
         return time.monotonic() >= self._deadline
 
     def leaves_only(self, agenda: Agenda) -> bool:
-        """Tells whether one more trial would take time that is needed for those that run and those that confirm."""
+        """Tells whether one more trial would use time that running and confirming trials need."""
         if self._deadline == math.inf:
             return False
         needed = self._seconds(1, agenda.remaining(self.trials.values()).to_confirm)
         return time.monotonic() + (needed or 0.0) >= self._deadline
 
     def left(self, agenda: Agenda) -> float | None:
-        """Predicts the seconds until the study is complete, or its hours are over; None: nothing is measured yet."""
+        """Predicts the seconds until the study is complete or its time is up; None: nothing is measured yet."""
         predicted = self._seconds(*agenda.remaining(self.trials.values()))
         return None if predicted is None else min(predicted, max(0.0, self._deadline - time.monotonic()))
 
     def limit(self, macs: int) -> float:
-        """Returns the seconds after which one epoch of a network of that cost is taken to hang."""
+        """Returns the seconds after which an epoch of a network of that cost counts as hanging."""
         self._fold()
         rates = [self._rate, *(_rate(trial) for trial in self._live())]
         return max(_LEAST, _PATIENCE * max(rates) * macs) if max(rates) else self.patience
 
     def _seconds(self, to_explore: int, to_confirm: int) -> float | None:
-        """Predicts how long the running trials, and so many more of both kinds, take on all workers."""
+        """Predicts the seconds that the running trials and these further ones take on all workers."""
         self._fold()
         live = self._live()
         epochs = self._epochs + sum(len(trial.curve) for trial in live)
@@ -78,11 +78,11 @@ class Pace:
         length = self._explored[1] / self._explored[0] if self._explored[0] else self.epochs
         running = [self.epochs - len(t.curve) for t in self.trials.values() if t.outcome is Outcome.RUNNING]
         exploring = max((sum(running) + to_explore * length) / self.workers, *running, length if to_explore else 0)
-        confirming = math.ceil(to_confirm / self.workers) * self.epochs  # not before all others have ended
+        confirming = math.ceil(to_confirm / self.workers) * self.epochs  # begins after all others have ended
         return self._slowdown() * epoch * (exploring + confirming)
 
     def _fold(self) -> None:
-        """Adds up the trials that have ended since the last time: there may be thousands."""
+        """Adds the trials that have ended since the last call to the sums: there may be thousands."""
         for number, trial in self.trials.items():
             if trial.outcome is not Outcome.RUNNING and number not in self._folded:
                 self._folded.add(number)
@@ -98,15 +98,15 @@ class Pace:
         return [t for t in self.trials.values() if t.outcome is Outcome.RUNNING and t.curve and not t.replayed]
 
     def _slowdown(self) -> float:
-        """Returns how much longer the workers take than they train: between trials they wait, start and load."""
+        """Returns the ratio of the workers' time to the time that they train: they also wait, start and load."""
         now, trained = time.monotonic(), self._trained()
         if self._first is None:
             self._first = (now, trained) if trained > self._before else None
             return self._known_slowdown
-        since, already = self._first
-        if trained <= already:
+        first_time, first_trained = self._first
+        if trained <= first_trained:
             return self._known_slowdown
-        return max(1.0, (now - since) * self.workers / (trained - already))
+        return max(1.0, (now - first_time) * self.workers / (trained - first_trained))
 
     def _trained(self) -> float:
         self._fold()
@@ -114,5 +114,5 @@ class Pace:
 
 
 def _rate(trial: Trial) -> float:
-    """Returns the seconds of its slowest epoch by the architecture's multiply-adds."""
+    """Returns the seconds of a trial's slowest epoch per multiply-add of its architecture."""
     return max((row.seconds for row in trial.curve), default=0.0) / trial.cost.macs

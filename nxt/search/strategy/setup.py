@@ -1,4 +1,4 @@
-"""What follows from a search's request alone: what fits, what comes first, and when trials are compared."""
+"""Makes the parts of a search from its request: the feasible set, the references, the rungs, scheduler and agenda."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nxt.space.space import Point
 
 @dataclass(frozen=True)
 class SearchSetup:
-    """The parts of a search, made from its request. The search, its plan, its status and its report share them."""
+    """The parts of a search, made from its request; used by the search, its estimate, its status and its report."""
 
     request: SearchRequest
 
@@ -39,25 +39,25 @@ class SearchSetup:
 
     @cached_property
     def rungs(self) -> tuple[int, ...]:
-        """The epochs at which trials are compared; none where nothing is stopped."""
+        """The epochs at which trials are compared; empty if no trial is stopped."""
         request, settings = self.request, self.request.settings
         if request.is_list or settings.scheduler == "none":
             return ()
         return rungs(request.proxy.epochs, settings.eta, settings.grace)
 
     def scheduler(self) -> Scheduler:
-        """Returns what decides which trials go on."""
+        """Returns the scheduler, which decides which trials continue."""
         request, settings = self.request, self.request.settings
         return make_scheduler(settings.scheduler, self.rungs, settings.eta, request.budget, request.objective)
 
     def agenda(
         self, enough: Callable[[Agenda], bool] = lambda _: False, families: dict[Point, str] | None = None
     ) -> Agenda:
-        """Returns what is to be trained, in order.
+        """Returns the agenda, which decides what is trained next.
 
         Args:
-            enough: Tells whether no more should be explored, because the time is up.
-            families: The references, where they are known from a run's trials: to find them may take a second.
+            enough: Tells whether exploring should end because time is short.
+            families: The references, if known from a run's trials: computing them may take a second.
         """
         request, settings = self.request, self.request.settings
         if self.feasible is None:

@@ -1,32 +1,31 @@
-"""What a search decides, without Ray: which trial comes next, and which one goes on.
+"""The decisions of a search, without Ray: which trial comes next, and which trials continue.
 
-The same object serves the real search and simulations: `suggest` a trial, `observe` its epochs, `fail` it. The study
-it is given is the truth; a strategy made from a study that was cut off begins with the trials that were running.
+Real searches and simulations use the same object: it suggests trials, observes their epochs and records failures. All
+state is in the study; a strategy made from an interrupted study begins with the trials that were running.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Mapping
 
 from nxt.search.strategy.agenda import Agenda, NothingToRun
 from nxt.search.strategy.schedulers import Decision, Scheduler
 from nxt.search.study.memory import ExhaustedError, InMemoryStudy
-from nxt.search.trial import Epoch, Outcome, Trial
+from nxt.search.trial import Epoch, Outcome, Trial, hash32
 
 
 class Strategy:
     """Suggests, observes and decides.
 
     Args:
-        study: The record; it may have trials already.
-        agenda: What is trained.
+        study: The record of the trials; it may have some already.
+        agenda: Decides what is trained.
         scheduler: Compares trials at rungs.
         epochs: Length of a trial that is not stopped.
         seed: The study's seed.
-        control: Share of the trials to be stopped that run on to the end, as a control group.
-        finished: Trials of another run, by fingerprint and seed, whose epochs are taken instead of training.
+        control: Share of the trials due to stop that continue to the end, as a control group.
+        finished: Trials of another run, by fingerprint and seed, whose epochs are copied instead of trained.
         source: Name of that run.
     """
 
@@ -44,10 +43,8 @@ class Strategy:
         self.study, self.agenda, self.scheduler = study, agenda, scheduler
         self.epochs, self.seed, self.control = epochs, seed, control
         self._finished, self._source = finished or {}, source
-        self.ended: list[Trial] = []  # since somebody last emptied this list
-        self._pause: NothingToRun | None = (
-            None  # why the agenda has nothing; it is not asked again before a trial has ended
-        )
+        self.ended: list[Trial] = []  # the trials that ended; the caller empties the list
+        self._pause: NothingToRun | None = None  # the agenda's last answer, valid until a trial ends
         for trial in study.trials.values():
             for row in trial.curve:
                 self._compare(trial, row)
@@ -55,9 +52,9 @@ class Strategy:
         self._resumed = deque(trial for trial in running if self._decide(trial) is Decision.CONTINUE)
 
     def suggest(self) -> Trial | None:
-        """Returns the next trial to run: first those that were cut off, then new ones.
+        """Returns the next trial to run: first interrupted ones, then new ones.
 
-        None: there is nothing to run now; `complete` tells whether there will be anything later.
+        Returns None if there is nothing to run now; `complete` tells whether there will be later.
         """
         while True:
             trial = self._resumed.popleft() if self._resumed else self._begin()
@@ -65,36 +62,36 @@ class Strategy:
                 return trial
 
     def observe(self, number: int, epoch: Epoch) -> Decision:
-        """Records an epoch of a trial and returns what becomes of it."""
+        """Records an epoch of a trial and returns what happens to the trial."""
         trial = self.study.trials[number]
         if trial.outcome is not Outcome.RUNNING:
             return Decision.STOP
         if trial.curve and epoch.epoch <= trial.curve[-1].epoch:
-            return Decision.CONTINUE  # trained again after a kill; it was decided then
+            return Decision.CONTINUE  # trained again after a kill; the decision was made the first time
         self.study.add_epoch(trial, epoch)
         self._compare(trial, epoch)
         return self._decide(trial)
 
     def fail(self, number: int, outcome: Outcome, message: str) -> None:
-        """Records that a trial ended without a verdict. A trial that has ended already stays as it is."""
+        """Records that a trial failed, unless it has ended already."""
         trial = self.study.trials[number]
         if trial.outcome is Outcome.RUNNING:
             self._end(trial, outcome, message)
 
     def remark(self, number: int, text: str) -> None:
-        """Records what was out of the ordinary about a trial, once."""
+        """Records an unusual event of a trial, once."""
         trial = self.study.trials[number]
         if text and trial.remark != text:
             self.study.note(trial, remark=text)
 
     @property
     def complete(self) -> bool:
-        """Whether all that was asked for, or that is possible in its time, has ended."""
+        """Whether all requested trials, or all that the time limit allowed, have ended."""
         running = any(trial.outcome is Outcome.RUNNING for trial in self.study.trials.values())
         return self._pause is NothingToRun.END and not running
 
     def again(self, number: int) -> None:
-        """Has a running trial suggested once more, because its worker is gone."""
+        """Makes `suggest` return a running trial once more, because its worker is gone."""
         self._resumed.append(self.study.trials[number])
 
     def _begin(self) -> Trial | None:
@@ -110,22 +107,22 @@ class Strategy:
         return None
 
     def _replay(self, trial: Trial) -> bool:
-        """Takes the epochs of a trial from the other run, if it has them, and tells whether that ended the trial."""
-        other = self._finished.get((trial.spec.fingerprint, trial.seed(self.seed)))
-        if other is None or (trial.curve and not trial.replayed):
+        """Copies the epochs of a trial from the other run, if it has them, and tells whether that ended the trial."""
+        source = self._finished.get((trial.spec.fingerprint, trial.seed(self.seed)))
+        if source is None or (trial.curve and not trial.replayed):
             return False
         self.study.note(trial, replayed=self._source)
-        self.remark(trial.number, other.remark)
-        rest = other.curve[len(trial.curve) :]
+        self.remark(trial.number, source.remark)
+        rest = source.curve[len(trial.curve) :]
         return any(self.observe(trial.number, row) is Decision.STOP for row in rest)
 
     def _decide(self, trial: Trial) -> Decision:
-        """Decides on a running trial after its last epoch, and records the end of one that is to stop."""
+        """Decides whether a running trial continues after its last epoch, and records its end if it does not."""
         epoch = trial.curve[-1].epoch if trial.curve else 0
         if epoch >= self.epochs:
             self._end(trial, Outcome.DONE)
             return Decision.STOP
-        # The references are the yardstick, repeats measure, and the control group tells what stopping costs.
+        # References are the baseline, replicates measure, and the control group shows what stopping costs.
         if trial.family or trial.replicate or trial.control_rung:
             return Decision.CONTINUE
         if self.scheduler.decide(trial.number, epoch) is Decision.CONTINUE:
@@ -142,11 +139,10 @@ class Strategy:
         self._pause = None
 
     def _compare(self, trial: Trial, row: Epoch) -> None:
-        """Enters an epoch into the comparison at its rung, unless the trial runs outside the competition by then."""
+        """Records an epoch with the scheduler, unless it is of a replicate, or of a control trial after its rung."""
         if not trial.replicate and (not trial.control_rung or row.epoch <= trial.control_rung):
             self.scheduler.record(trial.number, row.epoch, row.accuracy, trial.cost)
 
     def _in_control_group(self, trial: Trial) -> bool:
-        """Draws by seed and architecture, so that it does not matter when the question comes up."""
-        digest = hashlib.sha256(f"control:{self.seed}:{trial.spec.fingerprint}".encode()).digest()
-        return int.from_bytes(digest[:4]) < self.control * 2**32
+        """Draws by seed and architecture alone, so that the answer does not depend on when it is asked."""
+        return hash32(f"control:{self.seed}:{trial.spec.fingerprint}") < self.control * 2**32
