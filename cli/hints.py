@@ -54,6 +54,7 @@ _ARGUMENTS = {
     "search": {"--space": "the space is an argument: nxt search cifar"},
     **{name: dict.fromkeys(("--model", "--arch"), _NETWORK.format(name)) for name in ("train", "profile")},
 }
+_ARGUMENTS["profile"]["--count"] = "tables count MACs; --json and --csv have FLOPs and fvcore's total, too"
 _IN_SEARCH = {
     "--epochs": "write --set proxy.epochs=N",
     "--size": "write --set proxy.size=PIXELS",

@@ -28,14 +28,6 @@ class By(StrEnum):
     LAYER = "layer"
 
 
-class Count(StrEnum):
-    """What to count as cost."""
-
-    MACS = "macs"
-    FLOPS = "flops"
-    FVCORE = "fvcore"
-
-
 def profile(
     networks: Annotated[
         list[str],
@@ -46,9 +38,6 @@ def profile(
     size: Annotated[int | None, typer.Option(help="Image side in pixels; default: the network's own.")] = None,
     classes: Annotated[int | None, typer.Option(help="Number of classes; default: the network's own.")] = None,
     by: Annotated[By | None, typer.Option(help="Divide the cost.")] = None,
-    count: Annotated[
-        Count, typer.Option(help="Show multiply-adds, FLOPs (two each), or what fvcore's total would be.")
-    ] = Count.MACS,
     steps: Annotated[
         bool, typer.Option("--steps", help="Show what one more block, group, channel or pixel costs.")
     ] = False,
@@ -71,8 +60,8 @@ def profile(
 ) -> None:
     """Show what networks cost, in closed form; two of them also stage by stage side by side.
 
-    MACs are multiply-adds of convolution and linear layers, without bias: the papers' "FLOPs". With a budget
-    (--flops ...) the exit code is 1 if a network misses it.
+    MACs are multiply-adds of convolution and linear layers, without bias: the papers' "FLOPs". --json and --csv have
+    FLOPs (two for each) and fvcore's total, too. With a budget (--flops ...) the exit code is 1 if a network misses it.
     """
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv: give one of both")
@@ -99,7 +88,7 @@ def profile(
     else:
         from ..terminal import profile_view
 
-        (profile_view.print_csv if as_csv else profile_view.print_tables)(rows, by, count)
+        (profile_view.print_csv if as_csv else profile_view.print_tables)(rows, by)
     _raise_for(profiles, budget)
 
 

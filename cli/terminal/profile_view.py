@@ -13,16 +13,10 @@ from nxt.units import format_count
 from . import tables
 
 Row = Mapping[str, Any]
-_HEADS = {"macs": "MACs", "flops": "FLOPs", "fvcore": "fvcore"}
-_MEANING = {
-    "macs": "MACs: multiply-adds of convolution and linear layers, no bias (the papers' FLOPs).",
-    "flops": "FLOPs: two for each multiply-add of convolution and linear layers (the papers say FLOPs for half of it).",
-    "fvcore": "fvcore: multiply-adds, 2 for each normalised element, 1 for each pooled one: fvcore's total.",
-}
 _FIGURES = ("macs", "params", "acts", "flops", "fvcore", "bytes", "intensity", "peak_bytes")
 
 
-def print_csv(rows: Sequence[Row], by: str | None, _count: str) -> None:
+def print_csv(rows: Sequence[Row], by: str | None) -> None:
     """Prints one line for each network, or for each of its parts."""
     names = ("network", "part", "size", "classes", "blocks", "channels", "side", *_FIGURES)
     writer = csv.DictWriter(sys.stdout, names, lineterminator="\n", extrasaction="ignore")
@@ -35,20 +29,20 @@ def print_csv(rows: Sequence[Row], by: str | None, _count: str) -> None:
             )
 
 
-def print_tables(rows: Sequence[Row], by: str | None, count: str) -> None:
-    """Prints tables: the networks, their parts, steps, measurements and checks, and how two of them differ."""
+def print_tables(rows: Sequence[Row], by: str | None) -> None:
+    """Prints tables: the networks, their parts, steps, measurements and checks, and the difference of two."""
     figures = [
         [
-            row["name"], format_count(row["params"], 4), format_count(row[count], 4), format_count(row["acts"], 4),
+            row["name"], format_count(row["params"], 4), format_count(row["macs"], 4), format_count(row["acts"], 4),
             _bytes(row["bytes"]), f"{row['intensity']:.1f}", _bytes(row["peak_bytes"]), row["size"], row["classes"],
         ]
         for row in rows
     ]  # fmt: skip
-    heads = ["network", "params", _HEADS[count], "acts", "moved", "FLOP/B", "peak", "px", "classes"]
+    heads = ["network", "params", "MACs", "acts", "moved", "FLOP/B", "peak", "px", "classes"]
     tables.print_table(heads, figures, ["classes", "px", "FLOP/B", "moved", "peak", "acts"])
     for row in rows:
         if by:
-            _print_parts(row, by, count)
+            _print_parts(row, by)
         if "steps" in row:
             _print_steps(row)
         if "measured" in row:
@@ -60,8 +54,8 @@ def print_tables(rows: Sequence[Row], by: str | None, count: str) -> None:
                 f"{differs or 'no difference'}"
             )
     if len(rows) == 2:
-        _print_difference(rows[0], rows[1], count)
-    tables.say(f"\n{_MEANING[count]}")
+        _print_difference(rows[0], rows[1])
+    tables.say("\nMACs: multiply-adds of convolution and linear layers, no bias (the papers' FLOPs).")
     tables.say(
         "Moved: each input, weight and output element of those layers once. Peak: alive during inference, "
         "without weights; both for one image in float32."
@@ -70,18 +64,18 @@ def print_tables(rows: Sequence[Row], by: str | None, count: str) -> None:
         _reconcile(row)
 
 
-def _print_parts(row: Row, by: str, count: str) -> None:
+def _print_parts(row: Row, by: str) -> None:
     lines = [
         [
             part["name"], *([part["blocks"]] if by == "stage" else []),
             f"{part['channels']} x {part['side']}x{part['side']}", format_count(part["params"], 4),
-            format_count(part[count], 4), f"{part[count] / row[count]:.1%}", format_count(part["acts"], 4),
+            format_count(part["macs"], 4), f"{part['macs'] / row['macs']:.1%}", format_count(part["acts"], 4),
             _bytes(part["bytes"]), f"{part['intensity']:.1f}", _bytes(part["peak_bytes"]),
         ]
         for part in row[f"{by}s"]
     ]  # fmt: skip
     blocks = ["blocks"] if by == "stage" else []
-    heads = [by, *blocks, "output", "params", _HEADS[count], "share", "acts", "moved", "FLOP/B", "peak"]
+    heads = [by, *blocks, "output", "params", "MACs", "share", "acts", "moved", "FLOP/B", "peak"]
     spare = ["FLOP/B", "moved", "peak", "acts", "output", "blocks", "params"]
     tables.print_table(heads, lines, spare, title=f"\n{row['name']}, peak at {row['peak_at']}")
 
@@ -94,35 +88,36 @@ def _print_steps(row: Row) -> None:
     tables.print_table(["one step", "MACs", "params", "acts"], lines, ["acts", "params"], title=title)
 
 
-def _print_difference(one: Row, other: Row, count: str) -> None:
-    """Prints the table of the second network minus the first, stage by stage."""
-    parts = [{part["name"]: part for part in row["stages"]} for row in (one, other)]
+def _print_difference(first: Row, second: Row) -> None:
+    """Prints the second network minus the first, stage by stage."""
+    parts = [{part["name"]: part for part in row["stages"]} for row in (first, second)]
     names = sorted({*parts[0], *parts[1]}, key=lambda name: (name != "stem", name == "head", name))
     lines = []
     for name in [*names, "total"]:
-        here, there = (one, other) if name == "total" else (each.get(name, {}) for each in parts)
-        cells = [name, " -> ".join(str(each.get("blocks", "")) for each in (here, there)) if name != "total" else ""]
-        for key in (count, "params", "acts", "bytes"):
-            before, after = here.get(key, 0), there.get(key, 0)
+        pair = (first, second) if name == "total" else tuple(stages.get(name, {}) for stages in parts)
+        cells = [name, " -> ".join(str(part.get("blocks", "")) for part in pair) if name != "total" else ""]
+        for key in ("macs", "params", "acts", "bytes"):
+            before, after = (part.get(key, 0) for part in pair)
             cells.append(_change(after - before, before))
         lines.append(cells)
-    heads = ["", "blocks", _HEADS[count], "params", "acts", "moved (B)"]
+    heads = ["", "blocks", "MACs", "params", "acts", "moved (B)"]
     spare = ["moved (B)", "acts", "blocks", "params"]
-    tables.print_table(heads, lines, spare, title=f"\n{other['name']} minus {one['name']}")
+    tables.print_table(heads, lines, spare, title=f"\n{second['name']} minus {first['name']}")
 
 
 def _reconcile(row: Row) -> None:
+    """Prints the published FLOPs of a network beside all three counts."""
     published = row.get("published")
     if published:
-        counts = " and ".join(f"{format_count(row[key], 4)} {name}" for key, name in _HEADS.items() if key != "fvcore")
+        macs, flops, fvcore = (format_count(row[key], 4) for key in ("macs", "flops", "fvcore"))
         tables.say(
-            f"{row['name']}: published are {published['flops']} FLOPs ({published['source']}); counted are {counts}, "
-            f"by fvcore {format_count(row['fvcore'], 4)}"
+            f"{row['name']}: published are {published['flops']} FLOPs ({published['source']}); counted are {macs} MACs "
+            f"and {flops} FLOPs, by fvcore {fvcore}"
         )
 
 
 def _change(value: int, before: int) -> str:
-    """Returns a difference and the share that it is, in one cell, so that both stay together."""
+    """Returns a difference and its share of the value before, in one cell, so that both stay together."""
     share = f"{value / before:+.1%}" if before else ""
     return f"{'-' if value < 0 else '+'}{format_count(abs(value))} {share:>7}"
 

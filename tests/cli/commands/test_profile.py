@@ -35,12 +35,11 @@ def test_csv_has_the_same_figures(nxt):
     assert [(row["part"], row["params"]) for row in whole] == [("", "25557032")]
 
 
-@pytest.mark.parametrize(("count", "figure"), [("macs", "4.089G"), ("flops", "8.178G"), ("fvcore", "4.112G")])
-def test_what_is_counted_can_be_chosen_and_is_told(count, figure, nxt):
-    out = nxt("profile", "resnet50", "--count", count).out
-    assert figure in out.splitlines()[2]
-    assert "published are 4.1G FLOPs (ResNeXt paper, table 1)" in out
-    assert "published" not in nxt("profile", "resnet50", "--count", count, "--size", 160).out
+def test_published_flops_stand_beside_all_three_counts(nxt):
+    out = nxt("profile", "resnet50").out
+    assert "4.089G" in out.splitlines()[2]
+    assert "published are 4.1G FLOPs (ResNeXt paper, table 1); counted are 4.089G MACs and 8.178G FLOPs, by" in out
+    assert "published" not in nxt("profile", "resnet50", "--size", 160).out
 
 
 def test_two_networks_end_in_their_difference(nxt):
@@ -117,7 +116,7 @@ def test_measuring_gives_every_way_a_training_step_and_the_stages(tmp_path, monk
         (["--compile"], "need --measure"),
         (["--measure", "--batch", "0"], "--batch 0"),
         (["--measure", "--batch", "a,b"], "--batch a,b"),
-        (["--count", "gflops"], "'gflops' is not one of"),
+        (["--count", "flops"], "--json and --csv have FLOPs and fvcore's total, too"),
     ],
 )
 def test_usage_errors_are_said(arguments, part, nxt):

@@ -17,7 +17,7 @@ COMMANDS = [
     ("profile", "resnet50"),
     ("profile", "resnet50", "--by", "stage"),
     ("profile", "resnest50", "--by", "block"),
-    ("profile", "resnest50", "--by", "layer", "--count", "fvcore"),
+    ("profile", "resnest50", "--by", "layer"),
     ("profile", "resnet50", "resnest50"),
     ("profile", "resnest50_fast_4s2x40d", "resnext29_16x64d_cifar", "--steps"),
     ("profile", "resnext_1-1-1_w8_1x8d_cifar", "--check"),
