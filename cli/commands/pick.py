@@ -14,6 +14,7 @@ from .. import options
 from ..terminal import tables
 
 if TYPE_CHECKING:
+    from nxt.search.ranking import RankedArch
     from nxt.search.results.pick import Picked
 
 
@@ -40,15 +41,24 @@ def pick(
             raise RunError(f"{out}: exists already; choose another --out")
         write_text(out, text)
     entry = picked.entry
-    seeds = f"mean of {entry.seeds} fresh seeds" if entry.confirmed else "one seed, not confirmed"
-    what = f"{entry.spec.name} ({tables.percent(entry.accuracy)} in the proxy, {seeds})"
-    tables.err().print(f"{what}: {_reason(picked)}{_next_step(picked)}.", soft_wrap=True)
+    architecture = f"{entry.spec.name} ({tables.percent(entry.accuracy)} {_conditions(entry, loaded.full)})"
+    tables.err().print(f"{architecture}: {_reason(picked)}{_next_step(picked)}.", soft_wrap=True)
+
+
+def _conditions(entry: RankedArch, full: bool) -> str:
+    """Returns under which conditions an accuracy was reached."""
+    seeds = f"{entry.seeds} seeds" if full else f"{entry.seeds} fresh seeds"
+    if entry.seeds > 1:
+        return f"in {'full training' if full else 'the proxy'}, mean of {seeds}"
+    if full:
+        return "in full training, one seed"
+    return "in the proxy, one fresh seed" if entry.confirmed else "in the proxy, one seed, not confirmed"
 
 
 def _reason(picked: Picked) -> str:
     if picked.budget.limits:
-        many = f"{picked.candidates} architecture{'s' * (picked.candidates > 1)}"
-        return f"the most accurate of {many} trained to the end with {picked.budget}"
+        candidates = f"{picked.candidates} architecture{'s' * (picked.candidates > 1)}"
+        return f"the most accurate of {candidates} trained to the end with {picked.budget}"
     if picked.knee is None:
         return f"the most accurate of a front of {picked.candidates}, which has no knee"
     gain, price = picked.knee
@@ -59,12 +69,12 @@ def _reason(picked: Picked) -> str:
 
 
 def _next_step(picked: Picked) -> str:
-    """Says what the next costlier architecture that is more accurate would cost and gain; empty: there is none."""
+    """Returns what the next costlier and more accurate architecture costs and gains; empty if there is none."""
     step = picked.next
     if step is None:
         return ""
-    sure = "more than" if step.clear else "within"
+    clearness = "more than" if step.clear else "within"
     return (
         f"; the next one costs {step.more_cost:.1%} more {COST_LABELS[picked.cost]} and gains {100 * step.gain:.1f} "
-        f"points, {sure} twice the noise of {100 * step.error:.1f}"
+        f"points, {clearness} twice the noise of {100 * step.error:.1f}"
     )

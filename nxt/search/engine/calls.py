@@ -17,6 +17,8 @@ from nxt.search.results.run import Run, load_run
 from nxt.search.trial import Trial
 from nxt.space.space import Space
 
+NetworkRef = str | Path | ArchSpec
+
 
 def search(
     space: str | Path | Space | None = None,
@@ -26,7 +28,7 @@ def search(
     acts: str | None = None,
     memory: str | None = None,
     like: str | None = None,
-    archs: Sequence[str | Path | ArchSpec] = (),
+    archs: str | Path | ArchSpec | Sequence[str | Path | ArchSpec] = (),
     repeats: int | None = None,
     data: DataRef | str | None = None,
     trials: int | None = None,
@@ -57,7 +59,8 @@ def search(
         acts: Limit on the output elements of all convolutions.
         memory: Limit on the predicted bytes of a training step (batch 32, float32).
         like: A network whose multiply-adds become the window.
-        archs: Train these instead of searching: names, architecture files, runs (their fronts) or specifications.
+        archs: Train these instead of searching: names, architecture files, runs (their fronts) or specifications;
+            one alone, or several.
         repeats: Trainings of each of `archs`, with seeds of their own; by default 1.
         data: "digits" (bundled, the default), "cifar10[:PATH]", "cifar100[:PATH]" or "folder:PATH".
         trials: How many to explore; by default 20, or with `hours` as many as fit.
@@ -88,7 +91,7 @@ def search(
         acts=acts,
         memory=memory,
         like=like,
-        archs=tuple(archs),
+        archs=listed(archs),
         repeats=repeats,
         data=None if data is None else DataRef.of(data),
         trials=trials,
@@ -131,6 +134,11 @@ def finished(job: Search, ending: Ending) -> Run:
     if ending is Ending.INTERRUPTED:
         raise KeyboardInterrupt(f"{job.out}: stopped before its end; it goes on with `resume`")
     return load_run(job.out)
+
+
+def listed(networks: NetworkRef | Sequence[NetworkRef]) -> tuple[NetworkRef, ...]:
+    """Returns networks as a tuple; a single network becomes a tuple of one."""
+    return (networks,) if isinstance(networks, NetworkRef) else tuple(networks)
 
 
 def _path(given: Path | str | None) -> Path | None:

@@ -14,7 +14,7 @@ from nxt.data.ref import DataRef
 from nxt.errors import ConfigError, DeviceError, RunError, UsageError, expecting
 from nxt.files import is_folder
 from nxt.rundir import free_run_directory
-from nxt.search.engine.calls import finished
+from nxt.search.engine.calls import NetworkRef, finished, listed
 from nxt.search.engine.execute import Ending, Observer, Resources, execute
 from nxt.search.engine.progress import SearchBar
 from nxt.search.engine.search import Search, prepare_search
@@ -25,11 +25,10 @@ from nxt.space.arch_list import ArchList, load_list
 from nxt.train.options import RECIPE, TrainOptions, data_of
 
 _FOR_ONE = ("weights", "freeze", "tune", "skip_bad")  # what is for the training of one network alone
-Network = str | Path | ArchSpec
 
 
 def train_many(
-    networks: Sequence[Network] = (),
+    networks: str | Path | ArchSpec | Sequence[str | Path | ArchSpec] = (),
     data: str | DataRef | None = None,
     recipe: str | Path | Mapping[str, Any] | None = None,
     *,
@@ -51,7 +50,7 @@ def train_many(
     """Trains several networks fully, each as often as asked; blocks until that is done, and returns the run.
 
     Args:
-        networks: Names, architecture files, runs of searches (their fronts) and specifications.
+        networks: Names, architecture files, runs of searches (their fronts) or specifications; one alone, or several.
         repeats: Trainings of each network, with seeds of their own; by default 1.
         top: Of each run, the most accurate so many instead of its front.
         workers: Trainings at a time; by default as many as fit.
@@ -76,11 +75,11 @@ def train_many(
         workers=workers,
         download=download,
     )
-    job = prepare(networks, options, top, repeats)
+    job = prepare(listed(networks), options, top, repeats)
     return finished(job, run_trainings(job, options, device, address, observer or SearchBar(callback)))
 
 
-def prepare(networks: Sequence[Network], options: TrainOptions, top: int | None, repeats: int | None) -> Search:
+def prepare(networks: Sequence[NetworkRef], options: TrainOptions, top: int | None, repeats: int | None) -> Search:
     """Opens what the trainings need, of a new study or of the one to resume; writes nothing.
 
     Raises:
@@ -108,7 +107,9 @@ def run_trainings(job: Search, options: TrainOptions, device: str, address: str 
     return execute(job, resources, observer, new=options.resume is None)
 
 
-def _request(networks: Sequence[Network], options: TrainOptions, top: int | None, repeats: int | None) -> SearchRequest:
+def _request(
+    networks: Sequence[NetworkRef], options: TrainOptions, top: int | None, repeats: int | None
+) -> SearchRequest:
     refuse_given(options, _FOR_ONE, "is for the training of one network")
     if not networks:
         raise UsageError("give the networks to train: names, architecture files, or a search's run")
@@ -138,7 +139,7 @@ def _request(networks: Sequence[Network], options: TrainOptions, top: int | None
     )
 
 
-def _data_of(networks: Sequence[Network], runs: Sequence[Path]) -> DataRef:
+def _data_of(networks: Sequence[NetworkRef], runs: Sequence[Path]) -> DataRef:
     """Returns the data that the searches used and files were found on, if that is the same; else the digits."""
     used = {load_record(run).request.data for run in runs}
     used |= {data_of(name) for name in networks if str(name).endswith((".yaml", ".yml"))}  # names say nothing

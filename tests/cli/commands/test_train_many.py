@@ -93,6 +93,11 @@ def test_a_study_of_full_trainings_is_shown_as_one(two, nxt):
     assert f"Test it: nxt eval {out / 'trials'}" in shown.out
 
 
+def test_a_network_picked_from_full_trainings_is_not_called_a_proxy(two, nxt):
+    picked = nxt("pick", two[0])
+    assert "% in full training, one seed): " in picked.err and "proxy" not in picked.err
+
+
 def test_an_interrupted_study_says_how_to_go_on(best):
     assert best["code"] == 130 and "Traceback" not in "".join(best["said"])
     assert best["said"][-1].strip() == f"Interrupted. Go on with: nxt train --resume {best['out']}"

@@ -6,16 +6,19 @@ import shutil
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from runs import begin, opened, resumed
 from tensorboardX.proto.event_pb2 import Event
 
 import nxt
+from nxt.arch.load import parse_name
 from nxt.config import parse_settings, read_yaml
 from nxt.data.ref import DataRef
-from nxt.errors import ConfigError, RunError, UsageError
+from nxt.errors import ArchError, ConfigError, RunError, UsageError
 from nxt.search.engine import session as module
+from nxt.search.engine.calls import listed
 from nxt.search.engine.search import prepare_search
 from nxt.search.request import first_difference, load_record, make_request
 from nxt.search.results.run import load_run
@@ -305,3 +308,14 @@ def test_trainings_that_go_on_refuse_what_their_record_says(said, tmp_path):
     (name,) = said
     with pytest.raises(UsageError, match=f"{name}`? cannot be given with `resume`"):
         nxt.train_many(resume=tmp_path, **said)
+
+
+@pytest.mark.parametrize("call", [lambda name: nxt.search(archs=name), nxt.train_many], ids=["search", "train_many"])
+def test_a_single_network_is_not_taken_for_a_list_of_letters(call):
+    with pytest.raises(ArchError, match="'resnet5000'"):
+        call("resnet5000")
+
+
+@pytest.mark.parametrize("network", ["resnet50", Path("resnet50"), parse_name("resnet50")])
+def test_one_network_and_a_list_of_one_are_the_same(network):
+    assert listed(network) == listed([network]) == (network,)
