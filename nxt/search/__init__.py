@@ -1,7 +1,7 @@
-"""Searching: what is asked, what a trial is, and how trials rank. The rooms inside say how a search goes.
+"""Architecture search: requests, trials and their ranking; the subpackages run the search.
 
-`study` records trials, `strategy` decides what is trained next and what is stopped, `engine` runs it all on Ray,
-`results` reads it back, `simulation` replaces training by a table. The package itself can be called:
+`study` records trials, `strategy` decides what is trained next and what is stopped, `engine` runs the search on Ray,
+`results` reads a run, `simulation` replaces training by a table. The package itself can be called:
 `nxt.search("cifar", flops="30M")`.
 """
 

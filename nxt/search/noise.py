@@ -1,6 +1,6 @@
-"""How sure accuracies are: the noise of seeds and of a finite validation split, and what it leaves of a front.
+"""Uncertainty of accuracies: the noise of seeds and of a finite validation split, and its effect on a front.
 
-Accuracies lie in 0..1. Pure: numpy only.
+Accuracies lie in 0..1.
 """
 
 from __future__ import annotations
@@ -14,30 +14,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 _DRAWS = 2000
-_LETTERS = ascii_letters + "".join(chr(code) for code in range(0x100, 0x180))  # the Latin ones first
+_LETTERS = ascii_letters + "".join(chr(code) for code in range(0x100, 0x180))  # Latin Extended-A after ASCII
 CLEAR = 2.0  # a difference of this many standard errors counts as more than noise
 
 
 @dataclass(frozen=True)
 class Noise:
-    """What blurs an accuracy measured once.
+    """The noise of a single accuracy.
 
-    `seeds` is the standard deviation between trainings of one architecture that differ in their seed alone, pooled
-    over all architectures trained several times; None where there are none. `images` is the size of the validation
-    split, whose sampling noise is binomial: sqrt(p (1 - p) / images).
+    `seeds` is the standard deviation between trainings of one architecture with different seeds, pooled over all
+    architectures trained several times; None if there are none. `images` is the size of the validation split, whose
+    sampling noise is binomial: sqrt(p (1 - p) / images).
     """
 
     seeds: float | None
     images: int
 
     def error(self, accuracy: float, trainings: int) -> float:
-        """Returns the standard error of a mean accuracy over so many trainings, all judged on the same images.
+        """Returns the standard error of a mean accuracy over so many trainings, all evaluated on the same images.
 
-        Between two networks judged on the same images the binomial part partly cancels, so that differences come out
-        a little less certain than they are.
+        Between two networks evaluated on the same images the binomial part partly cancels, so this overestimates the
+        error of their difference a little.
         """
-        between = (self.seeds or 0.0) ** 2 / trainings
-        return math.sqrt(between + accuracy * (1 - accuracy) / self.images)
+        return math.sqrt((self.seeds or 0.0) ** 2 / trainings + accuracy * (1 - accuracy) / self.images)
 
 
 def pooled_deviation(groups: Iterable[Sequence[float]]) -> float | None:
@@ -51,7 +50,7 @@ def pooled_deviation(groups: Iterable[Sequence[float]]) -> float | None:
 
 
 def deviation(values: Sequence[float]) -> float | None:
-    """Returns the sample standard deviation, or None of fewer than two values."""
+    """Returns the sample standard deviation, or None for fewer than two values."""
     return pooled_deviation([values])
 
 
@@ -60,30 +59,31 @@ def front_probability(
 ) -> NDArray[np.float64]:
     """Returns the probability of each point to be on the front, by parametric bootstrap.
 
-    Accuracies are drawn anew from normal distributions with the given standard errors; counted is how often no
-    other point dominates it.
+    It draws accuracies from normal distributions with the given standard errors, and counts how often no other point
+    dominates a point.
     """
     if not len(costs):
         return np.zeros(0)
     cost = np.asarray(costs, dtype=np.float64)
     order = np.argsort(cost, kind="stable")
-    first = np.searchsorted(cost[order], cost[order])  # where the points that cost as much begin,
-    behind = np.searchsorted(cost[order], cost[order], side="right")  # and where the costlier ones do
+    cheaper = np.searchsorted(cost[order], cost[order])  # number of points that cost less
+    not_costlier = np.searchsorted(cost[order], cost[order], side="right")  # number of points that cost at most as much
     rng = np.random.default_rng(seed)
     on_front = np.zeros(len(cost))
     for _ in range(_DRAWS):
         drawn = rng.normal(np.asarray(accuracies), np.asarray(errors))[order]
-        best = np.maximum.accumulate(np.append(-np.inf, drawn))  # of the points before
-        on_front += (drawn >= best[behind]) & (drawn > best[first])
+        best = np.maximum.accumulate(np.append(-np.inf, drawn))  # best[n]: of the n cheapest points
+        on_front += (drawn >= best[not_costlier]) & (drawn > best[cheaper])
     result = np.empty(len(cost))
     result[order] = on_front / _DRAWS
     return result
 
 
 def ties(accuracies: Sequence[float], errors: Sequence[float]) -> list[str]:
-    """Returns letters for each value: the noise does not tell a value from the highest one that has its letter.
+    """Returns letters for each value, as in a compact letter display of multiple comparisons.
 
-    (A compact letter display, as of multiple comparisons in statistics.) A value that stands clear has no letter.
+    A value does not differ clearly from the highest value that has the same letter. A value that differs clearly from
+    all others has no letter.
     """
     order = sorted(range(len(accuracies)), key=lambda i: -accuracies[i])
     groups: list[tuple[int, int]] = []
@@ -101,5 +101,5 @@ def ties(accuracies: Sequence[float], errors: Sequence[float]) -> list[str]:
 
 
 def clear(i: int, j: int, accuracies: Sequence[float], errors: Sequence[float]) -> bool:
-    """Tells whether two values differ by more than the noise of their difference explains."""
+    """Tells whether two values differ by more than CLEAR standard errors of their difference."""
     return abs(accuracies[i] - accuracies[j]) > CLEAR * math.hypot(errors[i], errors[j])

@@ -1,4 +1,4 @@
-"""What a user says of a search, in one place: the arguments of `nxt.search` and the options of the command."""
+"""The options of a search: the arguments of `nxt.search` and of the command."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from nxt.space.budget import Budget, parse_budget
 from nxt.space.load import DEFAULT, load_space
 from nxt.space.space import Space
 
-TRIALS = 20  # explored unless said otherwise
+TRIALS = 20  # explored by default
 COSTS = ("flops", "params", "acts", "memory")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """The arguments of `nxt.search`, which says what they mean; None where nothing is said.
+    """The arguments of `nxt.search`, which documents them; None if not given.
 
     Raises:
-        UsageError: for arguments that do not go together, or are out of range.
+        UsageError: if arguments exclude each other or are out of range.
     """
 
     space: str | Path | Space | None = None
@@ -57,8 +57,8 @@ class SearchOptions:
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
             raise UsageError(f"`workers` {self.workers}: at least one is needed")
-        if self.gpus_per_trial is not None and not 0 <= self.gpus_per_trial <= 1024:
-            raise UsageError(f"`gpus_per_trial` {self.gpus_per_trial:g}: not a number of GPUs")
+        if self.gpus_per_trial is not None and not 0 <= self.gpus_per_trial <= 1:
+            raise UsageError(f"`gpus_per_trial` {self.gpus_per_trial:g}: a trial computes on one GPU or a part of it: give 0 (the CPU) to 1")
         if self.hours is not None and not 0 < self.hours <= 24 * 366:
             raise UsageError(f"`hours` {self.hours:g}: give a time from seconds (0.01) to a year")
         if self.resume is not None:
@@ -68,8 +68,8 @@ class SearchOptions:
                 "cannot be given with `resume`: run.yaml has what was asked",
             )
         elif self.archs:
-            searched = ("space", "like", "trials", "confirm", *COSTS)
-            refuse_given(self, searched, "cannot be given with `archs`: nothing is searched")
+            search_only = ("space", "like", "trials", "confirm", *COSTS)
+            refuse_given(self, search_only, "cannot be given with `archs`: nothing is searched")
         elif self.repeats is not None:
             raise UsageError("`repeats` needs `archs`: the trainings of a search differ in their architectures")
         elif not any(self.costs.values()) and self.like is None:
@@ -85,18 +85,17 @@ class SearchOptions:
         return parse_budget(self.costs, self.like)
 
     def request(self) -> SearchRequest:
-        """Returns what is asked: of a new search, or of the one to resume with what has changed.
+        """Returns the request of a new search, or that of the search to resume with the changes of these options.
 
         Raises:
-            NxtError: if something named is not there or cannot be used.
-            UsageError: if the search to resume does not take what is said.
+            NxtError: if a named file, space or architecture does not exist or cannot be used.
+            UsageError: if the search to resume does not allow a change.
         """
         if self.resume is not None:
             return self._resumed(self.resume)
-        chosen = load_list(self.archs) if self.archs else self._space()
         confirm = {} if self.confirm is None else {"search": {"confirm": self.confirm}}
         return make_request(
-            chosen,
+            load_list(self.archs) if self.archs else self._space(),
             self.budget(),
             data=self.data or DataRef("digits"),
             trials=TRIALS if self.trials is None and self.hours is None else self.trials,
@@ -107,7 +106,7 @@ class SearchOptions:
         )
 
     def directory(self, request: SearchRequest) -> Path:
-        """Returns the run directory: the one to resume, the one asked for, or a free one under results/."""
+        """Returns the run directory: that of `resume`, that of `out`, or a free one under results/."""
         limits = [limit.text.replace(" ", "-") for limit in request.budget.limits]
         return self.resume or self.out or free_run_directory(request.space.name, *limits, request.data.kind)
 
@@ -128,5 +127,7 @@ class SearchOptions:
 
 
 def _absolute(storage: str | None) -> str:
-    """Makes a path mean the same for every worker; a URI does already."""
-    return "" if storage is None else storage if "://" in storage else str(Path(storage).resolve())
+    """Returns a path as an absolute one, so that it is valid for every worker; URIs do not change."""
+    if storage is None or "://" in storage:
+        return storage or ""
+    return str(Path(storage).resolve())

@@ -1,8 +1,7 @@
 """The proxy: a declared transform of architecture and data that makes a trial cheap.
 
-What is trained in a search is the transformed network; fingerprint, costs and every file handed out belong to the
-architecture itself. The transform is written into run.yaml, and accuracies under different proxies are never
-compared.
+A search trains the transformed network; fingerprint, costs and all result files are those of the architecture itself.
+run.yaml records the transform. Accuracies under different proxies are never compared.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ class Proxy:
     """How to shrink a trial.
 
     Raises:
-        ConfigError: for values out of range.
+        ConfigError: if values are out of range.
     """
 
-    about: str = ""  # a sentence for people
-    size: int | None = None  # largest image side in pixels; smaller where the data's own is smaller
-    scale: float = 1.0  # share of the data's own side, where it has one
+    about: str = ""  # a description
+    size: int | None = None  # largest image side in pixels; smaller if the data's own is smaller
+    scale: float = 1.0  # share of the data's own side, if it has one
     stem: str = "auto"  # "auto": 3x3 for images up to 64 px, else "own": the network's own
     width: float = 1.0  # multiplier of all widths
     share: float = 1.0  # of the training images
@@ -43,9 +42,8 @@ class Proxy:
 
     def __post_init__(self) -> None:
         where = "proxy"
-        require(
-            self.size is None or _LEAST <= self.size <= 4096, where, f"size is {self.size}; it lies in 4..4096 pixels"
-        )
+        size_fits = self.size is None or _LEAST <= self.size <= 4096
+        require(size_fits, where, f"size is {self.size}; it lies in 4..4096 pixels")
         require(0 < self.scale <= 1, where, f"scale is {self.scale}; it lies in (0, 1]")
         known = ("auto", "own", *STEMS)
         require(self.stem in known, where, f"stem is {self.stem!r}, not one of {', '.join(known)}")
@@ -55,23 +53,23 @@ class Proxy:
 
     @property
     def full(self) -> bool:
-        """Whether nothing is shrunk: then trials are full trainings."""
+        """Whether it shrinks nothing, so that trials are full trainings."""
         return self.size is None and self.scale == self.width == self.share == 1 and self.stem == "own"
 
     def image_size(self, natural: int | None, spec: ArchSpec) -> int:
-        """Returns the image side to train at. `natural` is the data's own, None where it follows the network."""
+        """Returns the image side to train at. `natural` is the data's own; None: the network decides."""
         own = None if natural is None else max(_LEAST, round(natural * self.scale))
         limits = [side for side in (self.size, own) if side is not None]
         return min(limits) if limits else spec.size
 
     def apply(self, spec: ArchSpec, size: int) -> ArchSpec:
-        """Returns the network to train in place of an architecture, on images of the given side.
+        """Returns the network to train instead of an architecture, on images of the given side.
 
-        All widths keep their ratios. Base widths are rounded, then raised where needed to the next one that makes a
-        network (whole groups that the radix divides, attention channels that the cardinality divides).
+        All widths keep their ratios. Base widths are rounded, then raised if needed to the next valid one: groups are
+        whole and divisible by the radix, attention channels are divisible by the cardinality.
 
         Raises:
-            ArchError: if no base width near the scaled one makes a network.
+            ArchError: if no base width near the scaled one is valid.
         """
         stem = self.stem
         if stem == "auto":
@@ -100,21 +98,21 @@ class Proxy:
 
 
 def full_training(recipe: str, epochs: int) -> Proxy:
-    """Returns the proxy that is none: the architecture and the data as they are."""
+    """Returns the proxy that leaves the architecture and the data unchanged."""
     return Proxy(about="full training", stem="own", epochs=epochs, recipe=recipe)
 
 
 def load_proxy(data: DataRef, overrides: Mapping[str, Any]) -> Proxy:
-    """Loads the default proxy of a kind of data, with single values replaced.
+    """Loads the default proxy of a kind of data, and applies the overrides.
 
     Raises:
-        ConfigError: for unknown keys and values out of range.
+        ConfigError: if keys are unknown or values out of range.
     """
     default = read_yaml(FOLDER / f"{data.kind}.yaml")
     return from_mapping(Proxy, merged(default, overrides), "proxy")
 
 
 def _step(radix: int, ratio: int, first: int) -> int:
-    """Smallest base width whose group width at a stage (times ratio / first) is whole and divisible by the radix."""
+    """Returns the smallest base width whose group width (times ratio / first) is whole and divisible by the radix."""
     splits = max(1, radix) * first
     return splits // math.gcd(splits, ratio)

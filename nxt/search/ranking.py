@@ -1,7 +1,7 @@
-"""Architectures as results compare them: each with all its finished trainings.
+"""Ranks architectures, each with all its finished trainings.
 
-Of an architecture that was trained again with fresh seeds, only those trainings count: the one that a search decided
-by was selected for being high, and flatters itself.
+If an architecture was trained again with fresh seeds, only those trainings count: the search selected the first one
+for its high accuracy, so that one is biased upwards.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from nxt.search.trial import Outcome, Trial
 
 @dataclass(frozen=True)
 class RankedArch:
-    """An architecture with the finished trainings that its accuracy is the mean of. There is at least one."""
+    """An architecture with at least one finished training; its accuracy is the mean over them."""
 
     trials: tuple[Trial, ...]
 
@@ -32,12 +32,12 @@ class RankedArch:
 
     @property
     def cost(self) -> Cost:
-        """Its own cost, not the proxy's."""
+        """The architecture's own cost, not the proxy's."""
         return self.trials[0].cost
 
     @property
     def family(self) -> str:
-        """The reference family that it stands for, if any."""
+        """The reference family, if the architecture is a reference; else empty."""
         return self.trials[0].family
 
     @property
@@ -47,7 +47,7 @@ class RankedArch:
 
     @property
     def confirmed(self) -> bool:
-        """Whether the trainings were made to measure, not to select by."""
+        """Whether the trainings were made to measure, not to select."""
         return self.trials[0].replicate > 0
 
     @property
@@ -62,12 +62,12 @@ class RankedArch:
 
     @property
     def deviation(self) -> float | None:
-        """Standard deviation between its trainings, if there are several."""
+        """Standard deviation between the trainings, if there are several."""
         return deviation(self.accuracies)
 
 
 class RankedRun(Protocol):
-    """A run as far as its ranking goes; see `nxt.search.results.run.Run`."""
+    """The part of `nxt.search.results.run.Run` that tables, pictures and `pick` use."""
 
     @property
     def path(self) -> Path: ...
@@ -84,28 +84,25 @@ class RankedRun(Protocol):
 
 
 def ranked(trials: Iterable[Trial], objective: str = "macs") -> list[RankedArch]:
-    """Returns the architectures with finished trainings, the most accurate first; of equals the one that costs less."""
-    by_network: dict[str, list[Trial]] = defaultdict(list)
-    for trial in trials:
+    """Returns the architectures with finished trainings, the most accurate first; of equal ones, the cheaper first."""
+    groups: dict[str, list[Trial]] = defaultdict(list)
+    for trial in sorted(trials, key=lambda trial: trial.replicate):
         if trial.outcome is Outcome.DONE:
-            by_network[trial.spec.fingerprint].append(trial)
-    found = [
-        RankedArch(tuple([trial for trial in group if trial.replicate] or group))
-        for group in (sorted(trials, key=lambda trial: trial.replicate) for trials in by_network.values())
-    ]
-    return sorted(found, key=lambda entry: (-entry.accuracy, getattr(entry.cost, objective), entry.trials[0].number))
+            groups[trial.spec.fingerprint].append(trial)
+    entries = [RankedArch(tuple([trial for trial in group if trial.replicate] or group)) for group in groups.values()]
+    return sorted(entries, key=lambda entry: (-entry.accuracy, getattr(entry.cost, objective), entry.trials[0].number))
 
 
 def best_of(entries: Sequence[RankedArch]) -> RankedArch | None:
-    """Returns the most accurate of the confirmed entries; where none is confirmed, of all."""
+    """Returns the most accurate of the confirmed entries; if none is confirmed, of all."""
     return next((entry for entry in entries if entry.confirmed), entries[0] if entries else None)
 
 
 def pareto(entries: Sequence[RankedArch], objective: str) -> list[RankedArch]:
-    """Returns the entries that no other one dominates, by rising cost."""
+    """Returns the non-dominated entries, by rising cost."""
     return [entries[i] for i in front([(getattr(e.cost, objective), e.accuracy) for e in entries])]
 
 
 def noise_of(entries: Iterable[RankedArch], images: int) -> Noise:
-    """Returns the noise that accuracies carry, on a validation split of so many images."""
+    """Returns the noise of accuracies on a validation split of so many images."""
     return Noise(pooled_deviation([entry.accuracies for entry in entries if entry.confirmed]), images)

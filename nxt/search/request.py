@@ -1,4 +1,4 @@
-"""What a search is asked: everything that decides its result, made from settings, or read back from a run's record."""
+"""The request of a search: everything that decides its result, made from settings, or read from a run's record."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ SCHEDULERS = ("none", "asha", "pareto-asha")
 OBJECTIVES = ("macs", "acts")
 KEEP = ("running", "front", "all")
 _MOST_TRIALS = 10**6 - 1
-_BY_HOURS = 10**6  # what older records have as the number of trials where only the hours were limited
-_FULL_PATIENCE = 86400.0  # seconds granted to the first epoch of a full training
+_BY_HOURS = 10**6  # the number of trials in older records of searches that only the hours limited
+_FULL_PATIENCE = 86400.0  # seconds that the first epoch of a full training may take
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,19 +33,19 @@ class Settings:
     """How to search: the values under `search` in the settings of a search.
 
     Raises:
-        ConfigError: for values out of range.
+        ConfigError: if values are out of range.
     """
 
-    sampler: str = "gp"  # what proposes: gp, tpe, nsga2 or random
-    scheduler: str = "none"  # what stops trials early: none, asha (in bands of cost) or pareto-asha
-    eta: float = 3.0  # one in eta trials goes on at a rung
+    sampler: str = "gp"  # proposes architectures: gp, tpe, nsga2 or random
+    scheduler: str = "none"  # stops trials early: none, asha (in bands of cost) or pareto-asha
+    eta: float = 3.0  # one in eta trials continues at a rung
     grace: float = 0.5  # share of a trial's epochs before the first rung
-    control: float = 0.15  # share of the trials to be stopped that run on to the end
+    control: float = 0.15  # share of the trials due to stop that continue to the end
     confirm: int = 3  # how many of the most accurate are trained again before one is called the best
-    confirm_seeds: int = 2  # how often each of them
-    retries: int = 2  # how often a trial is started again when its worker process died
-    patience: float = 3600.0  # seconds granted to an epoch before any was measured; later, ten times the slowest
-    keep: str = "running"  # whose checkpoints: those of running trials, also of the front, or of all
+    confirm_seeds: int = 2  # how often each of them is trained again
+    retries: int = 2  # how often a trial is started again after its worker process died
+    patience: float = 3600.0  # seconds that an epoch may take before any was measured; later, ten times the slowest
+    keep: str = "running"  # checkpoints to keep: running (of running trials), front (also of the front) or all
 
     def __post_init__(self) -> None:
         for key, known in {"sampler": SAMPLERS, "scheduler": SCHEDULERS, "keep": KEEP}.items():
@@ -65,10 +65,10 @@ _SECTIONS: dict[str, type] = {"proxy": Proxy, "recipe": Recipe, "search": Settin
 
 @dataclass(frozen=True, kw_only=True)
 class SearchRequest:
-    """What a search is asked.
+    """The request of a search.
 
     Raises:
-        ConfigError: for numbers out of range.
+        ConfigError: if numbers are out of range.
     """
 
     space: Space | ArchList
@@ -78,9 +78,9 @@ class SearchRequest:
     recipe: Recipe
     trials: int | None  # how many to explore; None: as many as the hours allow
     seed: int
-    objective: str  # the cost that is kept low while accuracy gets high: macs or acts
+    objective: str  # the cost that is minimised while accuracy is maximised: macs or acts
     settings: Settings = field(default_factory=Settings)
-    repeats: int = 1  # of each architecture of a list
+    repeats: int = 1  # trainings of each architecture of a list
     storage: str = ""  # where trials keep their checkpoints, if not in the run directory
     origins: tuple[str, ...] = ()  # the searches that a list came from
 
@@ -92,7 +92,7 @@ class SearchRequest:
 
     @property
     def is_list(self) -> bool:
-        """Whether a plain list is trained, where nothing is searched."""
+        """Whether a plain list is trained, without a search."""
         return isinstance(self.space, ArchList)
 
     @property
@@ -102,13 +102,13 @@ class SearchRequest:
 
     @property
     def convention(self) -> str:
-        """What is counted as multiply-adds, and at which image size and number of classes."""
+        """Which operations count as multiply-adds, at which image size and number of classes."""
         example = self.space.example
         return f"MACs of convolution and linear layers, no bias, {example.size} px, {example.classes} classes"
 
     @property
     def conditions(self) -> dict[str, Any]:
-        """What must be the same for accuracies to compare."""
+        """What must be equal for accuracies to be comparable."""
         data = self.data.absolute()  # older records have relative paths
         return {"data": str(data), "proxy": to_mapping(self.proxy), "recipe": to_mapping(self.recipe)}
 
@@ -134,7 +134,7 @@ class SearchRequest:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], where: str) -> SearchRequest:
-        """Reads a request from plain data, as `to_dict` gives it.
+        """Reads a request from the plain data of `to_dict`.
 
         Raises:
             ConfigError: if it is damaged.
@@ -160,7 +160,7 @@ class SearchRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchRecord:
-    """run.yaml of a search: what was asked, how many images that made, and by which command and versions."""
+    """run.yaml of a search: the request, the number of images, the command typed and the versions."""
 
     request: SearchRequest
     train_images: int
@@ -170,22 +170,24 @@ class SearchRecord:
 
     @property
     def conditions(self) -> dict[str, Any]:
-        """What must be the same for accuracies to compare."""
-        images = {"train_images": self.train_images, "val_images": self.val_images}
-        return {**self.request.conditions, **images}
+        """What must be equal for accuracies to be comparable."""
+        return {**self.request.conditions, **self._images}
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the record as plain data, for run.yaml."""
-        images = {"train_images": self.train_images, "val_images": self.val_images}
         made_by = {"typed": self.typed, "versions": dict(self.versions)}
-        return {"command": "search", **self.request.to_dict(), **made_by, **images}
+        return {"command": "search", **self.request.to_dict(), **made_by, **self._images}
+
+    @property
+    def _images(self) -> dict[str, int]:
+        return {"train_images": self.train_images, "val_images": self.val_images}
 
 
 def load_record(run: Path) -> SearchRecord:
     """Reads run.yaml of a search.
 
     Raises:
-        RunError: if the directory is no run of a search.
+        RunError: if the directory is not a run of a search.
         ConfigError: if the record is damaged.
     """
     data, where = read_run_record(run, "search"), str(run / RECORD)
@@ -200,7 +202,7 @@ def load_record(run: Path) -> SearchRecord:
 
 
 def first_difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
-    """Returns the first of the conditions that both have and that differs; empty if there is none."""
+    """Returns the first key that both have with different values; empty if there is none."""
     return next((key for key in first if key in second and first[key] != second[key]), "")
 
 
@@ -214,28 +216,28 @@ def make_request(
     repeats: int = 1,
     storage: str = "",
 ) -> SearchRequest:
-    """Puts a request together.
+    """Makes the request of a search.
 
     Args:
-        space: What to choose from.
-        budget: What an architecture may cost.
-        data: What trials train on.
-        trials: How many to explore; None: as many as the hours allow. A list says it itself.
-        seed: Of the search.
-        settings: Values by key under `proxy`, `recipe` and `search`, in the place of the defaults.
+        space: The architectures to choose from.
+        budget: The limits on an architecture's costs.
+        data: The data to train on.
+        trials: How many to explore; None: as many as the hours allow. Ignored for a list.
+        seed: The seed of the search.
+        settings: Values by key under `proxy`, `recipe` and `search` that replace the defaults.
         repeats: Trainings of each architecture of a list.
         storage: Where trials keep their checkpoints, if not in the run directory.
 
     Raises:
-        ConfigError: for unknown or unusable settings.
+        ConfigError: if settings are unknown or unusable.
         DataError: if there is no such kind of data.
     """
-    given, data = dict(settings or {}), DataRef.of(data)
-    _check_sections(given)
-    proxy = load_proxy(data, given.get("proxy", {}))
-    recipe = load_recipe(proxy.recipe, given.get("recipe", {})).with_epochs(proxy.epochs)
-    not_here = {"augment.policy": bool(recipe.augment.policy), "size": recipe.size, "eval_size": recipe.eval_size}
-    for key, value in not_here.items():
+    settings, data = settings or {}, DataRef.of(data)
+    _check_sections(settings)
+    proxy = load_proxy(data, settings.get("proxy", {}))
+    recipe = load_recipe(proxy.recipe, settings.get("recipe", {})).with_epochs(proxy.epochs)
+    full_only = {"augment.policy": bool(recipe.augment.policy), "size": recipe.size, "eval_size": recipe.eval_size}
+    for key, value in full_only.items():
         problem = "it is for full trainings; in a search images are resident, and sized by proxy.size"
         require(not value, f"recipe: {key}", problem)
     limit = budget.limit("macs")
@@ -248,7 +250,7 @@ def make_request(
         trials=space.size * repeats if isinstance(space, ArchList) else trials,
         seed=seed,
         objective="acts" if limit is not None and limit.is_window else "macs",
-        settings=from_mapping(Settings, given.get("search", {}), "`settings` search"),
+        settings=from_mapping(Settings, settings.get("search", {}), "`settings` search"),
         repeats=repeats,
         storage=storage,
     )
@@ -257,10 +259,10 @@ def make_request(
 def full_request(
     space: ArchList, data: DataRef, name: str, recipe: Recipe, seed: int, repeats: int, origins: Iterable[str] = ()
 ) -> SearchRequest:
-    """Returns the request to train all of a list fully, by a recipe of that name, and to keep the weights.
+    """Returns the request to train a list fully with the recipe of that name, and to keep the weights.
 
     Raises:
-        ConfigError: for numbers out of range.
+        ConfigError: if numbers are out of range.
     """
     return SearchRequest(
         space=space,
@@ -293,7 +295,7 @@ def _architectures(data: Mapping[str, Any], where: str) -> Space | ArchList:
 
 
 def _check_sections(settings: Mapping[str, Any]) -> None:
-    """Raises ConfigError unless settings are mappings under proxy, recipe and search, with keys that can be set."""
+    """Raises ConfigError unless the settings are mappings under proxy, recipe and search, without recipe.epochs."""
     for section, values in settings.items():
         if section not in _SECTIONS:
             keys = (f"{name}.{key}" for name, kind in _SECTIONS.items() for key in key_paths(kind))
@@ -301,5 +303,5 @@ def _check_sections(settings: Mapping[str, Any]) -> None:
             raise ConfigError(f"`settings` {section}...: the sections are proxy, recipe and search{near}")
         problem = "write section.key=value, such as proxy.epochs=3"
         require(isinstance(values, Mapping), f"`settings` {section}", problem)
-    length = "epochs" not in settings.get("recipe", {})
-    require(length, "`settings` recipe.epochs", "a trial's length is proxy.epochs")
+    no_epochs = "epochs" not in settings.get("recipe", {})
+    require(no_epochs, "`settings` recipe.epochs", "a trial's length is proxy.epochs")
