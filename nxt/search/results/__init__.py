@@ -1,4 +1,4 @@
-"""A search read back: its run, the front and the files that it hands out, where it stands, what to pick."""
+"""The results of a search: its run, its front, its files, its status, and picking an architecture."""
 
 from __future__ import annotations
 

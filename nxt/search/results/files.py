@@ -1,4 +1,4 @@
-"""The files that a search hands out: trials.csv, front.json, front.csv, pareto/ and best.yaml."""
+"""Writes the result files of a search: trials.csv, front.json, front.csv, pareto/ and best.yaml."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FRONT_COLUMNS = (
 
 
 def write(run: Run) -> None:
-    """Brings trials.csv, front.json, front.csv, pareto/ and best.yaml up to date, each whole or not at all.
+    """Updates trials.csv, front.json, front.csv, pareto/ and best.yaml, each atomically.
 
     Raises:
         RunError: if they cannot be written.
@@ -45,7 +45,7 @@ def write(run: Run) -> None:
 
 
 def arch_file(entry: RankedArch, run: Run) -> str:
-    """Returns an entry's architecture as a YAML file, with where it comes from."""
+    """Returns an entry's architecture as the text of a YAML file, with its provenance."""
     kind = "" if run.full else "proxy_"
     provenance = {
         "run": run.path.resolve().name,

@@ -1,4 +1,4 @@
-"""The front of a search as rows of text, which the terminal, the report and notebooks show."""
+"""The front of a search as rows of text, for the terminal, the report and notebooks."""
 
 from __future__ import annotations
 

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def html(name: str, about: str, front: Sequence[Sequence[str]], verdict: str) -> str:
-    """Returns a run's name, what it is about, its front (rows of `front_table`) and its verdict as HTML."""
+    """Returns a run's name, description, front (rows of `front_table`) and verdict as HTML."""
     table = [html_table(COLUMNS, front)] if front else []
     return "\n".join([f"<p><b>{escape(name)}</b>: {escape(about)}</p>", *table, f"<p>{escape(verdict)}</p>"])
 
 
 def frame(rows: Sequence[dict[str, Any]], columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Returns rows as a pandas frame with these columns; by default those of the rows.
+    """Returns rows as a pandas frame with these columns, by default those of the rows.
 
     Raises:
         RunError: if pandas is not installed.
@@ -33,7 +33,7 @@ def frame(rows: Sequence[dict[str, Any]], columns: Sequence[str] | None = None) 
 
 
 def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns a plain HTML table; every text is escaped."""
+    """Returns an HTML table; all text is escaped."""
     return "\n".join(["<table>", _row("th", columns), *(_row("td", row) for row in rows), "</table>"])
 
 

@@ -1,4 +1,4 @@
-"""Picks one architecture of a search: the front's knee, or with limits the most accurate network inside them."""
+"""Picks one architecture of a search: the front's knee, or the most accurate one inside given limits."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NextStep:
-    """The next costlier architecture that is more accurate: what it costs more and gains, as shares in 0..1."""
+    """The next costlier architecture that is more accurate, compared with the picked one."""
 
     entry: RankedArch
-    more_cost: float  # relative to the cost of the one that was picked
-    gain: float  # of accuracy
+    more_cost: float  # additional cost, as a share of the picked one's cost
+    gain: float  # difference in accuracy, in 0..1
     error: float  # standard error of the gain
 
     @property
@@ -35,19 +35,19 @@ class Picked:
     """An architecture, and why it was picked."""
 
     entry: RankedArch
-    cost: str  # the field or property of `Cost` by which it was weighed
-    candidates: int  # architectures that it was picked from: those inside the budget, or those on the front
-    budget: Budget  # without limits, it was picked from the front
-    knee: tuple[float, float] | None  # shares of the front's range of accuracy and of cost; None: there is no knee
+    cost: str  # the field or property of `Cost` that was compared with accuracy
+    candidates: int  # number of architectures inside the budget, or on the front
+    budget: Budget  # without limits, the architecture was picked from the front
+    knee: tuple[float, float] | None  # position in the front's ranges of accuracy and cost, in 0..1; None: no knee
     next: NextStep | None  # None: no costlier architecture is more accurate
 
 
 def pick(run: RankedRun, budget: Budget) -> Picked:
-    """Picks the front's knee, or with limits the most accurate of all architectures inside them.
+    """Picks the front's knee, or the most accurate of all architectures inside the budget if it has limits.
 
     Args:
-        run: The search.
-        budget: What the architecture may cost; without limits, the front is picked from.
+        run: The run of a search.
+        budget: The limits on the architecture's costs, or none.
 
     Raises:
         RunError: if no trial has reached the last epoch, or no architecture is inside the budget.
@@ -74,10 +74,10 @@ def pick(run: RankedRun, budget: Budget) -> Picked:
 
 
 def _shares(points: list[tuple[float, float]], index: int) -> tuple[float, float]:
-    """Returns which shares of the front's ranges of accuracy and of cost a member has."""
-    (least, lowest), (most, highest) = points[0], points[-1]  # a front rises in both
+    """Returns the position of a member in the front's ranges of accuracy and of cost, in 0..1."""
+    (low_cost, low_accuracy), (high_cost, high_accuracy) = points[0], points[-1]  # a front rises in both
     cost, accuracy = points[index]
-    return (accuracy - lowest) / (highest - lowest), (cost - least) / (most - least)
+    return (accuracy - low_accuracy) / (high_accuracy - low_accuracy), (cost - low_cost) / (high_cost - low_cost)
 
 
 def _next_step(run: RankedRun, picked: RankedArch, cost: str) -> NextStep | None:

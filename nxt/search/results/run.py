@@ -1,6 +1,6 @@
-"""A search's run, read back: its trials, the front, the best architecture, and the sentences about them.
+"""The run of a search: its trials, the front, the best architecture, and sentences about them.
 
-Only trials that reached the last epoch are compared; a trial that was stopped never enters the front.
+Only trials that reached the last epoch are compared; a stopped trial never enters the front.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ class Run:
 
     @property
     def request(self) -> SearchRequest:
-        """What was asked."""
+        """The request of the search."""
         return self.record.request
 
     @property
     def active(self) -> bool:
-        """Whether a search is at work there, as far as this machine can tell."""
+        """Whether a search is running there, as far as this machine can tell."""
         return is_active(self.path)
 
     @property
     def objective(self) -> str:
-        """The cost that the front trades accuracy against."""
+        """The cost that is minimised while accuracy is maximised."""
         return self.request.objective
 
     @property
@@ -66,7 +66,7 @@ class Run:
 
     @cached_property
     def noise(self) -> Noise:
-        """What blurs the accuracies."""
+        """The noise of the accuracies."""
         return noise_of(self.entries, self.record.val_images)
 
     @cached_property
@@ -76,16 +76,16 @@ class Run:
 
     @property
     def best(self) -> RankedArch | None:
-        """The most accurate entry: of the confirmed ones, where there are any."""
+        """The most accurate entry; of the confirmed ones, if there are any."""
         return best_of(self.entries)
 
     @property
     def best_reference(self) -> RankedArch | None:
-        """The most accurate of the papers' templates that reached the last epoch."""
+        """The most accurate entry that is a reference; of the confirmed ones, if there are any."""
         return best_of([entry for entry in self.entries if entry.family])
 
     def count(self, *outcomes: Outcome) -> int:
-        """Returns how many trials ended (or stand) so."""
+        """Returns how many trials have one of these outcomes."""
         return sum(trial.outcome in outcomes for trial in self.trials)
 
     def error(self, entry: RankedArch) -> float:
@@ -97,8 +97,8 @@ class Run:
         """Probability of each entry to be on the front, by fingerprint."""
         costs = [getattr(entry.cost, self.objective) for entry in self.entries]
         errors = [self.error(entry) for entry in self.entries]
-        found = front_probability(costs, [entry.accuracy for entry in self.entries], errors)
-        return {entry.spec.fingerprint: float(p) for entry, p in zip(self.entries, found, strict=True)}
+        values = front_probability(costs, [entry.accuracy for entry in self.entries], errors)
+        return {entry.spec.fingerprint: float(value) for entry, value in zip(self.entries, values, strict=True)}
 
     @cached_property
     def ties(self) -> dict[str, str]:
@@ -126,14 +126,14 @@ class Run:
         }
 
     def verdict(self) -> str:
-        """Says in one sentence what the best found gains over the best reference, and how sure that is."""
+        """Returns a sentence on the gain of the best entry over the best reference, compared with the noise."""
         best, reference = self.best, self.best_reference
         if best is None:
             return "No trial has reached the last epoch yet."
-        found = f"Best: {best.spec.name} at {best.accuracy:.1%}"
+        start = f"Best: {best.spec.name} at {best.accuracy:.1%}"
         if reference is None:
             none = "" if self.request.is_list else " No reference reached the last epoch to compare with."
-            return f"{found}{_seeds(best)}.{none}"
+            return f"{start}{_seeds(best)}.{none}"
         if best is reference:
             return (
                 f"Nothing found beats the {reference.family} reference {reference.spec.name} "
@@ -143,33 +143,33 @@ class Run:
         sure = "clearly better: more than" if gain > CLEAR * error else "not clearly better: within"
         compared = f"the best {'confirmed ' if reference.confirmed else ''}reference {reference.spec.name}"
         return (
-            f"{found}{_seeds(best)}, {100 * gain:+.1f} points over {compared} "
+            f"{start}{_seeds(best)}, {100 * gain:+.1f} points over {compared} "
             f"({reference.accuracy:.1%}{_seeds(reference)}); {sure} twice the noise of {100 * error:.1f} points "
             f"({self.noise_sources()})."
         )
 
     def noise_sources(self) -> str:
-        """Says what the noise is made of."""
+        """Returns the sources of the noise in words."""
         images = f"{self.noise.images} validation images"
         if self.noise.seeds is None:
             return f"{images}; the noise of seeds was not measured"
         return f"{images}, and {100 * self.noise.seeds:.1f} points between seeds"
 
     def stopping(self) -> str:
-        """Says what stopping trials early spared, and what the control group tells of its price; empty if none was."""
+        """Returns how many trials were stopped early, and the result of the control group; empty without either."""
         control = [trial for trial in self.trials if trial.control_rung]
         stopped = self.count(Outcome.STOPPED)
         if not stopped and not control:
             return ""
         members = {entry.spec.fingerprint for entry in self.front}
         reached = sum(trial.spec.fingerprint in members for trial in control if trial.outcome is Outcome.DONE)
-        told = f"Stopped early: {stopped}. "
+        start = f"Stopped early: {stopped}. "
         if not control:
-            return told + "None due to stop ran on as a control."
-        return f"{told}Ran on as a control although due to stop: {len(control)}, of which {reached} reached the front."
+            return start + "None due to stop ran on as a control."
+        return f"{start}Ran on as a control although due to stop: {len(control)}, of which {reached} reached the front."
 
     def frame(self) -> pd.DataFrame:
-        """Returns the trials as a pandas frame: a row a trial, with the columns of trials.csv.
+        """Returns the trials as a pandas frame: a row per trial, with the columns of trials.csv.
 
         Raises:
             RunError: if pandas is not installed.
@@ -177,7 +177,7 @@ class Run:
         return frame(self.rows(), TRIAL_COLUMNS)
 
     def front_frame(self) -> pd.DataFrame:
-        """Returns the front as a pandas frame: a row an architecture, with what `row` says of it. Raises as `frame`."""
+        """Returns the front as a pandas frame: a row per architecture with the keys of `row`. Raises as `frame`."""
         return frame([self.row(entry) for entry in self.front])
 
     def pick(
@@ -188,7 +188,7 @@ class Run:
         acts: str | None = None,
         memory: str | None = None,
     ) -> Picked:
-        """Picks the front's knee, or with limits such as ":8M" the most accurate of all architectures inside them.
+        """Picks the front's knee, or the most accurate of all architectures inside the limits, such as ":8M".
 
         Raises:
             BudgetError: if a limit cannot be read.
@@ -197,7 +197,7 @@ class Run:
         return pick(self, parse_budget({"flops": flops, "params": params, "acts": acts, "memory": memory}))
 
     def rows(self) -> list[dict[str, Any]]:
-        """Returns the trials as plain data: a row a trial, with the columns of trials.csv."""
+        """Returns the trials as plain data: a row per trial, with the columns of trials.csv."""
         return [_trial_row(trial) for trial in self.trials]
 
     def __repr__(self) -> str:
@@ -213,7 +213,7 @@ def load_run(path: Path | str) -> Run:
     """Reads a search's run directory, also while the search runs.
 
     Raises:
-        RunError: if it is none, or damaged.
+        RunError: if it is not the run of a search, or is damaged.
         ConfigError: if run.yaml is damaged.
     """
     path = Path(path)

@@ -1,4 +1,4 @@
-"""How far a search is: its state, what it does now, and how long it still takes."""
+"""The status of a search: its state, its phase, and the time left."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nxt.search.trial import Outcome, Trial
 
 @dataclass(frozen=True)
 class Status:
-    """Where a recorded search stands. `seconds` is how long it still takes; None: not known."""
+    """The status of a recorded search. `seconds` is the time left; None: not known."""
 
     state: str  # running, ended or interrupted
     phase: str
@@ -24,7 +24,7 @@ class Status:
 
 
 def tally(trials: Collection[Trial], running: str = "running") -> str:
-    """Says how trials ended: `8 done, 2 running, 3 stopped (2 at epoch 2, 1 at epoch 4), 1 failed (1 oom)`."""
+    """Counts outcomes in words: `8 done, 2 running, 3 stopped (2 at epoch 2, 1 at epoch 4), 1 failed (1 oom)`."""
     counts = Counter(trial.outcome for trial in trials)
     parts = [f"{counts[Outcome.DONE]} done", f"{counts[Outcome.RUNNING]} {running}"]
     rungs = sorted(Counter(len(trial.curve) for trial in trials if trial.outcome is Outcome.STOPPED).items())
@@ -37,31 +37,31 @@ def tally(trials: Collection[Trial], running: str = "running") -> str:
 
 
 def phase_of(trials: Collection[Trial], to_explore: int, is_list: bool) -> str:
-    """Says what is done now; `to_explore` is the number of trials that are yet to be explored."""
+    """Returns the phase of a search in words; `to_explore` is the number of trials still to explore."""
     if is_list:
         return "training a list"
     running = [trial.replicate for trial in trials if trial.outcome is Outcome.RUNNING]
-    again = all(running) if running else any(trial.replicate for trial in trials)
-    return "confirming" if again and not to_explore else "exploring"
+    confirming = all(running) if running else any(trial.replicate for trial in trials)
+    return "confirming" if confirming and not to_explore else "exploring"
 
 
 def status_of(run: Run) -> Status:
-    """Returns where a recorded search stands, also while another process runs it.
+    """Returns the status of a recorded search, also while another process runs it.
 
     Raises:
         RunError: if the times of its trials cannot be read.
     """
     request, running = run.request, run.count(Outcome.RUNNING)
-    families = {trial.point: trial.family for trial in run.trials if trial.family}  # they are always tried first
+    families = {trial.point: trial.family for trial in run.trials if trial.family}  # always tried first
     agenda = SearchSetup(request).agenda(families=families)
     remaining = agenda.remaining(run.trials)
     by_hours = request.trials is None
     phase = phase_of(run.trials, 0 if by_hours else remaining.to_explore, request.is_list)
     if run.active:
         times = read_times(run.path / "study.db")
-        known = slowdown(run.trials, times)
         workers = max(1, running, together(times))
-        pace = Pace({trial.number: trial for trial in run.trials}, request.proxy.epochs, workers, slowdown=known)
+        trials = {trial.number: trial for trial in run.trials}
+        pace = Pace(trials, request.proxy.epochs, workers, slowdown=slowdown(run.trials, times))
         return Status("running", phase, None if by_hours else pace.left(agenda))
-    over = not remaining.to_confirm if by_hours else agenda.next(run.trials) is NothingToRun.END
-    return Status("ended" if over and not running else "interrupted", phase, None)
+    complete = not remaining.to_confirm if by_hours else agenda.next(run.trials) is NothingToRun.END
+    return Status("ended" if complete and not running else "interrupted", phase, None)

@@ -1,4 +1,4 @@
-"""Searches on a virtual clock: the real strategy, with a table of trained networks in the place of training."""
+"""Simulated searches on a virtual clock: the real strategy, with a table of trained networks instead of training."""
 
 from __future__ import annotations
 

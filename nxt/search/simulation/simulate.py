@@ -1,7 +1,6 @@
-"""Searches on a virtual clock: the real strategy, with a table of trained networks in the place of training.
+"""Simulated searches on a virtual clock: the real strategy, with a table of trained networks instead of training.
 
-What a search would have found after so many epochs is known in seconds, so that samplers and schedulers can be compared
-over many seeds before a GPU is asked.
+A simulated search takes seconds, so that samplers and schedulers can be compared over many seeds without a GPU.
 """
 
 from __future__ import annotations
@@ -32,17 +31,17 @@ class Found:
     """A network that a simulated search has trained to the end."""
 
     point: Point
-    epochs: int  # spent by then, by all trials
+    epochs: int  # of all trials by then
     clock: float  # seconds on the virtual clock
 
 
 @dataclass
 class Simulation:
-    """What a simulated search did."""
+    """The result of a simulated search."""
 
     found: list[Found] = field(default_factory=list)
-    epochs: int = 0  # spent in all
-    clock: float = 0.0
+    epochs: int = 0  # of all trials
+    clock: float = 0.0  # seconds on the virtual clock
     trials: int = 0  # begun
     stopped: int = 0
 
@@ -59,19 +58,19 @@ def simulate(
     eta: float = 3.0,
     grace: float = 0.5,
 ) -> Simulation:
-    """Searches a table until so many epochs are spent, or so much time, or nothing is left to train.
+    """Searches a table until the epochs or seconds are spent, or nothing is left to train.
 
-    The control group, references and confirmation of a real search are left out: they measure, and find nothing.
+    It leaves out the control group, references and confirmation of a real search, because these find nothing.
 
     Args:
         table: The networks.
-        sampler: A key of `SAMPLERS`.
+        sampler: One of `SAMPLERS`.
         scheduler: One of `SCHEDULERS`.
-        epochs: Of all trials together.
-        seed: Of the search.
-        seconds: On the virtual clock.
-        workers: Trials at a time, each taking the table's seconds for an epoch.
-        eta: One in eta trials goes on at a rung.
+        epochs: Limit on the epochs of all trials together.
+        seed: The seed of the search.
+        seconds: Limit on the virtual clock.
+        workers: Number of trials at a time; an epoch takes the table's seconds.
+        eta: One in eta trials continues at a rung.
         grace: Share of a trial's epochs before the first rung.
     """
     stops = rungs(table.epochs, eta, grace)
@@ -108,13 +107,13 @@ def _next_epoch(strategy: Strategy, table: Table, trial: Trial) -> Decision:
 
 
 class Yardstick:
-    """Measures what was found of a table: shares of its true front's hypervolume, and regret by cost.
+    """Measures the networks found: their share of the hypervolume of the table's front, and their regret by cost.
 
     Accuracy (after the last epoch) and log MACs are both scaled to the table's range; the reference point is the worst
     accuracy at the highest MACs.
 
     Raises:
-        ConfigError: if the table has no such hypervolume: no network is both cheaper and better than its worst.
+        ConfigError: if that hypervolume is zero, because none is both cheaper than the costliest and better than the worst.
     """
 
     def __init__(self, table: Table) -> None:
@@ -124,27 +123,27 @@ class Yardstick:
         scaled = np.stack([_to_range(log_macs), _to_range(accuracy)], axis=1)
         self._scaled = {point: (float(x), float(y)) for point, (x, y) in zip(table.rows, scaled, strict=True)}
         self._accuracy = dict(zip(table.rows, accuracy, strict=True))
-        self._whole = hypervolume(list(self._scaled.values()), (1.0, 0.0))
-        require(self._whole > 0, table.name, "nothing in it is cheaper than its costliest and better than its worst")
+        self._total = hypervolume(list(self._scaled.values()), (1.0, 0.0))
+        require(self._total > 0, table.name, "nothing in it is cheaper than its costliest and better than its worst")
 
     def hypervolume(self, found: Sequence[Found]) -> float:
-        """Returns the hypervolume of what was found, as a share of the table's."""
-        return hypervolume([self._scaled[one.point] for one in found], (1.0, 0.0)) / self._whole
+        """Returns the hypervolume of the networks found, as a share of the table's."""
+        return hypervolume([self._scaled[network.point] for network in found], (1.0, 0.0)) / self._total
 
     def curve(self, found: Sequence[Found], at: Sequence[float], by: str = "epochs") -> NDArray[np.float64]:
-        """Returns the share of the hypervolume after so many epochs each; or, by "clock", so many seconds."""
-        return np.array([self.hypervolume([one for one in found if getattr(one, by) <= limit]) for limit in at])
+        """Returns the share of the hypervolume at each of these epochs; or, by "clock", at each of these seconds."""
+        return np.array([self.hypervolume([n for n in found if getattr(n, by) <= limit]) for limit in at])
 
     def regret(self, found: Sequence[Found], bands: int = 3) -> NDArray[np.float64]:
-        """Returns, for each band of log MACs, how far the best found is below the best of the table, in accuracy.
+        """Returns, for each band of log MACs, the accuracy of the table's best minus that of the best found.
 
-        The bands are equally wide; of one in which nothing was found, the regret is that of its worst network.
+        The bands are equally wide. If nothing was found in a band, its worst network counts as found.
         """
         band_of = {point: min(int(x * bands), bands - 1) for point, (x, _) in self._scaled.items()}
         result = []
         for band in range(bands):
-            members = [self._accuracy[point] for point, own in band_of.items() if own == band]
-            reached = [self._accuracy[one.point] for one in found if band_of[one.point] == band]
+            members = [self._accuracy[point] for point in band_of if band_of[point] == band]
+            reached = [self._accuracy[network.point] for network in found if band_of[network.point] == band]
             result.append(max(members) - max([*reached, min(members)]) if members else 0.0)
         return np.array(result)
 

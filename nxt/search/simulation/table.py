@@ -1,16 +1,16 @@
-"""Tables of trained networks, in the place of a design space and its trainings: what a simulation replays.
+"""Tables of trained networks, which simulations use instead of a design space and its trainings.
 
-Any CSV file with a row for each network will do; a YAML file beside it declares what its columns mean:
+A table is a CSV file with a row for each network, and a YAML file that declares the meaning of its columns:
 
-    file: deep_resnets.csv                              # beside the YAML file, or where one says
-    where: {dataset: tinyimagenet}                      # rows to use; all, if left out
-    axes: [num_blocks, num_filters, filter_size]        # columns that say which network it is
+    file: deep_resnets.csv                              # in the folder of the YAML file, or in a given one
+    where: {dataset: tinyimagenet}                      # rows to use; default: all
+    axes: [num_blocks, num_filters, filter_size]        # columns that identify the network
     cost: {num_blocks: 1, num_filters: 2}               # product of powers of columns, in MACs or proportional to them
     accuracy: {columns: "acc_*", of: 1}                 # a column for each epoch (or a single one); 100 for percent
-    seconds: epoch_seconds                              # of one epoch; 1 for all, if left out
+    seconds: epoch_seconds                              # column with the seconds of an epoch; default: 1 second
 
-With `error` in the place of `accuracy` the columns hold errors. Rows that lack a value, or whose accuracy is zero
-throughout, are dropped; rows of the same network are averaged.
+With `error` instead of `accuracy` the columns hold errors. Rows that lack a value, or whose accuracy is always zero,
+are dropped; rows of the same network are averaged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import csv
 import math
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -44,7 +44,7 @@ _KEYS = ("about", "file", "where", "axes", "cost", "accuracy", "error", "seconds
 
 @dataclass(frozen=True)
 class Row:
-    """A trained network. `curve` is its accuracy after every epoch, in 0..1; `seconds` are of one epoch."""
+    """A trained network. `curve` is its accuracy after every epoch, in 0..1; `seconds` is the time of one epoch."""
 
     values: tuple[float, ...]  # by axis
     macs: float
@@ -58,18 +58,18 @@ class Row:
 
     @property
     def fingerprint(self) -> str:
-        """The name: no two rows of a table have the same."""
+        """The name, which is unique in a table."""
         return self.name
 
 
 class Table:
-    """Networks that were all trained for the same number of epochs. It stands for a space and for what of it fits.
+    """Networks trained for the same number of epochs. It serves as a space and as its feasible set.
 
     Args:
-        name: What it is called.
+        name: The table's name.
         axis_names: Names of the axes.
         rows: The trainings; those of the same network are averaged.
-        dropped: How many rows of the source are not among them.
+        dropped: Number of rows of the source that were dropped.
 
     Raises:
         ConfigError: if there are fewer than two networks, or their curves differ in length.
@@ -83,9 +83,8 @@ class Table:
         self.trainings = sum(len(group) for group in groups.values())
         require(len(groups) >= 2, name, f"{len(groups)} usable network(s); a table needs at least two")
         lengths = {len(row.curve) for group in groups.values() for row in group}
-        require(
-            len(lengths) == 1, name, f"curves of {min(lengths)} to {max(lengths)} epochs; they must be equally long"
-        )
+        problem = f"curves of {min(lengths)} to {max(lengths)} epochs; they must be equally long"
+        require(len(lengths) == 1, name, problem)
         self.epochs = lengths.pop()
         merged = [_mean(group) for group in groups.values()]
         self.axis_values: list[tuple[Any, ...]] = [
@@ -98,34 +97,34 @@ class Table:
         return len(self.rows)
 
     def __contains__(self, point: Point) -> bool:
-        """Tells whether there is a network at a point."""
+        """Tells whether the table has a network at a point."""
         return point in self.rows
 
     @property
     def space(self) -> Table:
-        """The table itself: all that is in it may be chosen."""
+        """The table itself: all its networks may be chosen."""
         return self
 
     def spec(self, point: Point) -> Any:
-        """Returns the row at a point, which has the name and the fingerprint that stand for an architecture."""
+        """Returns the row at a point, whose name and fingerprint replace those of an architecture."""
         return self.rows[point]
 
     def cost(self, point: Point) -> Cost:
-        """Returns the MACs at a point, scaled such that the cheapest network has a million: whole numbers will do."""
+        """Returns the MACs at a point as a whole number, scaled so that the cheapest network has a million."""
         return Cost(macs=round(1e6 * self.rows[point].macs / self._cheapest))
 
     def draw(self, rng: np.random.Generator) -> Point:
-        """Draws a network; each has the same probability."""
+        """Draws a point uniformly."""
         return self._points[int(rng.integers(len(self)))]
 
     def nearest(self, point: Point, taken: Collection[Point] = ()) -> Point | None:
-        """Returns the point fewest axis steps away that is not taken; of equally near ones the first; None: no more."""
+        """Returns the point fewest axis steps away that is not taken (of equally near ones the first), or None."""
         steps = np.abs(self._array - np.array(point)).sum(axis=1)
         return next((self._points[i] for i in np.argsort(steps, kind="stable") if self._points[i] not in taken), None)
 
     @cached_property
     def training_seconds(self) -> float:
-        """Seconds of one full training, on average over the networks."""
+        """Mean seconds of a full training over the networks."""
         return self.epochs * float(np.mean([row.seconds for row in self.rows.values()]))
 
     @cached_property
@@ -145,15 +144,15 @@ class Table:
 
 
 def load_table(path: Path, folder: Path | None = None) -> Table:
-    """Reads a table: from a YAML file that declares a CSV file, or from a run directory of nxt's own.
+    """Reads a table from a YAML file that declares a CSV file, or from a run directory of nxt.
 
     Args:
         path: The YAML file or the run directory.
-        folder: Where the CSV file is, if not beside the YAML file.
+        folder: The folder of the CSV file; default: that of the YAML file.
 
     Raises:
-        ConfigError: if the declaration or the file are not as they must be.
-        RunError: if not all trials of the run reached the last epoch: what they would have reached nobody knows.
+        ConfigError: if the declaration or the file is invalid.
+        RunError: if a trial of the run did not reach the last epoch, so that its later accuracies are unknown.
     """
     if path.suffix not in (".yaml", ".yml"):
         return table_of_run(load_run(path))
@@ -192,7 +191,7 @@ def _read_csv(file: Path, where: str) -> tuple[list[str], list[dict[str, str]]]:
 
 
 def table_of_run(run: Run) -> Table:
-    """Returns the trials of a run as a table, whose axes are the depths and the other properties that differ."""
+    """Returns the trials of a run as a table. Its axes are those of `axes_of` on which the architectures differ."""
     unfinished = [trial for trial in run.trials if trial.outcome is not Outcome.DONE]
     if unfinished:
         first = unfinished[0]
@@ -201,15 +200,16 @@ def table_of_run(run: Run) -> Table:
             "trial ran to the end is it known what another strategy would have seen (`settings` search.scheduler=none)"
         )
     axes = [axes_of(trial.spec) for trial in run.trials]
-    names = [name for name in dict.fromkeys(n for own in axes for n in own) if len({own.get(name) for own in axes}) > 1]
+    every_name = dict.fromkeys(name for values in axes for name in values)
+    names = [name for name in every_name if len({values.get(name) for values in axes}) > 1]
     rows = [
         Row(
-            tuple(float(own.get(name, 0)) for name in names),
+            tuple(float(values.get(name, 0)) for name in names),
             trial.cost.macs,
             np.array([epoch.accuracy for epoch in trial.curve]),
             min(epoch.seconds for epoch in trial.curve),
         )
-        for own, trial in zip(axes, run.trials, strict=True)
+        for values, trial in zip(axes, run.trials, strict=True)
     ]
     table = Table(run.path.name, names, rows)
     networks = len({trial.spec.fingerprint for trial in run.trials})
@@ -218,7 +218,7 @@ def table_of_run(run: Run) -> Table:
 
 
 def axes_of(spec: ArchSpec) -> dict[str, int]:
-    """Returns what tells an architecture from others of its space, by the names of a space's axes."""
+    """Returns an architecture's values on the axes of spaces, by name."""
     return {
         **{f"depth{s + 1}": depth for s, depth in enumerate(spec.depths)},
         "width": spec.widths[0] // EXPANSION,
@@ -229,7 +229,7 @@ def axes_of(spec: ArchSpec) -> dict[str, int]:
 
 
 class _Reader:
-    """Turns lines of a CSV file into rows, as declared."""
+    """Converts lines of a CSV file to rows as the YAML file declares."""
 
     def __init__(self, about: Mapping[str, Any], columns: Collection[str], where: str) -> None:
         self.about, self.where = about, where
@@ -237,10 +237,9 @@ class _Reader:
         declared = about["error" if self.error else "accuracy"]
         require(isinstance(declared, dict), where, "accuracy and error are written {columns: acc_*, of: 1}")
         check_keys(declared, ("columns", "of"), where)
-        self.whole = declared.get("of", 1)
-        require(
-            type(self.whole) in (int, float) and self.whole > 0, where, f"of is {self.whole!r}; 1, or 100 for percent"
-        )
+        self.scale = declared.get("of", 1)
+        valid = type(self.scale) in (int, float) and self.scale > 0
+        require(valid, where, f"of is {self.scale!r}; 1, or 100 for percent")
         self.curve = _matching(str(declared.get("columns")), columns)
         require(bool(self.curve), where, f"no column is called {declared.get('columns')!r}")
         seconds = [about["seconds"]] if "seconds" in about else []
@@ -249,15 +248,15 @@ class _Reader:
         require(missing is None, where, f"no column is called {missing!r}")
 
     def row(self, line: Mapping[str, str]) -> Row | None:
-        """Returns a line as a row, or None if values are missing or its training failed.
+        """Returns a line as a row, or None if values are missing or the training failed.
 
         Raises:
-            ConfigError: if its accuracies are no shares.
+            ConfigError: if accuracies are outside 0..1.
         """
         try:
             values = tuple(float(line[name]) for name in self.about["axes"])
             factors = {name: float(line[name]) for name in self.about["cost"]}
-            curve = np.array([float(line[name]) for name in self.curve]) / self.whole
+            curve = np.array([float(line[name]) for name in self.curve]) / self.scale
             seconds = float(line[self.about["seconds"]]) if "seconds" in self.about else 1.0
         except (TypeError, ValueError):  # a short line, or no number
             return None
@@ -276,18 +275,11 @@ class _Reader:
 
 
 def _matching(pattern: str, columns: Iterable[str]) -> list[str]:
-    """Returns the columns that a pattern with one asterisk names, by the number in its place; or the one it names."""
-    if "*" not in pattern:
-        return [name for name in columns if name == pattern]
-    before, _, after = pattern.partition("*")
-    expression = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
-
-    def numbered() -> Iterator[tuple[int, str]]:
-        for name in columns:
-            if found := expression.fullmatch(name):
-                yield int(found[1]), name
-
-    return [name for _, name in sorted(numbered())]
+    """Returns the columns that match a pattern, sorted by the number in the place of its asterisk, if it has one."""
+    before, asterisk, after = pattern.partition("*")
+    number = r"(\d+)" if asterisk else "()"
+    matches = [re.fullmatch(re.escape(before) + number + re.escape(after), name) for name in columns]
+    return [match[0] for match in sorted(filter(None, matches), key=lambda match: (int(match[1] or 0), match[0]))]
 
 
 def _mean(rows: list[Row]) -> Row:

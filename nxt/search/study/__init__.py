@@ -1,4 +1,4 @@
-"""The record of a search's trials: in memory, as samplers see it, and in SQLite, durable."""
+"""The record of a search's trials: in memory for samplers, and in SQLite."""
 
 from __future__ import annotations
 

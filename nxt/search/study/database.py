@@ -1,7 +1,7 @@
 """The durable record of a search: an Optuna study in SQLite, written by the driver alone.
 
-Every fact about a trial is committed before anything is done about it, so that a driver killed at any moment leaves a
-study from which the search goes on. optuna-dashboard opens the file while the search runs or after.
+The driver commits each fact about a trial before it acts on it, so that the search can resume after a kill at any
+moment. optuna-dashboard opens the file during the search or later.
 """
 
 from __future__ import annotations
@@ -29,14 +29,13 @@ from nxt.search.trial import Epoch, Outcome, Trial
 from nxt.space.space import Architectures, Point
 
 _NAME = "nxt"
-# Fields of a trial, and what they are called in the database.
+# Fields of a trial, and their names in the database.
 _KEYS = {
     "family": "role", "replicate": "repeat", "control_rung": "control", "remark": "remark",
     "replayed": "replayed",
 }  # fmt: skip
 _MAGIC = b"SQLite format 3\0"
-# What SQLAlchemy, Optuna and our own reading raise on a database that cannot be read or written, or whose rows make
-# no sense.
+# What SQLAlchemy, Optuna and this module raise for a database that cannot be read or written, or has invalid rows.
 _FAILURES = (
     sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError, sqlite3.Error, OSError,
     LookupError, TypeError, ValueError, AttributeError, RuntimeError,
@@ -48,7 +47,7 @@ class DurableStudy(InMemoryStudy):
 
     Args:
         path: The database; created if it does not exist.
-        space: What the trials' points mean.
+        space: The space of the trials' points.
         objective: The cost (a field of `Cost`) that is minimised while accuracy is maximised.
 
     Raises:
@@ -73,12 +72,12 @@ class DurableStudy(InMemoryStudy):
                 self._study.set_metric_names(["accuracy", objective])  # what optuna-dashboard shows
             rows = self._study.get_trials(deepcopy=False)
             self.trials = {row.number: _trial(row, space) for row in rows}
-            # Samplers ask for all trials time and again; from the database that takes 8 times as long.
+            # Samplers read all trials again and again; from the database that takes 8 times as long.
             self._show(rows)
             self._row_ids = {row.number: row._trial_id for row in rows}
 
     def begin(self, sampler: BaseSampler, families: dict[Point, str], replicate: int = 0) -> Trial:
-        """Asks a sampler for a point and records the trial that it becomes, in one transaction.
+        """Asks a sampler for a point and records the trial of it, in one transaction.
 
         Raises:
             ExhaustedError: if the sampler has no untried architecture left.
@@ -116,7 +115,7 @@ class DurableStudy(InMemoryStudy):
             self._attribute(trial.number, "curve", [dataclasses.asdict(row) for row in trial.curve])
 
     def end(self, trial: Trial, outcome: Outcome, message: str = "") -> None:
-        """Records how a trial ended. Only a trial that is done gets objective values."""
+        """Records the end of a trial. Only a trial that is done gets objective values."""
         super().end(trial, outcome, message)
         with self._writing():
             if message:
@@ -127,7 +126,7 @@ class DurableStudy(InMemoryStudy):
             self._study.tell(trial.number, values, state=STATES.get(outcome, TrialState.FAIL))
 
     def back_up(self) -> None:
-        """Copies the database, in a state between two commits, to `study.db.bak`."""
+        """Copies the database to `study.db.bak`, consistently between two commits."""
         copy = backup_of(self.path)
         unfinished = copy.with_suffix(".tmp")
         with self._writing("copied"):
@@ -146,21 +145,21 @@ class DurableStudy(InMemoryStudy):
         self._study._storage.set_trial_user_attr(self._row_ids[number], key, value)
 
     @contextlib.contextmanager
-    def _writing(self, what: str = "written") -> Iterator[None]:
+    def _writing(self, action: str = "written") -> Iterator[None]:
         try:
             yield
         except _FAILURES as error:
             after = "; what was recorded before is safe, go on with `resume` when that is mended"
-            if what == "opened" and not _operational(error):
+            if action == "opened" and not _operational(error):
                 after = _way_back(self.path)
-            raise RunError(f"{self.path}: the study cannot be {what} ({_cause(error)}){after}") from None
+            raise RunError(f"{self.path}: the study cannot be {action} ({_cause(error)}){after}") from None
 
 
 def read_trials(path: Path, space: Architectures) -> list[Trial]:
-    """Reads the trials of a study without changing it, also while a search is writing it.
+    """Reads the trials of a study without changing it, also while a search writes to it.
 
     Raises:
-        RunError: if there is none, or it is damaged.
+        RunError: if there is no study, or it is damaged.
     """
     _check_file(path)
     try:
@@ -171,36 +170,36 @@ def read_trials(path: Path, space: Architectures) -> list[Trial]:
 
 
 def backup_of(path: Path) -> Path:
-    """Returns where the copy of a study is kept."""
+    """Returns the path of a study's copy."""
     return path.with_name(f"{path.name}.bak")
 
 
 def _check_file(path: Path) -> None:
-    """Raises RunError unless the file is an SQLite database. (Optuna would make an empty file one.)"""
+    """Raises RunError unless the file is an SQLite database. (Optuna would make a database of an empty file.)"""
     try:
         with path.open("rb") as file:
-            whole = file.read(len(_MAGIC)) == _MAGIC
+            magic = file.read(len(_MAGIC))
     except OSError:
         raise RunError(f"{path}: no such study; has the search begun?") from None
-    if not whole:
+    if magic != _MAGIC:
         raise RunError(f"{path}: the study is damaged (not an SQLite file){_way_back(path)}")
 
 
 def _check_integrity(path: Path) -> None:
-    """Raises RunError if SQLite finds the file damaged; nothing is written then."""
+    """Raises RunError if SQLite finds damage in the file, before anything is written to it."""
     try:
         with contextlib.closing(sqlite3.connect(path)) as connection:
-            found = [str(row[0]) for row in connection.execute("pragma integrity_check(1)")]
+            (state,) = connection.execute("pragma integrity_check(1)").fetchone()
     except sqlite3.OperationalError as error:  # locked, read-only: not damage
         raise RunError(f"{path}: the study cannot be opened ({error})") from None
     except (sqlite3.DatabaseError, ValueError) as error:
-        found = [str(error)]
-    if found != ["ok"]:
-        raise RunError(f"{path}: the study is damaged ({found[0].splitlines()[-1]}){_way_back(path)}")
+        state = str(error)
+    if state != "ok":
+        raise RunError(f"{path}: the study is damaged ({str(state).splitlines()[-1]}){_way_back(path)}")
 
 
 def _way_back(path: Path) -> str:
-    """Says how to go on after damage: from the copy, if there is one that is whole. Nothing is changed."""
+    """Returns the advice after damage: to use the copy, if there is one without damage. Changes nothing."""
     copy = backup_of(path)
     if not is_file(copy):
         return "; it was left as it is, and there is no copy of it: restore it from one of your own"
@@ -219,7 +218,7 @@ def _way_back(path: Path) -> str:
 
 
 def _url(path: Path) -> str:
-    """Returns the database's address, whatever characters its path has."""
+    """Returns the database's URL; the path may have any characters."""
     return sqlalchemy.URL.create("sqlite", database=str(path.resolve())).render_as_string()
 
 
@@ -239,7 +238,7 @@ def _trial(row: FrozenTrial, space: Architectures) -> Trial:
 
 
 def _outcome(row: FrozenTrial) -> Outcome:
-    """Returns how a trial stands: what its state says, and for one that failed, what was noted."""
+    """Returns the outcome that a trial's state stands for; for a failed trial, the recorded one."""
     if row.state is TrialState.RUNNING:
         return Outcome.RUNNING
     by_state = {state: outcome for outcome, state in STATES.items()}
@@ -247,12 +246,12 @@ def _outcome(row: FrozenTrial) -> Outcome:
 
 
 def _operational(error: BaseException | None) -> bool:
-    """Tells whether an error, or what caused it, is of the disk or a lock and not of the content."""
+    """Tells whether an error, or its cause, is about the disk or a lock and not about the content."""
     operational = (sqlalchemy.exc.OperationalError, sqlite3.OperationalError, OSError)
     return error is not None and (isinstance(error, operational) or _operational(error.__cause__))
 
 
 def _cause(error: Exception) -> str:
-    """Returns what the database said, without what SQLAlchemy and Optuna wrap around it."""
+    """Returns the database's own message, without the text that SQLAlchemy and Optuna add."""
     cause: BaseException = error.__cause__ or error
     return first_line(getattr(cause, "orig", None) or cause)

@@ -1,7 +1,7 @@
-"""The trials of a search in memory, with Optuna's view of them: what samplers learn from.
+"""The trials of a search in memory, with the Optuna study that samplers learn from.
 
-`DurableStudy` adds the database; a simulation does with this much. Samplers are told the logarithm of the cost: in
-multiply-adds, the hypervolume that they seek to enlarge would lie among the costliest networks alone.
+`DurableStudy` adds the database; a simulation needs none. Samplers get the logarithm of the cost: with plain
+multiply-adds, the costliest networks would dominate the hypervolume that samplers maximise.
 """
 
 from __future__ import annotations
@@ -29,33 +29,33 @@ class ExhaustedError(Exception):
 
 
 class InMemoryStudy:
-    """The trials of one search, and what happens to them.
+    """The trials of one search, and the changes to them.
 
     Args:
-        space: What the trials' points mean.
+        space: The space of the trials' points.
         objective: The cost (a field of `Cost`) that is minimised while accuracy is maximised.
     """
 
     def __init__(self, space: Architectures, objective: str) -> None:
         self.space, self.objective = space, objective
         self.trials: dict[int, Trial] = {}
-        self._view = _in_memory(())
+        self._view = _in_memory(())  # Optuna's study of the same trials
 
     def begin(self, sampler: BaseSampler, families: dict[Point, str], replicate: int = 0) -> Trial:
-        """Asks a sampler for a point and enters the trial that it becomes.
+        """Asks a sampler for a point and adds the trial of it.
 
         Raises:
             ExhaustedError: if the sampler has no untried architecture left.
         """
         self._view.sampler = sampler
         try:
-            asked = self._view.ask(distributions(self.space))
+            proposal = self._view.ask(distributions(self.space))
         except ExhaustedError:
             self._view = _in_memory(self._view.get_trials(deepcopy=False)[: len(self.trials)])
             raise
-        point = tuple(asked.params[name] for name in self.space.axis_names)
+        point = tuple(proposal.params[name] for name in self.space.axis_names)
         spec = self.space.spec(point)
-        trial = Trial(asked.number, point, spec, self.space.cost(point), families.get(point, ""), replicate)
+        trial = Trial(proposal.number, point, spec, self.space.cost(point), families.get(point, ""), replicate)
         self.trials[trial.number] = trial
         return trial
 
@@ -69,7 +69,7 @@ class InMemoryStudy:
         trial.curve.append(epoch)
 
     def end(self, trial: Trial, outcome: Outcome, message: str = "") -> None:
-        """Notes how a trial ended. Only a trial that is done gets objective values."""
+        """Sets the outcome of a trial. Only a trial that is done gets objective values."""
         trial.outcome, trial.message = outcome, message
         values = None if outcome is not Outcome.DONE else _learned(self.objectives(trial))
         self._view.tell(trial.number, values, state=STATES.get(outcome, TrialState.FAIL))
@@ -79,12 +79,11 @@ class InMemoryStudy:
         return [trial.curve[-1].accuracy, float(getattr(trial.cost, self.objective))]
 
     def _show(self, rows: Iterable[FrozenTrial]) -> None:
-        """Lets samplers see trials from before, as they are recorded."""
-        shown = []
-        for row in rows:
-            shown.append(copy.copy(row))
+        """Replaces the trials that samplers see by the recorded ones."""
+        shown = [copy.copy(row) for row in rows]
+        for row in shown:
             if row.state is TrialState.COMPLETE:
-                shown[-1].values = _learned(row.values)
+                row.values = _learned(row.values)
         self._view = _in_memory(shown)
 
 
@@ -97,6 +96,7 @@ def distributions(space: Architectures) -> dict[str, BaseDistribution]:
 
 
 def _learned(objectives: Sequence[float]) -> list[float]:
+    """Returns the objectives as samplers see them."""
     accuracy, cost = objectives
     return [accuracy, math.log(cost)]
 

@@ -1,4 +1,4 @@
-"""When trials ran, by the clock of the machine that searched: what another process can tell of a search's pace."""
+"""When trials ran, by the clock of the searching machine: another process estimates a search's pace from it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from statistics import median
 from nxt.errors import RunError
 from nxt.search.trial import Trial
 
-_LATEST = 3  # of the trials, the last to begin tell how many run at a time: before, there may have been more workers
+_LATEST = 3  # number of latest trials that show how many run at a time; the number of workers may have changed before
 
 
 @dataclass(frozen=True)
 class Span:
-    """When a trial was begun and when it ended (None: not yet)."""
+    """When a trial began and ended (None: not yet)."""
 
     begun: datetime
     ended: datetime | None
 
 
 def read_times(study: Path) -> dict[int, Span]:
-    """Returns when each trial was begun and ended, by number, from Optuna's table of trials.
+    """Returns when each trial began and ended, by number, from Optuna's table of trials.
 
     Raises:
         RunError: if the study cannot be read.
@@ -41,14 +41,14 @@ def read_times(study: Path) -> dict[int, Span]:
 
 
 def slowdown(trials: Iterable[Trial], times: Mapping[int, Span]) -> float:
-    """Returns how much longer trials last than they train: the median, which one that was cut off does not move."""
+    """Returns the median ratio of a trial's duration to its training time; a median, because of interrupted trials."""
     spans = [(times.get(trial.number), trial.seconds) for trial in trials if trial.curve and not trial.replayed]
     ratios = [(s.ended - s.begun).total_seconds() / trained for s, trained in spans if s and s.ended and trained]
     return max(1.0, median(ratios)) if ratios else 1.0
 
 
 def together(times: Mapping[int, Span]) -> int:
-    """Returns how many trials run at a time: the most that had begun, and not ended, when one of the latest began."""
+    """Returns how many trials run at a time: the most that were running when one of the latest began."""
     spans = sorted(times.values(), key=lambda span: span.begun)
     counts = [
         sum(span.begun <= latest.begun and (span.ended is None or span.ended > latest.begun) for span in spans)
