@@ -1,7 +1,7 @@
-"""YAML in, typed and checked data out: the one place where files written by people are read.
+"""Reads YAML files that people write, and turns them into typed and checked data.
 
-Only plain data is accepted. Tags, aliases (which let a small file explode in memory) and repeated
-keys are errors; so are unknown keys, with the nearest valid key named.
+Only plain data is accepted. Tags, aliases (a small file with them can fill the memory), repeated keys and unknown keys
+are errors. The message for an unknown key names the nearest valid one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Hashable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,10 +25,10 @@ T = TypeVar("T")
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
-    """Reads a YAML file that holds one mapping of plain data.
+    """Reads a YAML file that contains one mapping of plain data.
 
     Raises:
-        ConfigError: if the file cannot be read, or is not such a file.
+        ConfigError: if the file cannot be read, or contains something else.
     """
     path = Path(path)
     try:
@@ -46,7 +47,7 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
 
 
 def parse_yaml(text: str, where: str) -> dict[str, Any]:
-    """Parses YAML text that holds one mapping; `where` names its origin in errors."""
+    """Parses YAML text that contains one mapping; `where` names the source in errors."""
     import yaml
 
     try:
@@ -69,26 +70,23 @@ def _plain_loader() -> type[yaml.SafeLoader]:
     import yaml
 
     class PlainLoader(yaml.SafeLoader):
-        """PyYAML's safe loader, minus tags, aliases and repeated keys."""
+        """PyYAML's safe loader without tags, aliases and repeated keys."""
 
         def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+            event = self.peek_event()  # type: ignore[no-untyped-call]
             if self.check_event(yaml.AliasEvent):
-                event = self.peek_event()  # type: ignore[no-untyped-call]
                 raise yaml.composer.ComposerError(None, None, "aliases are not allowed", event.start_mark)
-            if getattr(self.peek_event(), "tag", None) is not None:  # type: ignore[no-untyped-call]
-                event = self.peek_event()  # type: ignore[no-untyped-call]
+            if getattr(event, "tag", None) is not None:
                 raise yaml.composer.ComposerError(None, None, f"tag {event.tag!r} is not allowed", event.start_mark)
             return super().compose_node(parent, index)
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
             seen: set[str] = set()
-            for key, _ in node.value:
-                if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"key {key.value!r} is given twice", key.start_mark
-                    )
-                if isinstance(key, yaml.ScalarNode):
-                    seen.add(key.value)
+            for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+                if key.value in seen:
+                    problem = f"key {key.value!r} is given twice"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(key.value)
             return super().construct_mapping(node, deep)
 
         def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
@@ -102,7 +100,7 @@ def _plain_loader() -> type[yaml.SafeLoader]:
 
 
 def check_keys(data: Mapping[str, Any], known: Iterable[str], where: str) -> None:
-    """Raises ConfigError for the first key that is not known, naming the nearest one that is; or if there are none."""
+    """Raises ConfigError if `data` is no mapping or has an unknown key; the message names the nearest known key."""
     if not isinstance(data, Mapping):
         raise ConfigError(f"{where}: a mapping was expected, not {data!r}")
     names = list(known)
@@ -115,16 +113,16 @@ def check_keys(data: Mapping[str, Any], known: Iterable[str], where: str) -> Non
 def from_mapping(cls: type[T], data: Mapping[str, Any], where: str) -> T:
     """Builds a dataclass from a mapping, converting and checking each value by its annotation.
 
-    Understood are bool, int, float, str, optional ones, homogeneous tuples of them, and nested dataclasses.
+    Fields may be bool, int, float, str, optional, homogeneous tuples of these, and nested dataclasses.
 
     Raises:
-        ConfigError: for unknown or missing keys and values of another type.
+        ConfigError: for unknown or missing keys, and for values of another type.
     """
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    deeper = {path.rpartition(".")[2]: path for path in key_paths(cls) if "." in path}
+    nested = {path.rpartition(".")[2]: path for path in key_paths(cls) if "." in path}
     for key in data if isinstance(data, Mapping) else ():
-        if key not in fields and key in deeper:
-            raise ConfigError(f"{where}: unknown key {key!r}; did you mean {deeper[key]!r}?")
+        if key not in fields and key in nested:
+            raise ConfigError(f"{where}: unknown key {key!r}; did you mean {nested[key]!r}?")
     check_keys(data, fields, where)
     hints = typing.get_type_hints(cls)
     values = {key: _convert(value, hints[key], f"{where}: {key}") for key, value in data.items()}
@@ -136,7 +134,7 @@ def from_mapping(cls: type[T], data: Mapping[str, Any], where: str) -> T:
 
 
 def key_paths(cls: type) -> Iterator[str]:
-    """Yields a dataclass's keys, and with dots those of the dataclasses in it."""
+    """Yields the keys of a dataclass, and those of nested dataclasses with dots."""
     for name, hint in typing.get_type_hints(cls).items():
         yield name
         if dataclasses.is_dataclass(hint) and isinstance(hint, type):
@@ -157,11 +155,9 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         if not isinstance(value, (list, tuple)):
             raise ConfigError(f"{where}: a list was expected, not {value!r}")
         return tuple(_convert(item, args[0], where) for item in value)
-    if hint is float and isinstance(value, str):  # YAML 1.1 takes 1e-4 for a string
-        try:
+    if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-4 as a string
+        with suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not hint:
@@ -171,7 +167,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
 
 
 def check_record(data: Mapping[str, Any], kinds: Mapping[str, type | tuple[type, ...]], where: str) -> None:
-    """Checks what nxt itself once wrote: raise ConfigError for the first key that is missing or of another type."""
+    """Raises ConfigError for the first key of a file written by nxt that is missing or of another type."""
     for key, kind in kinds.items():
         if key not in data or not isinstance(data[key], kind) or (isinstance(data[key], bool) and kind is not bool):
             problem = "is of a wrong kind" if key in data else "is missing"
@@ -185,34 +181,33 @@ def require(condition: bool, where: str, problem: str) -> None:
 
 
 def to_mapping(value: Any) -> Any:
-    """Turns a dataclass into plain data for YAML or JSON: nested ones become mappings, tuples become lists."""
+    """Returns a dataclass as plain data for YAML or JSON: nested dataclasses become mappings, tuples become lists."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: to_mapping(getattr(value, field.name)) for field in dataclasses.fields(value)}
     return list(value) if isinstance(value, tuple) else value
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns base with the changes laid over it, mapping by mapping."""
+    """Returns a copy of `base` in which `changes` replace values; nested mappings are merged in the same way."""
     result = dict(base)
     for key, value in changes.items():
-        below = result.get(key)
-        both = isinstance(below, dict) and isinstance(value, dict)
-        result[key] = merged(below, value) if both else value  # type: ignore[arg-type]
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return result
 
 
 def dump_yaml(data: Mapping[str, Any]) -> str:
-    """Renders plain data as YAML in the given order, short lists on one line."""
+    """Returns plain data as YAML text; keys keep their order, and short lists stand on one line."""
     import yaml
 
     return yaml.safe_dump(dict(data), sort_keys=False, default_flow_style=None, width=100, allow_unicode=True)
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
-    """Reads settings such as `proxy.epochs=3` into nested mappings: `{"proxy": {"epochs": 3}}`.
+    """Parses settings such as `proxy.epochs=3` into nested mappings such as `{"proxy": {"epochs": 3}}`.
 
     Raises:
-        ConfigError: if a setting does not have that form.
+        ConfigError: if a setting has another form.
     """
     result: dict[str, Any] = {}
     for setting in settings:
@@ -228,11 +223,10 @@ def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
 
 
 def refuse_given(options: Any, names: Iterable[str], why: str) -> None:
-    """Raises UsageError for the first of some fields of a dataclass that has another value than its default."""
-    defaults = {
-        field.name: field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-        for field in dataclasses.fields(options)
-    }
+    """Raises UsageError for the first of the named fields of a dataclass whose value is not its default."""
+    fields = {field.name: field for field in dataclasses.fields(options)}
     for name in names:
-        if getattr(options, name) != defaults[name]:
+        field = fields[name]
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        if getattr(options, name) != default:
             raise UsageError(f"`{name}` {why}")

@@ -1,10 +1,9 @@
-"""Every failure that a user can cause or cure.
+"""Defines the errors that a user can cause or fix.
 
-The command line turns an `NxtError` into one line on stderr and exit code 1, so each message says
-what is wrong, where, and what to do. Anything else that escapes is a defect in nxt.
+The command line prints an `NxtError` as one line on stderr and exits with code 1. So each message says what is wrong,
+where, and what to do. Any other exception is a bug in nxt.
 
-Messages name arguments as Python spells them, in backquotes: "choose another `out`". The command line shows them as
-its options.
+Messages name arguments as in Python, in backquotes: "choose another `out`". The command line shows them as options.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from pathlib import Path
 
 
 class NxtError(Exception):
-    """Root of all errors that nxt raises on purpose.
+    """Base class of all errors that nxt raises on purpose.
 
-    `given` is what a user gave where `wanted` says which kind of thing was expected ("network", "architecture",
-    "space", "recipe", "checkpoint", "search", "run"); both are empty where that is not known. From them the command
-    line tells what was given in the place of what was wanted.
+    `wanted` is the kind of thing that was expected ("network", "architecture", "space", "recipe", "checkpoint",
+    "search", "run"), and `given` is what the user gave instead. Both are empty if unknown. The command line makes a
+    hint from them.
     """
 
     given: str = ""
@@ -29,7 +28,7 @@ class NxtError(Exception):
 
 @contextmanager
 def expecting(wanted: str, given: Path | str) -> Iterator[None]:
-    """Notes in an `NxtError` that leaves the block what was given and what was wanted, unless it is noted already."""
+    """Sets `given` and `wanted` of an `NxtError` that leaves the block, unless they are set already."""
     try:
         yield
     except NxtError as error:
@@ -39,7 +38,7 @@ def expecting(wanted: str, given: Path | str) -> Iterator[None]:
 
 
 class UsageError(NxtError):
-    """Arguments do not go together, one is missing, or one is out of range."""
+    """Arguments exclude each other, or one is missing or out of range."""
 
 
 class ConfigError(NxtError):
@@ -47,15 +46,15 @@ class ConfigError(NxtError):
 
 
 class ArchError(NxtError):
-    """An architecture is not well formed, or no network has the given name."""
+    """An architecture is invalid, or no network has the given name."""
 
 
 class SpaceError(NxtError):
-    """A design space is not well formed, or it holds nothing inside the budget."""
+    """A design space is invalid, or contains nothing inside the budget."""
 
 
 class BudgetError(NxtError):
-    """A budget such as `4.1G+-2%` cannot be read."""
+    """A budget such as `4.1G+-2%` cannot be parsed."""
 
 
 class DataError(NxtError):
@@ -63,15 +62,15 @@ class DataError(NxtError):
 
 
 class DeviceError(NxtError):
-    """A device was asked for that this machine does not have."""
+    """This machine does not have the requested device."""
 
 
 class DivergedError(NxtError):
-    """A training's loss is no longer a finite number."""
+    """The loss of a training is not a finite number any more."""
 
 
 class CheckpointError(NxtError):
-    """A checkpoint is missing, damaged or belongs to something else."""
+    """A checkpoint is missing or damaged, or belongs to another network or training."""
 
 
 class RunError(NxtError):
@@ -79,11 +78,11 @@ class RunError(NxtError):
 
 
 def first_line(error: BaseException) -> str:
-    """Returns what an error says, on one line; its kind if it says nothing."""
+    """Returns the first line of an error's message, or the name of its class if there is no message."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """Returns `; did you mean X?` for the nearest of the known words, or an empty string."""
+    """Returns `; did you mean X?` with the nearest of the known words, or an empty string if none is near."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""

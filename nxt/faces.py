@@ -1,4 +1,4 @@
-"""Faces of packages: the few public names that a package hands out, loaded on first use (PEP 562)."""
+"""Public names of packages that are imported on first use (PEP 562)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def lazy_face(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], A
 
     Args:
         package: The package's full name.
-        homes: By public name, the full name of the module that has it; `module:name` where it has another name there.
+        homes: By public name, the full name of its module; `module:name` if it has another name there.
     """
 
     def load(name: str) -> Any:
@@ -26,13 +26,13 @@ def lazy_face(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], A
 
 
 def make_callable(package: str, home: str) -> None:
-    """Lets a package be called: `nxt.search(...)` is a function although `nxt.search` is a package, too.
+    """Makes a package callable, so that `nxt.search(...)` works although `nxt.search` is also a package.
 
-    (As soon as a module inside it is imported, Python sets the attribute `nxt.search` to the package.)
+    (When a module inside the package is imported, Python sets the attribute `nxt.search` to the package.)
 
     Args:
         package: The package's full name.
-        home: The function that serves the call, as `module:name`.
+        home: The function to call, as `module:name`.
     """
 
     class CallablePackage(ModuleType):
@@ -40,12 +40,12 @@ def make_callable(package: str, home: str) -> None:
             return _loaded(home)(*args, **options)
 
         @property
-        def __wrapped__(self) -> Any:  # what inspect and help() look at
+        def __wrapped__(self) -> Any:  # inspect and help() read it
             return _loaded(home)
 
     sys.modules[package].__class__ = CallablePackage
 
 
 def _loaded(home: str, name: str = "") -> Any:
-    module, _, other = home.partition(":")
-    return getattr(importlib.import_module(module), other or name)
+    module, _, own_name = home.partition(":")
+    return getattr(importlib.import_module(module), own_name or name)

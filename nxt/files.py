@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Writes files completely or not at all, and locks them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nxt.errors import RunError
 
 
 def is_file(path: Path) -> bool:
-    """Tells whether a path is an existing file; False also for what cannot be a path, such as a very long name."""
+    """Returns whether a path is an existing file; False also for an invalid path, such as a very long name."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -21,7 +21,7 @@ def is_file(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Tells whether a path is an existing folder; False also for what cannot be a path."""
+    """Returns whether a path is an existing folder; False also for an invalid path."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
@@ -29,19 +29,19 @@ def is_folder(path: Path) -> bool:
 
 
 def display_path(path: Path) -> Path:
-    """Returns a path as one would type it: relative to the current folder, where it lies in there."""
+    """Returns a path for messages: relative if it lies in the current folder, else unchanged."""
     try:
         return path.resolve().relative_to(Path.cwd())
-    except (ValueError, OSError):  # elsewhere; or there is no current folder any more
+    except (ValueError, OSError):  # it lies elsewhere, or the current folder is deleted
         return path
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Holds a lock on a file, created if need be, for this process; the lock goes with the process, however it ends.
+    """Locks a file for this process, and creates it if it is missing. The lock ends with the process in any case.
 
     Raises:
-        BlockingIOError: if another process holds it.
+        BlockingIOError: if another process holds the lock.
         OSError: if the file cannot be opened for writing.
     """
     with path.open("w") as file:
@@ -50,7 +50,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def is_locked(path: Path) -> bool:
-    """Tells whether some process holds a lock on a file."""
+    """Returns whether a process holds a lock on a file."""
     try:
         with path.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -63,9 +63,9 @@ def is_locked(path: Path) -> bool:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Opens a temporary file beside `path`; on success sync it and rename it over `path`.
+    """Opens a temporary file beside `path`; if the block succeeds, syncs it and renames it to `path`.
 
-    A reader, or a process killed at any moment, sees the old content or the new, never a part.
+    So `path` always has the old content or the new, never a part, even if this process is killed.
 
     Raises:
         RunError: if the file cannot be written (no space, no permission).
@@ -87,6 +87,6 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all. Raises RunError as `replacing` does."""
+    """Writes a text file completely or not at all. Raises RunError as `replacing` does."""
     with replacing(path) as file:
         file.write(text.encode("utf-8"))

@@ -1,4 +1,4 @@
-"""Pareto fronts of two objectives: a cost to keep low and an accuracy to get high. numpy only."""
+"""Computes Pareto fronts of two objectives: a cost to minimise and an accuracy to maximise. numpy only."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Points = Sequence[tuple[float, float]]  # (cost, accuracy)
 def front(points: Points) -> list[int]:
     """Returns the indices of the points that no other point dominates, by rising cost.
 
-    A point dominates another if it costs no more, is no less accurate, and differs. Equal points do not
-    dominate each other, so all of them stay.
+    A point dominates another one if it costs no more, is no less accurate, and is not equal to it. So equal points
+    all belong to the front.
 
     Raises:
         ValueError: if a coordinate is not finite.
@@ -22,22 +22,19 @@ def front(points: Points) -> list[int]:
     array = _array(points)
     order = np.lexsort((-array[:, 1], array[:, 0]))
     kept: list[int] = []
-    best = -np.inf
-    last: tuple[float, float] | None = None
     for index in order:
-        cost, accuracy = array[index]
-        if accuracy > best or (cost, accuracy) == last:
+        last = array[kept[-1]] if kept else np.array([-np.inf, -np.inf])
+        if array[index, 1] > last[1] or (array[index] == last).all():
             kept.append(int(index))
-            best, last = accuracy, (cost, accuracy)
     return kept
 
 
 def by_dominance(points: Points) -> list[tuple[int, float]]:
-    """Returns a key for each point by which the better ones sort first: non-dominated rank, then crowding.
+    """Returns a sort key for each point that puts better points first: non-dominated rank, then crowding distance.
 
-    Rank 0 is the front, rank 1 the front of the rest, and so on; of a rank, the points with the most room around them
-    come first, and its ends before all others (NSGA-II's order; Deb et al. 2002, doi 10.1109/4235.996017). The room is
-    the half perimeter between both neighbours, in units of the rank's range.
+    Rank 0 is the front, rank 1 the front of the rest, and so on. Inside a rank the ends come first, then the points
+    with the largest crowding distance: the half perimeter between both neighbours, in units of the rank's range. This
+    is the order of NSGA-II (Deb et al. 2002, doi 10.1109/4235.996017).
 
     Raises:
         ValueError: if a coordinate is not finite.
@@ -50,9 +47,9 @@ def by_dominance(points: Points) -> list[tuple[int, float]]:
         rows, which = np.unique(array[members], axis=0, return_inverse=True)  # by rising cost
         span = np.ptp(rows, axis=0)
         steps = (np.abs(np.diff(rows, axis=0)) / np.where(span > 0, span, 1)).sum(axis=1)
-        room = np.append(np.inf, steps) + np.append(steps, np.inf)
-        for member, around in zip(members, room[which.reshape(-1)], strict=True):
-            keys[member] = (rank, -float(around))
+        crowding = np.append(np.inf, steps) + np.append(steps, np.inf)
+        for member, distance in zip(members, crowding[which.reshape(-1)], strict=True):
+            keys[member] = (rank, -float(distance))
         left, rank = np.setdiff1d(left, members), rank + 1
     return keys
 
@@ -74,10 +71,10 @@ def hypervolume(points: Points, reference: tuple[float, float]) -> float:
 
 
 def knee(points: Points) -> int:
-    """Returns the index of the front's elbow: the point farthest above the line between the front's ends.
+    """Returns the index of the front's knee: the point farthest above the line between the front's ends.
 
-    Both objectives are scaled to the front's range. With fewer than three members on the front there is
-    no elbow, and the most accurate point is returned.
+    Both objectives are scaled to the front's range. A front of fewer than three points has no knee; then this returns
+    the most accurate point.
 
     Raises:
         ValueError: if there are no points, or a coordinate is not finite.

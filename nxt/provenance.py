@@ -1,10 +1,11 @@
-"""What a result was made with."""
+"""Records the versions and the command line that a result was made with."""
 
 from __future__ import annotations
 
 import platform
 import shlex
 import sys
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -13,15 +14,13 @@ import nxt
 
 def versions() -> dict[str, str]:
     """Returns the versions of nxt, Python and the libraries that results depend on."""
-    found = {"nxt": nxt.__version__, "python": platform.python_version()}
+    installed = {"nxt": nxt.__version__, "python": platform.python_version()}
     for package in ("torch", "torchvision", "ray", "optuna", "numpy"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+        with suppress(PackageNotFoundError):
+            installed[package] = version(package)
+    return installed
 
 
 def typed() -> str:
-    """Returns the command line, where nxt's own program runs; empty elsewhere."""
+    """Returns the command line if this is the nxt program, else an empty string."""
     return shlex.join(["nxt", *sys.argv[1:]]) if Path(sys.argv[0]).name in ("nxt", "nxt.exe") else ""

@@ -1,7 +1,8 @@
-"""Run directories: how one begins, who may write there, and the record in it. Searches and trainings share them."""
+"""Creates and locks run directories of searches and trainings, and reads and writes the record in them."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -12,40 +13,40 @@ from nxt.config import dump_yaml, read_yaml
 from nxt.errors import RunError, expecting
 from nxt.files import is_file, is_folder, is_locked, locked, write_text
 
-RECORD = "run.yaml"  # what was asked of the run
-LOCK = ".lock"  # held by the process that writes there
-_KINDS = {"search": "search", "train": "training"}  # what the command of a record makes
+RECORD = "run.yaml"  # the request of the run
+LOCK = ".lock"  # locked by the process that writes there
+_KINDS = {"search": "search", "train": "training"}  # by the command that a record names
 
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """A run directory that this process holds alone, by its absolute path; see `hold_run_directory`."""
+    """A run directory that only this process writes, by its absolute path; see `hold_run_directory`."""
 
     path: Path
 
     @property
     def begun(self) -> bool:
-        """Whether the run has a record, from which it can go on."""
+        """Whether the run has a record, so that it can be resumed."""
         return is_file(self.path / RECORD)
 
     def write_record(self, record: Mapping[str, Any]) -> None:
-        """Writes run.yaml whole or not at all. Raises RunError if it cannot be written."""
+        """Writes run.yaml completely or not at all. Raises RunError if it cannot be written."""
         write_text(self.path / RECORD, dump_yaml(record))
 
 
 @contextmanager
 def hold_run_directory(path: Path, command: str, new: bool) -> Iterator[RunDirectory]:
-    """Holds a run directory for this process alone; the lock goes with the process, however it ends.
+    """Locks a run directory for this process. The lock ends with the process in any case.
 
-    A new directory, and the folders above it that were made for it, go again if the block leaves no record in it.
+    If the block fails before there is a record, a new directory is removed, with the folders created for it.
 
     Args:
         path: The run directory.
         command: The command that writes there, "search" or "train".
-        new: Whether the directory is to be created.
+        new: Whether to create the directory.
 
     Raises:
-        RunError: if it exists already, cannot be created or written, or another process is writing there.
+        RunError: if it exists already, cannot be created or written, or another process writes there.
     """
     with _created(path) if new else nullcontext(path.resolve()) as absolute, _held(absolute, _KINDS[command]):
         directory = RunDirectory(absolute)
@@ -59,7 +60,7 @@ def hold_run_directory(path: Path, command: str, new: bool) -> Iterator[RunDirec
 
 
 def is_active(path: Path) -> bool:
-    """Tells whether a process is writing in a run directory, as far as this machine can tell."""
+    """Returns whether a process of this machine writes in a run directory."""
     return is_locked(path / LOCK)
 
 
@@ -67,7 +68,7 @@ def read_run_record(path: Path, command: str) -> dict[str, Any]:
     """Reads run.yaml of a run that a command made.
 
     Raises:
-        RunError: if the directory holds no run, or one of another command.
+        RunError: if the directory contains no run, or a run of another command.
         ConfigError: if the record cannot be read.
     """
     with expecting("run", path):
@@ -94,9 +95,9 @@ def _held(path: Path, kind: str) -> Iterator[None]:
 
 @contextmanager
 def _created(path: Path) -> Iterator[Path]:
-    """Creates a run directory and gives its absolute path; removes what it created if the block fails.
+    """Creates a run directory and yields its absolute path; removes what it created if the block fails.
 
-    A folder with a lock and no visible file counts as new: a run that was killed before it had begun left it.
+    A folder with a lock and no visible file counts as new: it is left over from a run that was killed early.
     """
     created = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
@@ -108,7 +109,7 @@ def _created(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise RunError(f"{path}: cannot be created ({error.strerror}); choose another `out`") from None
     if taken:
-        raise RunError(f"{path}: exists already; {_what_else(path)}")
+        raise RunError(f"{path}: exists already; {_advice(path)}")
     try:
         yield path.resolve()
     except BaseException:
@@ -118,8 +119,8 @@ def _created(path: Path) -> Iterator[Path]:
         raise
 
 
-def _what_else(path: Path) -> str:
-    """Says what to do where a run directory was to be made and something is there already."""
+def _advice(path: Path) -> str:
+    """Returns what to do if a new run directory exists already."""
     if is_file(path / RECORD):
         return f"choose another `out`, or continue that run with `resume` {path}"
     inside = f", such as {path / 'NAME'}" if is_folder(path) else ""
@@ -129,7 +130,5 @@ def _what_else(path: Path) -> str:
 def free_run_directory(*parts: str) -> Path:
     """Returns a directory under results/ that does not exist yet, named by the parts and a number."""
     stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in "_".join(parts))
-    number = 1
-    while Path("results", f"{stem}_{number}").exists():
-        number += 1
-    return Path("results", f"{stem}_{number}")
+    paths = (Path("results", f"{stem}_{number}") for number in itertools.count(1))
+    return next(path for path in paths if not path.exists())

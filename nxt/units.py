@@ -1,4 +1,4 @@
-"""Counts with unit suffixes: `4.1G` <-> 4_100_000_000. Powers of 1000, never of 1024."""
+"""Parses and formats counts with unit suffixes: `4.1G` <-> 4_100_000_000. Units are powers of 1000, not of 1024."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _COUNT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-z]*)")
 
 
 def parse_count(text: str) -> int:
-    """Reads a positive count: digits, an optional fraction, an optional K, M, G (or B) or T.
+    """Parses a positive count: digits, an optional fraction, and an optional K, M, G (or B) or T.
 
     Raises:
-        BudgetError: for signs, `nan`, unknown suffixes, zero, and anything past 1000 T.
+        BudgetError: for signs, `nan`, unknown suffixes, zero, and more than 1000 T.
     """
     match = _COUNT.fullmatch(text.strip())
     suffix = match.group(2).upper() if match else ""
@@ -28,7 +28,7 @@ def parse_count(text: str) -> int:
 
 
 def _advice(text: str) -> str:
-    """Returns how to write what was probably meant."""
+    """Returns how to write the count that was probably meant."""
     if re.fullmatch(r"\s*\d+(,\d{3})+\s*", text):
         return f"write it without commas: {text.strip().replace(',', '')}"
     if re.fullmatch(r"\s*\d+,\d+\s*[A-Za-z]*\s*", text):
@@ -43,8 +43,8 @@ def _advice(text: str) -> str:
 
 
 def format_count(value: float, digits: int = 3) -> str:
-    """Renders a count for people: 4_089_184_256 -> `4.09G`, with the given significant digits."""
-    rounded = float(f"{value:.{digits - 1}e}")  # first, so that 999_999 becomes 1.00M and not 1000K
+    """Returns a count as text with so many significant digits: 4_089_184_256 -> `4.09G`."""
+    rounded = float(f"{value:.{digits - 1}e}")  # round first: 999_999 becomes 1.00M, not 1000K
     for suffix in ("T", "G", "M", "K"):
         if abs(rounded) >= _FACTORS[suffix]:
             scaled = rounded / _FACTORS[suffix]
@@ -54,7 +54,7 @@ def format_count(value: float, digits: int = 3) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """Renders a duration for people: `48s`, `4m 07s`, `3h 12m`."""
+    """Returns a duration as text: `48s`, `4m 07s`, `3h 12m`."""
     total = round(seconds)
     if total < 60:
         return f"{total}s"
