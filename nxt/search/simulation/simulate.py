@@ -113,7 +113,7 @@ class Yardstick:
     accuracy at the highest MACs.
 
     Raises:
-        ConfigError: if that hypervolume is zero, because none is both cheaper than the costliest and better than the worst.
+        ConfigError: if that hypervolume is zero: none is both cheaper than the costliest and better than the worst.
     """
 
     def __init__(self, table: Table) -> None:
