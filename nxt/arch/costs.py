@@ -2,10 +2,9 @@
 
 Conventions: `macs` are multiply-adds of convolution and linear layers for one image, without bias (what the
 ResNeXt and ResNeSt papers call FLOPs); `params` are trainable parameters; `acts` are output elements of all
-convolutions (pycls's "activations"). The test suite holds every figure against the built network.
+convolutions (pycls's "activations"). The test suite compares every figure with the built network.
 
-For fixed widths every cost is affine in the depths; `coefficients` gives base and slopes, from which whole
-design spaces are costed at once.
+For fixed widths every cost is affine in the depths; `nxt.space` costs whole design spaces from the `coefficients`.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from nxt.errors import ArchError
 
 MAX_SIZE, MAX_CLASSES = 16384, 10**6
 MEMORY_BATCH = 32  # images in a training step, where memory is predicted
-# How tables and how sentences name the costs, by field or property of `Cost`.
+# Names of the costs in tables and in sentences, by field or property of `Cost`.
 COST_LABELS = {"macs": "MACs", "params": "params", "acts": "acts", "memory": "bytes"}
 COST_NAMES = {"macs": "multiply-adds", "params": "parameters", "acts": "activations"}
 
@@ -40,9 +39,9 @@ class Cost:
     def step_memory(self, batch: int) -> int:
         """Returns the predicted bytes of one step of training in float32, by SGD with momentum.
 
-        Weights, gradients and momentum take 12 bytes a parameter. Each convolution's output is stored twice for the
-        backward pass: by the batch norm after it, and behind its ReLU. What autograd really stores was within -6 and
-        +15 % of that. Workspaces of libraries and unused parts of an allocator's blocks come on top.
+        Weights, gradients and momentum take 12 bytes per parameter. Each convolution's output is stored twice for the
+        backward pass: by the batch norm after it, and after its ReLU. The bytes that autograd stored were between -6
+        and +15 % of this prediction. Workspaces of libraries and unused parts of an allocator's blocks come on top.
         """
         return 12 * self.params + 8 * batch * self.acts
 
@@ -51,17 +50,6 @@ class Cost:
 
     def __mul__(self, count: int) -> Cost:
         return Cost(self.macs * count, self.params * count, self.acts * count)
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A stem, stage or head with its cost. `side` is the output height and width, `channels` its depth."""
-
-    name: str
-    blocks: int
-    side: int
-    channels: int
-    cost: Cost
 
 
 def cost(spec: ArchSpec, size: int | None = None, classes: int | None = None) -> Cost:
@@ -75,23 +63,12 @@ def cost(spec: ArchSpec, size: int | None = None, classes: int | None = None) ->
     Raises:
         ArchError: for a size or number of classes out of range.
     """
-    return sum((part.cost for part in parts(spec, size, classes)), Cost())
-
-
-def parts(spec: ArchSpec, size: int | None = None, classes: int | None = None) -> list[Part]:
-    """Returns stem, stages and head in order, each with its cost. Arguments and errors as for `cost`."""
-    size, classes = resolution(spec, size, classes)
-    layers, side = stem_layers(spec, size)
-    result = [Part("stem", 1, side, spec.stem_width, cost_of(layers))]
-    for stage in spec.stages():
-        first, later, side = stage_cost(spec, stage, side)
-        total = first + later * (stage.depth - 1)
-        result.append(Part(f"stage{stage.index + 1}", stage.depth, side, stage.width, total))
-    return [*result, Part("head", 1, 1, classes, cost_of([head_layer(spec, side, classes)]))]
+    base, slopes = coefficients(spec, *resolution(spec, size, classes))
+    return sum((slope * (depth - 1) for slope, depth in zip(slopes, spec.depths, strict=True)), base)
 
 
 def resolution(spec: ArchSpec, size: int | None, classes: int | None) -> tuple[int, int]:
-    """Returns the image side and number of classes to cost a network at: those given, or else its own.
+    """Returns the image side and number of classes at which to cost a network: the arguments, or else its own.
 
     Raises:
         ArchError: if one is out of range.
@@ -106,7 +83,7 @@ def resolution(spec: ArchSpec, size: int | None, classes: int | None) -> tuple[i
 
 
 def cost_of(layers: Iterable[Layer]) -> Cost:
-    """Returns what some layers cost together."""
+    """Returns the sum of the layers' costs."""
     macs = params = acts = 0
     for layer in layers:
         macs += layer.macs
@@ -116,11 +93,7 @@ def cost_of(layers: Iterable[Layer]) -> Cost:
 
 
 def coefficients(spec: ArchSpec, size: int, classes: int) -> tuple[Cost, list[Cost]]:
-    """Returns `(base, slopes)` with `cost = base + sum of slopes[s] * (depths[s] - 1)`, whatever spec's depths.
-
-    Arguments and errors as for `cost`.
-    """
-    size, classes = resolution(spec, size, classes)
+    """Returns `(base, slopes)` with `cost = base + sum of slopes[s] * (depths[s] - 1)`, for any depths."""
     layers, side = stem_layers(spec, size)
     base, slopes = cost_of(layers), []
     for stage in spec.stages():
@@ -131,10 +104,10 @@ def coefficients(spec: ArchSpec, size: int, classes: int) -> tuple[Cost, list[Co
 
 
 def stage_cost(spec: ArchSpec, stage: Stage, side: int) -> tuple[Cost, Cost, int]:
-    """Returns the cost of a stage's first block, of each later one, and the side that leaves the stage.
+    """Returns the cost of a stage's first block, the cost of each later block, and the side of the stage's output.
 
     Args:
-        spec: The architecture, of which only the properties common to all stages matter.
+        spec: The architecture; only the properties common to all stages are read.
         stage: The stage.
         side: Side of its input, in pixels.
     """

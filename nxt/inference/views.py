@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-from nxt.arch.costs import parts
+from nxt.arch.breakdown import portions
 from nxt.config import require
 from nxt.data.dataset import Source
 from nxt.data.preprocess import Preprocess
@@ -135,7 +135,7 @@ class Dense(nn.Module):
         super().__init__()
         layers = list(network.children())  # in forward order; after the pooling there is the head
         self.trunk, self.head = nn.Sequential(*layers[: layers.index(network.avgpool)]), network.fc
-        self.window = parts(network.spec, size)[-2].side
+        self.window = portions(network.spec, size)[-2].side
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps images (B, 3, H, W), normalised, to the logarithm of the scores averaged over positions, (B, K)."""

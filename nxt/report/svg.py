@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nxt.arch.costs import Part, parts
+from nxt.arch.breakdown import Portion, portions
 from nxt.arch.spec import ArchSpec
 from nxt.report.markup import Html, escape
 
@@ -15,14 +15,14 @@ _THIN = 12.0  # height of a stem or head
 
 def draw(specs: Sequence[ArchSpec]) -> list[Html]:
     """Returns drawings of networks, all to one scale."""
-    networks = [[part for part in parts(spec) if part.name != "head"] for spec in specs]
+    networks = [[part for part in portions(spec) if part.name != "head"] for spec in specs]
     widest = max((part.channels for network in networks for part in network), default=1)
     deepest = max((sum(spec.depths) for spec in specs), default=1)
     block = min(18.0, max(4.0, _HEIGHT / deepest))
     return [_drawn(spec, network, _BOX / widest, block) for spec, network in zip(specs, networks, strict=True)]
 
 
-def _drawn(spec: ArchSpec, network: Sequence[Part], channel: float, block: float) -> Html:
+def _drawn(spec: ArchSpec, network: Sequence[Portion], channel: float, block: float) -> Html:
     """Draws one network from its input, on top, to its output: `channel` and `block` are pixels for one of each."""
     pieces, top = [], float(_MARGIN)
     for part, (first, second) in zip(network, _labels(spec, network), strict=True):
@@ -51,7 +51,7 @@ def _drawn(spec: ArchSpec, network: Sequence[Part], channel: float, block: float
     )
 
 
-def _labels(spec: ArchSpec, network: Sequence[Part]) -> list[tuple[str, str]]:
+def _labels(spec: ArchSpec, network: Sequence[Portion]) -> list[tuple[str, str]]:
     """Returns two lines of text for the stem and each stage."""
     stem, *stages = network
     lines = [(f"{spec.stem} stem", f"{stem.channels} ch, {stem.side} px")]

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nxt.arch.costs import Cost, coefficients, parts, stage_cost
+from nxt.arch.costs import Cost, coefficients, cost_of, stage_cost
+from nxt.arch.layers import head_layer, stem_layers
 from nxt.space.space import Space
 from nxt.space.stagewise import StagewiseSpace
 
@@ -92,13 +93,12 @@ def _by_stage(space: StagewiseSpace) -> NDArray[np.float64]:
     networks = list(space.blocks.values())
     widths = sorted({width for width, _, _ in space.blocks})
     enters = np.array([widths.index(width) for width, _, _ in space.blocks])  # what a block gives the next stage
-    heads = np.array([_figures(parts(spec)[-1].cost if spec else Cost()) for spec in networks])
-    stem = parts(space.example)[0]
+    heads = np.array([_figures(cost_of([head_layer(spec, 1, spec.classes)] if spec else [])) for spec in networks])
+    stem, side = stem_layers(space.example, space.example.size)
     table = np.empty((chosen.shape[1], len(COSTS), 1 + len(chosen)))
-    table[..., 0] = _figures(stem.cost) + heads[chosen[-1]]
-    side = stem.side
+    table[..., 0] = _figures(cost_of(stem)) + heads[chosen[-1]]
     for s, block in enumerate(chosen):
-        in_widths = widths if s else [stem.channels]
+        in_widths = widths if s else [space.example.stem_width]
         first = np.zeros((len(in_widths), len(networks), len(COSTS)))
         later = np.zeros((len(networks), len(COSTS)))
         for t, spec in enumerate(networks):

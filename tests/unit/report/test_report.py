@@ -15,7 +15,8 @@ from PIL import Image
 from plotly.offline import get_plotlyjs
 from reports import BUDGET, EVIL, POINTS, SPACE, planted, report_data, some, trial
 
-from nxt.arch.costs import cost, parts
+from nxt.arch.breakdown import portions
+from nxt.arch.costs import cost
 from nxt.arch.load import parse_name
 from nxt.data.ref import DataRef
 from nxt.errors import NxtError, RunError
@@ -322,9 +323,9 @@ def test_stages_are_drawn_as_wide_as_their_channels_and_as_high_as_their_blocks(
     for spec, drawn in zip(specs, drawing.draw(specs), strict=True):
         picture = ElementTree.fromstring(drawn)
         rects = [r.attrib for r in picture.iter("rect") if r.attrib["class"] == "stage"]
-        boxes += [(float(r["width"]), float(r["height"]), p) for r, p in zip(rects, parts(spec)[1:-1], strict=True)]
+        boxes += [(float(r["width"]), float(r["height"]), p) for r, p in zip(rects, portions(spec)[1:-1], strict=True)]
         text = " ".join(t.text for t in picture.iter("text"))
-        for stage, part in zip(spec.stages(), parts(spec)[1:-1], strict=True):
+        for stage, part in zip(spec.stages(), portions(spec)[1:-1], strict=True):
             assert f"{stage.cardinality}x{stage.group_width}d" in text and f"{part.channels} ch, {part.side} px" in text
         assert ("radix 2" in text) == (spec.radix == 2) and spec.name in picture[0].text
         low = max(float(r["y"]) + float(r["height"]) for r in rects)
