@@ -1,7 +1,7 @@
 """Networks as data: their names, their specification, and what they cost in closed form.
 
-Pure Python, without torch: `nxt profile` answers from here in a fifth of a second. The builder of a specification
-stands in `nxt.models`; both read `ArchSpec.stages()`, so the two cannot disagree.
+Pure Python, without torch, so that `nxt profile` answers in a fifth of a second. `nxt.models` builds networks from
+specifications; both read `ArchSpec.stages()`, so they cannot disagree.
 """
 
 from __future__ import annotations

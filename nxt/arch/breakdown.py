@@ -1,4 +1,4 @@
-"""What a network costs, part by part: by stage, block or layer. Closed forms, no torch."""
+"""Divides the closed-form cost of a network by stage, block or layer. No torch."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Portion:
     channels: int  # of its output
     side: int  # of its output, in pixels
     cost: Cost
-    fvcore: int  # what fvcore's total has for it: `macs`, 2 for each element normalised, 1 for each pooled
+    fvcore: int  # its share of fvcore's total: `macs`, 2 for each element normalised, 1 for each element pooled
     layers: tuple[Layer, ...]
-    peak: int  # bytes alive at the worst moment of an inference while it runs, without weights
+    peak: int  # most bytes alive at once while it runs in an inference, without weights
 
     @property
     def flops(self) -> int:
@@ -39,7 +39,7 @@ class Portion:
         return self.moved_by(1)
 
     def moved_by(self, batch: int, itemsize: int = 4) -> int:
-        """Returns the bytes that its layers must move for a batch of images, by the bytes of an element."""
+        """Returns the bytes that its layers must move for a batch of images with `itemsize` bytes per element."""
         return sum(layer.moved(batch, itemsize) for layer in self.layers)
 
     @property
@@ -66,7 +66,7 @@ class Portion:
 
 
 def portions(spec: ArchSpec, size: int | None = None, classes: int | None = None, by: str = "stage") -> list[Portion]:
-    """Divides a network's cost.
+    """Returns the portions of a network's cost, from input to output.
 
     Args:
         spec: The architecture.
@@ -94,15 +94,15 @@ def _groups(spec: ArchSpec, size: int, classes: int, by: str) -> Iterator[tuple[
             yield f"{part}.{block + 1}" if part.startswith("stage") else part, 1, layers
     elif by == "stage":
         for part, members in itertools.groupby(all_blocks, key=lambda block: block[0]):
-            each = [layers for _, _, layers in members]
-            yield part, len(each), [layer for layers in each for layer in layers]
+            layers_by_block = [layers for _, _, layers in members]
+            yield part, len(layers_by_block), list(itertools.chain.from_iterable(layers_by_block))
     else:
         yield spec.name, sum(spec.depths), [layer for _, _, layers in all_blocks for layer in layers]
 
 
 def _portion(name: str, count: int, layers: list[Layer], peaks: dict[str, int]) -> Portion:
     shortcut = len(layers) > 1 and "downsample" in layers[-1].name
-    last = layers[-2] if shortcut else layers[-1]  # the shortcut's output is added to that of the layer before
+    last = layers[-2] if shortcut else layers[-1]  # the shortcut is added to the output of the layer before it
     return Portion(
         name=name,
         blocks=count,

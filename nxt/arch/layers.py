@@ -1,7 +1,7 @@
-"""The convolutions and the linear layer of a network, one by one, from the specification alone: no torch.
+"""Lists the convolutions and the linear layer of a network, from the specification alone: no torch.
 
-What each layer costs follows from the few numbers that `Layer` has; whole blocks and networks are sums of layers.
-Batch norms count with the convolution that they belong to: the one before, or with pre-activation the one behind.
+The numbers in a `Layer` give its cost; blocks and networks are sums of layers. A batch norm counts with the
+convolution before it, or with pre-activation the one after it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Layer(NamedTuple):
 
     @property
     def output(self) -> int:
-        """Elements that it puts out."""
+        """Output elements."""
         return self.out_width * self.out_side * self.out_side
 
     @property
@@ -53,15 +53,15 @@ class Layer(NamedTuple):
 
     @property
     def fvcore(self) -> int:
-        """What fvcore's total has for it in evaluation: two more for each element normalised, one for each pooled."""
+        """Its share of fvcore's total in evaluation: `macs`, 2 for each element normalised, 1 for each pooled."""
         pooled = self.in_width * self.in_side * self.in_side if self.name == "fc" else 0
         return self.macs + 2 * self.norm * self.norm_side * self.norm_side + pooled
 
     def moved(self, batch: int = 1, itemsize: int = 4) -> int:
-        """Returns the bytes that it must at least move: each input, weight and output element once.
+        """Returns the least number of bytes that it must move: each input, weight and output element once.
 
-        For a grouped convolution that is as much as for a dense one of the same widths but for the weights, at a
-        fraction of the multiply-adds: what a count of FLOPs hides.
+        Except for the weights, a grouped convolution moves as much as a dense one of the same widths, for a fraction
+        of the multiply-adds; a count of FLOPs does not show that.
         """
         side = 1 if self.name == "fc" else self.in_side
         data = self.in_width * side * side + self.output
@@ -69,12 +69,12 @@ class Layer(NamedTuple):
 
 
 def halved(side: int) -> int:
-    """Output side of every stride-2 layer here (7x7 pad 3, 3x3 pad 1, 2x2 in ceil mode)."""
+    """Returns the output side of a stride-2 layer (7x7 with padding 3, 3x3 with padding 1, 2x2 in ceil mode)."""
     return (side + 1) // 2
 
 
 def stem_layers(spec: ArchSpec, size: int) -> tuple[list[Layer], int]:
-    """Returns the layers of the stem, and the side that leaves it (after the max pool, where it has one)."""
+    """Returns the layers of the stem and the side of its output (after the max pool, if it has one)."""
     width = spec.stem_width
     norm = 0 if spec.preact else width
     if spec.stem == "cifar":
@@ -89,12 +89,12 @@ def stem_layers(spec: ArchSpec, size: int) -> tuple[list[Layer], int]:
 
 
 def block_layers(spec: ArchSpec, stage: Stage, block: int, side: int) -> tuple[list[Layer], int]:
-    """Returns the layers of a block in the order of execution, and the side that leaves it.
+    """Returns the layers of a block in the order of execution and the side of its output.
 
     Args:
         spec: The architecture.
         stage: One of its stages.
-        block: Position in the stage, from 0. All but the first are alike.
+        block: Position in the stage, from 0. All blocks after the first are equal.
         side: Side of the block's input, in pixels.
     """
     name = f"layer{stage.index + 1}.{block}."
@@ -102,35 +102,36 @@ def block_layers(spec: ArchSpec, stage: Stage, block: int, side: int) -> tuple[l
     mid, width = stage.bottleneck, stage.width
     out = side if stride == 1 else halved(side)
     pooled = spec.avd and stride > 1
-    before = out if pooled and spec.avd_first else side  # side that the 3x3 takes, and the one it gives
+    before = out if pooled and spec.avd_first else side  # sides of the input and output of the 3x3
     after = side if pooled and not spec.avd_first else out
     if spec.preact:
-        found = [
+        layers = [
             _conv(f"{name}conv1", in_width, mid, 1, side, side, norm=in_width),
             _conv(f"{name}conv2", mid, mid, 3, before, after, stage.cardinality, norm=mid, norm_side=before),
             _conv(f"{name}conv3", mid, width, 1, out, out, norm=mid, norm_side=after),
         ]
     else:
-        found = [
+        layers = [
             _conv(f"{name}conv1", in_width, mid, 1, side, side),
             *_spatial(f"{name}conv2", stage, before, after),
             _conv(f"{name}conv3", mid, width, 1, out, out),
         ]
     if spec.shortcut and (stride > 1 or in_width != width):
         pools = spec.avg_down and stride > 1
-        place = f"{name}downsample.{int(spec.avg_down)}"
-        found.append(_conv(place, in_width, width, 1, out if pools else side, out, norm=0 if spec.preact else width))
-    return found, out
+        conv_name = f"{name}downsample.{int(spec.avg_down)}"
+        norm = 0 if spec.preact else width
+        layers.append(_conv(conv_name, in_width, width, 1, out if pools else side, out, norm=norm))
+    return layers, out
 
 
 def head_layer(spec: ArchSpec, side: int, classes: int) -> Layer:
-    """Returns the last linear layer, with the pooling before it; `side` is that of the last stage's output."""
+    """Returns the last linear layer with the pooling before it; `side` is the side of the last stage's output."""
     features = spec.widths[-1]
     return Layer("fc", features, classes, 1, 1, side, 1, features if spec.preact else 0, side, True)
 
 
 def blocks(spec: ArchSpec, size: int, classes: int) -> Iterator[tuple[str, int, list[Layer]]]:
-    """Yields (stem, stage or head, block in it, its layers) from input to output."""
+    """Yields (name of the stem, stage or head; number of the block in it; layers of the block), input to output."""
     layers, side = stem_layers(spec, size)
     yield "stem", 0, layers
     for stage in spec.stages():
@@ -152,14 +153,14 @@ def _conv(
     norm_side: int | None = None,
     bias: bool = False,
 ) -> Layer:
-    """A convolution, by default followed by a batch norm."""
-    channels = out_width if norm is None else norm
-    where = out_side if norm_side is None else norm_side
-    return Layer(name, in_width, out_width, kernel, groups, in_side, out_side, channels, where, bias)
+    """Returns a convolution, by default followed by a batch norm."""
+    norm = out_width if norm is None else norm
+    norm_side = out_side if norm_side is None else norm_side
+    return Layer(name, in_width, out_width, kernel, groups, in_side, out_side, norm, norm_side, bias)
 
 
 def _spatial(name: str, stage: Stage, in_side: int, out_side: int) -> list[Layer]:
-    """The 3x3: a grouped convolution, or split attention with its two small layers (ResNeSt sec. 3.1)."""
+    """Returns the 3x3: a grouped convolution, or split attention with its two small layers (ResNeSt sec. 3.1)."""
     mid, groups = stage.bottleneck, stage.cardinality
     if stage.radix == 0:
         return [_conv(name, mid, mid, 3, in_side, out_side, groups)]

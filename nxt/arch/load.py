@@ -1,4 +1,4 @@
-"""What a user means by a network: a name, an architecture file, or a specification."""
+"""Resolves what a user gives as a network: a name, an architecture file, or a specification."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LABELS = ("schema", "name", "provenance")  # of an architecture file, without e
 
 
 def resolve(network: str | Path | ArchSpec) -> ArchSpec:
-    """Returns the network that is meant by a specification, the path of an architecture file, or a name.
+    """Returns the network for a specification, the path of an architecture file, or a name.
 
     Raises:
         ArchError, ConfigError: as `load_arch` and `parse_name` do.
@@ -34,8 +34,8 @@ def parse_name(name: str) -> ArchSpec:
     """Returns the network of that name.
 
     Raises:
-        ArchError: if the name follows no known pattern (with the nearest known name), or if the
-            numbers in it do not make a network.
+        ArchError: if the name follows no known pattern (the message has the nearest known name), or the numbers in it
+            do not make a network.
     """
     with expecting("network", name):
         if fields_of(name) is None:

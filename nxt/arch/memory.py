@@ -1,8 +1,8 @@
-"""Peak memory of inference, from the specification alone: which tensors are alive together, step by step.
+"""Computes the peak memory of inference from the specification alone: the tensors alive at each step.
 
-One image in float32, run eagerly without gradients by nxt's own network. Weights, the workspaces of libraries and
-unused parts of an allocator's blocks come on top. The peak does not grow with the depth: it is where the maps are
-widest, usually at a shortcut of the first stages.
+This is for one image in float32, run eagerly without gradients by nxt's own network. Weights, the workspaces of
+libraries and unused parts of an allocator's blocks come on top. The peak does not grow with the depth: it lies where
+the maps are widest, usually at a shortcut of the first stages.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from nxt.arch.layers import Layer, block_layers, head_layer, stem_layers
 from nxt.arch.spec import ArchSpec, Stage
 
 _ITEM = 4  # bytes of a float32
-_INDEX = 2  # an index of a max pool takes as much as two
+_INDEX = 2  # an index of a max pool (int64) takes as much as two floats
 
 
 class Moment(NamedTuple):
-    """A step at which memory is taken: a layer itself ("conv", "linear"), or what is done to its output."""
+    """A step that allocates memory: a layer itself ("conv", "linear"), or an operation on its output."""
 
     layer: str  # the module's name
     step: str
@@ -34,7 +34,7 @@ class Moment(NamedTuple):
 
 
 def peak(spec: ArchSpec, size: int, classes: int) -> Moment:
-    """Returns the first moment of an inference at which most memory is taken.
+    """Returns the first moment of an inference with the most memory alive.
 
     Args:
         spec: The architecture.
@@ -45,9 +45,9 @@ def peak(spec: ArchSpec, size: int, classes: int) -> Moment:
 
 
 def moments(spec: ArchSpec, size: int, classes: int) -> Iterator[Moment]:
-    """Yields the moments of one inference in their order. The image is among what is alive.
+    """Yields the moments of one inference in order. The image stays alive throughout.
 
-    While a stage runs, its input stays alive too, in the frame of the network that called it.
+    While a stage runs, its input stays alive too: the network's `forward` refers to it.
     """
     image = 3 * size * size
     layers, side = stem_layers(spec, size)
@@ -57,8 +57,7 @@ def moments(spec: ArchSpec, size: int, classes: int) -> Iterator[Moment]:
     for stage in spec.stages():
         for block in range(stage.depth):
             layers, out = block_layers(spec, stage, block, side)
-            taken = _preactivated(layers) if spec.preact else _postactivated(stage, layers)
-            for layer, step, elements in taken:
+            for layer, step, elements in _preactivated(layers) if spec.preact else _postactivated(stage, layers):
                 yield Moment(layer, step, image + elements + (held if block else 0))
             side = out
         held = stage.width * side * side
@@ -81,7 +80,7 @@ def _stem(spec: ArchSpec, layers: list[Layer], side: int) -> Iterator[tuple[str,
 
 
 def _postactivated(stage: Stage, layers: list[Layer]) -> Iterator[tuple[str, str, int]]:
-    """The moments of a block with its input, which stays alive for the shortcut."""
+    """Yields the moments of a block. Its input stays alive for the shortcut."""
     first, spatial, last = layers[0], layers[1], next(layer for layer in layers if layer.name.endswith("conv3"))
     x = first.in_width * first.in_side**2
     yield first.name, "conv", x + first.output
@@ -104,7 +103,7 @@ def _postactivated(stage: Stage, layers: list[Layer]) -> Iterator[tuple[str, str
 
 
 def _preactivated(layers: list[Layer]) -> Iterator[tuple[str, str, int]]:
-    """The moments of a block with its input and the input after BN and ReLU, from which a projection starts."""
+    """Yields the moments of a block. Its input stays alive, also after BN and ReLU, where a projection starts."""
     first, spatial, last = layers[:3]
     x = first.in_width * first.in_side**2
     yield first.name, "norm", 2 * x
@@ -123,7 +122,7 @@ def _preactivated(layers: list[Layer]) -> Iterator[tuple[str, str, int]]:
 
 
 def _shortcut(layer: Layer, x: int, last: Layer) -> Iterator[tuple[str, str, int]]:
-    """The moments of a projection, beside the block's input and its last convolution's output."""
+    """Yields the moments of a projection; the block's input and its last convolution's output are alive too."""
     if layer is last:
         return
     pooled = layer.in_width * layer.in_side**2 if layer.name.endswith(".1") else 0
@@ -133,7 +132,7 @@ def _shortcut(layer: Layer, x: int, last: Layer) -> Iterator[tuple[str, str, int
 
 
 def _attention(stage: Stage, conv: Layer) -> Iterator[tuple[str, int]]:
-    """The moments of split attention, beside its input."""
+    """Yields the moments of split attention, without its input."""
     yield "conv", conv.output
     yield "norm", 2 * conv.output
     yield "attention", conv.output + stage.bottleneck * conv.out_side**2

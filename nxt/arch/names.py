@@ -1,12 +1,12 @@
-"""The grammar of networks' names, in both directions: `resnext50_32x4d` <-> the fields of an `ArchSpec`.
+"""Translates names of networks into the fields of an `ArchSpec` and back: `resnext50_32x4d`.
 
     resnet50                        plain ResNet
     resnext50_32x4d                 cardinality 32, base width 4
-    resnext29_8x64d_cifar           three stages behind a 3x3 stem; the suffix may go where the depth is unambiguous
+    resnext29_8x64d_cifar           three stages after a 3x3 stem; the suffix may be left out if the depth tells
     resnext29_8x64d_cifar_preact    with BN and ReLU before the convolutions
     resnest50                       radix 2, cardinality 1, base width 64
     resnest50_fast_4s2x40d          radix 4, cardinality 2, base width 40, pooling before the 3x3
-    resnext_3-5-7-2_w64_2s16x8d     any depths, stage base width 64, radix 2: the names that searches give
+    resnext_3-5-7-2_w64_2s16x8d     any depths, stage base width 64, radix 2: such names come from searches
 
 Spellings of the papers ("ResNeXt-50 (32x4d)") and of timm (`resnest101e`, `resnest50d_4s2x40d`) are aliases.
 """
@@ -14,9 +14,12 @@ Spellings of the papers ("ResNeXt-50 (32x4d)") and of timm (`resnest101e`, `resn
 from __future__ import annotations
 
 import re
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from nxt.errors import ArchError
+
+if TYPE_CHECKING:
+    from nxt.arch.spec import ArchSpec
 
 EXPANSION = 4  # output channels of a bottleneck block per channel of its stage's base width
 # Blocks per stage of the four-stage networks: He et al. 2016, ResNeXt's and ResNeSt's released code.
@@ -39,32 +42,11 @@ _NAME = re.compile(
 )
 
 
-class Named(Protocol):
-    """What a name is made of; see `ArchSpec`."""
-
-    @property
-    def stem(self) -> str: ...
-    @property
-    def depths(self) -> tuple[int, ...]: ...
-    @property
-    def widths(self) -> tuple[int, ...]: ...
-    @property
-    def cardinality(self) -> tuple[int, ...]: ...
-    @property
-    def base_width(self) -> tuple[int, ...]: ...
-    @property
-    def radix(self) -> int: ...
-    @property
-    def avd_first(self) -> bool: ...
-    @property
-    def preact(self) -> bool: ...
-
-
 def fields_of(name: str) -> dict[str, Any] | None:
     """Returns the fields of the network that a name describes; None if the name follows no known pattern.
 
     Raises:
-        ArchError: if the name lacks a part, or there is no network of that depth.
+        ArchError: if a part of the name is missing, or there is no network of that depth.
     """
     match = _NAME.fullmatch(normalised(name))
     if match is None:
@@ -93,8 +75,8 @@ def fields_of(name: str) -> dict[str, Any] | None:
     return fields | ({"stem": "cifar", "stem_width": width} if cifar else {})
 
 
-def candidates(spec: Named) -> list[str]:
-    """Returns the names that may describe a network, the best known first. The last one is descriptive at least."""
+def candidates(spec: ArchSpec) -> list[str]:
+    """Returns the names that may describe a network, the best known first. The last one is always descriptive."""
     label = f"{spec.cardinality[0]}x{spec.base_width[0]}d"
     radix = f"{spec.radix}s"
     shape = f"{'-'.join(map(str, spec.depths))}_w{spec.widths[0] // EXPANSION}"
@@ -114,7 +96,7 @@ def candidates(spec: Named) -> list[str]:
 
 
 def normalised(name: str) -> str:
-    """Returns a name in lower case and with underscores, as the grammar has it."""
+    """Returns a name in lower case and with underscores, as the grammar requires."""
     text = re.sub(r"[\s(),]+", "_", name.strip().lower().replace("\u00d7", "x")).strip("_")
     text = text.replace("-fast", "_fast")
     return re.sub(r"^(resnet|resnext|resnest)[-_](?=\d+(?:$|[^-\d]))(?!\d+_w)", r"\1", text)

@@ -1,7 +1,7 @@
-"""`ArchSpec`: one fully decided network of the ResNet, ResNeXt and ResNeSt family, as data.
+"""`ArchSpec`: the complete description of one network of the ResNet, ResNeXt and ResNeSt family, as data.
 
-No torch here. `ArchSpec.stages()` resolves the numbers that both the closed-form cost and the
-network builder need, so the two cannot read a specification differently.
+No torch here. `ArchSpec.stages()` resolves the numbers that both the closed-form cost and the network builder need,
+so the two cannot read a specification differently.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MAX_DEPTH, _MAX_WIDTH, _MAX_RADIX = 1000, 65536, 32
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What one stage of a network resolves to. Widths are channels."""
+    """The resolved numbers of one stage. Widths are channels."""
 
     index: int
     depth: int  # blocks
@@ -43,9 +43,9 @@ class Stage:
     @property
     def attention(self) -> int:
         """Hidden channels of split attention (ResNeSt sec. 3.1; timm's rounding to multiples of 8)."""
-        wanted = self.bottleneck * self.radix / 4
-        rounded = max(32, int(wanted + 4) // 8 * 8)
-        return rounded + 8 if rounded < 0.9 * wanted else rounded
+        exact = self.bottleneck * self.radix / 4
+        rounded = max(32, int(exact + 4) // 8 * 8)
+        return rounded + 8 if rounded < 0.9 * exact else rounded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,20 +87,12 @@ class ArchSpec:
             raise ArchError(f"stem {self.stem!r} is not one of {', '.join(STEMS)}")
         if not 1 <= len(self.depths) <= 8:
             raise ArchError(f"depths {list(self.depths)}: between 1 and 8 stages are possible")
+        _check_range("depths", self.depths, 1, _MAX_DEPTH)
         for name in ("widths", "cardinality", "base_width"):
-            if len(getattr(self, name)) != len(self.depths):
-                raise ArchError(
-                    f"{name} {list(getattr(self, name))} has {len(getattr(self, name))} entries "
-                    f"for {len(self.depths)} stages"
-                )
-        limits = {
-            "depths": _MAX_DEPTH,
-            "widths": _MAX_WIDTH,
-            "cardinality": _MAX_WIDTH,
-            "base_width": _MAX_WIDTH,
-        }
-        for name, top in limits.items():
-            _check_range(name, getattr(self, name), 1, top)
+            values = getattr(self, name)
+            if len(values) != len(self.depths):
+                raise ArchError(f"{name} {list(values)} has {len(values)} entries for {len(self.depths)} stages")
+            _check_range(name, values, 1, _MAX_WIDTH)
         _check_range("stem_width", (self.stem_width,), 1, _MAX_WIDTH)
         _check_range("radix", (self.radix,), 0, _MAX_RADIX)
         for name in ("avd", "avd_first", "avg_down", "shortcut", "preact"):
@@ -171,7 +163,7 @@ class ArchSpec:
         data["avd_first"] = self.avd and self.avd_first and strided
         data["avg_down"] = self.avg_down and self.shortcut and strided
         if not self.preact:
-            del data["preact"]  # came later: the fingerprints from before hold
+            del data["preact"]  # added later: older fingerprints must stay the same
         canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 

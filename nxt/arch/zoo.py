@@ -1,7 +1,7 @@
-"""The named networks, with the accuracies that others have published for them.
+"""The named networks and the accuracies that others have published for them.
 
-A published accuracy belongs to a recipe as much as to a network, so every figure names its source. Where
-several exist the first one is the paper's own.
+A published accuracy depends on the recipe as much as on the network, so every figure names its source. If there are
+several, the first one is the paper's own.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ZooEntry:
 
     name: str
     published: tuple[Published, ...] = ()
-    flops: tuple[str, str] | None = None  # as published, and where; all mean multiply-adds
+    flops: tuple[str, str] | None = None  # as published, and the source; these are multiply-adds
 
     @property
     def spec(self) -> ArchSpec:
@@ -109,11 +109,8 @@ _ENTRIES = (
     ZooEntry("resnext29_4x64d_cifar"),
     ZooEntry("resnext29_8x64d_cifar", _cifar(96.35, 82.23)),
     ZooEntry("resnext29_16x64d_cifar", _cifar(96.42, 82.69)),
-    *(ZooEntry(f"resnext29_{label}_cifar") for label in ("32x64d", "1x128d", "2x128d", "1x256d", "1x512d")),
-    *(
-        ZooEntry(f"resnext29_{label}_cifar")
-        for label in ("2x40d", "4x24d", "8x14d", "32x4d", "4x32d", "8x16d", "16x8d")
-    ),
+    *(ZooEntry(f"resnext29_{label}_cifar") for label in ("32x64d", "1x128d", "2x128d", "1x256d", "1x512d", "2x40d")),
+    *(ZooEntry(f"resnext29_{label}_cifar") for label in ("4x24d", "8x14d", "32x4d", "4x32d", "8x16d", "16x8d")),
     *(ZooEntry(f"resnext{depth}_32x4d_cifar") for depth in (38, 47, 56, 101)),
 )
 
@@ -123,5 +120,5 @@ ZOO: dict[str, ZooEntry] = {entry.name: entry for entry in _ENTRIES}
 def find(pattern: str = "*") -> list[ZooEntry]:
     """Returns the entries whose name matches a shell pattern, or contains the given text, ignoring case."""
     text = pattern.lower()
-    wanted = text if any(char in text for char in "*?[") else f"*{text}*"
-    return [entry for entry in ZOO.values() if fnmatch.fnmatchcase(entry.name, wanted)]
+    shell_pattern = text if any(char in text for char in "*?[") else f"*{text}*"
+    return [entry for entry in ZOO.values() if fnmatch.fnmatchcase(entry.name, shell_pattern)]
