@@ -57,9 +57,9 @@ def test_more_trainings_lessen_the_noise_of_seeds_only():
 
 def certain(points):
     """Return the indices that are on the front for sure, where no accuracy is blurred."""
-    found = front_probability([cost for cost, _ in points], [accuracy for _, accuracy in points], [0.0] * len(points))
-    assert set(found) <= {0.0, 1.0}
-    return {i for i, p in enumerate(found) if p == 1}
+    probabilities = front_probability(*zip(*points, strict=True), [0.0] * len(points))
+    assert set(probabilities) <= {0.0, 1.0}
+    return {i for i, p in enumerate(probabilities) if p == 1}
 
 
 @QUICK
@@ -101,9 +101,9 @@ def test_the_probability_is_that_of_the_normal_distribution():
 
 
 def test_the_probability_does_not_depend_on_the_run_but_on_the_seed():
-    given_ = ([1.0, 2.0, 3.0], [0.5, 0.52, 0.5], [0.02, 0.02, 0.03])
-    assert np.array_equal(front_probability(*given_), front_probability(*given_))
-    assert not np.array_equal(front_probability(*given_), front_probability(*given_, seed=1))
+    points = ([1.0, 2.0, 3.0], [0.5, 0.52, 0.5], [0.02, 0.02, 0.03])
+    assert np.array_equal(front_probability(*points), front_probability(*points))
+    assert not np.array_equal(front_probability(*points), front_probability(*points, seed=1))
 
 
 @QUICK

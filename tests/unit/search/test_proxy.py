@@ -21,8 +21,8 @@ PAPERS = ("resnet50", "resnext50_32x4d", "resnext101_32x8d", "resnest50d", "resn
 
 
 def draws(name, count=300):
-    found, rng = FeasibleSet(load_space(name), Budget()), np.random.default_rng(17)
-    return [found.space.spec(found.draw(rng)) for _ in range(count)]
+    feasible, rng = FeasibleSet(load_space(name), Budget()), np.random.default_rng(17)
+    return [feasible.space.spec(feasible.draw(rng)) for _ in range(count)]
 
 
 @pytest.fixture(scope="module")

@@ -62,14 +62,14 @@ class Cells(HTMLParser):
 
 
 def test_a_run_shows_its_front_by_rising_cost_and_its_verdict():
-    found = run("some/<run>", *TRIALS)
-    cells = Cells(found._repr_html_())
+    result = run("some/<run>", *TRIALS)
+    cells = Cells(result._repr_html_())
     assert cells.of("b") == ["<run>"]
-    names = [found.trials[2].spec.name, found.trials[0].spec.name + " *"]
+    names = [result.trials[2].spec.name, result.trials[0].spec.name + " *"]
     assert [text for text in cells.of("td") if text.startswith("res")] == names
     assert "400" in cells.of("td") and "600" not in cells.of("td")
     assert len(cells.of("th")) == 9
-    assert cells.of("p") == [": 4 trials; macs <= 1.000K", found.verdict()]
+    assert cells.of("p") == [": 4 trials; macs <= 1.000K", result.verdict()]
 
 
 def test_a_run_without_results_shows_no_table():
@@ -79,11 +79,11 @@ def test_a_run_without_results_shows_no_table():
 
 def test_the_frame_has_the_rows_of_trials_csv(tmp_path):
     pandas = pytest.importorskip("pandas")
-    found = run(tmp_path, *TRIALS)
-    write(found)
+    result = run(tmp_path, *TRIALS)
+    write(result)
     with (tmp_path / "trials.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    frame = found.frame()
+    frame = result.frame()
     assert isinstance(frame, pandas.DataFrame)
     assert list(frame.columns) == list(rows[0])
     assert list(frame.state) == [row["state"] for row in rows] == ["done", "done", "done", "crashed"]

@@ -11,7 +11,7 @@ from runs import in_memory
 
 from nxt.arch.costs import Cost
 from nxt.arch.load import load_arch
-from nxt.config import read_yaml
+from nxt.config import dump_yaml, read_yaml
 from nxt.errors import ConfigError, NxtError, RunError
 from nxt.report.matplotlib_figures import plot_front
 from nxt.search.proxy import full_training
@@ -29,16 +29,7 @@ POINT_PRINTS = [SPACE.spec(point).fingerprint for point in POINTS]
 
 
 def trial(
-    number,
-    macs,
-    accuracy,
-    outcome=Outcome.DONE,
-    family="",
-    epochs=3,
-    message="",
-    replicate=0,
-    of=None,
-    control=0,
+    number, macs, accuracy, outcome=Outcome.DONE, family="", epochs=3, message="", replicate=0, of=None, control=0
 ):
     """A trial, of the architecture of trial `of` if it is another training of that."""
     curve = [Epoch(e, accuracy, 1.0, 0.5) for e in range(1, epochs + 1)] if accuracy is not None else []
@@ -87,21 +78,15 @@ def test_the_front_holds_what_no_finished_trial_dominates_by_rising_cost():
 
 @pytest.mark.parametrize("objective", ["macs", "acts"])
 def test_of_equally_accurate_ones_the_best_is_on_the_front(objective):
-    found = run([trial(0, 500, 0.9), trial(1, 400, 0.9)], objective=objective)  # the second has more activations
-    assert [found.best] == found.front
+    result = run([trial(0, 500, 0.9), trial(1, 400, 0.9)], objective=objective)  # the second has more activations
+    assert [result.best] == result.front
 
 
 @pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome is not Outcome.DONE])
 def test_what_did_not_reach_the_last_epoch_is_never_an_entry(outcome):
-    found = run([*TRIALS[:3], trial(3, 10, 0.99, outcome), trial(10, 300, 0.99, outcome, replicate=1, of=2)])
-    assert numbers(found.entries) == [0, 2, 1] and numbers(found.front) == [2, 0]
-    assert found.best.trials[0].number == 0 and not any(entry.confirmed for entry in found.entries)
-
-
-def test_the_most_accurate_comes_first_and_of_equals_the_cheaper_then_the_earlier():
-    assert numbers(ranked(TRIALS)) == [5, 0, 2, 1, 4]
-    equal = [trial(0, 30, 0.5), trial(1, 20, 0.5), trial(2, 20, 0.5), trial(3, 90, 0.6)]
-    assert numbers(ranked(equal)) == [3, 1, 2, 0]
+    result = run([*TRIALS[:3], trial(3, 10, 0.99, outcome), trial(10, 300, 0.99, outcome, replicate=1, of=2)])
+    assert numbers(result.entries) == [0, 2, 1] and numbers(result.front) == [2, 0]
+    assert result.best.trials[0].number == 0 and not any(entry.confirmed for entry in result.entries)
 
 
 def test_equal_trials_are_all_on_the_front():
@@ -109,35 +94,20 @@ def test_equal_trials_are_all_on_the_front():
     assert numbers(pareto(ranked(equal), "macs")) == [0, 1]
 
 
-def test_of_what_was_trained_again_only_the_fresh_trainings_count():
-    entries = ranked(CONFIRMED)
-    assert numbers(entries) == [(12, 13), (10, 11), 2, 1, 4]
-    reference, best = entries[:2]
-    assert (reference.accuracy, best.accuracy) == pytest.approx((0.90, 0.87))
-    assert reference.accuracies == [0.91, 0.89] and reference.family == "ResNet-like"
-    assert reference.deviation == pytest.approx(0.02 / math.sqrt(2)) and ranked(TRIALS)[0].deviation is None
-    assert [(e.confirmed, e.seeds) for e in entries] == [(True, 2), (True, 2), (False, 1), (False, 1), (False, 1)]
-
-
-def test_a_fresh_training_that_failed_does_not_count():
-    failed = trial(14, 450, 0.99, Outcome.DIVERGED, replicate=3, of=5)
-    assert numbers(ranked([*CONFIRMED, failed])) == numbers(ranked(CONFIRMED))
-
-
 def test_a_run_knows_its_best_and_its_best_reference():
-    found = run(TRIALS)
-    assert (found.best.trials[0].number, found.best_reference.trials[0].number) == (5, 0)
-    assert found.count(Outcome.DONE) == 5 and found.count(Outcome.OOM, Outcome.CRASHED) == 2
+    result = run(TRIALS)
+    assert (result.best.trials[0].number, result.best_reference.trials[0].number) == (5, 0)
+    assert result.count(Outcome.DONE) == 5 and result.count(Outcome.OOM, Outcome.CRASHED) == 2
     empty = run(TRIALS[6:])
     assert empty.best is None and empty.best_reference is None and empty.front == [] and empty.entries == []
 
 
 def test_the_best_is_confirmed_where_anything_is():
-    lucky = trial(14, 480, 0.99)
-    found = run([*CONFIRMED, lucky])
-    assert found.entries[0].trials == (lucky,) and found.front[-1].trials == (lucky,)
-    assert numbers([found.best, found.best_reference]) == [(12, 13), (12, 13)]
-    assert best_of([entry for entry in found.entries if not entry.confirmed]).trials == (lucky,)
+    selected = trial(14, 480, 0.99)
+    result = run([*CONFIRMED, selected])
+    assert result.entries[0].trials == (selected,) and result.front[-1].trials == (selected,)
+    assert numbers([result.best, result.best_reference]) == [(12, 13), (12, 13)]
+    assert best_of([entry for entry in result.entries if not entry.confirmed]).trials == (selected,)
     assert best_of([]) is None
     other = trial(15, 300, 0.999, family="ResNeXt-like", of=9)
     assert numbers([run([*CONFIRMED, other]).best_reference]) == [(12, 13)]
@@ -152,20 +122,15 @@ def test_the_best_is_confirmed_where_anything_is():
             10_000,
             r"at 95\.0%, \+5\.0 points over the best reference.*\(90\.0%\); clearly better: .* noise of 0\.4 points",
         ),
-        (
-            0.95,
-            0.90,
-            100,
-            r"\+5\.0 points over .*; not clearly better: within twice the noise of 3\.7 points",
-        ),
+        (0.95, 0.90, 100, r"\+5\.0 points over .*; not clearly better: within twice the noise of 3\.7 points"),
         (0.90, 0.90, 400, None),
         (0.85, 0.90, 400, r"Nothing found beats the ResNet-like reference .* \(90.0%\)\.$"),
         (1.0, 1.0, 400, None),
     ],
 )
 def test_the_verdict_weighs_the_gain_against_the_noise(accuracy, reference, images, expected):
-    found = run([trial(0, 500, reference, family="ResNet-like"), trial(1, 450, accuracy)], val_images=images)
-    text = found.verdict()
+    result = run([trial(0, 500, reference, family="ResNet-like"), trial(1, 450, accuracy)], val_images=images)
+    text = result.verdict()
     if expected is None:  # equal: the cheaper one is the best, and that is no more than noise
         assert "+0.0 points" in text and "; not clearly better: within twice" in text
     else:
@@ -206,19 +171,19 @@ def test_the_verdict_compares_what_was_confirmed():
 
 
 def test_the_noise_of_a_difference_is_that_of_two_binomials():
-    found = run([trial(0, 9, 0.5), trial(1, 8, 0.5), trial(2, 7, 1.0)], val_images=200)
-    by_number = {entry.trials[0].number: entry for entry in found.entries}
-    assert math.hypot(found.error(by_number[0]), found.error(by_number[1])) == pytest.approx(0.05)
-    assert found.error(by_number[2]) == 0
+    result = run([trial(0, 9, 0.5), trial(1, 8, 0.5), trial(2, 7, 1.0)], val_images=200)
+    by_number = {entry.trials[0].number: entry for entry in result.entries}
+    assert math.hypot(result.error(by_number[0]), result.error(by_number[1])) == pytest.approx(0.05)
+    assert result.error(by_number[2]) == 0
 
 
 def test_the_noise_of_seeds_is_pooled_over_what_was_confirmed_and_falls_with_their_number():
-    found = run(CONFIRMED)
-    assert found.noise.seeds == pytest.approx(math.sqrt((2 * 0.01**2 + 2 * 0.01**2) / 2))
-    reference = found.entries[0]
-    assert found.error(reference) == pytest.approx(math.sqrt(0.0002 / 2 + 0.9 * 0.1 / 400))
-    single = found.entries[2]  # seeds blur it as well, though it was trained once
-    assert found.error(single) == pytest.approx(math.sqrt(0.0002 + single.accuracy * (1 - single.accuracy) / 400))
+    result = run(CONFIRMED)
+    assert result.noise.seeds == pytest.approx(math.sqrt((2 * 0.01**2 + 2 * 0.01**2) / 2))
+    reference = result.entries[0]
+    assert result.error(reference) == pytest.approx(math.sqrt(0.0002 / 2 + 0.9 * 0.1 / 400))
+    single = result.entries[2]  # seeds blur it as well, though it was trained once
+    assert result.error(single) == pytest.approx(math.sqrt(0.0002 + single.accuracy * (1 - single.accuracy) / 400))
     assert noise_of(ranked(TRIALS), 400).seeds is None
     assert noise_of([RankedArch((CONFIRMED[6],))], 400).seeds is None  # one training of each has no spread
 
@@ -272,8 +237,8 @@ def test_all_files_are_written(tmp_path):
         "trials.csv", "front.json", "front.csv", "best.yaml", *(f"pareto/{t.spec.name}.yaml" for t in members)
     }  # fmt: skip
     rows = json.loads((tmp_path / "front.json").read_text())
-    found = run(TRIALS, tmp_path)
-    assert rows == [found.row(entry) for entry in found.front]
+    result = run(TRIALS, tmp_path)
+    assert rows == [result.row(entry) for entry in result.front]
     assert [tuple(r) for r in rows] == [FRONT_COLUMNS] * 3
     assert [(r["name"], r["macs"], r["seeds"], r["epochs"]) for r in rows] == [
         (t.spec.name, t.cost.macs, 1, 3) for t in members
@@ -313,8 +278,8 @@ def test_the_files_of_a_confirmed_run_tell_mean_spread_and_trainings(tmp_path):
 
 
 def test_a_row_of_what_is_not_on_the_front_has_no_file():
-    found = run(TRIALS)
-    row = found.row(found.best_reference)
+    result = run(TRIALS)
+    row = result.row(result.best_reference)
     assert row["yaml"] is None and row["ties"] == "" and tuple(row) == FRONT_COLUMNS
 
 
@@ -405,17 +370,7 @@ def test_a_folder_that_is_no_search_is_refused(tmp_path, text, message):
 
 
 def test_a_search_without_a_study_is_refused(tmp_path):
-    from nxt.config import dump_yaml
-
-    words = dict.fromkeys(("budget_rule", "convention"), "x") | {
-        "data": "digits",
-        "objective": "macs",
-        "space_name": "smoke",
-    }
-    words["storage"] = ""
-    numbers = dict.fromkeys(("trials", "repeats", "seed", "train_images", "val_images"), 1)
-    recipe = {"epochs": 9, "batch": 64, "lr": 0.1}
-    parts = {"proxy": {}, "recipe": recipe, "search": {}, "budget": [], "space": SPACE.to_dict()}
-    (tmp_path / "run.yaml").write_text(dump_yaml({"command": "search", **words, **numbers, **parts}))
+    record = in_memory([], tmp_path, space=SPACE).record
+    (tmp_path / "run.yaml").write_text(dump_yaml(record.to_dict()))
     with pytest.raises(RunError, match="no such study; has the search begun"):
         load_run(tmp_path)

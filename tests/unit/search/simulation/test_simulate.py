@@ -30,14 +30,14 @@ def test_a_simulation_spends_what_it_is_given_and_says_on_what(sampler, schedule
     table = made()
     result = simulate(table, sampler, scheduler, 80, seed=1)
     assert result.epochs == 80
-    points = [one.point for one in result.found]
+    points = [network.point for network in result.found]
     assert len(set(points)) == len(points) and all(point in table for point in points)
     running = result.trials - result.stopped - len(result.found)
     assert running == (1 if result.found[-1].epochs < 80 else 0)
     assert len(result.found) * EPOCHS <= 80
-    assert [one.epochs for one in result.found] == sorted(one.epochs for one in result.found)
+    assert [network.epochs for network in result.found] == sorted(network.epochs for network in result.found)
     if scheduler == "none":
-        assert result.stopped == 0 and [one.epochs for one in result.found] == list(range(6, 79, 6))
+        assert result.stopped == 0 and [network.epochs for network in result.found] == list(range(6, 79, 6))
     else:
         assert result.stopped > 0 and result.trials > 80 / EPOCHS
     assert simulate(table, sampler, scheduler, 80, seed=1) == result
@@ -47,7 +47,7 @@ def test_a_simulation_spends_what_it_is_given_and_says_on_what(sampler, schedule
 def test_given_enough_everything_is_trained_and_nothing_is_left_to_find(sampler):
     table = made(side=4)
     result = simulate(table, sampler, "none", 10**6)
-    assert sorted(one.point for one in result.found) == sorted(table.rows)
+    assert sorted(network.point for network in result.found) == sorted(table.rows)
     assert result.epochs == 16 * EPOCHS
     assert Yardstick(table).hypervolume(result.found) == pytest.approx(1)
     assert Yardstick(table).regret(result.found) == pytest.approx([0, 0, 0])
@@ -62,7 +62,7 @@ def test_the_clock_waits_for_whom_takes_longest():
     table = made(side=2, seconds=lambda a, b: 10.0 if (a, b) == (1, 1) else 1.0)
     result = simulate(table, "random", "none", 10**6, workers=4)
     assert result.clock == 60 and result.epochs == 24
-    slow = next(one for one in result.found if one.clock == 60)
+    slow = next(network for network in result.found if network.clock == 60)
     assert table.rows[slow.point].values == (1, 1) and slow.epochs == 24
 
 
@@ -70,7 +70,7 @@ def test_time_is_a_budget_as_well():
     table = made(side=4, seconds=lambda a, b: 1.0 + a)
     result = simulate(table, "random", "none", 10**6, seconds=50.0, workers=2)
     whole = simulate(table, "random", "none", 10**6, workers=2)
-    assert result.clock == 50 and result.found == [one for one in whole.found if one.clock <= 50]
+    assert result.clock == 50 and result.found == [network for network in whole.found if network.clock <= 50]
     shares = Yardstick(table).curve(whole.found, [0, 50, whole.clock], by="clock")
     assert list(shares) == pytest.approx([0, Yardstick(table).hypervolume(result.found), 1])
     assert table.training_seconds == 6 * 2.5

@@ -141,7 +141,7 @@ def test_a_table_is_drawn_from_uniformly_and_knows_its_neighbours(declared):
     assert table.nearest((0, 0), set(table.rows)) is None
 
 
-# Runs of nxt's own
+# Runs of nxt
 
 SPECS = load_list(["resnet26", "resnet50", "resnext50_32x4d"]).specs
 
@@ -162,8 +162,8 @@ def test_a_run_becomes_a_table_whose_repeats_are_averaged(tmp_path):
     first = next(row for row in table.rows.values() if row.macs == cost(SPECS[0]).macs)
     assert first.curve == pytest.approx([0.12, 0.22, 0.32])
     assert first.seconds == 3.0
-    own = axes_of(SPECS[0])
-    assert dict(zip(table.axis_names, first.values, strict=True)) == {name: own[name] for name in table.axis_names}
+    axes = axes_of(SPECS[0])
+    assert dict(zip(table.axis_names, first.values, strict=True)) == {name: axes[name] for name in table.axis_names}
     assert {"depth3", "cardinality"} <= set(table.axis_names)
 
 
@@ -187,7 +187,7 @@ def test_networks_that_no_axis_tells_apart_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "path", sorted((Path(__file__).parents[2] / "results" / "populations").glob("*.yaml")), ids=lambda path: path.stem
+    "path", sorted((Path(__file__).parents[4] / "results" / "populations").glob("*.yaml")), ids=lambda path: path.stem
 )
 def test_a_published_population_can_be_replayed_and_states_true_costs(path):
     table = load_table(path)
@@ -198,6 +198,4 @@ def test_a_published_population_can_be_replayed_and_states_true_costs(path):
         spec = parse_name(row["name"])
         assert spec.fingerprint == row["fingerprint"]
         assert {key: int(row[key]) for key in axes_of(spec)} == axes_of(spec)
-        assert [int(row[key]) for key in ("macs", "params", "acts")] == [
-            getattr(cost(spec), k) for k in ("macs", "params", "acts")
-        ]
+        assert all(int(row[key]) == getattr(cost(spec), key) for key in ("macs", "params", "acts"))

@@ -36,32 +36,31 @@ def search(trials=4, confirm=2, seeds=2, families=(), **more):
     return SearchAgenda(SAMPLER, {POINTS[n]: "ResNet-like" for n in families}, trials, confirm, seeds, **more)
 
 
-def point_of(wanted):
-    return tuple(wanted.sampler.params.values())
+def point_of(step):
+    return tuple(step.sampler.params.values())
 
 
 def confirm_all(agenda, trials, accuracy=lambda point, replicate: 0.1, outcome=lambda point, replicate: Outcome.DONE):
     """Let everything that is to be trained again end at once; return what was asked for, in order."""
-    asked = []
-    while not isinstance(wanted := agenda.next(trials), NothingToRun):
-        point = point_of(wanted)
-        assert wanted.replicate and (point, wanted.replicate) not in asked
-        asked.append((point, wanted.replicate))
-        end = outcome(point, wanted.replicate)
-        reached = accuracy(point, wanted.replicate) if end is Outcome.DONE else None
-        trials.append(trial(len(trials), point, reached, wanted.replicate, end))
-    assert wanted is NothingToRun.END
-    return asked
+    begun = []
+    while not isinstance(step := agenda.next(trials), NothingToRun):
+        point = point_of(step)
+        assert step.replicate and (point, step.replicate) not in begun
+        begun.append((point, step.replicate))
+        end = outcome(point, step.replicate)
+        reached = accuracy(point, step.replicate) if end is Outcome.DONE else None
+        trials.append(trial(len(trials), point, reached, step.replicate, end))
+    assert step is NothingToRun.END
+    return begun
 
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_a_search_explores_until_there_are_as_many_trials_as_asked_for_however_they_stand(outcome):
     trials = [trial(n, POINTS[n], 0.5, outcome=outcome) for n in range(3)]
-    wanted = search(trials=4).next(trials)
-    assert wanted.sampler is SAMPLER and wanted.replicate == 0
-    assert search(trials=3, confirm=0).next(trials) is (
-        NothingToRun.WAIT if outcome is Outcome.RUNNING else NothingToRun.END
-    )
+    step = search(trials=4).next(trials)
+    assert step.sampler is SAMPLER and step.replicate == 0
+    expected = NothingToRun.WAIT if outcome is Outcome.RUNNING else NothingToRun.END
+    assert search(trials=3, confirm=0).next(trials) is expected
 
 
 def test_nothing_is_trained_again_before_the_last_explorer_has_ended():
@@ -73,15 +72,15 @@ def test_nothing_is_trained_again_before_the_last_explorer_has_ended():
 
 def test_the_most_accurate_are_trained_again_with_every_seed_one_after_the_other():
     trials = explored(0.5, 0.8, 0.7, 0.6)
-    asked = confirm_all(search(seeds=2), trials, lambda point, replicate: 0.9)
-    assert asked == [(POINTS[1], 1), (POINTS[1], 2), (POINTS[2], 1), (POINTS[2], 2)]
+    begun = confirm_all(search(seeds=2), trials, lambda point, replicate: 0.9)
+    assert begun == [(POINTS[1], 1), (POINTS[1], 2), (POINTS[2], 1), (POINTS[2], 2)]
 
 
 def test_while_trials_that_confirm_are_running_others_are_begun_and_then_waited_for():
     agenda, trials = search(confirm=1, seeds=2), explored(0.5, 0.8, 0.7, 0.6)
     for replicate in (1, 2):
-        wanted = agenda.next(trials)
-        assert (point_of(wanted), wanted.replicate) == (POINTS[1], replicate)
+        step = agenda.next(trials)
+        assert (point_of(step), step.replicate) == (POINTS[1], replicate)
         trials.append(trial(len(trials), POINTS[1], 0.9, replicate, Outcome.RUNNING))
     assert agenda.next(trials) is NothingToRun.WAIT
     for row in trials[4:]:
@@ -91,22 +90,22 @@ def test_while_trials_that_confirm_are_running_others_are_begun_and_then_waited_
 
 def test_the_best_reference_is_trained_again_also_if_it_is_not_among_the_best():
     trials = explored(0.3, 0.4, 0.9, 0.8, 0.7, families=(0, 1))
-    asked = confirm_all(search(trials=5, seeds=1, families=(0, 1)), trials, lambda point, replicate: 0.95)
-    assert asked == [(POINTS[2], 1), (POINTS[3], 1), (POINTS[1], 1)]
+    begun = confirm_all(search(trials=5, seeds=1, families=(0, 1)), trials, lambda point, replicate: 0.95)
+    assert begun == [(POINTS[2], 1), (POINTS[3], 1), (POINTS[1], 1)]
 
 
 def test_a_reference_among_the_best_is_trained_again_once():
     trials = explored(0.3, 0.95, 0.9, 0.8, families=(0, 1))
-    asked = confirm_all(search(seeds=1, families=(0, 1)), trials, lambda point, replicate: 0.95)
-    assert asked == [(POINTS[1], 1), (POINTS[2], 1)]
+    begun = confirm_all(search(seeds=1, families=(0, 1)), trials, lambda point, replicate: 0.95)
+    assert begun == [(POINTS[1], 1), (POINTS[2], 1)]
 
 
 @pytest.mark.parametrize("outcome", [Outcome.STOPPED, *FAILED])
 def test_trials_that_did_not_reach_the_end_are_not_trained_again(outcome):
     trials = explored(0.5, 0.6)
     trials += [trial(n, POINTS[n], 0.99, outcome=outcome, family="ResNet-like") for n in (2, 3)]
-    asked = confirm_all(search(confirm=4, seeds=1, families=(2, 3)), trials)
-    assert asked == [(POINTS[1], 1), (POINTS[0], 1)]
+    begun = confirm_all(search(confirm=4, seeds=1, families=(2, 3)), trials)
+    assert begun == [(POINTS[1], 1), (POINTS[0], 1)]
 
 
 @pytest.mark.parametrize("trials", [[], [trial(0, POINTS[0], outcome=Outcome.CRASHED)]])
@@ -121,9 +120,9 @@ def test_without_a_number_to_confirm_the_search_ends_with_exploring():
 def test_whoever_stands_above_the_best_confirmed_is_confirmed_too_until_nobody_does():
     means = {POINTS[3]: 0.5, POINTS[2]: 0.55, POINTS[1]: 0.65, POINTS[0]: 0.4}
     trials = explored(0.6, 0.7, 0.8, 0.9)
-    asked = confirm_all(search(confirm=2, seeds=2), trials, lambda point, replicate: means[point])
+    begun = confirm_all(search(confirm=2, seeds=2), trials, lambda point, replicate: means[point])
     # The top two fall below the third, which holds; the fourth stands below it and is left alone.
-    assert asked == [(POINTS[n], replicate) for n in (3, 2, 1) for replicate in (1, 2)]
+    assert begun == [(POINTS[n], replicate) for n in (3, 2, 1) for replicate in (1, 2)]
 
 
 def test_in_the_end_a_confirmed_one_is_on_top_whatever_the_accuracies():
@@ -131,8 +130,8 @@ def test_in_the_end_a_confirmed_one_is_on_top_whatever_the_accuracies():
     for _ in range(100):
         trials = explored(*(rng.random() for _ in range(8)), families=(0, 1))
         agenda = search(trials=8, confirm=rng.randint(1, 3), seeds=rng.randint(1, 3), families=(0, 1))
-        asked = confirm_all(agenda, trials, lambda *_: rng.random(), lambda *_: rng.choice(ends))
-        again = {point: [t for t in trials if t.replicate and t.point == point] for point, _ in asked}
+        begun = confirm_all(agenda, trials, lambda *_: rng.random(), lambda *_: rng.choice(ends))
+        again = {point: [t for t in trials if t.replicate and t.point == point] for point, _ in begun}
         assert all([t.replicate for t in rows] == list(range(1, agenda.seeds + 1)) for rows in again.values())
         means = [
             sum(t.accuracy for t in done) / len(done)
@@ -147,13 +146,13 @@ def test_in_the_end_a_confirmed_one_is_on_top_whatever_the_accuracies():
 @pytest.mark.parametrize("outcome", FAILED)
 def test_one_all_of_whose_trainings_failed_is_not_tried_for_ever_and_the_next_one_gets_its_turn(outcome):
     trials = explored(0.6, 0.7, 0.8, 0.9)
-    asked = confirm_all(
+    begun = confirm_all(
         search(confirm=1, seeds=2),
         trials,
         lambda *_: 0.75,
         lambda point, replicate: outcome if point == POINTS[3] else Outcome.DONE,
     )
-    assert asked == [(POINTS[n], replicate) for n in (3, 2) for replicate in (1, 2)]
+    assert begun == [(POINTS[n], replicate) for n in (3, 2) for replicate in (1, 2)]
 
 
 @pytest.mark.parametrize("outcome", FAILED)
@@ -171,13 +170,13 @@ def test_a_sampler_with_nothing_left_ends_exploring():
 
 
 def test_enough_ends_exploring_but_not_confirming():
-    asked_with = []
-    agenda = search(trials=100, seeds=1, enough=lambda given: bool(asked_with.append(given)) or True)
+    callers = []
+    agenda = search(trials=100, seeds=1, enough=lambda caller: bool(callers.append(caller)) or True)
     trials = [*explored(0.5, 0.6), trial(2, POINTS[2], outcome=Outcome.RUNNING)]
     assert agenda.next(trials) is NothingToRun.WAIT
     trials.pop()
     assert confirm_all(agenda, trials) == [(POINTS[1], 1), (POINTS[0], 1)]
-    assert all(given is agenda for given in asked_with)
+    assert all(caller is agenda for caller in callers)
 
 
 def test_what_was_begun_is_finished_after_more_were_explored():
@@ -204,8 +203,8 @@ def test_what_is_left_falls_by_one_with_every_trial_and_ends_at_nothing():
     # The reference is among the best two, so that one is trained again less than it might have been.
     for count in (4, 3, 2, 1):
         assert agenda.remaining(trials) == (0, count)
-        wanted = agenda.next(trials)
-        trials.append(trial(len(trials), point_of(wanted), 0.99, wanted.replicate))
+        step = agenda.next(trials)
+        trials.append(trial(len(trials), point_of(step), 0.99, step.replicate))
     assert agenda.remaining(trials) == (0, 0) and agenda.next(trials) is NothingToRun.END
 
 
@@ -213,9 +212,9 @@ def test_what_is_left_is_never_less_than_nothing():
     rng = random.Random(2)
     for _ in range(50):
         agenda, trials = search(trials=4, seeds=rng.randint(1, 3)), explored(*(rng.random() for _ in range(6)))
-        while not isinstance(wanted := agenda.next(trials), NothingToRun):
+        while not isinstance(step := agenda.next(trials), NothingToRun):
             assert min(agenda.remaining(trials)) >= 0
-            trials.append(trial(len(trials), point_of(wanted), rng.random(), wanted.replicate))
+            trials.append(trial(len(trials), point_of(step), rng.random(), step.replicate))
         assert agenda.remaining(trials) == (0, 0)
 
 
@@ -230,20 +229,20 @@ def of_list(number, index, replicate, outcome=Outcome.DONE):
 
 
 def test_a_list_is_gone_through_once_before_any_of_it_twice():
-    agenda, trials, asked = ListAgenda(LIST, 2), [], []
-    while not isinstance(wanted := agenda.next(trials), NothingToRun):
+    agenda, trials, begun = ListAgenda(LIST, 2), [], []
+    while not isinstance(step := agenda.next(trials), NothingToRun):
         assert sum(agenda.remaining(trials)) == 6 - len(trials)
-        assert isinstance(wanted.sampler, PointSampler) and list(wanted.sampler.params) == LIST.axis_names
-        asked.append((*point_of(wanted), wanted.replicate))
-        trials.append(of_list(len(trials), *asked[-1], random.Random(len(trials)).choice(list(Outcome))))
-    assert asked == [(0, 1), (1, 1), (2, 1), (0, 2), (1, 2), (2, 2)]
-    assert wanted is NothingToRun.END and agenda.remaining(trials) == (0, 0) and agenda.families == {}
+        assert isinstance(step.sampler, PointSampler) and list(step.sampler.params) == LIST.axis_names
+        begun.append((*point_of(step), step.replicate))
+        trials.append(of_list(len(trials), *begun[-1], random.Random(len(trials)).choice(list(Outcome))))
+    assert begun == [(0, 1), (1, 1), (2, 1), (0, 2), (1, 2), (2, 2)]
+    assert step is NothingToRun.END and agenda.remaining(trials) == (0, 0) and agenda.families == {}
 
 
 def test_a_gap_in_a_list_is_filled_first():
     trials = [of_list(0, 0, 1), of_list(1, 2, 1), of_list(2, 0, 2)]
-    wanted = ListAgenda(LIST, 2).next(trials)
-    assert (point_of(wanted), wanted.replicate) == ((1,), 1)
+    step = ListAgenda(LIST, 2).next(trials)
+    assert (point_of(step), step.replicate) == ((1,), 1)
 
 
 def test_enough_ends_a_list():

@@ -111,8 +111,8 @@ def test_trials_to_come_that_may_be_stopped_are_as_long_as_those_before_on_avera
 )
 def test_only_explorers_that_ended_with_a_verdict_tell_how_long_others_will_be(other):
     rest = EPOCHS - 1 if other.outcome is Outcome.RUNNING else 0
-    found = pace(trial([2] * 4, outcome=Outcome.STOPPED), other).left(agenda(5, 0))
-    assert found == pytest.approx((5 * 4 + rest) * 2)
+    seconds = pace(trial([2] * 4, outcome=Outcome.STOPPED), other).left(agenda(5, 0))
+    assert seconds == pytest.approx((5 * 4 + rest) * 2)
 
 
 def test_before_an_explorer_has_ended_all_are_taken_to_run_to_the_end():

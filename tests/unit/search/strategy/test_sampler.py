@@ -8,6 +8,7 @@ import optuna
 import pytest
 from limits import LIMIT
 
+from nxt.arch.costs import cost
 from nxt.errors import ConfigError
 from nxt.search.request import SAMPLERS
 from nxt.search.strategy.sampler import FeasibleSampler
@@ -34,11 +35,11 @@ def study(path=None):
 def propose(search, feasible, count, name="tpe", seed=0, first=()):
     """Ask for points one after the other, with accuracies and failures that follow from the point."""
     search.sampler = FeasibleSampler(feasible, list(first), name, seed)
-    found = []
+    points = []
     for _ in range(count):
         trial = search.ask(distributions(feasible.space))
         point = tuple(trial.params[axis] for axis in feasible.space.axis_names)
-        found.append(point)
+        points.append(point)
         kind = sum(point) % 5
         if kind == 0:
             search.tell(trial, state=optuna.trial.TrialState.PRUNED)
@@ -46,16 +47,16 @@ def propose(search, feasible, count, name="tpe", seed=0, first=()):
             search.tell(trial, state=optuna.trial.TrialState.FAIL)
         elif kind != 2:  # those of kind 2 stay in the making
             search.tell(trial, [sum(point) / 20, float(point[0] + 2 * point[1])])
-    return found
+    return points
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_first_points_come_first_and_in_order(name):
     feasible = smoke(flops="4M:11M")
     first = feasible.points()[5:40:9]
-    found = propose(study(), feasible, 20, name, first=first)
-    assert found[: len(first)] == first
-    assert len(set(found)) == 20
+    points = propose(study(), feasible, 20, name, first=first)
+    assert points[: len(first)] == first
+    assert len(set(points)) == 20
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -63,27 +64,24 @@ def test_the_first_points_come_first_and_in_order(name):
 def test_every_proposal_is_feasible_and_none_comes_twice(name, texts):
     feasible = smoke(**texts)
     count = min(25, len(feasible))
-    found = propose(study(), feasible, count, name)
-    assert all(point in feasible for point in found)
-    assert len(set(found)) == count
+    points = propose(study(), feasible, count, name)
+    assert all(point in feasible for point in points)
+    assert len(set(points)) == count
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_space_is_exhausted_exactly(name):
     feasible = smoke(flops=":6M")
     search = study()
-    found = propose(search, feasible, 45, name, first=references(feasible).values())
-    assert sorted(found) == sorted(feasible.points()) and len(feasible) == 45
+    points = propose(search, feasible, 45, name, first=references(feasible).values())
+    assert sorted(points) == sorted(feasible.points()) and len(feasible) == 45
     with pytest.raises(ExhaustedError):
         search.ask(distributions(feasible.space))
 
 
 def test_a_single_architecture_is_proposed_once():
     space = load_space("smoke")
-    point = (1, 0, 1, 0, 1, 0)
-    from nxt.arch.costs import cost
-
-    value = cost(space.spec(point))
+    value = cost(space.spec((1, 0, 1, 0, 1, 0)))
     feasible = smoke(flops=f"{value.macs}:{value.macs}", params=f"{value.params}:{value.params}")
     search = study()
     assert propose(search, feasible, len(feasible))[0] in feasible
@@ -97,16 +95,16 @@ def test_axes_with_one_value_are_no_obstacle(name):
     data["axes"] = {**data["axes"], "width": [8], "depths": [[1, 2, 3], [2], [1, 2, 3]]}
     space = space_from_dict(data, "narrow", "here")
     feasible = FeasibleSet(space, Budget())
-    found = propose(study(), feasible, len(feasible), name)
-    assert sorted(found) == sorted(feasible.points())
+    points = propose(study(), feasible, len(feasible), name)
+    assert sorted(points) == sorted(feasible.points())
 
 
 @pytest.mark.parametrize("name", ["imagenet", "resnest", "cifar"])
 def test_large_spaces_are_sampled_inside_a_window(name):
     feasible = FeasibleSet(load_space(name), parse_budget({"flops": "0.3G" if name == "cifar" else "4.1G"}))
-    found = propose(study(), feasible, 14)
-    assert len(set(found)) == 14
-    assert all(point in feasible for point in found)
+    points = propose(study(), feasible, 14)
+    assert len(set(points)) == 14
+    assert all(point in feasible for point in points)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -122,8 +120,8 @@ def test_another_process_proposes_the_same(name):
     code = (
         f"import json, runpy, sys; sys.path[:0] = {sys.path!r}\n"
         f"module = runpy.run_path({__file__!r})\n"
-        f"found = module['propose'](module['study'](), module['smoke'](flops='3M:16M'), 22, {name!r}, 4)\n"
-        "print(json.dumps(found))\n"
+        f"points = module['propose'](module['study'](), module['smoke'](flops='3M:16M'), 22, {name!r}, 4)\n"
+        "print(json.dumps(points))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=LIMIT)
     there = [tuple(point) for point in json.loads(done.stdout.splitlines()[-1])]
@@ -144,14 +142,13 @@ def test_a_study_that_is_opened_again_goes_on_as_it_would_have(tmp_path, name, c
 def test_what_is_recorded_is_the_point_after_the_move():
     feasible = smoke(params=":20K")
     search = study()
-    found = propose(search, feasible, 12)
-    assert [tuple(t.params[a] for a in feasible.space.axis_names) for t in search.trials] == found
+    points = propose(search, feasible, 12)
+    assert [tuple(t.params[a] for a in feasible.space.axis_names) for t in search.trials] == points
 
 
 def test_tpe_learns_where_accuracy_is():
     """With accuracy that follows one axis alone, more of the later proposals than of a uniform draw have it high."""
     feasible = FeasibleSet(load_space("cifar"), Budget())
-    names = feasible.space.axis_names
     search = study()
     search.sampler = FeasibleSampler(feasible, [], "tpe", 0)
     late = []
@@ -160,7 +157,6 @@ def test_tpe_learns_where_accuracy_is():
         search.tell(trial, [trial.params["depth1"], 1.0])
         if index >= 30:
             late.append(trial.params["depth1"])
-    assert "depth1" in names
     assert sum(late) / len(late) > 6.5  # uniform: 5
 
 

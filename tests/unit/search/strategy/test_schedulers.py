@@ -34,15 +34,15 @@ def test_rungs_begin_at_the_grace_and_grow_by_eta(epochs, eta, grace, expected):
 @pytest.mark.parametrize("epochs", [1, 2, 5, 9, 50])
 @pytest.mark.parametrize("grace", [0.01, 0.3, 0.5, 1.0])
 def test_rungs_rise_and_end_before_the_last_epoch(epochs, eta, grace):
-    found = rungs(epochs, eta, grace)
-    assert list(found) == sorted(set(found))
-    assert all(1 <= rung < epochs for rung in found)
+    result = rungs(epochs, eta, grace)
+    assert list(result) == sorted(set(result))
+    assert all(1 <= rung < epochs for rung in result)
 
 
 @pytest.mark.parametrize("eta", [1.05, 1.5])
 def test_rungs_that_grow_slowly_still_rise(eta):
-    found = rungs(50, eta, 0.01)
-    assert list(found) == sorted(set(found))
+    result = rungs(50, eta, 0.01)
+    assert list(result) == sorted(set(result))
 
 
 STOPPING = [name for name in SCHEDULERS if name != "none"]
@@ -186,11 +186,5 @@ def test_of_a_crowded_front_the_ends_and_the_gaps_go_on():
     scheduler = make("pareto-asha", eta=2)
     macs, accuracies = [1000, 2000, 2100, 2200, 5000, 8000], [0.1, 0.5, 0.51, 0.52, 0.7, 0.9]
     climb(scheduler, accuracies, macs=macs)
-    assert [scheduler.decide(number, 2) is Decision.CONTINUE for number in range(6)] == [
-        True,
-        False,
-        False,
-        False,
-        True,
-        True,
-    ]
+    goes_on = [scheduler.decide(number, 2) is Decision.CONTINUE for number in range(6)]
+    assert goes_on == [True, False, False, False, True, True]

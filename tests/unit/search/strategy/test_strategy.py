@@ -2,12 +2,10 @@
 
 import dataclasses
 import random
-import sqlite3
 
 import pytest
 import sqlalchemy
 
-from nxt.errors import RunError
 from nxt.search.ranking import best_of, pareto, ranked
 from nxt.search.strategy.agenda import SearchAgenda
 from nxt.search.strategy.sampler import FeasibleSampler
@@ -87,10 +85,10 @@ def drive(strategy, workers=3, steps=10**6, seed=1, accuracy=accuracy_of):
     return suggested
 
 
-def run_to_the_end(strategy, trial, accuracy=0.5):
-    """Give a trial the epochs it lacks, and return whether it got them all."""
+def run_to_the_end(strategy, trial, accuracy=lambda trial, epoch: 0.5):
+    """Give a trial the epochs it lacks until it is stopped, and return whether it got them all."""
     for epoch in range(len(trial.curve) + 1, EPOCHS + 1):
-        if strategy.observe(trial.number, row(epoch, accuracy)) is Decision.STOP:
+        if strategy.observe(trial.number, row(epoch, accuracy(trial, epoch))) is Decision.STOP:
             break
     return trial.outcome is Outcome.DONE
 
@@ -104,20 +102,10 @@ def reread(path):
 
 
 def snapshot(strategy_or_trials):
-    found = trials_of(strategy_or_trials) if isinstance(strategy_or_trials, Strategy) else strategy_or_trials
+    trials = trials_of(strategy_or_trials) if isinstance(strategy_or_trials, Strategy) else strategy_or_trials
     return {
-        t.number: (
-            t.point,
-            t.spec,
-            t.family,
-            t.outcome,
-            t.message,
-            tuple(t.curve),
-            t.cost,
-            t.replicate,
-            t.control_rung,
-        )
-        for t in found
+        t.number: (t.point, t.spec, t.family, t.outcome, t.message, tuple(t.curve), t.cost, t.replicate, t.control_rung)
+        for t in trials
     }
 
 
@@ -125,7 +113,7 @@ def snapshot(strategy_or_trials):
 def test_a_search_runs_the_number_of_trials_asked_for(path, workers):
     strategy = make(path, trials=8, flops="5M+-20%")
     assert drive(strategy, workers) == list(range(8))
-    trials = list(strategy.study.trials.values())
+    trials = trials_of(strategy)
     assert strategy.complete
     assert {t.outcome for t in trials} == {Outcome.DONE, Outcome.STOPPED}
     assert len({t.spec.fingerprint for t in trials}) == 8
@@ -135,7 +123,7 @@ def test_a_search_runs_the_number_of_trials_asked_for(path, workers):
 def test_a_trial_that_is_stopped_never_enters_the_front(path):
     strategy = make(path, trials=12, flops="5M+-20%")
     drive(strategy)
-    trials = list(strategy.study.trials.values())
+    trials = trials_of(strategy)
     stopped = [t for t in trials if t.outcome is Outcome.STOPPED]
     front = pareto(ranked(trials), "macs")
     assert stopped and front
@@ -153,7 +141,7 @@ def test_a_trial_that_is_stopped_never_enters_the_front(path):
 def test_references_come_first_and_are_never_stopped(path):
     strategy = make(path, trials=10, flops="5M+-25%")
     drive(strategy)
-    trials = list(strategy.study.trials.values())
+    trials = trials_of(strategy)
     marked = [t for t in trials if t.family]
     assert [t.number for t in marked] == list(range(len(strategy.agenda.families))) and marked
     assert all(t.outcome is Outcome.DONE for t in marked)  # though they are the worst of all
@@ -173,7 +161,7 @@ def test_outside_a_window_only_trials_of_similar_cost_are_compared(path):
 def test_the_study_says_what_the_strategy_knows(path):
     strategy = make(path, flops="5M+-20%")
     drive(strategy, steps=12)
-    assert snapshot(read_trials(path, load_space("smoke"))) == snapshot(strategy)
+    assert snapshot(reread(path)) == snapshot(strategy)
     assert snapshot(make(path, flops="5M+-20%")) == snapshot(strategy)
 
 
@@ -259,7 +247,7 @@ def test_each_way_to_fail_is_recorded_as_such(path, outcome):
     trial = strategy.suggest()
     strategy.observe(trial.number, row(1))
     strategy.fail(trial.number, outcome, "why")
-    [again] = read_trials(path, load_space("smoke"))
+    [again] = reread(path)
     assert (again.outcome, again.message, len(again.curve)) == (outcome, "why", 1)
     assert again.outcome.failed and not ranked([again])
     assert strategy.suggest().spec.fingerprint != trial.spec.fingerprint
@@ -271,14 +259,13 @@ def test_a_failure_never_overwrites_how_a_trial_ended(path, ended, late):
     strategy = make(path)
     trial = strategy.suggest()
     if ended is Outcome.DONE:
-        for epoch in range(1, EPOCHS + 1):
-            strategy.observe(trial.number, row(epoch))
+        run_to_the_end(strategy, trial)
     else:
         strategy.study.end(trial, ended, "first")
     before = snapshot(strategy)
     strategy.fail(trial.number, late, "later")
     assert snapshot(strategy) == before
-    assert snapshot(read_trials(path, load_space("smoke"))) == before
+    assert snapshot(reread(path)) == before
 
 
 @pytest.mark.parametrize("ended", ENDS[2:])
@@ -296,7 +283,7 @@ def test_an_epoch_trained_again_after_a_kill_is_not_recorded_twice(path):
     trial = strategy.suggest()
     for epoch, accuracy in ((1, 0.1), (2, 0.2), (2, 0.25), (3, 0.3)):
         assert strategy.observe(trial.number, row(epoch, accuracy)) is Decision.CONTINUE
-    [again] = read_trials(path, load_space("smoke"))
+    [again] = reread(path)
     assert [(r.epoch, r.accuracy) for r in again.curve] == [(1, 0.1), (2, 0.2), (3, 0.3)]
 
 
@@ -383,9 +370,8 @@ def test_the_control_group_stays_out_of_later_comparisons_also_after_a_reload(pa
     if again:
         strategy = make(path, **options)
         assert [strategy.study.trials[t.number].control_rung for t in (first, low, lower, last)] == [0, 1, 1, 0]
-    assert (
-        strategy.observe(last.number, row(2, 0.85)) is Decision.CONTINUE
-    )  # below both of the control group, above the other one
+    # Below both trials of the control group, above the first one.
+    assert strategy.observe(last.number, row(2, 0.85)) is Decision.CONTINUE
     assert strategy.study.trials[last.number].control_rung == 0
 
 
@@ -551,11 +537,11 @@ def lucky(trial, epoch):
 
 
 def confirmed_of(strategy):
-    found = {}
+    replicates = {}
     for trial in trials_of(strategy):
         if trial.replicate:
-            found.setdefault(trial.spec.fingerprint, []).append(trial.replicate)
-    return found
+            replicates.setdefault(trial.spec.fingerprint, []).append(trial.replicate)
+    return replicates
 
 
 @pytest.mark.parametrize(("confirm", "seeds"), [(1, 1), (3, 2), (2, 3)])
@@ -597,9 +583,8 @@ def test_repeats_are_never_stopped_and_no_yardstick_at_the_rungs(path):
     fresh = [more.suggest() for _ in range(3)]
     best = max(t.curve[1].accuracy for t in trials_of(more) if t.curve and not t.replicate)
     more.observe(fresh[0].number, row(1))
-    assert (
-        more.observe(fresh[0].number, row(2, best + 0.01)) is Decision.CONTINUE
-    )  # above all explored, below half of the repeats
+    # Above all explored trials, below half of the replicates.
+    assert more.observe(fresh[0].number, row(2, best + 0.01)) is Decision.CONTINUE
 
 
 def test_confirmation_waits_until_exploration_has_ended(path):
@@ -608,32 +593,24 @@ def test_confirmation_waits_until_exploration_has_ended(path):
     assert all(trial.replicate == 0 for trial in running)
     while running:
         assert strategy.suggest() is None and not strategy.complete
-        trial = running.pop()
-        while (
-            strategy.observe(trial.number, row(len(trial.curve) + 1, 0.9 if trial.family else 0.2)) is Decision.CONTINUE
-        ):
-            pass
+        run_to_the_end(strategy, running.pop(), lambda trial, _: 0.9 if trial.family else 0.2)
     first = strategy.suggest()
     assert first.replicate == 1 and first.family  # the best is the best reference as well
     assert strategy.suggest() is None and not strategy.complete
-    assert run_to_the_end(strategy, first, 0.95)
+    assert run_to_the_end(strategy, first, lambda *_: 0.95)
     assert strategy.suggest() is None and strategy.complete
 
 
 def test_a_confirmation_that_failed_is_not_tried_for_ever(path):
     strategy = make(path, trials=4, confirm=1, seeds=2, flops=WINDOW)
     while (trial := strategy.suggest()) is not None and not trial.replicate:
-        while (
-            strategy.observe(trial.number, row(len(trial.curve) + 1, accuracy_of(trial, len(trial.curve) + 1)))
-            is Decision.CONTINUE
-        ):
-            pass
+        run_to_the_end(strategy, trial, accuracy_of)
     best = ranked(trials_of(strategy))[0].spec
     while trial is not None:
         if trial.spec == best:
             strategy.fail(trial.number, Outcome.CRASHED, "x")
         else:
-            run_to_the_end(strategy, trial, 0.25)
+            run_to_the_end(strategy, trial, lambda *_: 0.25)
         trial = strategy.suggest()
     assert strategy.complete
     assert all(repeats == [1, 2] for repeats in confirmed_of(strategy).values())
@@ -696,33 +673,6 @@ def test_the_agenda_says_how_much_is_left(path):
     drive(make(path, trials=6, confirm=2, seeds=2, flops=WINDOW))
     end = make(path, trials=6, confirm=2, seeds=2, flops=WINDOW)
     assert end.agenda.remaining(trials_of(end)) == (0, 0)
-
-
-# Damage
-
-
-@pytest.mark.parametrize("content", [b"not a database at all" * 60, b"SQLite format 3\x00" + b"\x07" * 4000])
-def test_a_damaged_study_is_a_run_error(path, content):
-    path.write_bytes(content)
-    with pytest.raises(RunError, match=r"study\.db: the study is damaged .*there is no copy of it"):
-        make(path)
-    with pytest.raises(RunError, match=r"study\.db: the study (cannot be read|is damaged).*there is no copy of it"):
-        read_trials(path, load_space("smoke"))
-
-
-def test_a_study_that_is_missing_or_of_something_else_is_a_run_error(path):
-    with pytest.raises(RunError, match="no such study; has the search begun"):
-        read_trials(path, load_space("smoke"))
-    with sqlite3.connect(path) as connection:
-        connection.execute("create table x (y)")
-    connection.close()
-    with pytest.raises(RunError, match="cannot be read"):
-        read_trials(path, load_space("smoke"))
-
-
-def test_a_study_in_a_missing_folder_is_a_run_error(tmp_path):
-    with pytest.raises(RunError, match="cannot be opened"):
-        make(tmp_path / "no" / "study.db")
 
 
 def test_a_trial_reads_its_own_figures():

@@ -79,15 +79,15 @@ def facts(trials):
 
 def refused(path):
     """Return what opening and reading a study say, both one line; see that they leave the file alone."""
-    before, said = path.read_bytes(), []
+    before, messages = path.read_bytes(), []
     for attempt in (lambda: DurableStudy(path, LIST, "macs"), lambda: read_trials(path, LIST)):
         with pytest.raises(RunError) as caught:
             attempt()
         assert path.read_bytes() == before
         text = str(caught.value)
         assert text.startswith(f"{path}: the study ") and len(text.splitlines()) == 1
-        said.append(text)
-    return said
+        messages.append(text)
+    return messages
 
 
 def overwritten(content):
@@ -121,15 +121,26 @@ def test_a_damaged_study_with_a_copy_is_gone_on_with_from_that(made, path, damag
     shutil.copy(backup_of(made), backup_of(path))
     path.write_bytes(DAMAGE[damage](path.read_bytes()))
     for text in refused(path):
-        assert (
-            f"study.db.bak is whole and has {ENDED} ended trial(s)" in text and "copy study.db.bak to study.db" in text
-        )
+        assert f"study.db.bak is whole and has {ENDED} ended trial(s)" in text
+        assert "copy study.db.bak to study.db" in text
     assert backup_of(path).read_bytes() == backup_of(made).read_bytes()
     path.rename(path.with_name("aside"))
     shutil.copy(backup_of(path), path)
     record = DurableStudy(path, LIST, "macs")
     assert facts(record.trials.values()) == facts(read_trials(made, LIST))
     assert train(record, ENDED + 1).number == ENDED + 1
+
+
+def test_a_study_that_is_missing_or_of_something_else_is_a_run_error(tmp_path):
+    path = tmp_path / "study.db"
+    with pytest.raises(RunError, match="no such study; has the search begun"):
+        read_trials(path, LIST)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("create table x (y)")
+    with pytest.raises(RunError, match="cannot be read"):
+        read_trials(path, LIST)
+    with pytest.raises(RunError, match="cannot be opened"):
+        DurableStudy(tmp_path / "no" / "study.db", LIST, "macs")
 
 
 def test_a_damaged_copy_is_not_recommended(made, path):
@@ -174,14 +185,14 @@ def test_a_single_damaged_byte_is_one_sentence_too(path, flip):
 
 def refused_or_read(path):
     """Return what opening and reading say. A byte may also be one of no consequence for one of them."""
-    said, content = [], path.read_bytes()
+    messages, content = [], path.read_bytes()
     for attempt in (lambda: DurableStudy(path, LIST, "macs"), lambda: read_trials(path, LIST)):
         path.write_bytes(content)
         try:
             attempt()
         except RunError as error:
-            said.append(str(error))
-    return said
+            messages.append(str(error))
+    return messages
 
 
 def test_the_copy_is_the_study(made):
@@ -253,13 +264,9 @@ def test_a_copy_that_cannot_be_made_is_one_sentence_and_leaves_the_old_one(path)
 
 
 def fill(record):
-    """Write until it fails, and return what was said."""
-    try:
-        for index in [ENDED + 1, 5] * 100:
-            train(record, index)
-    except RunError as error:
-        return str(error)
-    return "nothing"
+    """Write until it fails."""
+    for index in [ENDED + 1, 5] * 100:
+        train(record, index)
 
 
 @pytest.mark.parametrize(
@@ -271,16 +278,11 @@ def test_a_study_that_cannot_be_written_is_one_sentence_and_its_trials_stay_read
     path, statement, why, already_open
 ):
     known = facts(read_trials(path, LIST))
-    with contextlib.ExitStack() as stack:
-        record = DurableStudy(path, LIST, "macs") if already_open else None
-        stack.enter_context(listening("checkout", sqlalchemy.pool.Pool, statement))
-        if record is None:
-            try:
-                text = fill(DurableStudy(path, LIST, "macs"))
-            except RunError as error:
-                text = str(error)
-        else:
-            text = fill(record)
+    record = DurableStudy(path, LIST, "macs") if already_open else None
+    with listening("checkout", sqlalchemy.pool.Pool, statement):
+        with pytest.raises(RunError) as caught:
+            fill(record or DurableStudy(path, LIST, "macs"))
+        text = str(caught.value)
         assert text.startswith(f"{path}: the study cannot be ") and len(text.splitlines()) == 1
         assert why in text and "what was recorded before is safe" in text and "`resume`" in text
         assert facts(read_trials(path, LIST))[: len(known)] == known
@@ -316,7 +318,7 @@ def test_what_is_noted_of_a_trial_is_read_again(path):
     assert {key: getattr(trial, key) for key in facts_} == facts_ and trial.replicate == 1
 
 
-def told(record):
+def shown(record):
     """Return what samplers are shown: state, parameters and values of each trial."""
     return [(row.state, row.params, row.values) for row in record._view.get_trials()]
 
@@ -324,16 +326,10 @@ def told(record):
 def test_samplers_are_told_the_logarithm_of_the_cost_also_after_a_restart(path):
     record = DurableStudy(path, LIST, "macs")
     done = record.trials[0]
-    assert told(record)[0][2] == [0.5, pytest.approx(math.log(done.cost.macs))]
+    assert shown(record)[0][2] == [0.5, pytest.approx(math.log(done.cost.macs))]
     trial = train(record, ENDED + 1)
-    assert told(record)[-1][2] == [0.5, pytest.approx(math.log(trial.cost.macs))]
-    assert told(DurableStudy(path, LIST, "macs")) == told(record)
-    (value,) = rows(
-        path, "select value from trial_values v join trials t using (trial_id) where number = 0 and objective = 1"
-    )
-    assert value == (done.cost.macs,)
-
-
-def rows(path, query):
+    assert shown(record)[-1][2] == [0.5, pytest.approx(math.log(trial.cost.macs))]
+    assert shown(DurableStudy(path, LIST, "macs")) == shown(record)
+    query = "select value from trial_values v join trials t using (trial_id) where number = 0 and objective = 1"
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        return connection.execute(query).fetchall()
+        assert connection.execute(query).fetchall() == [(done.cost.macs,)]
