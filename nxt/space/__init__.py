@@ -1,7 +1,7 @@
-"""Which networks a search may choose from, which of them fit a budget, and how many there are.
+"""Design spaces: the networks that a search may choose from, and those of them that fit a budget.
 
-Pure: numpy, no torch. A space is read from YAML (`load_space`); a `FeasibleSet` costs every combination in closed
-form, counts what fits exactly, and draws from it uniformly.
+Uses numpy, no torch. `load_space` reads a space from YAML; a `FeasibleSet` costs every combination in closed form,
+counts those that fit exactly, and draws from them uniformly.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A plain list of architectures in the place of a design space: for repeats, ablations and whole fronts."""
+"""A plain list of architectures instead of a design space: for repeats, ablations and whole fronts."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ NAME = "list"
 
 @dataclass(frozen=True)
 class ArchList:
-    """Distinct architectures, in order. Its one axis is the position in the list."""
+    """Distinct architectures, in order. The only axis is the position in the list."""
 
     specs: tuple[ArchSpec, ...]
     name: str = NAME
 
     @property
     def axis_names(self) -> list[str]:
-        """The name of the one axis."""
+        """The name of the only axis."""
         return ["arch"]
 
     @property
@@ -62,8 +62,8 @@ class ArchList:
         """Builds a list from plain data.
 
         Raises:
-            ConfigError: if there is no list in it.
-            ArchError: for architectures that make no network.
+            ConfigError: if it has no list of architectures.
+            ArchError: if an architecture makes no network.
         """
         rows = data.get("architectures")
         require(isinstance(rows, list) and bool(rows), f"{where}: architectures", "a list was expected")
@@ -74,20 +74,20 @@ def load_list(sources: Iterable[str | Path | ArchSpec]) -> ArchList:
     """Reads architectures from names, YAML files and run directories of searches (their fronts); each network once.
 
     Raises:
-        ArchError: for unknown names, files that hold no architecture, and runs without a front.
-        ConfigError: for files that are not readable.
+        ArchError: for unknown names, files without an architecture, and runs without a front.
+        ConfigError: if a file cannot be read.
     """
-    found: dict[str, ArchSpec] = {}
+    distinct: dict[str, ArchSpec] = {}
     for source in sources:
         if isinstance(source, ArchSpec):
             specs = [source]
         else:
             specs = _front(Path(source)) if is_folder(Path(source)) else [resolve(str(source))]
         for spec in specs:
-            found.setdefault(spec.fingerprint, spec)
-    if not found:
+            distinct.setdefault(spec.fingerprint, spec)
+    if not distinct:
         raise ArchError("the list of architectures is empty")
-    return ArchList(tuple(found.values()))
+    return ArchList(tuple(distinct.values()))
 
 
 def write_files(folder: Path, specs: Sequence[ArchSpec], provenance: Mapping[str, Any]) -> None:
@@ -96,7 +96,7 @@ def write_files(folder: Path, specs: Sequence[ArchSpec], provenance: Mapping[str
     Args:
         folder: Must not exist yet.
         specs: The architectures.
-        provenance: Where they come from; each file also has its number there.
+        provenance: Where they come from; each file's index is added.
 
     Raises:
         RunError: if the folder exists already or cannot be created, or a file cannot be written.

@@ -5,8 +5,8 @@
     1G:4.1G      a range
     :4.1G  1G:   a cap, a floor
 
-The default window follows from what the papers themselves call equal complexity: from 4.09 G (ResNet-50) to
-4.40 G (ResNeSt-50-fast 1s4x24d), all at "4.1 G".
+The default window covers the networks that the papers call equal in complexity, all at "4.1 G": from 4.09 G
+(ResNet-50) to 4.40 G (ResNeSt-50-fast 1s4x24d).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Limits on several costs, all of which must hold. No limits: everything fits."""
+    """Limits on several costs, all of which must hold. Without limits everything fits."""
 
     limits: tuple[Limit, ...] = ()
 
@@ -73,12 +73,12 @@ class Budget:
         ]
 
     def miss(self, value: Cost) -> float:
-        """Returns how far a network is outside: the logarithms of the factors by which it breaks limits, added up."""
+        """Returns how far a network is outside: the sum of the logarithms of the factors by which it breaks limits."""
         costs = [(getattr(value, limit.cost), limit) for limit in self.limits]
         return sum(math.log(max(limit.low / cost, cost / limit.high, 1)) for cost, limit in costs)
 
     def limit(self, name: str) -> Limit | None:
-        """Returns the limit on the given cost, if there is one."""
+        """Returns the limit on a cost, if there is one."""
         return next((limit for limit in self.limits if limit.cost == name), None)
 
     def __str__(self) -> str:
@@ -89,22 +89,22 @@ def parse_limit(name: str, text: str) -> Limit:
     """Reads one limit in the grammar above.
 
     Args:
-        name: The field of `Cost` it applies to.
-        text: What the user wrote.
+        name: The field of `Cost` to which it applies.
+        text: The limit as the user wrote it.
 
     Raises:
-        BudgetError: if the text does not follow the grammar, or no value could satisfy it.
+        BudgetError: if the text does not follow the grammar, or no value can satisfy it.
     """
     if name == "memory":
-        text = re.sub(r"(?i)(?<=[kmgt\d])b\b", "", text)  # 8GB: memory is printed so, too
+        text = re.sub(r"(?i)(?<=[kmgt\d])b\b", "", text)  # accepts 8GB, as memory is printed
     if ":" in text:
-        below, _, above = text.partition(":")
-        if not below.strip() and not above.strip():
+        low_text, high_text = map(str.strip, text.split(":", 1))
+        if not low_text and not high_text:
             raise BudgetError(f"{text!r} sets no limit; write LOW:HIGH, :HIGH or LOW:")
-        low = parse_count(below) if below.strip() else 1
-        high = parse_count(above) if above.strip() else _UNBOUNDED
+        low = parse_count(low_text) if low_text else 1
+        high = parse_count(high_text) if high_text else _UNBOUNDED
         if low > high:
-            raise BudgetError(f"{text!r} is empty: {below.strip()} is more than {above.strip()}")
+            raise BudgetError(f"{text!r} is empty: {low_text} is more than {high_text}")
         return Limit(name, low, high, text)
     match = _WINDOW.fullmatch(text.strip())
     target = parse_count(match["target"] if match else text)
@@ -118,11 +118,11 @@ def parse_budget(texts: Mapping[str, str | None], like: str | ArchSpec | None = 
     """Reads a whole budget.
 
     Args:
-        texts: Limit by option (`flops`, `params`, `acts`, `memory`); None where the user gave none.
-        like: A network whose MACs become the window, unless `flops` is given; read as `resolve` does.
+        texts: Limit by option (`flops`, `params`, `acts`, `memory`); None without a limit.
+        like: A network whose MACs become the window, unless `flops` is given; read as by `resolve`.
 
     Raises:
-        BudgetError: as `parse_limit` does, naming the option.
+        BudgetError: as `parse_limit`; the message names the option.
         ArchError, ConfigError: if there is no such network.
     """
     limits = []
@@ -142,9 +142,9 @@ def parse_budget(texts: Mapping[str, str | None], like: str | ArchSpec | None = 
 
 
 def _check_unit(limit: Limit) -> None:
-    """Raises BudgetError if a limit is meant for fewer than no network has: then its unit was left out."""
-    meant = limit.high if ":" in limit.text else (limit.low + limit.high) / 2
-    if meant < _TOO_SMALL:
+    """Raises BudgetError if a limit is smaller than the cost of any network: its unit is missing."""
+    value = limit.high if ":" in limit.text else (limit.low + limit.high) / 2
+    if value < _TOO_SMALL:
         small = f"{limit.text!r} is fewer than a thousand, which no network has"
         raise BudgetError(f"{small}; write the unit: K, M, G or T, such as 4.1G")
 

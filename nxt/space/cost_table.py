@@ -1,7 +1,7 @@
 """The cost of every architecture of a space, as arrays.
 
-For given widths a cost is affine in the depths: a base (one block per stage) and a slope for each stage. The gate has
-these for each choice of a space, exactly: float64 holds whole numbers up to 2^53, and costs stay far below.
+For fixed widths a cost is affine in the depths: a base (one block per stage) and a slope for each stage. The table has
+them for each choice of a space. They are exact: float64 holds whole numbers up to 2^53, and costs stay far below.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from nxt.space.space import Space
 from nxt.space.stagewise import StagewiseSpace
 
 COSTS = ("macs", "params", "acts")
-_CHUNK = 1 << 13  # points costed at once: what is made of them stays in the cache
+_CHUNK = 1 << 13  # points costed at once: few enough to stay in the cache
 
 
 class CostTable:
     """Bases and slopes of a space's choices, at the image size and classes that the space is made for.
 
     Attributes:
-        table: By choice and cost the base and the slope of each stage, (choices, COSTS, 1 + stages).
+        table: The base and the slope of each stage, by choice and cost, (choices, COSTS, 1 + stages).
     """
 
     def __init__(self, space: Space) -> None:
@@ -39,12 +39,12 @@ class CostTable:
         self._further = [np.array(values, dtype=np.float64) - 1 for values in space.depths]
 
     def coefficients(self, name: str) -> NDArray[np.float64]:
-        """Returns the bases and slopes of one cost, (choices, 1 + stages); also of one that follows from COSTS."""
-        weights = np.array([getattr(Cost(**{known: 1}), name) for known in COSTS], dtype=np.float64)
+        """Returns the bases and slopes of a field or property of `Cost`, (choices, 1 + stages)."""
+        weights = np.array([getattr(Cost(**{cost: 1}), name) for cost in COSTS], dtype=np.float64)
         return np.tensordot(self.table, weights, (1, 0))
 
     def find(self, points: NDArray[np.integer[Any]]) -> NDArray[np.int32]:
-        """Returns the position of the choice that each point (N, axes) makes; -1 where the space leaves it out.
+        """Returns the position of each point's choice, for points (N, axes); -1 if the space leaves it out.
 
         Raises:
             IndexError: if a point is outside the axes.
@@ -59,27 +59,27 @@ class CostTable:
         return self._positions.take(number)
 
     def costs(self, points: NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-        """Returns the exact costs of points (N, axes): whole numbers (COSTS, N), NaN where the space leaves one out.
+        """Returns the exact costs of points (N, axes): whole numbers (COSTS, N), NaN if the space leaves a point out.
 
         Raises:
             IndexError: if a point is outside the axes.
         """
-        found = np.empty((len(COSTS), len(points)))
+        costs = np.empty((len(COSTS), len(points)))
         for start in range(0, len(points), _CHUNK):
-            some = points[start : start + _CHUNK]
-            k = self.find(some)
-            further = [blocks.take(some[:, s]) for s, blocks in enumerate(self._further)]
+            chunk = points[start : start + _CHUNK]
+            k = self.find(chunk)
+            further = [blocks.take(chunk[:, s]) for s, blocks in enumerate(self._further)]
             rows = self.table.take(k, axis=0)
             rows[k < 0] = np.nan
-            for c, cost in enumerate(found[:, start : start + _CHUNK]):
+            for c, cost in enumerate(costs[:, start : start + _CHUNK]):
                 cost[:] = rows[:, c, 0]
                 for s, blocks in enumerate(further):
                     cost += rows[:, c, 1 + s] * blocks
-        return found
+        return costs
 
 
 def _one_by_one(space: Space) -> NDArray[np.float64]:
-    """Takes the coefficients of each choice's network."""
+    """Computes the coefficients of each choice's network."""
     table = np.empty((len(space.configs), len(COSTS), 1 + len(space.depths)))
     for k, spec in enumerate(space.configs.values()):
         base, slopes = coefficients(spec, spec.size, spec.classes)
@@ -88,11 +88,11 @@ def _one_by_one(space: Space) -> NDArray[np.float64]:
 
 
 def _by_stage(space: StagewiseSpace) -> NDArray[np.float64]:
-    """Puts each choice's coefficients together: what a stage costs follows from what it and the one before choose."""
+    """Adds up each choice's coefficients: the cost of a stage depends on its own choice and the previous stage's."""
     chosen = space.block_index(space.choices)
     networks = list(space.blocks.values())
     widths = sorted({width for width, _, _ in space.blocks})
-    enters = np.array([widths.index(width) for width, _, _ in space.blocks])  # what a block gives the next stage
+    enters = np.array([widths.index(width) for width, _, _ in space.blocks])  # input of the stage after a block
     heads = np.array([_figures(cost_of([head_layer(spec, 1, spec.classes)] if spec else [])) for spec in networks])
     stem, side = stem_layers(space.example, space.example.size)
     table = np.empty((chosen.shape[1], len(COSTS), 1 + len(chosen)))

@@ -1,4 +1,4 @@
-"""What a budget does to a space: which values it favours, and which it rules out."""
+"""Compares a space with its part inside a budget: which values the budget favours, and which it rules out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nxt.space.feasible import FeasibleSet
 from nxt.space.references import references
 from nxt.space.space import Space
 
-RARE = 1e-3  # share below which a value is nearly never inside
+RARE = 1e-3  # share of architectures below which a value is nearly never inside
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Spread:
     @property
     def range(self) -> tuple[Any, Any]:
         """Least and greatest value that occur."""
-        there = [value for value, n in self.counts.items() if n]
-        return min(there), max(there)
+        values = [value for value, n in self.counts.items() if n]
+        return min(values), max(values)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns everything as plain data."""
@@ -64,7 +64,7 @@ class Axis:
 
     @property
     def nearly_never(self) -> list[Any]:
-        """Values that less than RARE of the architectures inside the budget have, but some."""
+        """Values that some, but less than RARE of the architectures inside the budget have."""
         return [value for value, n in self.after.counts.items() if 0 < n < RARE * self.after.total]
 
     def to_dict(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Lint:
-    """What `lint` finds. `axes` begins with "depth", the blocks of all stages together."""
+    """The result of `lint`. `axes` begins with "depth", the number of blocks in all stages together."""
 
     space: Space
     budget: Budget
@@ -100,12 +100,12 @@ class Lint:
 
 
 def overview(space: Space, budget: Budget) -> dict[str, Any]:
-    """Returns a space's axes and exact size as plain data, and what of it fits a budget if that has limits.
+    """Returns a space's axes and exact size as plain data, and its feasible part if the budget has limits.
 
     Raises:
         SpaceError: if nothing fits.
     """
-    answer: dict[str, Any] = {
+    data: dict[str, Any] = {
         "name": space.name,
         "about": space.about,
         "size": space.size,
@@ -114,17 +114,17 @@ def overview(space: Space, budget: Budget) -> dict[str, Any]:
     }
     if budget.limits:
         inside = FeasibleSet(space, budget)
-        answer |= {
+        data |= {
             "budget": str(budget),
             "feasible": len(inside),
             "spread": {axis: {str(v): n for v, n in by.items()} for axis, by in inside.spread().items()},
             "references": {family: space.spec(point).name for family, point in references(inside).items()},
         }
-    return answer
+    return data
 
 
 def lint(space: Space, budget: Budget) -> Lint:
-    """Holds a space against a budget; every number is exact.
+    """Compares a space with its part inside a budget; every number is exact.
 
     Raises:
         SpaceError: if nothing fits.

@@ -1,7 +1,7 @@
-"""The part of a design space that fits a budget: counted exactly, drawn from uniformly, searched for neighbours.
+"""The part of a design space that fits a budget: counts it exactly, draws from it uniformly, finds neighbours.
 
-Nothing is drawn and thrown away. For each choice of widths the cost is affine in the depths, so one matrix
-product tells which of all depth combinations fit. One bit for each architecture of the space is kept; the counts by
+There is no rejection sampling. For each choice of widths the cost is affine in the depths, so one matrix product
+tells which of all combinations of depths fit. The set keeps one bit for each architecture of the space; the counts by
 choice make an exactly uniform draw possible.
 """
 
@@ -30,7 +30,7 @@ class FeasibleSet:
     Args:
         space: The space.
         budget: The budget.
-        cost_table: The space's costs, where they are known already.
+        cost_table: The space's costs, if they are computed already.
 
     Raises:
         SpaceError: if there are none; the message names the nearest architecture and its cost.
@@ -45,11 +45,11 @@ class FeasibleSet:
         self._depths = np.stack(depths, axis=1)
         self._blocks = np.stack([np.ones(len(self._depths)), *(np.array(depths) - 1.0)])  # 1, then further blocks
         self._limits = [(limit, self.cost_table.coefficients(limit.cost)) for limit in budget.limits]
-        self._bits = np.concatenate([np.packbits(self._fits(some), axis=1) for some in self._chunks()])
+        self._bits = np.concatenate([np.packbits(self._fits(chunk), axis=1) for chunk in self._chunks()])
         self._counts = _ONES[self._bits].sum(axis=1, dtype=np.int64)
         self._ends = np.cumsum(self._counts)
         if not len(self):
-            raise SpaceError(self._nothing())
+            raise SpaceError(self._nearest_outside())
 
     def __len__(self) -> int:
         """Exact number of architectures inside the budget."""
@@ -66,8 +66,8 @@ class FeasibleSet:
             SpaceError: if there are fewer.
         """
         if n > len(self):
-            there = f"{self.space.name!r} has {len(self)} with {self.budget}"
-            raise SpaceError(f"{n} different architectures were asked for, but the space {there}; ask for fewer")
+            feasible = f"{self.space.name!r} has {len(self)} with {self.budget}"
+            raise SpaceError(f"{n} different architectures were asked for, but the space {feasible}; ask for fewer")
         return self._at(rng.choice(len(self), n, replace=False))
 
     def __contains__(self, point: Point) -> bool:
@@ -80,22 +80,22 @@ class FeasibleSet:
         return k >= 0 and bool(self._members(np.array([k]))[0, row])
 
     def nearest(self, point: Point, taken: Collection[Point] = ()) -> Point | None:
-        """Returns the feasible point fewest axis steps away that is not taken, or None if all are.
+        """Returns the nearest feasible point that is not taken, or None if all are taken.
 
-        Steps are counted in value positions, summed over the axes. Among equally near ones those with more of their
-        steps in the depths are preferred, then the first in the order of the space.
+        The distance is the sum over the axes of the steps between value positions. Of equally near points, those with
+        more of their steps in the depths are preferred, then the first in the order of the space.
         """
         stages = len(self.space.depths)
         choices = _distances(self.space.choices, point[stages:])
         depths = _distances(self._steps, point[:stages])
-        some = np.flatnonzero(self._counts)
+        nonempty = np.flatnonzero(self._counts)
         by_distance = [(d, np.flatnonzero(depths == d)) for d in np.unique(depths)]
         best: Point | None = None
         best_distance = np.inf
-        for c in np.unique(choices[some]):
+        for c in np.unique(choices[nonempty]):
             if c >= best_distance:
                 break
-            shell = some[choices[some] == c]
+            shell = nonempty[choices[nonempty] == c]
             members = self._members(shell)
             for d, rows in by_distance:
                 if c + d >= best_distance:
@@ -116,7 +116,7 @@ class FeasibleSet:
         return [] if k < 0 else [self._point(k, int(row)) for row in np.flatnonzero(self._members(np.array([k])))]
 
     def spread(self) -> dict[str, dict[int, int]]:
-        """Returns, by axis and value, how many feasible architectures have it."""
+        """Returns the number of feasible architectures by axis and value."""
         result: dict[str, dict[int, int]] = {}
         for s, values in enumerate(self.space.depths):
             result[f"depth{s + 1}"] = {v: int(self._by_depths[self._depths[:, s] == v].sum()) for v in values}
@@ -126,17 +126,17 @@ class FeasibleSet:
         return result
 
     def total_depths(self) -> dict[int, int]:
-        """Returns, by number of blocks in all stages together, how many feasible architectures have it."""
+        """Returns the number of feasible architectures by the number of blocks in all stages together."""
         counts = np.bincount(self._depths.sum(axis=1), weights=self._by_depths)
         return {total: int(count) for total, count in enumerate(counts) if count}
 
     @cached_property
     def _by_depths(self) -> NDArray[np.int64]:
-        """How many feasible architectures have each combination of depths."""
-        found = np.zeros(len(self._depths), dtype=np.int64)
-        for some in self._chunks():
-            found += self._members(some).sum(axis=0, dtype=np.int64)
-        return found
+        """The number of feasible architectures with each combination of depths."""
+        counts = np.zeros(len(self._depths), dtype=np.int64)
+        for chunk in self._chunks():
+            counts += self._members(chunk).sum(axis=0, dtype=np.int64)
+        return counts
 
     def _chunks(self) -> Iterator[slice]:
         """Yields slices of choices, few enough to cost with all depths at once."""
@@ -144,24 +144,24 @@ class FeasibleSet:
         for start in range(0, len(self.space.choices), width):
             yield slice(start, start + width)
 
-    def _fits(self, some: slice) -> NDArray[np.bool_]:
-        """Tells for some choices (rows) which combinations of depths (columns) fit."""
-        fits = np.ones((len(self.space.choices[some]), len(self._depths)), dtype=np.bool_)
+    def _fits(self, chunk: slice) -> NDArray[np.bool_]:
+        """Tells which combinations of depths (columns) of some choices (rows) fit."""
+        fits = np.ones((len(self.space.choices[chunk]), len(self._depths)), dtype=np.bool_)
         for limit, coefficients in self._limits:
-            value = coefficients[some] @ self._blocks
+            value = coefficients[chunk] @ self._blocks
             fits &= value >= limit.low
             fits &= value <= limit.high
         return fits
 
-    def _members(self, some: slice | NDArray[np.intp]) -> NDArray[np.uint8]:
-        """Returns what `_fits` found for some choices, as zeros and ones."""
-        return np.unpackbits(self._bits[some], axis=1, count=len(self._depths))
+    def _members(self, choices: slice | NDArray[np.intp]) -> NDArray[np.uint8]:
+        """Returns the result of `_fits` for some choices, as zeros and ones."""
+        return np.unpackbits(self._bits[choices], axis=1, count=len(self._depths))
 
     def _at(self, indices: NDArray[np.integer[Any]]) -> list[Point]:
         """Returns the feasible points with these positions in the order of the space."""
         k = np.searchsorted(self._ends, indices, side="right")
         chosen, position = np.unique(k, return_inverse=True)
-        rows = np.nonzero(self._members(chosen))[1]  # of all chosen ones, one after the other
+        rows = np.nonzero(self._members(chosen))[1]  # of all chosen choices, one after the other
         starts = np.cumsum(self._counts[chosen]) - self._counts[chosen]
         within = indices - (self._ends[k] - self._counts[k])
         steps = self._steps[rows[starts[position] + within]]
@@ -170,17 +170,17 @@ class FeasibleSet:
     def _point(self, k: int, row: int) -> Point:
         return (*self._steps[row].tolist(), *self.space.choices[k].tolist())
 
-    def _nothing(self) -> str:
-        """Says that nothing fits, and which architecture comes nearest (in log cost, summed over the limits)."""
+    def _nearest_outside(self) -> str:
+        """Returns a message that nothing fits, with the nearest architecture (by log cost, summed over the limits)."""
         best, best_distance = (0, 0), np.inf
-        for some in self._chunks():
-            distance = np.zeros((len(self.space.choices[some]), len(self._depths)))
+        for chunk in self._chunks():
+            distance = np.zeros((len(self.space.choices[chunk]), len(self._depths)))
             for limit, coefficients in self._limits:
-                value = np.log(coefficients[some] @ self._blocks)
+                value = np.log(coefficients[chunk] @ self._blocks)
                 distance += np.maximum(0, np.maximum(np.log(limit.low) - value, value - np.log(limit.high)))
             k, row = np.unravel_index(distance.argmin(), distance.shape)
             if distance[k, row] < best_distance:
-                best, best_distance = (some.start + int(k), int(row)), distance[k, row]
+                best, best_distance = (chunk.start + int(k), int(row)), distance[k, row]
         point = self._point(*best)
         nearest = self.space.cost(point)
         figures = ", ".join(f"{format_count(getattr(nearest, x.cost), 4)} {x.cost}" for x in self.budget.limits)
@@ -189,8 +189,8 @@ class FeasibleSet:
 
 
 def _distances(rows: NDArray[np.int16], point: Point) -> NDArray[np.int64]:
-    """Returns how many steps each row (N, axes) is away from a point."""
-    found = np.zeros(len(rows), dtype=np.int64)
+    """Returns the number of steps from each row (N, axes) to a point."""
+    distances = np.zeros(len(rows), dtype=np.int64)
     for axis, index in enumerate(point):
-        found += np.abs(rows[:, axis] - index)
-    return found
+        distances += np.abs(rows[:, axis] - index)
+    return distances

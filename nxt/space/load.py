@@ -1,4 +1,4 @@
-"""Finds and reads design spaces, of either kind: those that come with nxt by name, others from YAML files."""
+"""Finds and reads design spaces of both kinds: those that come with nxt by name, others from YAML files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nxt.space.uniform import read_uniform
 
 DEFAULT = "imagenet"
 _MAX_POINTS = 10**8  # combinations
-_MAX_CHOICES = 200_000, 10**6  # those of the axes other than the depths: made one by one, or combined by stage
+_MAX_CHOICES = 200_000, 10**6  # combinations of the axes other than the depths: made one by one, or by stage
 
 
 def load_space(name_or_path: str) -> Space:
@@ -51,7 +51,7 @@ def spaces_folder() -> Path:
 
 
 def space_from_dict(data: Mapping[str, Any], name: str, where: str) -> Space:
-    """Builds a space of either kind from plain data; with `stages` it is stage-wise.
+    """Builds a space from plain data: a stage-wise one if the data has `stages`.
 
     Raises:
         ConfigError: for unknown keys and values of a wrong kind.
@@ -83,7 +83,7 @@ def space_from_dict(data: Mapping[str, Any], name: str, where: str) -> Space:
 
 
 def _check_networks(space: Space, where: str) -> None:
-    """Raises unless at least one combination makes a network; say why the first one does not."""
+    """Raises SpaceError if no combination makes a network; the message says why the first one does not."""
     try:
         empty = not space.size
     except TypeError as error:

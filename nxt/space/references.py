@@ -1,8 +1,8 @@
-"""The papers' own templates inside a budget: what a search has to beat.
+"""Finds the papers' own templates inside a budget, the references that a search has to beat.
 
-Each family is one rule for the bottleneck, the same at all stages. Depths follow a published pattern (3-4-6-3 of
-ResNet-50, 3-4-23-3, ...; three each where there are not four stages), the widths double from stage to stage and the
-stage base width is 64, or as near to depths and width as the budget lets.
+Each family is one rule for the bottleneck, the same at all stages. The depths follow a published pattern (3-4-6-3 of
+ResNet-50, 3-4-23-3, ...; three blocks each if there are not four stages), the widths double from stage to stage, and
+the stage base width is 64. If the budget excludes these depths and widths, the nearest feasible ones are taken.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ FAMILIES: dict[str, Callable[[ArchSpec], bool]] = {
 
 
 def references(feasible: FeasibleSet) -> dict[str, Point]:
-    """Returns, by family, the feasible point nearest to the template. Families that cannot fit are left out."""
-    found: dict[str, Point] = {}
+    """Returns by family the feasible point nearest to the template. Families without a feasible point are left out."""
+    nearest: dict[str, Point] = {}
     for family, belongs in FAMILIES.items():
         candidates = [
             (distance + _distance(spec), point)
@@ -52,12 +52,12 @@ def references(feasible: FeasibleSet) -> dict[str, Point]:
             if point is not None
         ]
         if candidates:
-            found[family] = min(candidates)[1]
-    return found
+            nearest[family] = min(candidates)[1]
+    return nearest
 
 
 def _distance(spec: ArchSpec) -> float:
-    """Distance of the widths from the template: stage base width 64, groups of 4 where there are groups."""
+    """Returns the distance of the widths from the template: stage base width 64, and groups of 4 if there are any."""
     groups = abs(math.log2(spec.base_width[0] / 4)) if spec.cardinality[0] > 1 else 0.0
     return abs(math.log2(_width(spec) / 64)) + 0.25 * groups
 
@@ -69,6 +69,6 @@ def _nearest_depths(feasible: FeasibleSet, choice: Point) -> tuple[float, Point 
     for point in feasible.of_choice(choice):
         depths = [values[i] for values, i in zip(feasible.space.depths, point, strict=False)]
         distance = min(sum(abs(math.log2(n / t)) for n, t in zip(depths, blocks, strict=True)) for blocks in templates)
-        if distance <= best[0]:  # of equals the deepest: a range is best represented near its upper end
+        if distance <= best[0]:  # of equals the deepest, near the upper end of the budget
             best = distance, point
     return best

@@ -1,8 +1,8 @@
-"""Design spaces: which networks a search may choose from, read from YAML.
+"""Design spaces: the networks that a search may choose from.
 
 A space fixes some properties of a network and lists the values of the others. There are two kinds. In a `Space` one
 value holds for all stages, and the widths double from stage to stage (ResNeXt sec. 3.1), so that the stage base width
-decides all of them. In a `StagewiseSpace` (stagewise.py) each stage chooses on its own. A `Point` is one value index
+decides all of them. In a `StagewiseSpace` (stagewise.py) each stage has its own values. A `Point` is one value index
 per axis; depths come first.
 """
 
@@ -34,7 +34,7 @@ _MAX_VALUES = 10_000
 
 
 class Architectures(Protocol):
-    """What points mean: a design space, or a plain list."""
+    """Translates points into architectures: a design space, or a plain list."""
 
     @property
     def axis_names(self) -> list[str]:
@@ -48,15 +48,15 @@ class Architectures(Protocol):
         """Returns the architecture at a point."""
 
     def cost(self, point: Point) -> Cost:
-        """Returns what the architecture at a point costs."""
+        """Returns the cost of the architecture at a point."""
 
 
 @dataclass(frozen=True)
 class Space:
     """A set of architectures.
 
-    `depths` has the possible numbers of blocks for each stage; `axes` the possible values of each other
-    property; `fixed` the properties that all networks share. A `stem_width` of "width" follows the stage base width.
+    `depths` has the possible numbers of blocks of each stage; `axes` the possible values of each other property;
+    `fixed` the properties that all networks share. A `stem_width` of "width" equals the stage base width.
     `bottleneck` bounds cardinality x base width relative to the stage base width: 1 in ResNet, 2 in ResNeXt-50 32x4d.
     """
 
@@ -79,7 +79,7 @@ class Space:
 
     @property
     def combinations(self) -> int:
-        """Number of combinations of the axes' values, whether they make a network or not."""
+        """Number of combinations of the axes' values, including those that make no network."""
         return math.prod(len(values) for values in self.axis_values)
 
     @property
@@ -89,25 +89,25 @@ class Space:
 
     @property
     def left_out(self) -> dict[str, int]:
-        """How many combinations are no members, by reason: NO_NETWORK, OUTSIDE, DUPLICATE."""
+        """Number of combinations that are no members, by reason: NO_NETWORK, OUTSIDE, DUPLICATE."""
         depths = math.prod(len(values) for values in self.depths)
         return {reason: self._walk[1][reason] * depths for reason in (NO_NETWORK, OUTSIDE, DUPLICATE)}
 
     @property
     def configs(self) -> Mapping[Point, ArchSpec]:
-        """Every choice along the other axes that makes a distinct network, with that network at one block per stage."""
+        """The choices of the other axes that make distinct networks, with the network at one block per stage."""
         return self._walk[0]
 
     @cached_property
     def choices(self) -> NDArray[np.int16]:
-        """Every choice along the other axes that makes a distinct network: value indices (choices, axes), in order."""
+        """The choices of the other axes that make distinct networks: value indices (choices, axes), in order."""
         import numpy as np
 
         return np.array(list(self.configs), dtype=np.int16).reshape(len(self.configs), len(self.axes))
 
     @property
     def uniform(self) -> Mapping[Point, ArchSpec]:
-        """The choices that follow one rule at all stages, as the papers' networks do: widths double, the rest stays."""
+        """The choices that follow the papers' rule for all stages: widths double, all else is equal."""
         return self.configs
 
     @property
@@ -117,27 +117,27 @@ class Space:
 
     @cached_property
     def _walk(self) -> tuple[dict[Point, ArchSpec], Counter[str]]:
-        """Makes all choices one by one; return the members and, by reason, the number of the others."""
-        found: dict[Point, ArchSpec] = {}
-        left: Counter[str] = Counter()
-        known: set[str] = set()
-        twins = any(name in self.axes for name in FLAGS)  # other values always make other networks
+        """Tries all choices one by one; returns the members and, by reason, the number of the others."""
+        members: dict[Point, ArchSpec] = {}
+        left_out: Counter[str] = Counter()
+        fingerprints: set[str] = set()
+        duplicates = any(name in self.axes for name in FLAGS)  # without flags all networks differ
         for choice in itertools.product(*(range(len(values)) for values in self.axes.values())):
             try:
                 spec = self._spec((1,) * len(self.depths), choice)
             except ArchError:
-                left[NO_NETWORK] += 1
+                left_out[NO_NETWORK] += 1
                 continue
             ratio = spec.cardinality[0] * spec.base_width[0] * EXPANSION / spec.widths[0]
             if not self.bottleneck[0] <= ratio <= self.bottleneck[1]:
-                left[OUTSIDE] += 1
-            elif twins and spec.fingerprint in known:
-                left[DUPLICATE] += 1
+                left_out[OUTSIDE] += 1
+            elif duplicates and spec.fingerprint in fingerprints:
+                left_out[DUPLICATE] += 1
             else:
-                found[choice] = spec
-                if twins:
-                    known.add(spec.fingerprint)
-        return found, left
+                members[choice] = spec
+                if duplicates:
+                    fingerprints.add(spec.fingerprint)
+        return members, left_out
 
     def spec(self, point: Point) -> ArchSpec:
         """Returns the architecture at a point.
@@ -154,8 +154,7 @@ class Space:
         return cost(self.spec(point))
 
     def _spec(self, depths: tuple[int, ...], choice: Point) -> ArchSpec:
-        values = {name: self.axes[name][i] for name, i in zip(self.axes, choice, strict=True)}
-        values = {**self.fixed, **values}
+        values = dict(self.fixed) | {name: self.axes[name][i] for name, i in zip(self.axes, choice, strict=True)}
         width = values.pop("width")
         if values.get("stem_width") == "width":
             values["stem_width"] = width

@@ -1,9 +1,9 @@
-"""Design spaces whose stages choose on their own, as those of Radosavovic et al. 2019 (arXiv 1905.13214).
+"""Design spaces in which each stage has its own values, as those of Radosavovic et al. 2019 (arXiv 1905.13214).
 
-As YAML, with 4 x 5 x 3 x 2 possibilities for each of three stages:
+Here is one as YAML, with 4 x 5 x 3 x 2 possibilities for each of three stages:
 
     stages: 3
-    network: {stem: cifar, stem_width: 16}  # what all share; also width, ratio or groups, and radix
+    network: {stem: cifar, stem_width: 16}  # shared by all networks; also width, ratio or groups, and radix
     axes:
       depth: [1, 2, 4, 8]                   # blocks
       width: [16, 32, 64, 128, 256]         # output channels
@@ -35,25 +35,25 @@ STAGE_PROPERTIES = ("stem_width", "radix", *FLAGS, *_AXES)  # that all stages ma
 
 @dataclass(frozen=True)
 class StagewiseSpace(Space):
-    """A space whose stages choose depth, width, bottleneck ratio and groups on their own.
+    """A space in which each stage has its own depth, width, bottleneck ratio and groups.
 
-    A point has depth1, depth2, ..., width1, ..., ratio1, ..., groups1, ... Left out are combinations with a group of
-    no whole number of channels, be it at the stage itself or at the first one, where an ArchSpec counts base widths.
+    A point has depth1, depth2, ..., width1, ..., ratio1, ..., groups1, ... Combinations are left out if the group
+    width is not a whole number, at the stage itself or at the width of the first stage, where an ArchSpec counts it.
     """
 
     @cached_property
     def blocks(self) -> dict[tuple[int, ...], ArchSpec | None]:
-        """What a stage may choose, (width, ratio, groups), each with a network of two such stages, if there is one."""
-        found: dict[tuple[int, ...], ArchSpec | None] = {}
+        """The options of a stage, (width, ratio, groups), each with a network of two such stages, or None."""
+        blocks: dict[tuple[int, ...], ArchSpec | None] = {}
         for block in itertools.product(*(self._options(name) for name in _AXES)):
             try:
-                found[block] = self._network((1, 1), [block, block])
+                blocks[block] = self._network((1, 1), [block, block])
             except ArchError:
-                found[block] = None
-        return found
+                blocks[block] = None
+        return blocks
 
     def block_index(self, choices: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-        """Returns the position in `blocks` of what each stage chooses, (stages, N), for choices (N, axes)."""
+        """Returns the position in `blocks` of each stage's option, (stages, N), for choices (N, axes)."""
         import numpy as np
 
         index = np.zeros((len(self.depths), len(choices)), dtype=np.int64)
@@ -67,7 +67,7 @@ class StagewiseSpace(Space):
 
     @cached_property
     def choices(self) -> NDArray[np.int16]:
-        """Every choice along the other axes that makes a network: value indices (choices, axes), in order."""
+        """The choices of the other axes that make networks: value indices (choices, axes), in order."""
         import numpy as np
 
         shape = [len(values) for values in self.axes.values()]
@@ -83,22 +83,22 @@ class StagewiseSpace(Space):
 
     @property
     def left_out(self) -> dict[str, int]:
-        """How many combinations are no members, by reason: NO_NETWORK, OUTSIDE, DUPLICATE."""
+        """Number of combinations that are no members, by reason: NO_NETWORK, OUTSIDE, DUPLICATE."""
         members = len(self.choices) * math.prod(len(values) for values in self.depths)
         return {NO_NETWORK: self.combinations - members, OUTSIDE: 0, DUPLICATE: 0}
 
     @cached_property
     def uniform(self) -> Mapping[Point, ArchSpec]:
-        """The choices that follow one rule at all stages, as the papers' networks do: widths double, the rest stays."""
-        found = {}
+        """The choices that follow the papers' rule for all stages: widths double, all else is equal."""
+        choices = {}
         for width, *rest in self.blocks:
             blocks = [(width << s, *rest) for s in range(len(self.depths))]
             try:
                 spec = self._network((1,) * len(self.depths), blocks)
-                found[self._choice(blocks)] = spec
-            except (ArchError, ValueError):  # ValueError: a width that is on no axis
+                choices[self._choice(blocks)] = spec
+            except (ArchError, ValueError):  # ValueError: a width that is not on the axis
                 continue
-        return found
+        return choices
 
     @property
     def example(self) -> ArchSpec:
@@ -110,11 +110,11 @@ class StagewiseSpace(Space):
         return self.axes[f"{name}1"] if f"{name}1" in self.axes else (self.fixed[name],)
 
     def _choice(self, blocks: list[tuple[int, ...]]) -> Point:
-        found: Point = ()
+        choice: Point = ()
         for name, values in zip(_AXES, zip(*blocks, strict=True), strict=True):
-            at = tuple(self._options(name).index(value) for value in values)
-            found += at if f"{name}1" in self.axes else ()
-        return found
+            indices = tuple(self._options(name).index(value) for value in values)
+            choice += indices if f"{name}1" in self.axes else ()
+        return choice
 
     def _spec(self, depths: tuple[int, ...], choice: Point) -> ArchSpec:
         values = {name: self.axes[name][i] for name, i in zip(self.axes, choice, strict=True)}
@@ -123,7 +123,7 @@ class StagewiseSpace(Space):
         return self._network(depths, blocks)
 
     def _network(self, depths: tuple[int, ...], blocks: list[tuple[int, ...]]) -> ArchSpec:
-        """Returns the network whose stages have the given (width, ratio, groups)."""
+        """Returns the network whose stages have these (width, ratio, groups)."""
         first = blocks[0][0]
         for s, (_, ratio, groups) in enumerate(blocks):
             if first % (ratio * groups):
@@ -146,7 +146,7 @@ class StagewiseSpace(Space):
 
 
 def read_stagewise(data: Mapping[str, Any], name: str, where: str) -> StagewiseSpace:
-    """Reads such a space from plain data, whose keys and `network` are checked already by `load.space_from_dict`."""
+    """Reads a space from plain data; `load.space_from_dict` has checked its keys and `network`."""
     axes, fixed, stages = data["axes"], data.get("network", {}), data["stages"]
     require(type(stages) is int and 1 <= stages <= 8, f"{where}: stages", "a whole number from 1 to 8 was expected")
     check_keys(axes, ("depth", *_AXES), f"{where}: axes")

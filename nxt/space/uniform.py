@@ -1,8 +1,8 @@
 """Reads design spaces in which one value holds for all stages, as those of the papers (ResNeXt sec. 3.1).
 
-As YAML, with 2 x 2 depths, 3 widths, 3 cardinalities and 2 base widths:
+Here is one as YAML, with 2 x 2 depths, 3 widths, 3 cardinalities and 2 base widths:
 
-    network: {stem: cifar, stem_width: width, radix: 0}  # what all share
+    network: {stem: cifar, stem_width: width, radix: 0}  # shared by all networks
     axes:
       depths: [[1, 2], [1, 2]]                           # blocks, for each stage
       width: [8, 16, 32]                                 # stage base width; it doubles from stage to stage
@@ -22,7 +22,7 @@ from nxt.space.space import AXES, Space, read_values
 
 
 def read_uniform(data: Mapping[str, Any], name: str, where: str) -> Space:
-    """Reads a space in which one value holds for all stages; the keys of `data` are known already."""
+    """Reads a space from plain data; `load.space_from_dict` has checked its keys and `network`."""
     axes, fixed = data["axes"], data.get("network", {})
     check_keys(axes, ("depths", *AXES), f"{where}: axes")
     depths = axes.get("depths")
