@@ -1,6 +1,6 @@
 """Analyses of searches and networks beyond a search's own front: trust in proxies, error distributions, profiles.
 
-The functions take runs that were read back (`nxt.search.results`) and return plain values; `nxt.report` draws them.
+The functions take runs (`nxt.search.results.Run`) and return plain values; `nxt.report` draws them.
 """
 
 from __future__ import annotations

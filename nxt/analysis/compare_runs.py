@@ -28,12 +28,12 @@ class RunPair:
 
     @property
     def cost(self) -> str:
-        """The cost of both fronts, a field of `Cost`; where they have different ones, multiply-adds."""
+        """The cost of both fronts, a field of `Cost`; multiply-adds if they have different ones."""
         return self.first.objective if self.first.objective == self.second.objective else "macs"
 
     @property
     def difference(self) -> str:
-        """Why their accuracies or fronts do not compare; empty if they do."""
+        """Why their accuracies or fronts cannot be compared; empty if they can."""
         try:
             check_comparable(self.first, self.second)
         except RunError as error:
@@ -44,18 +44,18 @@ class RunPair:
 
     @property
     def ranked(self) -> bool:
-        """Whether there are two fronts that compare; the methods below need that."""
+        """Whether there are two fronts that can be compared; the methods below need that."""
         return not self.difference and all(run.front for run in self.runs)
 
     def reference_point(self) -> tuple[float, float]:
-        """Returns the common reference point: highest cost and lowest accuracy of all they trained to the end."""
+        """Returns the common reference point: the highest cost and lowest accuracy of all trained architectures."""
         entries = [entry for run in self.runs for entry in run.entries]
         return max(getattr(entry.cost, self.cost) for entry in entries), min(entry.accuracy for entry in entries)
 
     def hypervolumes(self) -> tuple[float, float]:
-        """Returns the area that each front dominates, of accuracy (0..1) times the natural logarithm of cost.
+        """Returns the area that each front dominates, in accuracy (0..1) times the natural logarithm of the cost.
 
-        Samplers see the logarithm, too: in plain costs the costliest networks would make up nearly all.
+        Samplers use the logarithm too: with plain costs the costliest networks would make up nearly all of the area.
         """
         highest, lowest = self.reference_point()
 
@@ -66,7 +66,7 @@ class RunPair:
         return area(self.first), area(self.second)
 
     def joint_front(self) -> set[tuple[int, str]]:
-        """Returns which members of the fronts are on the front of both together: (0 or 1 for the run, fingerprint)."""
+        """Returns the members of the joint front of both runs as (0 or 1 for the run, fingerprint)."""
         members = [(index, entry) for index, run in enumerate(self.runs) for entry in run.front]
         kept = front([(getattr(entry.cost, self.cost), entry.accuracy) for _, entry in members])
         return {(members[i][0], members[i][1].spec.fingerprint) for i in kept}

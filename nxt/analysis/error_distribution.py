@@ -1,9 +1,9 @@
 """Compares design spaces by the errors of architectures drawn from them, not by the best architecture.
 
 The measure is the error distribution function: F(e) is the share of architectures with an error of at most e
-(Radosavovic et al. 2019, arXiv 1905.13214, sec. 3; theirs has "below e", which differs at the steps alone). Costlier
-architectures err less, so the two populations are first weighted such that their costs have the same distribution.
-Errors lie in 0..1.
+(Radosavovic et al. 2019, arXiv 1905.13214, sec. 3; the paper has "below e", which differs only at the steps). Costlier
+architectures have lower errors, so the two populations are first weighted so that their costs have the same
+distribution. Errors lie in 0..1.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from nxt.search.trial import Outcome, Trial
 if TYPE_CHECKING:
     from nxt.search.results.run import Run
 
-FACTOR = 1.25  # costs that differ by less than this factor may share a bin
+FACTOR = 1.25  # ratio of the highest to the lowest cost in a bin
 _PERMUTATIONS, _RESAMPLES = 2000, 1000
-_LEVEL = 0.05  # of a p-value, below which a difference is called one
+_LEVEL = 0.05  # p-value below which a difference counts as significant
 
 Values = NDArray[np.float64]
 
@@ -36,7 +36,7 @@ def edf(errors: ArrayLike, weights: ArrayLike, at: ArrayLike) -> Values:
 
     Args:
         errors: Errors of n architectures, (n,).
-        weights: How much each counts, (n,); not all zero.
+        weights: Weights of the architectures, (n,); not all zero.
         at: Errors at which to evaluate the function, (m,).
     """
     e, w = np.asarray(errors, dtype=np.float64), np.asarray(weights, dtype=np.float64)
@@ -46,14 +46,14 @@ def edf(errors: ArrayLike, weights: ArrayLike, at: ArrayLike) -> Values:
 
 
 def steps_of(*errors: ArrayLike) -> Values:
-    """Returns where the distribution functions of populations rise, and a little beyond both ends, for drawing."""
-    at = np.unique(np.concatenate([np.asarray(one, dtype=np.float64) for one in errors]))
-    edge = 0.03 * float(at[-1] - at[0]) or 0.01
-    return np.concatenate([[at[0] - edge], at, [at[-1] + edge]])
+    """Returns the errors at which the populations' distribution functions rise, plus a margin at both ends to draw."""
+    steps = np.unique(np.concatenate([np.asarray(population, dtype=np.float64) for population in errors]))
+    margin = 0.03 * float(steps[-1] - steps[0]) or 0.01
+    return np.concatenate([[steps[0] - margin], steps, [steps[-1] + margin]])
 
 
 def quantiles(errors: ArrayLike, weights: ArrayLike, shares: ArrayLike) -> Values:
-    """Returns for each share the lowest error at which the weighted distribution function reaches it."""
+    """Returns the lowest error at which the weighted distribution function reaches each share."""
     e = np.unique(np.asarray(errors, dtype=np.float64))
     reached = edf(errors, weights, e)
     return e[np.minimum(np.searchsorted(reached, np.asarray(shares) - 1e-12), len(e) - 1)]
@@ -62,7 +62,7 @@ def quantiles(errors: ArrayLike, weights: ArrayLike, shares: ArrayLike) -> Value
 def bands(errors: ArrayLike, weights: ArrayLike, at: ArrayLike, seed: int = 0, confidence: float = 0.95) -> Values:
     """Returns pointwise bootstrap bands of the weighted distribution function: (2, m), lower and upper.
 
-    Architectures are drawn with replacement, each with its weight. Arguments as for `edf`.
+    Architectures are drawn with replacement and keep their weights. Arguments as for `edf`.
     """
     w = np.asarray(weights, dtype=np.float64)
     e, w = np.asarray(errors, dtype=np.float64)[w > 0], w[w > 0]
@@ -78,21 +78,21 @@ def bands(errors: ArrayLike, weights: ArrayLike, at: ArrayLike, seed: int = 0, c
 
 
 def cost_bins(*costs: ArrayLike, factor: float = FACTOR) -> list[NDArray[np.int64]]:
-    """Returns for each cost its bin, of populations binned alike: bins rise by a factor, from the lowest cost on."""
-    arrays = [np.asarray(one, dtype=np.float64) for one in costs]
-    lowest = min(one.min() for one in arrays)
-    return [np.floor(np.log(one / lowest) / math.log(factor) + 1e-9).astype(np.int64) for one in arrays]
+    """Returns the bin of each cost, with the same bins for all populations: geometric ones from the lowest cost up."""
+    arrays = [np.asarray(population, dtype=np.float64) for population in costs]
+    lowest = min(array.min() for array in arrays)
+    return [np.floor(np.log(array / lowest) / math.log(factor) + 1e-9).astype(np.int64) for array in arrays]
 
 
 def equal_cost_weights(bins: NDArray[np.int64], others: NDArray[np.int64]) -> tuple[Values, Values]:
-    """Returns weights that make the costs of two populations alike: each bin has the same weight in both.
+    """Returns weights with which the costs of two populations have the same distribution over the bins.
 
-    Only bins in which both have members count; architectures in other ones have weight 0. Of a populations, a and b
-    members of a bin, its weight is a b / (a + b), that of Cochran, Mantel and Haenszel: all bins weigh alike in the
-    paper (sec. 3.3), which lets a lone architecture count for as much as many.
+    Architectures in bins without members of the other population have weight 0. A bin with a and b members has the
+    weight a b / (a + b) of Cochran, Mantel and Haenszel. In the paper (sec. 3.3) all bins have the same weight, so
+    that a single architecture may count as much as many.
 
     Returns:
-        The weights of either, each summing to 1, or all zero if there is no such bin.
+        The weights of both populations. Each sums to 1; they are all zero if no bin is shared.
     """
     size = int(max(bins.max(), others.max())) + 1
     first, second = np.bincount(bins, minlength=size), np.bincount(others, minlength=size)
@@ -102,7 +102,7 @@ def equal_cost_weights(bins: NDArray[np.int64], others: NDArray[np.int64]) -> tu
 
 
 def ks_distance(errors: ArrayLike, weights: ArrayLike, others: ArrayLike, other_weights: ArrayLike) -> float:
-    """Returns the largest difference between two weighted distribution functions (Kolmogorov and Smirnov), in 0..1."""
+    """Returns the Kolmogorov-Smirnov distance of two weighted distribution functions, in 0..1."""
     places = np.concatenate([np.asarray(errors, dtype=np.float64), np.asarray(others, dtype=np.float64)])
     return float(np.abs(edf(errors, weights, places) - edf(others, other_weights, places)).max())
 
@@ -110,27 +110,27 @@ def ks_distance(errors: ArrayLike, weights: ArrayLike, others: ArrayLike, other_
 def permutation_p(
     errors: ArrayLike, others: ArrayLike, bins: NDArray[np.int64], other_bins: NDArray[np.int64], seed: int = 0
 ) -> float:
-    """Returns the probability of a distance as large at equal cost, if both populations come from one distribution.
+    """Returns the probability of at least this distance at equal cost if both populations have one distribution.
 
-    Which architectures belong to which population is shuffled inside each bin of cost, so that the numbers there,
-    and with them the weights, stay. Exact but for the number of shuffles; arguments as above.
+    Shuffles the membership of architectures inside each bin of cost, so that the numbers there and the weights stay.
+    Exact except for the finite number of shuffles; arguments as above.
     """
     weights = equal_cost_weights(bins, other_bins)
     both = np.concatenate([np.asarray(errors, dtype=np.float64), np.asarray(others, dtype=np.float64)])
     order = np.argsort(both, kind="stable")
     signed, bin_of = np.concatenate([weights[0], -weights[1]])[order], np.concatenate([bins, other_bins])[order]
-    last = np.append(np.diff(both[order]) > 0, True)  # of errors that are equal
+    last = np.append(np.diff(both[order]) > 0, True)  # the last of each run of equal errors
     rng = np.random.default_rng(seed)
     by_bin, shuffled = np.argsort(bin_of, kind="stable"), np.empty_like(signed)
 
     def gap(values: Values) -> float:
         return float(np.abs(np.cumsum(values)[last]).max())
 
-    measured, as_large = gap(signed) - 1e-9, 0
+    measured, count = gap(signed) - 1e-9, 0
     for _ in range(_PERMUTATIONS):
         shuffled[by_bin] = signed[np.lexsort((rng.random(len(signed)), bin_of))]
-        as_large += gap(shuffled) >= measured
-    return (1 + as_large) / (1 + _PERMUTATIONS)
+        count += gap(shuffled) >= measured
+    return (1 + count) / (1 + _PERMUTATIONS)
 
 
 @dataclass(frozen=True)
@@ -140,15 +140,15 @@ class Population:
     name: str
     errors: Values
     costs: Values
-    notes: tuple[str, ...] = ()  # what is left out, and why it is no uniform sample
+    notes: tuple[str, ...] = ()  # on what is left out, and on why the sample is not uniform
 
 
 @dataclass(frozen=True)
 class Side:
-    """The part of a population for which another has architectures of the same cost: errors and weights, (m,) each."""
+    """The part of a population with architectures of the same cost in the other: errors and weights, (m,) each."""
 
     name: str
-    finished: int  # architectures in all; the others cost what none of the other population does
+    finished: int  # architectures of the whole population
     errors: Values
     weights: Values
     notes: tuple[str, ...]
@@ -170,17 +170,17 @@ class Comparison:
     p: float
 
     def verdict(self) -> str:
-        """Returns a sentence on which space has the lower errors, and whether that may be chance."""
+        """Returns a sentence on which space has the lower errors, and whether the difference may be chance."""
         (first, second), name = self.sides, COST_NAMES[self.cost]
         figures = f"KS distance {self.distance:.2f}, p = {self.p:.2g}"
-        middle = first.quartiles[1], second.quartiles[1]
+        medians = first.quartiles[1], second.quartiles[1]
         if self.p >= _LEVEL:
             return f"No clear difference at equal {name} ({figures})."
-        if middle[0] == middle[1]:
+        if medians[0] == medians[1]:
             return f"The errors differ at equal {name}, but not their medians ({figures})."
-        better = first if middle[0] < middle[1] else second
-        medians = f"median {min(middle):.1%} against {max(middle):.1%}"
-        return f"{better.name} has the lower errors at equal {name}: {medians} ({figures})."
+        better = first if medians[0] < medians[1] else second
+        comparison = f"median {min(medians):.1%} against {max(medians):.1%}"
+        return f"{better.name} has the lower errors at equal {name}: {comparison} ({figures})."
 
     def to_dict(self) -> dict[str, Any]:
         """Returns everything as plain data."""
@@ -208,11 +208,11 @@ def compare(first: Population, second: Population, cost: str, seed: int = 0) -> 
     Args:
         first: A population.
         second: Another one.
-        cost: Which cost their costs are, a field of `Cost`.
-        seed: Seed of the shuffles behind the p-value.
+        cost: Name of their costs, a field of `Cost`.
+        seed: Seed of the shuffles for the p-value.
 
     Raises:
-        RunError: if no architecture of one costs about as much as one of the other.
+        RunError: if the populations share no bin of cost.
     """
     bins = cost_bins(first.costs, second.costs)
     weights = equal_cost_weights(bins[0], bins[1])
@@ -224,8 +224,8 @@ def compare(first: Population, second: Population, cost: str, seed: int = 0) -> 
     used = weights[0] > 0, weights[1] > 0
     errors = first.errors[used[0]], second.errors[used[1]]
     sides = tuple(
-        Side(whole.name, len(whole.errors), errors[i], weights[i][used[i]], whole.notes)
-        for i, whole in enumerate((first, second))
+        Side(population.name, len(population.errors), errors[i], weights[i][used[i]], population.notes)
+        for i, population in enumerate((first, second))
     )
     return Comparison(
         cost,
@@ -238,28 +238,28 @@ def compare(first: Population, second: Population, cost: str, seed: int = 0) -> 
 def population(run: Run, cost: str) -> Population:
     """Returns the architectures that a run drew as a sample of its space; `cost` is a field of `Cost`.
 
-    Each architecture counts by its first training alone, so that all carry the same noise, also those chosen to be
-    trained again. References are left out: they were not drawn.
+    Only the first training of each architecture counts, so that all have the same noise, also those that were chosen
+    for another training. References are left out: they were not drawn.
 
     Raises:
         RunError: if no architecture reached the last epoch.
     """
     trained = first_trainings(run)
-    finished = [trial for trial in trained if not trial.family]
-    if not finished:
+    drawn = [trial for trial in trained if not trial.family]
+    if not drawn:
         raise RunError(f"{run.path}: no architecture that was drawn has reached the last epoch; nothing to compare")
-    references = len(trained) - len(finished)
-    left = f"{references} reference{'s' * (references > 1)} left out, not drawn from the space"
+    references = len(trained) - len(drawn)
+    note = f"{references} reference{'s' * (references > 1)} left out, not drawn from the space"
     return Population(
         str(run.path),
-        np.array([1 - (trial.accuracy or 0.0) for trial in finished]),
-        np.array([getattr(trial.cost, cost) for trial in finished], dtype=np.float64),
-        (*sampling_notes(run), *([left] if references else [])),
+        np.array([1 - (trial.accuracy or 0.0) for trial in drawn]),
+        np.array([getattr(trial.cost, cost) for trial in drawn], dtype=np.float64),
+        (*sampling_notes(run), *([note] if references else [])),
     )
 
 
 def first_trainings(run: Run) -> list[Trial]:
-    """Returns for each architecture that reached the last epoch its first training to do so."""
+    """Returns the first finished training of each architecture that reached the last epoch."""
     first: dict[str, Trial] = {}
     for trial in sorted(run.trials, key=lambda trial: trial.replicate):
         if trial.outcome is Outcome.DONE:
@@ -268,7 +268,7 @@ def first_trainings(run: Run) -> list[Trial]:
 
 
 def sampling_notes(run: Run) -> list[str]:
-    """Returns sentences on what keeps a run's trained architectures from being a uniform sample of its space."""
+    """Returns notes on why a run's trained architectures are not a uniform sample of its space."""
     stopped, failed = run.count(Outcome.STOPPED), sum(trial.outcome.failed for trial in run.trials)
     sampler = run.request.settings.sampler
     notes = []
@@ -290,14 +290,14 @@ def sampling_notes(run: Run) -> list[str]:
 
 def check_comparable(first: Run, second: Run) -> None:
     """Raises RunError unless the trials of both runs were trained alike: the same data, proxy, epochs and recipe."""
-    here, there = first.record.conditions, second.record.conditions
-    if key := first_difference(here, there):
-        what = _difference(key, here[key], there[key])
-        raise RunError(f"{first.path} and {second.path} cannot be compared: they differ in {what}")
+    conditions = first.record.conditions, second.record.conditions
+    if key := first_difference(*conditions):
+        difference = _difference(key, conditions[0][key], conditions[1][key])
+        raise RunError(f"{first.path} and {second.path} cannot be compared: they differ in {difference}")
 
 
 def _difference(key: str, first: Any, second: Any) -> str:
     if isinstance(first, Mapping) and isinstance(second, Mapping):
-        inside = next(name for name in {**first, **second} if first.get(name) != second.get(name))
-        return _difference(f"{key}.{inside}", first.get(inside), second.get(inside))
+        name = next(name for name in {**first, **second} if first.get(name) != second.get(name))
+        return _difference(f"{key}.{name}", first.get(name), second.get(name))
     return f"{key} ({first} and {second})"

@@ -1,14 +1,14 @@
-"""Narrows a space to the values among which a search's best architectures lie.
+"""Narrows a space to the ranges of values in which a search's best architectures lie.
 
-For each axis, the interval that holds the value of the best of a quarter of the architectures, drawn with
-replacement, with some confidence: RegNet's empirical bootstrap (Radosavovic et al. 2020, arXiv 2003.13678, sec. 3).
-Nothing is drawn here. Of n architectures of which m are drawn, the one of rank r (from 0) is the best with
-probability ((n - r) / n)^m - ((n - r - 1) / n)^m, which is what many draws tend to.
+A quarter of the architectures is drawn with replacement; the range of an axis is the interval that holds the value of
+the best of them with some confidence. This is RegNet's empirical bootstrap (Radosavovic et al. 2020, arXiv 2003.13678,
+sec. 3), computed exactly instead of by drawing: if m of n architectures are drawn, the one of rank r (from 0) is the
+best with probability ((n - r) / n)^m - ((n - r - 1) / n)^m.
 
-Of unequal costs the costliest would always be best, so that the ranges would follow the cost, not the axis. The best
-is therefore sought in bands of multiply-adds, of as many architectures each, about one for each doubling; and in a
-band, what a straight line over the logarithm of the cost explains is taken from the errors. Some range is always narrow
-by chance, so an axis is cut only if its range is narrower than it is when the errors of a band are shuffled.
+Costlier architectures are usually better, so ranges over all costs would follow the cost, not the axis. The best is
+therefore sought in bands of multiply-adds with equal numbers of architectures, about one band per doubling; in each
+band, a straight line over the logarithm of the cost is fitted to the errors and subtracted. Some range is always narrow
+by chance, so an axis is cut only if its range is narrower than with the errors of each band shuffled.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from nxt.space.stagewise import StagewiseSpace
 if TYPE_CHECKING:
     from nxt.search.results.run import Run
 
-LEAST = 20  # architectures that must have been trained to the end
-_BAND = 40  # architectures at least in each band, where there are several
-_SHARE = 0.25  # of them, that are drawn
+LEAST = 20  # fewest architectures trained to the end
+_BAND = 40  # fewest architectures in a band if there are several bands
+_SHARE = 0.25  # share of the architectures that is drawn
 _SHUFFLES = 1000
 
 Positions = NDArray[np.int64]
@@ -41,13 +41,13 @@ Positions = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Axis:
-    """What is kept of an axis: the positions of its values from `low` to `high`, both included."""
+    """The kept range of an axis: the positions of its values from `low` to `high`, both included."""
 
     name: str
     values: tuple[Any, ...]
     low: int
     high: int
-    p: float  # how probable so narrow a range is where the axis does not matter
+    p: float  # probability of so narrow a range if the axis has no effect
 
     @property
     def kept(self) -> tuple[Any, ...]:
@@ -62,13 +62,13 @@ class Axis:
 
 @dataclass(frozen=True)
 class Narrowed:
-    """A space and what is kept of it."""
+    """A space and the part of it that is kept."""
 
     before: Space
-    after: Space  # the same, if no axis is cut
+    after: Space  # the same space if no axis is cut
     axes: tuple[Axis, ...]
-    trained: int  # architectures that it rests on
-    gain: Comparison | None  # those inside against all of them; its p means nothing, since they share members
+    trained: int  # architectures that were evaluated
+    gain: Comparison | None  # those inside against all; its p-value is meaningless, since both share members
     notes: tuple[str, ...]
 
     @property
@@ -77,7 +77,7 @@ class Narrowed:
         return any(axis.cut for axis in self.axes)
 
     def verdict(self) -> str:
-        """Returns a sentence on what is kept of the space, and what that gains."""
+        """Returns a sentence on the part of the space that is kept and the gain."""
         if self.trained < LEAST:
             return f"Left as it is: {self.trained} architectures reached the last epoch; at least {LEAST} are needed."
         if not self.cut:
@@ -86,7 +86,7 @@ class Narrowed:
         return f"Kept {self.after.size:,} of {self.before.size:,} architectures ({share:.2g} of them); {self.gained()}."
 
     def gained(self) -> str:
-        """Returns a clause on how much lower errors are inside."""
+        """Returns a clause on how much lower the errors are inside."""
         if self.gain is None:
             return "none of those trained lies inside"
         inside, whole = (side.quartiles[1] for side in self.gain.sides)
@@ -114,18 +114,18 @@ class Narrowed:
 def narrow(run: Run, confidence: float = 0.95, seed: int = 0) -> Narrowed:
     """Narrows the space that a search chose from.
 
-    Each architecture counts by its first training to the last epoch, references too. Values are ordered as the axis
-    has them, and only the ends of an axis are cut; values inside its range stay, whatever their accuracies. In a
-    stage-wise space a value goes only if no stage needs it.
+    The first finished training of each architecture counts, also of references. Values are in the order of the axis,
+    and only its ends are cut; values inside the range stay, whatever their accuracies. In a stage-wise space a value is
+    removed only if no stage needs it.
 
     Args:
         run: The search.
-        confidence: Confidence, in (0, 1), that the best lies inside each range; 1 - confidence is also the p-value
-            below which a range counts as narrower than by chance.
+        confidence: Confidence, in (0, 1), that the best lies inside each range. An axis is cut if its p-value is at
+            most 1 - confidence.
         seed: Seed of the shuffles.
 
     Raises:
-        RunError: if the run went through a list, not a space, or the confidence is not in (0, 1).
+        RunError: if the run trained a list instead of a space, or the confidence is not in (0, 1).
     """
     if not 0 < confidence < 1:
         raise RunError(f"`confidence` {confidence}: it lies between 0 and 1, such as 0.95")
@@ -134,7 +134,7 @@ def narrow(run: Run, confidence: float = 0.95, seed: int = 0) -> Narrowed:
         raise RunError(f"{run.path}: trained a list of architectures, not a space that could be narrowed")
     trials = first_trainings(run)
     names, values = space.axis_names, space.axis_values
-    axes = tuple(Axis(name, each, 0, len(each) - 1, 1.0) for name, each in zip(names, values, strict=True))
+    axes = tuple(Axis(name, options, 0, len(options) - 1, 1.0) for name, options in zip(names, values, strict=True))
     notes = tuple(sampling_notes(run))
     if len(trials) < LEAST:
         return Narrowed(space, space, axes, len(trials), None, notes)
@@ -145,7 +145,7 @@ def narrow(run: Run, confidence: float = 0.95, seed: int = 0) -> Narrowed:
     axes = _ranges(axes, points, at_equal_cost(errors, macs, bands), bands, 1 - confidence, seed)
     if isinstance(space, StagewiseSpace):
         axes = _for_all_stages(axes)
-    inside = np.all([(axis.low <= at) & (at <= axis.high) for axis, at in zip(axes, points.T, strict=True)], axis=0)
+    inside = np.all(([axis.low for axis in axes] <= points) & (points <= [axis.high for axis in axes]), axis=1)
     gain = None
     if inside.any():
         parts = Population("inside", errors[inside], macs[inside]), Population("all", errors, macs)
@@ -163,7 +163,7 @@ def narrow(run: Run, confidence: float = 0.95, seed: int = 0) -> Narrowed:
 
 
 def cost_bands(macs: Values) -> NDArray[np.int64]:
-    """Returns a band for each cost, from the lowest on: about one for each doubling, none with fewer than 40."""
+    """Returns the band of each cost, from the lowest up: about one per doubling, each with at least 40 members."""
     doublings = math.ceil(math.log2(macs.max() / macs.min()))
     band_of = np.empty(len(macs), dtype=np.int64)
     for band, members in enumerate(np.array_split(np.argsort(macs), max(1, min(doublings, len(macs) // _BAND)))):
@@ -172,7 +172,7 @@ def cost_bands(macs: Values) -> NDArray[np.int64]:
 
 
 def at_equal_cost(errors: Values, macs: Values, bands: NDArray[np.int64]) -> Values:
-    """Returns errors minus the line that fits them best over log MACs in their band."""
+    """Returns errors minus the least-squares line over log MACs in their band."""
     residuals = np.empty(len(errors))
     for band in np.unique(bands):
         members = bands == band
@@ -186,8 +186,8 @@ def best_probabilities(errors: Values, bands: NDArray[np.int64]) -> Values:
     """Returns each architecture's probability to be the best of a quarter of its band, drawn with replacement.
 
     Args:
-        errors: Errors of n architectures, (n,); equally good ones share their probability.
-        bands: The band of each, from 0 on; a band's total is its share of all architectures.
+        errors: Errors of n architectures, (n,); equal ones share their probability.
+        bands: The band of each, from 0; the probabilities in a band sum to its share of all architectures.
 
     Returns:
         Probabilities (n,) that sum to 1.
@@ -206,42 +206,42 @@ def best_probabilities(errors: Values, bands: NDArray[np.int64]) -> Values:
 
 
 def central_range(at: Positions, weights: Values, count: int, tail: float) -> tuple[int, int]:
-    """Returns the lowest and the highest of `count` positions that remain when each end loses at most `tail`."""
+    """Returns the lowest and highest of `count` positions left after each end loses a weight of at most `tail`."""
     reached = np.cumsum(np.bincount(at, weights, count))
     low, high = np.searchsorted(reached, tail + 1e-12, side="right"), np.searchsorted(reached, 1 - tail - 1e-12)
     return int(low), int(high)
 
 
 def _ranges(
-    axes: tuple[Axis, ...], points: NDArray[np.int64], errors: Values, bands: NDArray[np.int64], left: float, seed: int
+    axes: tuple[Axis, ...], points: NDArray[np.int64], errors: Values, bands: NDArray[np.int64], level: float, seed: int
 ) -> tuple[Axis, ...]:
-    """Returns the axes, cut where their range is narrower than chance makes it."""
+    """Returns the axes; those with a range narrower than by chance are cut."""
     weights = best_probabilities(errors, bands)
     rng = np.random.default_rng(seed)
     by_band, shuffled = np.argsort(bands, kind="stable"), np.empty_like(weights)
-    ranges = [central_range(at, weights, len(axis.values), left / 2) for axis, at in zip(axes, points.T, strict=True)]
+    columns = list(zip(axes, points.T, strict=True))
+    ranges = [central_range(positions, weights, len(axis.values), level / 2) for axis, positions in columns]
     as_narrow = np.zeros(len(axes))
     for _ in range(_SHUFFLES):
         shuffled[by_band] = weights[np.lexsort((rng.random(len(weights)), bands))]
-        for index, (axis, at) in enumerate(zip(axes, points.T, strict=True)):
-            low, high = central_range(at, shuffled, len(axis.values), left / 2)
+        for index, (axis, positions) in enumerate(columns):
+            low, high = central_range(positions, shuffled, len(axis.values), level / 2)
             as_narrow[index] += high - low <= ranges[index][1] - ranges[index][0]
-    p = (1 + as_narrow) / (1 + _SHUFFLES)
+    p_values = (1 + as_narrow) / (1 + _SHUFFLES)
     return tuple(
-        Axis(axis.name, axis.values, *(ends if chance <= left else (axis.low, axis.high)), float(chance))
-        for axis, ends, chance in zip(axes, ranges, p, strict=True)
+        Axis(axis.name, axis.values, *(ends if p_value <= level else (axis.low, axis.high)), float(p_value))
+        for axis, ends, p_value in zip(axes, ranges, p_values, strict=True)
     )
 
 
 def _for_all_stages(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
-    """Returns the axes of a stage-wise space, whose stages share their values: all keep what one needs."""
+    """Returns the axes of a stage-wise space, whose stages share their values: each keeps the values of all stages."""
     stages: dict[str, list[Axis]] = defaultdict(list)
     for axis in axes:
         stages[_property(axis)].append(axis)
-    ends = {name: (min(axis.low for axis in of), max(axis.high for axis in of)) for name, of in stages.items()}
-    return tuple(
-        dataclasses.replace(axis, low=ends[_property(axis)][0], high=ends[_property(axis)][1]) for axis in axes
-    )
+    low = {name: min(axis.low for axis in group) for name, group in stages.items()}
+    high = {name: max(axis.high for axis in group) for name, group in stages.items()}
+    return tuple(dataclasses.replace(axis, low=low[_property(axis)], high=high[_property(axis)]) for axis in axes)
 
 
 def _property(axis: Axis) -> str:
@@ -249,7 +249,7 @@ def _property(axis: Axis) -> str:
 
 
 def _part(space: Space, axes: tuple[Axis, ...], about: str) -> Space:
-    """Returns the space with the values that are kept, as its file has them."""
+    """Returns the space with the kept values."""
     data = space.to_dict() | {"about": about}
     if isinstance(space, StagewiseSpace):
         data["axes"] = {_property(axis): list(axis.kept) for axis in axes}

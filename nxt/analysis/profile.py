@@ -1,6 +1,6 @@
-"""Profiles a network: its exact cost, divided by stage, block or layer; on request also checked and measured.
+"""Profiles a network: computes its exact cost by stage, block or layer; on request also checks and measures it.
 
-Imports torch only where a network is checked or measured.
+Imports torch only to check or measure a network.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ _SUMS = ("params", "macs", "acts", "flops", "fvcore", "bytes", "intensity", "pea
 
 @dataclass(frozen=True)
 class Profile:
-    """What a network costs for one image. In a notebook it shows its parts as a table."""
+    """The cost of a network for one image. A notebook shows the parts as a table."""
 
     spec: ArchSpec
     size: int  # image side in pixels
     classes: int
-    by: str  # how finely `parts` divide the cost: "stage", "block" or "layer"
+    by: str  # level of the `parts`: "stage", "block" or "layer"
     whole: Portion
     parts: tuple[Portion, ...]
-    peak_at: Moment  # when an inference takes most memory
-    steps: tuple[Step, ...] | None = None  # what a step in each of the architecture's numbers adds
+    peak_at: Moment  # the moment of an inference with the most memory
+    steps: tuple[Step, ...] | None = None  # costs of one step up in each number of the architecture
     check: Mapping[str, int] | None = None  # closed form minus the counts of the built network; all 0 if nxt is right
     measured: Measurement | None = None
 
@@ -50,7 +50,7 @@ class Profile:
 
     @property
     def published(self) -> tuple[str, str] | None:
-        """The FLOPs that the network's paper gives at this image size, and where; None: it gives none."""
+        """The published FLOPs at this image size, and their source; None if there are none."""
         entry = ZOO.get(self.spec.name)
         return entry.flops if entry is not None and self.size == self.spec.size else None
 
@@ -103,20 +103,20 @@ def profile(
     compile: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> Profile:
-    """Returns what a network costs, in closed form.
+    """Returns the closed-form cost of a network.
 
     Args:
         network: A name, the path of an architecture file, or a specification.
         size: Image side in pixels; by default the network's own.
         classes: Outputs of the last layer; by default the network's own.
-        by: How finely to divide the cost: "stage", "block" or "layer".
-        steps: Whether to compute what one more block, group, channel or pixel costs.
-        check: Whether to build the network, and to hold the closed form against fvcore's and torch's counts.
-        measure: Whether to measure speed and memory on a device. The arguments that follow are for this.
+        by: The level at which to divide the cost: "stage", "block" or "layer".
+        steps: Whether to compute the cost of one more block, group, channel or pixel.
+        check: Whether to build the network and compare the closed form with fvcore's and torch's counts.
+        measure: Whether to measure speed and memory on a device. The next arguments are for this.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        batches: Numbers of images to infer together.
+        batches: Batch sizes of inference.
         compile: Whether to measure the compiled network too.
-        say: Called with a line of text before each measurement.
+        say: Is called with a line of text before each measurement.
 
     Raises:
         ArchError: if there is no such network, it does not fit into memory, or a size is out of range.

@@ -1,4 +1,4 @@
-"""Puts trials on a time axis: when each ran, and how their hypervolume grew."""
+"""Puts trials on a time axis: when each ran, and how the hypervolume grew."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from nxt.search.study.timestamps import Span
 from nxt.search.trial import Trial
 
 _WORST = (1.0, 0.0)  # the scaled reference point of hypervolumes: the highest cost, the lowest accuracy
-_ORDERS = 100  # in which trials drawn by chance might have come
-_POINTS = 60  # trials after which the hypervolume is computed, at most
+_ORDERS = 100  # random orders of the drawn trials
+_POINTS = 60  # most trials after which the hypervolume is computed
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A trial's time in a lane, from the search's beginning on, in seconds."""
+    """A trial's time in a lane, in seconds since the search began."""
 
     trial: Trial
     lane: int
@@ -29,19 +29,18 @@ class Bar:
 
 
 def lanes(trials: Sequence[Trial], times: Mapping[int, Span]) -> list[Bar]:
-    """Returns trials in as few lanes as hold them without overlap: each, by beginning, in the first that is free.
+    """Returns trials in lanes without overlap: in order of beginning, each trial takes the first free lane.
 
-    Which worker trained a trial is not recorded. One that has not ended counts as long as its epochs took.
+    The worker of a trial is not recorded. A trial that has not ended has the length of its epochs.
     """
-    known = sorted(
-        (trial for trial in trials if trial.number in times), key=lambda t: (times[t.number].begun, t.number)
-    )
-    if not known:
+    timed = [trial for trial in trials if trial.number in times]
+    timed.sort(key=lambda trial: (times[trial.number].begun, trial.number))
+    if not timed:
         return []
-    start = times[known[0].number].begun
+    start = times[timed[0].number].begun
     bars: list[Bar] = []
     free: list[float] = []
-    for trial in known:
+    for trial in timed:
         begun = (times[trial.number].begun - start).total_seconds()
         ended = _ended(trial, times[trial.number], start)
         lane = next((index for index, since in enumerate(free) if since <= begun), len(free))
@@ -55,29 +54,29 @@ def growth(
 ) -> list[tuple[float, float]]:
     """Returns (seconds since the first trial began, hypervolume by then) after each trial that ended.
 
-    Accuracy and log cost are scaled to the range of these trials and of those in `among`; the
-    reference point is the lowest accuracy at the highest cost. 1 is what all of them dominate together; where no trial
-    is both cheaper and better than the worst there is no hypervolume, and nothing is returned.
+    Accuracy and log cost are scaled to the range of these trials and of those in `among`; the reference point is the
+    lowest accuracy at the highest cost. The hypervolume of all of them together is scaled to 1. If it is 0, since no
+    trial is both cheaper and better than the worst, the result is empty.
     """
     placed, whole = _placed(trials, times, objective, among)
     if not whole:
         return []
-    points = [one.point for one in placed]
-    return [(one.at, hypervolume(points[: count + 1], _WORST) / whole) for count, one in enumerate(placed)]
+    points = [trial.point for trial in placed]
+    return [(trial.at, hypervolume(points[: i + 1], _WORST) / whole) for i, trial in enumerate(placed)]
 
 
 def growth_by_chance(
     trials: Sequence[Trial], times: Mapping[int, Span], objective: str, among: Sequence[Trial] = ()
 ) -> list[tuple[float, float, float, float]]:
-    """Returns (seconds, mean, 5 %, 95 %) of the hypervolume over random orders of the trials that were drawn.
+    """Returns (seconds, mean, 5 %, 95 %) of the hypervolume over random orders of the drawn trials.
 
-    The references, which every search begins with, keep their places. Of many trials, only some are listed.
+    The references, with which every search begins, keep their places. With many trials, only some are listed.
     """
     placed, whole = _placed(trials, times, objective, among)
     if not whole:
         return []
-    points = np.array([one.point for one in placed])
-    drawn = [index for index, one in enumerate(placed) if not one.trial.family]
+    points = np.array([trial.point for trial in placed])
+    drawn = [index for index, trial in enumerate(placed) if not trial.trial.family]
     ends = np.unique(np.linspace(0, len(placed) - 1, min(len(placed), _POINTS)).astype(int)).tolist()
     rng, shares = np.random.default_rng(0), np.zeros((_ORDERS, len(ends)))
     for row in shares:
@@ -90,7 +89,7 @@ def growth_by_chance(
 
 @dataclass(frozen=True)
 class _Placed:
-    """A trial that ended: when, in seconds since the first one began, and its scaled (cost, accuracy)."""
+    """A trial that ended: seconds since the first one began, and its scaled (cost, accuracy)."""
 
     trial: Trial
     at: float
@@ -100,18 +99,17 @@ class _Placed:
 def _placed(
     trials: Sequence[Trial], times: Mapping[int, Span], objective: str, among: Sequence[Trial]
 ) -> tuple[list[_Placed], float]:
-    """Returns the trials that ended, in order, and the hypervolume of them and those in `among` together."""
-    spans = {trial.number: times[trial.number] for trial in trials if trial.number in times}
-    ended = {number: span.ended for number, span in spans.items() if span.ended is not None}
-    known = sorted((trial for trial in trials if trial.number in ended), key=lambda trial: ended[trial.number])
-    if not known:
+    """Returns the trials that ended, in order of their ends, and the hypervolume of them and `among` together."""
+    ends = {number: span.ended for number, span in times.items() if span.ended is not None}
+    ended = sorted((trial for trial in trials if trial.number in ends), key=lambda trial: ends[trial.number])
+    if not ended:
         return [], 0.0
-    every = [*known, *among]
-    costs = _scaled([math.log(getattr(trial.cost, objective)) for trial in every])
-    points = list(zip(costs, _scaled([trial.accuracy or 0.0 for trial in every]), strict=True))
+    scaled = [*ended, *among]
+    costs = _scaled([math.log(getattr(trial.cost, objective)) for trial in scaled])
+    points = list(zip(costs, _scaled([trial.accuracy or 0.0 for trial in scaled]), strict=True))
     start = min(span.begun for span in times.values())
-    seconds = [(ended[trial.number] - start).total_seconds() for trial in known]
-    return list(map(_Placed, known, seconds, points)), hypervolume(points, _WORST)
+    seconds = [(ends[trial.number] - start).total_seconds() for trial in ended]
+    return list(map(_Placed, ended, seconds, points)), hypervolume(points, _WORST)
 
 
 def _ended(trial: Trial, span: Span, start: datetime) -> float:

@@ -1,10 +1,9 @@
-"""Measures how far a proxy may be trusted: whether it orders architectures as full training does.
+"""Measures how far to trust a proxy: whether it orders architectures as full training does.
 
-Two questions have the same answer in kind: does an early epoch order the trials as their last epoch does (is stopping
-there safe), and does the proxy order architectures as full training does (is the front worth training)? The measure
-is Kendall's tau-b, over all pairs and over pairs of similar cost alone, since a proxy that merely prefers the larger
-network looks better than it is. Costs themselves are the baselines; what a second training with another seed would
-reach is the yardstick.
+There are two questions. Does an early epoch order the trials as their last epoch does (is it safe to stop there)? Does
+the proxy order architectures as full training does (is the front worth training)? The measure is Kendall's tau-b, over
+all pairs and over pairs of similar cost, since a proxy that only prefers larger networks looks better than it is. The
+costs are the baselines; the upper mark is the tau of a second training with another seed.
 """
 
 from __future__ import annotations
@@ -26,35 +25,35 @@ from nxt.search.ranking import RankedArch
 from nxt.search.results.run import Run
 from nxt.search.trial import Outcome, Trial
 
-LEAST = 8  # architectures needed to say anything
+LEAST = 8  # fewest architectures for a statement
 BASELINES = ("params", "macs", "acts")
 COLUMNS = ("by", "tau", "95 %", "tau, similar cost", "Spearman", "top fifth")  # of `Trust.table`
-_BAND = math.log(1.25)  # networks whose MACs differ by no more than a quarter cost alike
-_MOST = 1000  # architectures that are looked at; of more, so many are drawn
+_BAND = math.log(1.25)  # networks of similar cost: their MACs differ by at most a factor of 1.25
+_MOST = 1000  # most architectures that are evaluated
 _DRAWS, _REDRAWS = 1000, 100
-_TOP = 0.2  # the share of all architectures that a search is after
+_TOP = 0.2  # share of the architectures that counts as the top
 
 Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well one figure orders architectures by another one. Intervals hold 95 %, by bootstrap over architectures.
+    """How well one figure predicts the order by another. Intervals are 95 % bootstrap intervals over architectures.
 
-    nan stands for what is not defined: of values that are all equal, or of pairs that there are none of.
+    A value is nan if it is not defined, because all values are equal or there are no such pairs.
     """
 
-    name: str  # of the figure that predicts
+    name: str  # of the predicting figure
     count: int  # architectures
     tau: float  # Kendall's tau-b
     interval: tuple[float, float]
     banded: float  # tau over pairs of similar cost
     spearman: float
-    recall: float  # share of the true top fifth among as many that the figure puts on top
+    recall: float  # share of the true top fifth in the top fifth by this figure
 
     @property
     def pairs(self) -> tuple[float, float, float]:
-        """Share of pairs in the same order, with its interval: (1 + tau) / 2, where nothing is tied."""
+        """Share of pairs in the same order, with its interval: (1 + tau) / 2, exact without ties."""
         low, high = self.interval
         return (1 + self.tau) / 2, (1 + low) / 2, (1 + high) / 2
 
@@ -66,50 +65,50 @@ def agreement(
 
     Args:
         name: Name of the first figure.
-        predicted: The figure that predicts, (n,).
-        true: The figure that it is to predict, (n,).
+        predicted: The predicting figure, (n,).
+        true: The figure to predict, (n,).
         macs: Multiply-adds, (n,), for the pairs of similar cost.
-        weights: How many architectures each stands for; by default one.
+        weights: The number of architectures that each represents; by default one.
     """
     x, y = np.asarray(predicted, dtype=np.float64), np.asarray(true, dtype=np.float64)
     w = np.asarray(weights, dtype=np.float64) if len(weights) else np.ones(len(x))
     log_macs = np.log(np.asarray(macs, dtype=np.float64))
-    alike = np.abs(log_macs[:, None] - log_macs[None]) <= _BAND
+    similar = np.abs(log_macs[:, None] - log_macs[None]) <= _BAND
     order = _signs(x), _signs(y)
     rng = np.random.default_rng(0)
-    drawn = rng.multinomial(len(x), np.full(len(x), 1 / len(x)), size=_DRAWS) * w  # how often each came up
-    taus = _taus(*order, drawn)
+    counts = rng.multinomial(len(x), np.full(len(x), 1 / len(x)), size=_DRAWS)
+    taus = _taus(*order, counts * w)
     taus = taus[np.isfinite(taus)]
     low, high = np.quantile(taus, [0.025, 0.975]) if len(taus) else (math.nan, math.nan)
-    same = len(np.unique(w)) == 1
+    equal_weights = len(np.unique(w)) == 1
     varied = len(np.unique(x)) > 1 and len(np.unique(y)) > 1
     return Agreement(
         name=name,
         count=len(x),
         tau=float(_taus(*order, w[None])[0]),
         interval=(float(low), float(high)),
-        banded=float(_taus(*order, w[None], alike)[0]),
-        spearman=float(stats.spearmanr(x, y).statistic) if same and varied else math.nan,
-        recall=_recall(x, y) if same else math.nan,
+        banded=float(_taus(*order, w[None], similar)[0]),
+        spearman=float(stats.spearmanr(x, y).statistic) if equal_weights and varied else math.nan,
+        recall=_recall(x, y) if equal_weights else math.nan,
     )
 
 
 def ceiling(
     accuracies: Sequence[float], deviation: float, trainings: Sequence[int] = (), weights: Sequence[float] = ()
 ) -> float | None:
-    """Returns the tau that one more training of each architecture, with another seed, would reach on average.
+    """Returns the average tau that one more training of each architecture, with another seed, would reach.
 
-    The spread of the true accuracies is what is left of the measured one when the noise is taken away; then both
-    are drawn anew around them. A proxy that is less noisy than a training can reach more.
+    The variance of the true accuracies is estimated as the measured variance minus that of the noise; then both
+    trainings are simulated around the true accuracies. A proxy with less noise than a training can reach more.
 
     Args:
-        accuracies: Of architectures; means, where they were trained several times.
+        accuracies: Accuracies of architectures, or their means over several trainings.
         deviation: Standard deviation of one training between seeds.
-        trainings: How many each accuracy is the mean of; by default one.
+        trainings: The number of trainings in each mean; by default one.
         weights: As for `agreement`.
 
     Returns:
-        None if that is not defined, because all accuracies are equal.
+        None if it is not defined, because all accuracies are equal.
     """
     measured = np.asarray(accuracies, dtype=np.float64)
     w = np.asarray(weights, dtype=np.float64) if len(weights) else np.ones(len(measured))
@@ -131,45 +130,45 @@ def ceiling(
 class Trust:
     """How well figures such as early epochs, proxies and costs predict the accuracy of trainings to the end."""
 
-    of: str  # what is predicted
-    decision: str  # what rests on it: "stop trials at epoch 3"
+    of: str  # the predicted figure
+    decision: str  # the decision that depends on it: "stop trials at epoch 3"
     proxies: tuple[Agreement, ...]
-    judged: Agreement  # the one of them that decisions rest on
+    judged: Agreement  # the proxy on which the decision depends
     baselines: tuple[Agreement, ...]
-    ceiling: float | None  # tau of one more training; None: the noise between seeds was not measured
+    ceiling: float | None  # tau of one more training; None if the noise between seeds was not measured
 
     @cached_property
     def best_baseline(self) -> Agreement:
         """The cost that predicts best."""
-        return max(self.baselines, key=lambda one: one.tau if math.isfinite(one.tau) else -1.0)
+        return max(self.baselines, key=lambda baseline: baseline.tau if math.isfinite(baseline.tau) else -1.0)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns everything as plain data; what is not defined is None."""
+        """Returns everything as plain data; undefined values are None."""
         return {
             "verdict": self.verdict(),
             "of": self.of,
             "judged": self.judged.name,
             "ceiling": self.ceiling,
-            "proxies": [_plain(one) for one in self.proxies],
-            "baselines": [_plain(one) for one in self.baselines],
+            "proxies": [_plain(proxy) for proxy in self.proxies],
+            "baselines": [_plain(baseline) for baseline in self.baselines],
         }
 
     @property
     def caption(self) -> str:
-        """What stands above `table`."""
+        """The caption of `table`."""
         ceiling = "not measured" if self.ceiling is None else f"{self.ceiling:.2f}"
         return f"How well the order by {self.of} is predicted (by another seed's training: tau {ceiling})"
 
     def table(self) -> list[list[str]]:
-        """Returns a row of text for each figure: its name and those of its values that COLUMNS names."""
+        """Returns a row of text for each figure, with the columns COLUMNS."""
         return [
-            [one.name, _text(one.tau), " to ".join(map(_text, one.interval))]
-            + [_text(value) for value in (one.banded, one.spearman, one.recall)]
-            for one in (*self.proxies, *self.baselines)
+            [row.name, _text(row.tau), " to ".join(map(_text, row.interval))]
+            + [_text(value) for value in (row.banded, row.spearman, row.recall)]
+            for row in (*self.proxies, *self.baselines)
         ]
 
     def verdict(self) -> str:
-        """Returns a sentence on what that means for someone who relies on it."""
+        """Returns a sentence on whether to make the decision."""
         proxy = self.judged
         if not math.isfinite(proxy.tau):
             return f"Do not {self.decision}: all architectures are equal by it, or by {self.of}."
@@ -190,13 +189,13 @@ class Trust:
 
 
 def between_epochs(run: Run) -> Trust | None:
-    """Returns how well earlier epochs predict the last one: the rungs, or a quarter and half of the way.
+    """Returns how well earlier epochs predict the last one: the rungs, or else a quarter and half of the epochs.
 
-    Trials that were stopped have no last epoch. Those that ran on as a control group stand for them, each for as many
-    as were stopped for one that ran on; so the figures are not of survivors alone.
+    Stopped trials have no last epoch. The control group, which was due to stop but continued, represents them: each of
+    its members has the weight of several trials. This avoids survivorship bias.
 
     Returns:
-        None if too few architectures reached the last epoch, or some were stopped and none of those due to stop ran on.
+        None if too few architectures reached the last epoch, or trials were stopped at a rung without a control group.
     """
     first = min((trial.replicate for trial in run.trials), default=0)  # 0 in a search, 1 in a list
     trials = [trial for trial in run.trials if trial.outcome is Outcome.DONE and trial.replicate == first]
@@ -216,15 +215,15 @@ def between_epochs(run: Run) -> Trust | None:
         agreement(f"epoch {epoch}", [t.curve[epoch - 1].accuracy for t in trials], true, macs, weights)
         for epoch in epochs
     )
-    judged = proxies[0] if rungs else proxies[-1]  # most are stopped at the first rung
+    judged = proxies[0] if rungs else proxies[-1]  # most trials stop at the first rung
     noise = _between_seeds(run.entries)
-    most = None if noise is None else ceiling(true, noise, weights=weights)
+    best = None if noise is None else ceiling(true, noise, weights=weights)
     decision = f"stop trials at {judged.name}"
-    return Trust(f"epoch {last}", decision, proxies, judged, _baselines(trials, true, weights), most)
+    return Trust(f"epoch {last}", decision, proxies, judged, _baselines(trials, true, weights), best)
 
 
 def against(run: Run, full: Run) -> Trust | None:
-    """Returns how well a run's accuracies predict those of another run, for the architectures that both have.
+    """Returns how well a run's accuracies predict those of another run, for the architectures in both.
 
     Returns:
         None if they have too few in common.
@@ -239,15 +238,15 @@ def against(run: Run, full: Run) -> Trust | None:
     pairs = pairs[:_MOST]
     if len(pairs) < LEAST:
         return None
-    one, other = run.path.resolve(), full.path.resolve()
-    names = (one.name, other.name) if one.name != other.name else (str(one), str(other))
+    paths = run.path.resolve(), full.path.resolve()
+    names = [path.name if paths[0].name != paths[1].name else str(path) for path in paths]
     true = [entry.accuracy for _, entry in pairs]
     macs = [float(entry.cost.macs) for entry, _ in pairs]
     proxy = agreement(f"{names[0]}'s accuracy", [entry.accuracy for entry, _ in pairs], true, macs)
     trials = [entry.trials[0] for entry, _ in pairs]
     noise = _between_seeds(full.entries)
-    most = None if noise is None else ceiling(true, noise, [entry.seeds for _, entry in pairs])
-    return Trust(f"{names[1]}'s accuracy", f"rely on {proxy.name}", (proxy,), proxy, _baselines(trials, true, ()), most)
+    best = None if noise is None else ceiling(true, noise, [entry.seeds for _, entry in pairs])
+    return Trust(f"{names[1]}'s accuracy", f"rely on {proxy.name}", (proxy,), proxy, _baselines(trials, true, ()), best)
 
 
 def _baselines(trials: Sequence[Trial], true: Sequence[float], weights: Sequence[float]) -> tuple[Agreement, ...]:
@@ -262,8 +261,8 @@ def _between_seeds(entries: Sequence[RankedArch]) -> float | None:
     return pooled_deviation([entry.accuracies for entry in entries if entry.confirmed])
 
 
-def _plain(one: Agreement) -> dict[str, Any]:
-    values = {**dataclasses.asdict(one), "low": one.interval[0], "high": one.interval[1]}
+def _plain(row: Agreement) -> dict[str, Any]:
+    values = {**dataclasses.asdict(row), "low": row.interval[0], "high": row.interval[1]}
     del values["interval"]
     return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
 
@@ -273,11 +272,11 @@ def _text(value: float) -> str:
 
 
 def _taus(x: Values, y: Values, weights: Values, among: NDArray[np.bool_] | None = None) -> Values:
-    """Returns the tau-b of two sign matrices under each row of weights, over all pairs or those among a mask."""
+    """Returns the tau-b of two sign matrices for each row of weights, over all pairs or the pairs in a mask."""
     products = [x * y, x * x, y * y] if among is None else [x * y * among, x * x * among, y * y * among]
-    agree, untied, other = (((weights @ product) * weights).sum(axis=1) for product in products)
-    scale = np.sqrt(untied * other)
-    return np.asarray(np.divide(agree, scale, out=np.full(len(weights), math.nan), where=scale > 0))
+    agreeing, untied_x, untied_y = (((weights @ product) * weights).sum(axis=1) for product in products)
+    scale = np.sqrt(untied_x * untied_y)
+    return np.asarray(np.divide(agreeing, scale, out=np.full(len(weights), math.nan), where=scale > 0))
 
 
 def _signs(values: Values) -> Values:
@@ -285,7 +284,7 @@ def _signs(values: Values) -> Values:
 
 
 def _recall(x: Values, y: Values) -> float:
-    """Returns the expected share of the top fifth by y in that by x, where ties are broken by chance."""
+    """Returns the expected share of the top fifth by y in the top fifth by x, with random order of ties."""
     top = max(1, round(_TOP * len(x)))
 
     def chances(values: Values) -> Values:
@@ -297,15 +296,16 @@ def _recall(x: Values, y: Values) -> float:
 
 
 def _rungs(run: Run) -> list[int]:
-    """Returns the epochs at which trials were stopped, or due to stop."""
+    """Returns the epochs at which trials were stopped or due to stop."""
     stopped = {len(trial.curve) for trial in run.trials if trial.outcome is Outcome.STOPPED}
     return sorted(stopped | {trial.control_rung for trial in run.trials if trial.control_rung})
 
 
 def _weight(run: Run, trial: Trial) -> float:
-    """Returns how many trials a finished one stands for: those of the control group, for the stopped ones as well."""
+    """Returns the number of trials that a finished one represents: more than one in the control group."""
     if not trial.control_rung:
         return 1.0
-    stopped = sum(other.outcome is Outcome.STOPPED and len(other.curve) == trial.control_rung for other in run.trials)
-    control = sum(other.outcome is Outcome.DONE and other.control_rung == trial.control_rung for other in run.trials)
+    rung = trial.control_rung
+    stopped = sum(trial.outcome is Outcome.STOPPED and len(trial.curve) == rung for trial in run.trials)
+    control = sum(trial.outcome is Outcome.DONE and trial.control_rung == rung for trial in run.trials)
     return 1 + stopped / control
