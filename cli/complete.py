@@ -1,4 +1,4 @@
-"""What a shell offers when an argument is begun. Where none of it fits, the shell offers files."""
+"""Completes arguments in the shell. If nothing fits, the shell offers files."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from pathlib import Path
 
 
 def networks(incomplete: str) -> list[str]:
-    """Returns the named networks that begin so."""
+    """Returns the named networks that begin with a text."""
     from nxt.arch.zoo import ZOO
 
     return [name for name in ZOO if name.startswith(incomplete)]
 
 
 def spaces(incomplete: str) -> list[str]:
-    """Returns the design spaces of nxt that begin so."""
+    """Returns the design spaces of nxt that begin with a text."""
     from nxt.space.load import spaces_folder
 
     return _stems(spaces_folder(), incomplete)
 
 
 def recipes(incomplete: str) -> list[str]:
-    """Returns the recipes for full training that begin so."""
+    """Returns the recipes for full training that begin with a text."""
     import nxt
 
     return [name for name in _stems(Path(nxt.__file__).parent / "train" / "recipes", incomplete) if name != "proxy"]
 
 
 def data(incomplete: str) -> list[str]:
-    """Returns the kinds of data that begin so."""
+    """Returns the kinds of data that begin with a text."""
     return [kind for kind in ("digits", "cifar10", "cifar100", "folder:") if kind.startswith(incomplete)]
 
 

@@ -1,4 +1,4 @@
-"""What people who know other tools type, and what it is called here."""
+"""Hints for commands and options that have another name in nxt than in other tools."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _KEYS = {
     "scheduler": "schedule",
     "label-smoothing": "label_smoothing",
 }
-# Option -> what it is called here; {set} is how a recipe's key is set in this command.
+# Option -> what to write here; {set} is replaced by how this command sets a recipe's key.
 _OPTIONS = {
     **{f"--{name}": f"write {{set}}{_KEYS.get(name, name.replace('-', '_'))}=VALUE" for name in _SET},
     "--gpu": "write --device cuda:0",
@@ -70,17 +70,17 @@ _IN_SEARCH = {
 
 
 class Command(TyperCommand):
-    """A command that knows what its options are called elsewhere."""
+    """A command that gives hints for options of other tools."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs the command; arguments that do not go together are a usage error."""
+        """Runs the command; shows a `UsageError` as typer's usage errors."""
         try:
             return super().invoke(ctx)
         except UsageError as error:
             raise typer.BadParameter(as_options(str(error)), ctx) from None
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Reads the arguments; where an option does not exist, says what serves in its place."""
+        """Parses the arguments; fails with a hint if an option does not exist."""
         try:
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
@@ -97,20 +97,20 @@ class Command(TyperCommand):
             raise  # not reached: what fails there raises
 
     def _hint(self, option: str) -> str:
-        """Returns what serves in the place of an option; empty if that is unknown, or this command does not have it."""
-        searching, name = self.name == "search", str(self.name)
-        hint = (_IN_SEARCH.get(option) if searching else None) or _OPTIONS.get(option, "")
-        hint = hint or (_ARGUMENTS.get(name, {}).get(option, ""))
+        """Returns what to write instead of an option; empty if that is unknown or names an option of other commands."""
+        searching = self.name == "search"
+        hints = (_IN_SEARCH if searching else {}) | _ARGUMENTS.get(str(self.name), {})
+        hint = hints.get(option) or _OPTIONS.get(option, "")
         hint = hint.format(set="--set recipe." if searching else "--set ")
-        known = {known for param in self.params for known in param.opts}
+        known = {name for param in self.params for name in param.opts}
         return hint if set(re.findall(r"--[a-z-]+", hint)) <= known else ""
 
 
 class Group(TyperGroup):
-    """A group that knows what its commands are called elsewhere."""
+    """A group that gives hints for commands of other tools."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Reads the arguments; an option of a command that stands before it belongs behind it."""
+        """Parses the arguments; fails with a hint if an option of a command stands before the command."""
         try:
             return super().parse_args(ctx, args)
         except Exception as error:
@@ -123,11 +123,11 @@ class Group(TyperGroup):
             raise  # not reached: what fails there raises
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """Returns the command that the arguments begin with; where there is none, says what serves in its place."""
+        """Returns the command that the arguments begin with; fails with a hint if it does not exist."""
         if args and args[0] not in self.commands and (hint := self.hint(args[0])):
             ctx.fail(f"No such command {args[0]!r}; {hint}")
         return super().resolve_command(ctx, args)
 
     def hint(self, name: str) -> str:
-        """Returns what to type in the place of a command that is not there; empty if that is unknown."""
+        """Returns what to type instead of a command that does not exist; empty if unknown."""
         return _COMMANDS.get(name, "")

@@ -1,4 +1,4 @@
-"""Commands that are imported when they are called, so that `nxt --help` and every command start fast."""
+"""Imports each command when it is called, so that `nxt --help` and every command start fast."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typer.core import TyperCommand
 
 from . import hints
 
-# Name -> the first paragraph of its help, which the list of commands shows. Each is a function, or for `space` an
-# app, in the module of that name.
+# Name -> the first paragraph of its help, for the list of commands. A command is a function in the module of its name;
+# `space` is an app there.
 COMMANDS = {
     "search": "Search a design space inside a budget and write the Pareto front of architectures.",
     "show": "Show where a search stands: its trials, the front, the best against the best reference, "
@@ -46,7 +46,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 
 class LazyGroup(hints.Group):
-    """A group that knows its commands' names and first lines, and imports the one that is called."""
+    """A group that knows the name and summary of each command, and imports the command that is called."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -54,6 +54,6 @@ class LazyGroup(hints.Group):
             self.add_command(TyperCommand(name, help=summary), name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """Returns the command that the arguments begin with, imported, and the arguments that are left."""
+        """Returns the name and the imported command that the arguments begin with, and the other arguments."""
         name, _, rest = super().resolve_command(ctx, args)
         return name, load(name) if name else None, rest

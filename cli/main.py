@@ -40,18 +40,18 @@ def options(
         bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Remembers the options that hold for every command."""
+    """Stores the options that apply to every command."""
     global _debug
     _debug = debug
 
 
-# OpenMP reads this when torch is imported. Threads that spin while they wait make training on a CPU ten times slower as
-# soon as anything else runs on the machine. Where nothing does they are up to twice as fast: set it to ACTIVE there.
+# OpenMP reads this when torch is imported. Threads that spin while they wait make training on a CPU ten times slower
+# if other programs run on the machine. On an idle machine they are up to twice as fast: set it to ACTIVE there.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def main() -> None:
-    """Runs the command line; a failure that the user can cure becomes one line on stderr and exit code 1."""
+    """Runs the command line; an `NxtError` becomes one line on stderr and exit code 1."""
     for stream in ("stdout", "stderr"):
         if getattr(sys, stream) is None:  # closed by the caller
             setattr(sys, stream, Path(os.devnull).open("w"))  # noqa: SIM115  # for the rest of the process
@@ -68,10 +68,10 @@ def main() -> None:
         typer.echo(f"nxt: {explained(error)}", err=True)
         sys.exit(1)
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has left; nothing to say to anyone
+        sys.stderr.close()  # the reader of the output has closed it
         sys.exit(1)
     except OSError as error:
         if _debug or error.errno != errno.ENOSPC:
             raise
         typer.echo("nxt: no space is left where the output goes; make room and try again", err=True)
-        os._exit(1)  # else Python tries to write it once more, and says so
+        os._exit(1)  # else Python would write the output again, and fail again

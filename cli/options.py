@@ -1,4 +1,4 @@
-"""Declares the options that several commands share; they mean the same everywhere."""
+"""Declares the options that several commands share, with the same meaning."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from nxt.data.ref import DataRef
 from . import complete
 
 
-def _readable(settings: list[str] | None) -> list[str] | None:
-    """Checks the form of settings before anything else is, so that `--set lr 0.1` is not taken for a network."""
+def _checked(settings: list[str] | None) -> list[str] | None:
+    """Checks the form of settings first, so that the 0.1 of `--set lr 0.1` is not read as a network."""
     from nxt.config import parse_settings
 
     parse_settings(settings or [])
@@ -72,5 +72,5 @@ Address = Annotated[
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Change one setting; may be repeated.", metavar="KEY=VALUE", callback=_readable),
+    typer.Option("--set", help="Change one setting; may be repeated.", metavar="KEY=VALUE", callback=_checked),
 ]

@@ -1,4 +1,4 @@
-"""What was given in the place of what was wanted, told by a look at the disk: hints for error messages."""
+"""Makes hints for error messages: finds out on the disk what the user gave instead of the expected thing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nxt.config import read_yaml
 from nxt.errors import ConfigError, suggestion
 from nxt.files import is_file, is_folder
 
-# What a thing is, and how it is used; {0} stands for how it was given.
+# What each kind is called, and how to use it; {0} stands for what the user gave.
 _KINDS = {
     "network": ("a network", "nxt train {0}, or --like {0} as a budget"),
     "architecture": ("an architecture file", "nxt train {0}"),
@@ -23,58 +23,61 @@ _KINDS = {
 }
 _KEYS = {"space": {"axes"}, "architecture": {"depths", "widths"}, "recipe": {"epochs", "lr"}, "record": {"command"}}
 _WEIGHTS = (".pt", ".pth", ".safetensors")
-_SERVES = {("network", "architecture"), ("architecture", "network"), ("training", "checkpoint")}  # as well
+# Pairs (given, wanted) that are accepted.
+_ACCEPTED = {("network", "architecture"), ("architecture", "network"), ("training", "checkpoint")}
 
 
 def wrong_kind_hint(given: Path | str, wanted: str) -> str:
     """Returns `X: a design space, where a network was expected; nxt search X`.
 
-    Empty where `given` is of the wanted kind, or where it cannot be told what it is.
+    Empty if `given` is of the wanted kind, or if its kind or the wanted one is unknown.
     """
-    kind = _kind(str(given))
-    if kind in ("", wanted) or wanted not in _KINDS or (kind, wanted) in _SERVES:
+    kind = _kind(str(given)) if wanted in _KINDS else ""
+    if kind in ("", wanted) or (kind, wanted) in _ACCEPTED:
         return ""
-    what, how = _KINDS[kind]
+    noun, usage = _KINDS[kind]
     expected, _ = _KINDS[wanted]
-    return f"{given}: {what}, where {expected} was expected; {how.format(given)}"
+    return f"{given}: {noun}, where {expected} was expected; {usage.format(given)}"
 
 
 def nearby_run(path: Path) -> str:
-    """Returns `; did you mean results/X?`, or where else the run is that this path does not name; empty if unknown."""
-    inside = next((parent for parent in path.parents if is_file(parent / "run.yaml")), None)
-    there = is_file(path) or is_folder(path)
-    if there and inside is not None:
-        return f"; it lies in a run: give {inside}"
+    """Returns `; did you mean results/X?` or another hint for a path that is no run; empty if there is none."""
+    parent_run = next((parent for parent in path.parents if is_file(parent / "run.yaml")), None)
+    exists = is_file(path) or is_folder(path)
+    if exists and parent_run is not None:
+        return f"; it lies in a run: give {parent_run}"
     runs = [str(run) for run in _runs(path)]
     if runs:
         return f"; runs in it: {', '.join(runs[:3])}" + (f" and {len(runs) - 3} more" if len(runs) > 3 else "")
-    if there:
-        what, how = _KINDS.get(_kind(str(path)), ("", ""))
-        return f"; it is {what}: {how.format(path)}" if what else ""
-    if is_file(Path("results", path.name, "run.yaml")):
+    if not exists and is_file(Path("results", path.name, "run.yaml")):
         return f"; did you mean {str(Path('results', path.name))!r}?"
-    if kind := _kind_of_name(str(path)):
-        what, how = _KINDS[kind]
-        return f"; it is {what}: {how.format(path)}"
+    if kind := _kind(str(path)):
+        noun, usage = _KINDS[kind]
+        return f"; it is {noun}: {usage.format(path)}"
+    if exists:
+        return ""
     return suggestion(str(path), [str(run) for folder in (path.parent, Path("results")) for run in _runs(folder)])
 
 
 def other_run(path: Path) -> str:
-    """Returns which commands take a run that another command was given; empty if that is unknown."""
-    takers = {"training": "nxt show, nxt eval and nxt train --resume take it", "search": "nxt search --resume goes on"}
-    return "".join(f"; {takers[kind]}" for kind in [_kind_of_folder(path)] if kind in takers)
+    """Returns which commands take a run that this command does not take; empty if that is unknown."""
+    takers = {
+        "training": "; nxt show, nxt eval and nxt train --resume take it",
+        "search": "; nxt search --resume goes on",
+    }
+    return takers.get(_kind_of_folder(path), "")
 
 
 def _runs(folder: Path) -> Iterator[Path]:
-    """Yields the runs in a folder, by name."""
+    """Yields the runs in a folder, sorted by name."""
     try:
         yield from sorted(record.parent for record in folder.glob("*/run.yaml"))
-    except (OSError, ValueError):  # not a path that can be
+    except (OSError, ValueError):  # an invalid path
         return
 
 
 def _kind(given: str) -> str:
-    """Returns the kind of what a file, a folder or a name is; empty if it cannot be told."""
+    """Returns the kind of a file, a folder or a name; empty if unknown."""
     path = Path(given)
     if is_folder(path):
         return _kind_of_folder(path)

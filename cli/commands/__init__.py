@@ -1,1 +1,1 @@
-"""The commands, a file each: options in, one call of the library, its result printed."""
+"""The commands, one file each: each parses options, calls the library once, and prints the result."""

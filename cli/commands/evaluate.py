@@ -1,4 +1,4 @@
-"""`nxt eval`: how good trained networks are on images that did not train them."""
+"""`nxt eval`: measures trained networks on images that were not used for training."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def evaluate(
 
 
 def _check_files(confusion: Path | None, predictions: Path | None) -> None:
-    """Raises ConfigError for files that cannot be written, before anything is read."""
+    """Raises ConfigError if a file cannot be written, before anything is read."""
     for option, file in (("--confusion", confusion), ("--predictions", predictions)):
         require(file is None or not is_folder(file), option, f"{file} is a folder; name a file")
         require(file is None or is_folder(file.parent), option, f"{file} would lie in a folder that does not exist")
@@ -130,7 +130,7 @@ def _numbers(scales: str | None) -> tuple[int, ...]:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[Path, int, int], None]]:
-    """Shows on a terminal how many images a network has been shown."""
+    """Shows on a terminal how many images each network has processed."""
     from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = tables.err()
@@ -156,15 +156,12 @@ def _print_line(name: str, row: dict[str, Any]) -> None:
     parts.append(f"95 % interval {100 * low:.2f} to {high:.2%}")
     parts += [f"top-5 {row['top5']:.2%}"] * (row["classes"] > 5)
     parts += [f"loss {row['loss']:.3f}", f"ECE {row['ece']:.1%}"]
-    how = ""
+    setting = ""
     if "epoch" in row:
-        shown = {
-            "center": "",
-            "ten": ", ten crops",
-            "dense": f", dense at {', '.join(map(str, row.get('scales', [])))}",
-        }[row["views"]]
-        how = f" (epoch {row['epoch']}, {row['weights']} weights, {row['size']} px{shown})"
-    tables.out().print(", ".join(parts) + how, soft_wrap=True)
+        dense = f", dense at {', '.join(map(str, row.get('scales', [])))}"
+        views = {"center": "", "ten": ", ten crops", "dense": dense}[row["views"]]
+        setting = f" (epoch {row['epoch']}, {row['weights']} weights, {row['size']} px{views})"
+    tables.out().print(", ".join(parts) + setting, soft_wrap=True)
 
 
 def _print_classes(predictions: Predictions) -> None:
@@ -175,14 +172,14 @@ def _print_classes(predictions: Predictions) -> None:
     tables.print_table(["class", "images", "accuracy", "most often taken for"], rows, ["images"])
 
 
-def _write_files(measured: Evaluation, confusion: Path | None, single: Path | None) -> None:
-    """Writes the confusion matrix and what each image was taken for, into the files that are named."""
+def _write_files(measured: Evaluation, confusion: Path | None, predictions: Path | None) -> None:
+    """Writes the confusion matrix, and the prediction for each image, if their files are given."""
     names = measured.predictions.classes
     if confusion is not None:
         _write(confusion, ["", *names], zip(names, *measured.predictions.confusion().T, strict=True))
-    if single is not None:
+    if predictions is not None:
         rows = ({**row, "probability": f"{row['probability']:.6f}"}.values() for row in measured.image_rows())
-        _write(single, ["image", "true", "predicted", "probability"], rows)
+        _write(predictions, ["image", "true", "predicted", "probability"], rows)
 
 
 def _write(path: Path, head: list[str], rows: Iterable[Iterable[Any]]) -> None:

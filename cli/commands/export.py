@@ -1,4 +1,4 @@
-"""`nxt export`: a trained network as a file for other programs."""
+"""`nxt export`: writes a trained network as a file for other programs."""
 
 from __future__ import annotations
 
@@ -44,27 +44,27 @@ def export(
     to = to.lower()
     from nxt.inference.export import export_file
 
-    done = export_file(checkpoint, to, out, weights=weights, size=size, features=features)
+    exported = export_file(checkpoint, to, out, weights=weights, size=size, features=features)
     if as_json:
         tables.print_json(
             {
                 "checkpoint": str(checkpoint),
-                "name": done.name,
+                "name": exported.name,
                 "to": to,
-                "file": str(done.path),
-                "bytes": done.bytes,
-                "weights": done.kind,
-                "epoch": done.epoch,
-                "size": done.size,
-                "outputs": list(done.outputs),
-                "difference": done.difference,
-                "images": done.images,
+                "file": str(exported.path),
+                "bytes": exported.bytes,
+                "weights": exported.kind,
+                "epoch": exported.epoch,
+                "size": exported.size,
+                "outputs": list(exported.outputs),
+                "difference": exported.difference,
+                "images": exported.images,
             }
         )
         return
-    agreement = f"within {done.difference:.1e} of the network" if done.difference else "equal to the network"
+    agreement = f"within {exported.difference:.1e} of the network" if exported.difference else "equal to the network"
     tables.out().print(
-        f"{done.path}: {done.bytes / 1e6:.1f} MB, {', '.join(done.outputs)} {agreement} on {done.images} "
-        f"({done.name}, epoch {done.epoch}, {done.kind} weights, {done.size} px)",
+        f"{exported.path}: {exported.bytes / 1e6:.1f} MB, {', '.join(exported.outputs)} {agreement} "
+        f"on {exported.images} ({exported.name}, epoch {exported.epoch}, {exported.kind} weights, {exported.size} px)",
         soft_wrap=True,
     )

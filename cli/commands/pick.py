@@ -1,4 +1,4 @@
-"""`nxt pick`: one architecture of a front."""
+"""`nxt pick`: prints one architecture of a front."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`nxt profile`: what networks cost."""
+"""`nxt profile`: prints the cost of networks."""
 
 from __future__ import annotations
 
@@ -93,20 +93,20 @@ def profile(
 
 
 def _measuring(device: str, batch: str, compiled: bool, roofline: Path | None) -> dict[str, Any]:
-    """Returns the arguments of `nxt.profile` that have it measure, checked before anything is measured."""
+    """Returns the arguments of `nxt.profile` for measuring. Raises if they are wrong, before anything is measured."""
     sizes = [text.strip() for text in batch.split(",")]
     if not all(text.isdecimal() and 0 < int(text) <= 65536 for text in sizes):
         raise typer.BadParameter(f"--batch {batch}: write numbers of images, such as 1,8,32")
     if roofline is not None and not is_folder(roofline.parent):
         raise RunError(f"--roofline {roofline}: there is no folder {roofline.parent}")
-    os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # torch's profiler, read when torch is imported, is a chatterbox
+    os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # silences torch's profiler; read when torch is imported
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     batches = sorted({int(text) for text in sizes})
     return {"measure": True, "device": device, "batches": batches, "compile": compiled, "say": tables.err().print}
 
 
 def _raise_for(profiles: list[Profile], budget: Budget) -> None:
-    """Raises for the first network whose figures are wrong, or that misses the budget."""
+    """Raises an error for the first network whose figures are wrong, or that misses the budget."""
     for each in profiles:
         if each.check and any(each.check.values()):
             raise NxtError(f"{each.spec.name}: the closed form differs from the built network; please report this")

@@ -1,4 +1,4 @@
-"""`nxt report`: all that a search tells, as one page."""
+"""`nxt report`: writes the results of a search as one HTML page."""
 
 from __future__ import annotations
 

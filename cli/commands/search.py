@@ -1,18 +1,16 @@
-"""`nxt search`: the main job."""
+"""`nxt search`: searches a design space, or resumes a search."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nxt.files import display_path
-
 from .. import complete, options
 from ..terminal import tables
+from ..terminal.status_text import resume_command, shell_path
 
 if TYPE_CHECKING:
     from nxt.search.engine.execute import Ending, Observer
@@ -88,7 +86,7 @@ def search(
     from nxt.config import parse_settings
     from nxt.search.options import SearchOptions
 
-    asked = SearchOptions(
+    chosen = SearchOptions(
         space=space,
         flops=flops,
         params=params,
@@ -112,20 +110,20 @@ def search(
         gpus_per_trial=gpus_per_trial,
         address=address,
     )
-    request = asked.request()  # what is quick to refuse comes before torch is imported
+    request = chosen.request()  # finds wrong options before torch is imported
     from nxt.search.engine.calls import prepare, run_search
 
-    job = prepare(asked, request)
+    job = prepare(chosen, request)
     if plan:
         from .search_plan import print_plan
 
         print_plan(job, workers, hours, as_json)
         return
-    carry_out(job, lambda observer: run_search(job, asked, observer), hours, as_json)
+    carry_out(job, lambda observer: run_search(job, chosen, observer), hours, as_json)
 
 
-def carry_out(job: Search, run_it: Callable[[Observer], Ending], hours: float | None, as_json: bool) -> None:
-    """Runs a search, or goes on with one, and prints what came out; ends this process where it is not complete."""
+def carry_out(job: Search, run_search: Callable[[Observer], Ending], hours: float | None, as_json: bool) -> None:
+    """Starts or resumes a search and prints the result; raises typer.Exit or RunError if the search is not complete."""
     from nxt.analysis import trust
     from nxt.errors import RunError
     from nxt.report.matplotlib_figures import plot_front
@@ -138,29 +136,27 @@ def carry_out(job: Search, run_it: Callable[[Observer], Ending], hours: float | 
     progress = Progress()
     try:
         with progress.waiting():
-            ending = run_it(progress)
+            ending = run_search(progress)
         if ending is Ending.COMPLETE and not progress.begun:
             more = "" if job.request.is_list else "; --trials N explores more"
             tables.err().print(f"All that was asked for was done already{more}.", soft_wrap=True)
         run = load_run(job.out)
         plot_front(run, job.out / "front.png")
         print_run(run, as_json, trust.between_epochs(run))
-    except KeyboardInterrupt:  # more than once: Ray takes the first
+    except KeyboardInterrupt:  # pressed again: Ray handles the first one
         if (job.out / "run.yaml").exists():
-            _go_on(job, hours, "Interrupted")
+            _print_resume(job, hours, "Interrupted")
         raise typer.Exit(130) from None
     if ending is Ending.INTERRUPTED:
-        _go_on(job, hours, "Interrupted")
+        _print_resume(job, hours, "Interrupted")
         raise typer.Exit(130)
     if ending is Ending.OUT_OF_TIME:
-        _go_on(job, hours, "The hours are over")
+        _print_resume(job, hours, "The hours are over")
     if run.best is None:
-        where = shlex.quote(str(display_path(job.out)))
-        raise RunError(f"{job.out}: no trial was trained to the end; nxt show {where} says why")
+        raise RunError(f"{job.out}: no trial was trained to the end; nxt show {shell_path(job.out)} says why")
 
 
-def _go_on(job: Search, hours: float | None, why: str) -> None:
-    """Says how to go on with a search that is not complete."""
-    command = f"nxt {'train' if job.request.full else 'search'} --resume {shlex.quote(str(display_path(job.out)))}"
-    command += " --hours H" if hours is not None else ""
-    tables.err().print(f"{why}. Go on with: {command}", soft_wrap=True)
+def _print_resume(job: Search, hours: float | None, reason: str) -> None:
+    """Prints why a search has stopped, and the command that resumes it."""
+    command = resume_command(job.out, job.request.full, hours is not None)
+    tables.err().print(f"{reason}. Go on with: {command}", soft_wrap=True)

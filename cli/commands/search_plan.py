@@ -1,4 +1,4 @@
-"""`nxt search --plan`: what a search would cost."""
+"""`nxt search --plan`: estimates the cost of a search."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ if TYPE_CHECKING:
 
 
 def print_plan(job: Search, workers: int | None, hours: float | None, as_json: bool) -> None:
-    """Measures, and prints the plan to stdout."""
+    """Measures how long training takes, and prints the plan to stdout."""
     from nxt.search.engine.estimate import plan
 
-    at_a_time = workers or os.cpu_count() or 1
-    made = plan(job, job.load_data(), at_a_time, hours)
+    workers = workers or os.cpu_count() or 1
+    estimate = plan(job, job.load_data(), workers, hours)
     if as_json:
-        tables.print_json({**dataclasses.asdict(made), "workers": at_a_time})
+        tables.print_json({**dataclasses.asdict(estimate), "workers": workers})
         return
     console = tables.out()
-    for line in _lines(job, made, at_a_time):
+    for line in _lines(job, estimate, workers):
         console.print(line, soft_wrap=True)
 
 
-def _lines(job: Search, made: Plan, workers: int) -> list[str]:
+def _lines(job: Search, plan: Plan, workers: int) -> list[str]:
     from nxt.units import format_count, format_seconds
 
     request = job.request
-    measured = "measured peak" if made.memory_measured else "predicted"
-    lines = [f"{request.space.name}: {made.feasible:,} of {made.architectures:,} architectures fit ({request.budget})"]
-    if made.explored:
-        rungs = ", ".join(f"{share:.0%} go on at {r}" for r, share in zip(made.rungs, made.reaching, strict=True))
-        lines.append(f"trials: {made.explored:,} of up to {made.epochs} epochs" + (f" ({rungs})" if rungs else ""))
-        lines.append(f"confirmation: {made.confirming} trainings of {made.epochs} epochs")
+    measured = "measured peak" if plan.memory_measured else "predicted"
+    lines = [f"{request.space.name}: {plan.feasible:,} of {plan.architectures:,} architectures fit ({request.budget})"]
+    if plan.explored:
+        rungs = ", ".join(f"{share:.0%} go on at {r}" for r, share in zip(plan.rungs, plan.reaching, strict=True))
+        lines.append(f"trials: {plan.explored:,} of up to {plan.epochs} epochs" + (f" ({rungs})" if rungs else ""))
+        lines.append(f"confirmation: {plan.confirming} trainings of {plan.epochs} epochs")
     else:
-        lines.append(f"trainings: {made.confirming:,} of {made.epochs} epochs")
-    epoch = format_seconds(made.epoch_seconds)
+        lines.append(f"trainings: {plan.confirming:,} of {plan.epochs} epochs")
+    epoch = format_seconds(plan.epoch_seconds)
     lines += [
-        f"in all: {made.total_epochs:,.0f} epochs of {epoch} (measured on this machine's {made.device})",
-        f"time: {made.device_hours:.2f} device hours; {workers} at a time on devices of their own, "
-        f"{format_seconds(max(3600 * made.device_hours / workers, made.epochs * made.epoch_seconds))}",
-        f"memory: {format_count(made.memory)}B a trial ({measured})",
-        f"disk: {format_count(made.disk)}B at a time",
+        f"in all: {plan.total_epochs:,.0f} epochs of {epoch} (measured on this machine's {plan.device})",
+        f"time: {plan.device_hours:.2f} device hours; {workers} at a time on devices of their own, "
+        f"{format_seconds(max(3600 * plan.device_hours / workers, plan.epochs * plan.epoch_seconds))}",
+        f"memory: {format_count(plan.memory)}B a trial ({measured})",
+        f"disk: {format_count(plan.disk)}B at a time",
     ]
     return lines

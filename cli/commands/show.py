@@ -1,8 +1,7 @@
-"""`nxt show`: where a search stands and what it found."""
+"""`nxt show`: prints the state and the results of a search."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +14,7 @@ from nxt.files import display_path
 
 from .. import options
 from ..terminal import tables
-from ..terminal.status_text import status_sentence
+from ..terminal.status_text import shell_path, status_sentence
 from .show_training import print_training
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from nxt.search.results.status import Status
 
 
-_ENOUGH = 16  # architectures from which on rank correlations say more than the sentence about them
+_ENOUGH = 16  # architectures; with fewer, the table of rank correlations is not printed
 
 
 def show(
@@ -59,50 +58,49 @@ def show(
 
     from . import show_comparison
 
-    found = load_run(run)
+    loaded = load_run(run)
     if beside is not None:
         if against is not None or published or trials:
             raise typer.BadParameter("--trials, --against and --published are for one run")
         from nxt.analysis.compare_runs import RunPair
 
-        show_comparison.print_both(RunPair(found, load_run(beside)), as_json)
+        show_comparison.print_both(RunPair(loaded, load_run(beside)), as_json)
         return
-    other = None if against is None else load_run(against)
-    told = trust.between_epochs(found) if other is None else trust.against(found, other)
-    if other is not None and told is None:
+    agreement = trust.between_epochs(loaded) if against is None else trust.against(loaded, load_run(against))
+    if against is not None and agreement is None:
         raise RunError(f"{against}: fewer than {trust.LEAST} architectures that both runs trained to the end")
     if trials and not as_json:
-        _print_trials(found)
-    more: dict[str, Any] = {"rows": found.rows()} if trials else {}
-    more |= {"published": show_comparison.published(found)} if published else {}
-    print_run(found, as_json, told, status_of(found), more)
-    if told is not None and not as_json and (other is not None or told.judged.count >= _ENOUGH):
-        print_trust(told)
+        _print_trials(loaded)
+    extra: dict[str, Any] = {"rows": loaded.rows()} if trials else {}
+    extra |= {"published": show_comparison.published(loaded)} if published else {}
+    print_run(loaded, as_json, agreement, status_of(loaded), extra)
+    if agreement is not None and not as_json and (against is not None or agreement.judged.count >= _ENOUGH):
+        print_trust(agreement)
     if published and not as_json:
-        show_comparison.print_published(found)
+        show_comparison.print_published(loaded)
 
 
 def print_run(
     run: Run,
     as_json: bool,
     trust: Trust | None = None,
-    stands: Status | None = None,
-    more: Mapping[str, Any] | None = None,
+    status: Status | None = None,
+    extra: Mapping[str, Any] | None = None,
 ) -> None:
-    """Print a search's trials and front to stdout; with `stands`, or as JSON, also how far it is; there with `more`."""
+    """Prints a search's trials and front to stdout; with `status`, or as JSON, also its state; `extra` is for JSON."""
     from nxt.search.results.status import status_of, tally
     from nxt.search.trial import Outcome
 
     if as_json:
         counts = {str(outcome): run.count(outcome) for outcome in Outcome}
         best, reference = run.best, run.best_reference
-        stands = stands or status_of(run)
+        status = status or status_of(run)
         document = {
             "run": str(run.path),
             "active": run.active,
-            "state": stands.state,
-            "phase": stands.phase,
-            "seconds_left": stands.seconds,
+            "state": status.state,
+            "phase": status.phase,
+            "seconds_left": status.seconds,
             "budget": str(run.request.budget),
             "asked": run.request.trials,
             "explored": sum(not trial.replicate for trial in run.trials),
@@ -115,13 +113,13 @@ def print_run(
             "trust": None if trust is None else trust.to_dict(),
             "front": [run.row(entry) for entry in run.front],
         }
-        tables.print_json(document | dict(more or {}))
+        tables.print_json(document | dict(extra or {}))
         return
     console = tables.out()
-    counted = tally(run.trials, "running" if run.active else "cut off")
-    tables.say(f"{display_path(run.path)}: {_asked(run)}; {counted}")
-    if stands is not None:
-        tables.say(status_sentence(run, stands))
+    outcomes = tally(run.trials, "running" if run.active else "cut off")
+    tables.say(f"{display_path(run.path)}: {_requested(run)}; {outcomes}")
+    if status is not None:
+        tables.say(status_sentence(run, status))
     tables.say(f"{run.request.budget} ({run.request.convention})")
     if run.front:
         _print_front(run)
@@ -132,33 +130,33 @@ def print_run(
         tables.say(trust.verdict())
     if run.best and run.full:
         first = max(run.best.trials, key=lambda trial: trial.accuracy or 0.0)
-        weights = display_path(run.path) / "trials" / f"{first.number}.pt"
-        console.print(f"Test it: nxt eval {shlex.quote(str(weights))}", soft_wrap=True)
+        console.print(f"Test it: nxt eval {shell_path(run.path / 'trials' / f'{first.number}.pt')}", soft_wrap=True)
     elif run.best:
-        console.print(f"Train it: nxt train {shlex.quote(str(display_path(run.path) / 'best.yaml'))}", soft_wrap=True)
+        console.print(f"Train it: nxt train {shell_path(run.path / 'best.yaml')}", soft_wrap=True)
 
 
 def print_trust(trust: Trust) -> None:
-    """Prints how well each figure predicts the last epoch's accuracy, or full training's."""
+    """Prints how well each measure predicts the accuracy of the last epoch, or of full training."""
     from nxt.analysis.trust import COLUMNS
 
     spare = ["Spearman", "tau, similar cost", "top fifth", "95 %"]
     tables.print_table(COLUMNS, trust.table(), spare, trust.caption)
 
 
-def _asked(run: Run) -> str:
+def _requested(run: Run) -> str:
+    """Returns how many trials were requested, and how many of them have begun."""
     explored = sum(not trial.replicate for trial in run.trials)
-    again = len(run.trials) - explored
-    if not explored and again:
-        return f"{run.request.trials} trainings asked"
+    confirming = len(run.trials) - explored
     trials = run.request.trials
+    if not explored and confirming:
+        return f"{trials} trainings asked"
     open_ended = trials is None or explored >= trials
-    asked = f"{explored} trials" if open_ended else f"{trials} trials asked, {explored} begun"
-    return asked + (f" and {again} more to confirm" if again else "")
+    text = f"{explored} trials" if open_ended else f"{trials} trials asked, {explored} begun"
+    return text + (f" and {confirming} more to confirm" if confirming else "")
 
 
 def _print_front(run: Run) -> None:
-    """Prints the front: on a terminal as many columns as there is room for."""
+    """Prints the front; on a narrow terminal with fewer columns."""
     from nxt.search.results.front_table import COLUMNS, front_table
 
     rows = []
@@ -172,7 +170,7 @@ def _print_front(run: Run) -> None:
 
 
 def _print_trials(run: Run) -> None:
-    """Prints all trials in the order in which they were begun."""
+    """Prints all trials in the order of their start."""
     from nxt.units import format_count, format_seconds
 
     epochs = run.request.proxy.epochs
@@ -195,10 +193,10 @@ def _print_trials(run: Run) -> None:
 
 
 def _failures(run: Run) -> list[str]:
-    """Says which trials failed and why: the first of each kind in full."""
+    """Returns a line for each kind of failure, with the first trial of that kind and its message."""
     lines = []
     for outcome in dict.fromkeys(trial.outcome for trial in run.trials if trial.outcome.failed):
         failed = [trial for trial in run.trials if trial.outcome is outcome]
-        others = f" (and {len(failed) - 1} more, in trials.csv)" if len(failed) > 1 else ""
-        lines.append(f"{outcome}: trial {failed[0].number}, {failed[0].spec.name}: {failed[0].message}{others}")
+        more = f" (and {len(failed) - 1} more, in trials.csv)" if len(failed) > 1 else ""
+        lines.append(f"{outcome}: trial {failed[0].number}, {failed[0].spec.name}: {failed[0].message}{more}")
     return lines

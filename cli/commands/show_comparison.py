@@ -1,4 +1,4 @@
-"""What `nxt show` puts beside a search: another one, or networks with published accuracies."""
+"""`nxt show` of a search beside another search, or beside networks with published accuracies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def print_both(pair: RunPair, as_json: bool) -> None:
-    """Prints two fronts side by side; what holds of both together only where they compare."""
+    """Prints two fronts side by side; joint figures only if the runs are comparable."""
     from nxt.search.results.status import status_of
 
     if as_json:
@@ -60,7 +60,7 @@ def _document(pair: RunPair) -> dict[str, Any]:
 
 
 def _print_fronts(pair: RunPair) -> None:
-    """Prints the members of both fronts in one table; each network once, with its accuracy in either run."""
+    """Prints both fronts as one table with a row for each network and its accuracy in each run."""
     ranked = pair.ranked
     joint = pair.joint_front() if ranked else set()
     members: dict[str, dict[int, RankedArch]] = {}
@@ -77,29 +77,34 @@ def _print_fronts(pair: RunPair) -> None:
         cells = [accuracy_text(run, entries[i]) if i in entries else "" for i, run in enumerate(pair.runs)]
         mark = " ".join("AB"[index] for index in entries if (index, fingerprint) in joint)
         rows.append([name, format_count(cost(entries), 4), *cells, *([mark] if ranked else [])])
-    columns = ["architecture", COST_LABELS[pair.cost], "A: accuracy", "B: accuracy"]
+    columns = [
+        "architecture",
+        COST_LABELS[pair.cost],
+        "A: accuracy",
+        "B: accuracy",
+        *(["joint front"] if ranked else []),
+    ]
     if rows:
-        heads = [*columns, *(["joint front"] if ranked else [])]
-        tables.print_table(heads, rows, ["joint front"], "Both fronts by rising cost")
+        tables.print_table(columns, rows, ["joint front"], "Both fronts by rising cost")
 
 
 def published(run: Run) -> list[dict[str, Any]]:
-    """Returns the published networks of about the run's cost as plain data."""
+    """Returns published networks that cost about as much as the run's, as plain data."""
     from nxt.report.published import published as published_networks
 
     return [
         {
             "name": entry.name,
-            "macs": spent.macs,
-            "params": spent.params,
+            "macs": costs.macs,
+            "params": costs.params,
             "published": [dataclasses.asdict(figure) for figure in entry.published],
         }
-        for entry, spent in published_networks(run)
+        for entry, costs in published_networks(run)
     ]
 
 
 def print_published(run: Run) -> None:
-    """Prints the published networks of about the run's cost, and that their accuracies are of other data."""
+    """Prints published networks that cost about as much as the run's, and that accuracies do not compare."""
     networks = published(run)
     if not networks:
         tables.say("No network with a published accuracy costs about as much as this run's.")

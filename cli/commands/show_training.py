@@ -1,8 +1,7 @@
-"""`nxt show` of a training: how far it is, and its last epochs."""
+"""`nxt show` of a training: prints its progress and its last epochs."""
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from nxt.data.ref import DataRef
 from nxt.files import display_path
 
 from ..terminal import tables
+from ..terminal.status_text import resume_command, shell_path
 
 if TYPE_CHECKING:
     from nxt.train.history import History
@@ -18,7 +18,7 @@ _LAST = 8  # epochs shown
 
 
 def print_training(run: Path, as_json: bool) -> None:
-    """Prints where a training stands. Raises as `load_history` does."""
+    """Prints the progress of a training. Raises as `load_history` does."""
     from nxt.train.history import accuracy_of, load_history
 
     history = load_history(run)
@@ -33,12 +33,12 @@ def print_training(run: Path, as_json: bool) -> None:
         return
     rows = [_row(row, best) for row in history.rows[-_LAST:]]
     columns = ["epoch", "loss", "val", "averaged", "images/s"]
-    averaged = any(row["ema_accuracy"] is not None for row in history.rows)
-    if not averaged:
-        columns, rows = [*columns[:3], columns[4]], [[*row[:3], row[4]] for row in rows]
+    if all(row["ema_accuracy"] is None for row in history.rows):
+        for line in (columns, *rows):
+            del line[3]
     tables.print_table(columns, rows, ["images/s", "loss"])
     tables.say(f"Best: {tables.percent(accuracy_of(best))} on the validation split in epoch {best['epoch']}")
-    tables.say(f"Test it: nxt eval {shlex.quote(str(display_path(run)))}")
+    tables.say(f"Test it: nxt eval {shell_path(run)}")
 
 
 def _document(history: History) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def _document(history: History) -> dict[str, Any]:
 
 
 def _sentence(history: History) -> str:
-    """Returns how the training stands and what to do about it, in a sentence."""
+    """Returns the state of the training in a sentence, and how to resume it."""
     from nxt.units import format_seconds
 
     if history.state == "ended":
@@ -72,7 +72,7 @@ def _sentence(history: History) -> str:
         left = history.seconds_left()
         estimate = "" if left is None else f", about {format_seconds(left)} left by the epochs so far"
         return f"Running: epoch {len(history.rows) + 1}{estimate}."
-    command = f"nxt train --resume {shlex.quote(str(display_path(history.path)))}"
+    command = resume_command(history.path, full=True)
     return f"Interrupted in epoch {len(history.rows) + 1}. Go on with: {command}"
 
 

@@ -1,4 +1,4 @@
-"""`nxt space`: what a design space holds, and what a budget leaves of it."""
+"""`nxt space`: shows what a design space contains, and what a budget leaves of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from . import space_runs
 
 class _Group(hints.Group):
     def hint(self, name: str) -> str:
-        """Returns what to type where a space stands in a command's place."""
+        """Returns what to type if a space stands in the place of a command."""
         return f"nxt space show {name}" if complete.spaces(name)[:1] == [name] else super().hint(name)
 
 

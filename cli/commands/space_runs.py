@@ -1,4 +1,4 @@
-"""`nxt space compare` and `nxt space narrow`: what runs tell about the spaces that they searched."""
+"""`nxt space compare` and `nxt space narrow`: analyse the spaces that runs have searched."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class CostName(StrEnum):
-    """Costs, as options name them."""
+    """Names of costs in options."""
 
     FLOPS = "flops"
     PARAMS = "params"

@@ -1,8 +1,7 @@
-"""`nxt train`: full training of one network, or of several."""
+"""`nxt train`: trains one network or several fully."""
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,10 +9,10 @@ import typer
 
 from nxt.config import parse_settings, require
 from nxt.errors import RunError
-from nxt.files import display_path
 
 from .. import complete, options
 from ..terminal import tables
+from ..terminal.status_text import resume_command, shell_path
 from . import train_many
 
 if TYPE_CHECKING:
@@ -111,7 +110,7 @@ def train(
 
 
 def _run(request: TrainRequest, device: str, resume: bool, address: str | None) -> TrainResult:
-    """Trains, with progress on stderr; a training that is asked to stop ends this process as the signal would."""
+    """Trains with progress on stderr; raises typer.Exit with the signal's exit code if a signal stops the training."""
     from nxt.train.engine.session import Watcher
     from nxt.train.engine.train import carry_out
     from nxt.train.signals import StoppedError
@@ -123,21 +122,21 @@ def _run(request: TrainRequest, device: str, resume: bool, address: str | None) 
             watcher = Watcher(progress.note, progress.reading, progress.begin, progress.step, progress.epoch)
             return carry_out(request, device, resume, watcher, address)
     except StoppedError as stopped:
-        command = f"nxt train --resume {shlex.quote(str(display_path(request.out)))}"
+        command = resume_command(request.out, full=True)
         tables.err().print(f"{str(stopped).capitalize()}. Go on with: {command}", soft_wrap=True)
         raise typer.Exit(128 + stopped.signal) from None
-    except KeyboardInterrupt:  # before the training began, or asked for twice
+    except KeyboardInterrupt:  # before the training began, or pressed twice
         raise typer.Exit(130) from None
 
 
 def _show(request: TrainRequest, result: TrainResult, as_json: bool) -> None:
-    """Draws the curves, and prints what came out."""
+    """Draws the curves, and prints the result."""
     from nxt.report.matplotlib_figures import plot_curves
 
     try:
         plot_curves(f"{request.spec.name} on {request.data.display}", result.metrics, result.out / "curves.png")
     except RunError as error:
-        tables.err().print(f"nxt: {error}", soft_wrap=True)  # the training is done
+        tables.err().print(f"nxt: {error}", soft_wrap=True)  # no reason to fail: the training is done
     if as_json:
         tables.print_json(
             {
@@ -155,4 +154,4 @@ def _show(request: TrainRequest, result: TrainResult, as_json: bool) -> None:
     last, best = tables.percent(result.last.best), tables.percent(result.best_accuracy)
     line = f"{request.spec.name}: {last} on the validation split (best {best} in epoch {result.best_epoch})"
     tables.out().print(line, soft_wrap=True)
-    tables.out().print(f"Test it: nxt eval {shlex.quote(str(display_path(result.out)))}", soft_wrap=True)
+    tables.out().print(f"Test it: nxt eval {shell_path(result.out)}", soft_wrap=True)

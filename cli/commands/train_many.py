@@ -1,4 +1,4 @@
-"""`nxt train` of several networks: a study of a plain list under the search's own engine, with nothing shrunk."""
+"""`nxt train` of several networks: trains a list of networks fully with the engine of searches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def is_for_several(networks: list[str], resume: Path | None, top: int | None, repeats: int | None) -> bool:
-    """Tells whether there is more than one training to do."""
+    """Returns whether there is more than one training to do."""
     if repeats is not None or top is not None:
         return True
     if resume is not None:
@@ -32,10 +32,10 @@ def train(
     address: str | None,
     as_json: bool,
 ) -> None:
-    """Trains all networks fully, prints how they compare, and beside it what a search had said of them.
+    """Trains all networks fully, and prints their front; for the run of a search also how its ranking agrees.
 
     Raises:
-        NxtError: what a search raises.
+        NxtError: as a search does.
     """
     from nxt.search.engine.train_many import prepare, run_trainings
     from nxt.search.results.run import load_run
@@ -45,11 +45,11 @@ def train(
     job = prepare(networks, chosen, top, repeats)
     carry_out(job, lambda observer: run_trainings(job, chosen, device, address, observer), None, as_json)
     for origin in job.request.origins if not as_json else ():
-        print_beside(load_run(origin), load_run(job.out))
+        print_agreement(load_run(origin), load_run(job.out))
 
 
-def print_beside(proxy: Run, full: Run) -> None:
-    """Prints what a search's proxy had said of the networks beside full training's word, and how far it was right."""
+def print_agreement(proxy: Run, full: Run) -> None:
+    """Prints the accuracies in a search beside those of full training, and how well the rankings agree."""
     from nxt.analysis import trust
     from nxt.search.results.front_table import accuracy_text
 
@@ -59,12 +59,13 @@ def print_beside(proxy: Run, full: Run) -> None:
     rows = []
     for rank, entry in enumerate(full.entries, 1):
         if entry.spec.fingerprint in known:
-            before, other = known[entry.spec.fingerprint]
-            rows.append([entry.spec.name, accuracy_text(proxy, other), accuracy_text(full, entry), before, rank])
+            proxy_rank, proxy_entry = known[entry.spec.fingerprint]
+            accuracies = accuracy_text(proxy, proxy_entry), accuracy_text(full, entry)
+            rows.append([entry.spec.name, *accuracies, proxy_rank, rank])
     columns = ["architecture", "in the search", "full training", "rank there", "rank here"]
     title = f"Proxy and full training, against {proxy.path}"
     tables.print_table(columns, rows, ["rank there", "rank here"], title)
-    told = trust.against(proxy, full)
-    if told is not None:
-        tables.out().print(told.verdict(), soft_wrap=True)
-        print_trust(told)
+    agreement = trust.against(proxy, full)
+    if agreement is not None:
+        tables.out().print(agreement.verdict(), soft_wrap=True)
+        print_trust(agreement)

@@ -1,4 +1,4 @@
-"""`nxt zoo`: the named networks."""
+"""`nxt zoo`: lists the named networks."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def zoo(
 
 
 def _published(entry: ZooEntry) -> tuple[str, str]:
-    """Returns the first accuracy that is published, and where: the paper's own if there is one."""
+    """Returns the first published accuracy and its source: the paper's own if there is one."""
     if not entry.published:
         return "", ""
     first = entry.published[0]

@@ -1,1 +1,1 @@
-"""What commands show on a terminal: tables, the live view, progress. Drawing only, no logic of searches."""
+"""Draws tables, the live view and progress on a terminal; no logic of searches."""

@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-_TIMES = 2  # a second
-# Says its first argument on the terminal's main screen unless it reads a line before its input ends.
+_RATE = 2  # redraws a second
+# Prints its first argument on the terminal's main screen, unless it reads a line before its input ends.
 _LAST_WORDS = r"""read -r line || printf '\033[?1049l\033[?25h%s\n' "$1" >&2"""
 
 Draw = Callable[[int, int], "list[Text]"]  # width, height -> lines that fit
 
 
 def moves(console: Console) -> bool:
-    """Tells whether lines can be redrawn there: not in a file, whatever FORCE_COLOR says, nor if TERM is dumb."""
+    """Returns whether lines can be redrawn: not in a file (even with FORCE_COLOR), and not if TERM is dumb."""
     return console.is_interactive and console.file.isatty()
 
 
 @contextmanager
 def line(console: Console, draw: Draw) -> Iterator[None]:
-    """Shows the first line that `draw` returns, during the block; what others print appears above it.
+    """Shows the first line that `draw` returns, during the block; other output appears above it.
 
-    The cursor stays visible, so that a terminal whose program is killed is as it should be.
+    The cursor stays visible, so that the terminal is in order if the program is killed.
     """
     from rich.live import Live
     from rich.text import Text
@@ -39,7 +39,7 @@ def line(console: Console, draw: Draw) -> Iterator[None]:
 
     def shown() -> Text:
         nonlocal drawn, columns
-        if columns != console.width:  # the terminal has wrapped the line anew: more rows are to go than were drawn
+        if columns != console.width:  # the terminal has wrapped the line again: it now takes more rows
             columns = console.width
             _erase(console, math.ceil(drawn / columns) - 1)
         text = next(iter(draw(columns, 1)), Text())
@@ -47,13 +47,13 @@ def line(console: Console, draw: Draw) -> Iterator[None]:
         drawn = text.cell_len
         return text
 
-    with Live(get_renderable=shown, console=console, refresh_per_second=_TIMES, transient=True):
+    with Live(get_renderable=shown, console=console, refresh_per_second=_RATE, transient=True):
         console.show_cursor(True)
         yield
 
 
 def _erase(console: Console, rows: int) -> None:
-    """Clears so many rows, from the cursor's own upwards, and leaves the cursor above them."""
+    """Clears `rows` rows from the cursor upwards, and leaves the cursor above them."""
     from rich.control import Control
     from rich.segment import ControlType
 
@@ -65,8 +65,8 @@ def _erase(console: Console, rows: int) -> None:
 def screen(draw: Draw, if_killed: str) -> Iterator[None]:
     """Shows what `draw` returns on the alternate screen of the terminal behind stderr, during the block.
 
-    On the alternate screen no rubbish stays when the window changes its size, and what libraries write past Python
-    disappears within half a second. What is printed meanwhile follows after the block.
+    On the alternate screen nothing is left over when the window changes its size, and output that libraries write
+    outside Python disappears within half a second. Python's output during the block is printed after it.
 
     Args:
         draw: Returns the lines for a width and a height.
@@ -86,7 +86,7 @@ def screen(draw: Draw, if_killed: str) -> Iterator[None]:
         return Text("\n", no_wrap=True).join(lines)
 
     view = Live(
-        get_renderable=shown, console=console, screen=True, refresh_per_second=_TIMES,
+        get_renderable=shown, console=console, screen=True, refresh_per_second=_RATE,
         redirect_stdout=False, redirect_stderr=False,
     )  # fmt: skip
     try:
@@ -98,18 +98,18 @@ def screen(draw: Draw, if_killed: str) -> Iterator[None]:
 
 
 class _Held(io.StringIO):
-    """Keeps text in place of a terminal; has a descriptor, since some libraries ask for one."""
+    """Stores output for later; has a file descriptor because some libraries need one."""
 
     def fileno(self) -> int:
         return 2
 
 
 @contextmanager
-def _witness(words: str) -> Iterator[None]:
-    """Starts a small process that restores the main screen and prints `words` there if this process is killed."""
-    command = ["/bin/sh", "-c", _LAST_WORDS, "sh", words]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True) as other:
+def _witness(message: str) -> Iterator[None]:
+    """Starts a small process that restores the main screen and prints `message` there if this process is killed."""
+    command = ["/bin/sh", "-c", _LAST_WORDS, "sh", message]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True) as process:
         try:
             yield
         finally:
-            other.communicate(b"\n")
+            process.communicate(b"\n")

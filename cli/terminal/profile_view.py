@@ -1,4 +1,4 @@
-"""Prints what `nxt profile` computed: tables for people, CSV for programs."""
+"""Prints the results of `nxt profile`: tables for people, CSV for programs."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def print_tables(rows: Sequence[Row], by: str | None) -> None:
         if "measured" in row:
             print_measured(row["name"], row["measured"])
         if "check" in row:
-            differs = {key: value for key, value in row["check"].items() if value}
+            differences = {key: value for key, value in row["check"].items() if value}
             tables.say(
                 f"{row['name']}: closed form minus fvcore's and torch's counts of the built network: "
-                f"{differs or 'no difference'}"
+                f"{differences or 'no difference'}"
             )
     if len(rows) == 2:
         _print_difference(rows[0], rows[1])
@@ -127,7 +127,7 @@ def _bytes(value: int) -> str:
 
 
 def print_measured(name: str, measured: Mapping[str, Any]) -> None:
-    """Prints what was measured: each way of computing, a training step, and the stages."""
+    """Prints the measurements of each way of computing, of a training step, and of the stages."""
     smallest = min(int(n) for n in measured["ways"][0]["images_per_second"])
     speeds = [f"images/s, {n}" for n in measured["ways"][0]["images_per_second"]]
     latency = f"latency, batch {smallest}"

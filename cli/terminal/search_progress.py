@@ -24,27 +24,27 @@ if TYPE_CHECKING:
     from nxt.search.results.run import Run
     from nxt.search.trial import Trial
 
-_FRESH = 0.4  # seconds between two looks at the trials
+_FRESH = 0.4  # seconds between two refreshes of the view
 
 
 class Progress:
-    """Follows a search; see `nxt.search.engine.execute.Observer`."""
+    """Shows the progress of a search; see `nxt.search.engine.execute.Observer`."""
 
     def __init__(self) -> None:
         self.console = tables.err()
         self._moves = live_region.moves(self.console)
         self._began = time.monotonic()
-        self.begun = False  # whether there was anything to do
+        self.begun = False  # whether there was something to do
         self._session: SearchSession
-        self._run: Run  # as of the trial that ended last
-        self._before = (0, 0)  # trials that had ended before this session, and epochs trained
-        self._looked, self._latest = 0.0, ""
+        self._run: Run  # after the trial that ended last
+        self._before = (0, 0)  # ended trials and trained epochs before this session
+        self._refreshed, self._latest = 0.0, ""
         self._view: search_view.View
         self._prepares = ExitStack()
-        self._heeds = self._stopping = False  # Ctrl-C
+        self._handles_interrupts = self._stopping = False  # Ctrl-C
 
     def begin(self, session: SearchSession, workers: int) -> None:
-        """Prints what is about to run."""
+        """Prints what is going to run."""
         self._session, self.begun = session, True
         self._prepares.close()
         request, feasible = session.request, session.search.setup.feasible
@@ -52,17 +52,17 @@ class Progress:
         if feasible is not None:
             fit = f"{len(feasible):,} of {fit} fit, {request.budget} (conv + linear MACs)"
         self.console.print(f"space {request.space.name}: {fit}")
-        many = "as many trials as the hours allow" if request.trials is None else f"{request.trials} trials"
+        trials = "as many trials as the hours allow" if request.trials is None else f"{request.trials} trials"
         epochs = f" of up to {request.proxy.epochs} epochs, {workers} at a time, into {display_path(session.out)}"
-        self.console.print(f"{many}{epochs}", soft_wrap=not self._moves)
+        self.console.print(f"{trials}{epochs}", soft_wrap=not self._moves)
         if session.trials:
             self.console.print(f"going on: {tally(session.trials, 'cut off')}", soft_wrap=not self._moves)
         if self._moves:
             self._run, self._before = session.run(), self._reached()
-            self._look()
+            self._refresh()
 
     def ended(self, trial: Trial) -> None:
-        """Shows how a trial ended."""
+        """Shows the result of a trial."""
         self._latest = search_view.trial_text(trial)
         if self._moves:
             self._run = self._session.run()
@@ -70,10 +70,10 @@ class Progress:
             self.console.print(f"{self._head()} {self._latest}", soft_wrap=True)
 
     def update(self) -> None:
-        """Refreshes the view if it is old enough; the terminal's own thread draws it."""
-        self._heed_interrupts()
-        if self._moves and time.monotonic() - self._looked > _FRESH:
-            self._look()
+        """Refreshes the view if it is old enough; another thread draws it."""
+        self._handle_interrupts()
+        if self._moves and time.monotonic() - self._refreshed > _FRESH:
+            self._refresh()
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -90,7 +90,8 @@ class Progress:
         if not self._moves:
             yield
             return
-        with live_region.screen(self._draw, f"nxt: killed. Go on with: {resume_command(self._run)}"):
+        command = resume_command(self._run.path, self._run.full, hours=self._run.request.trials is None)
+        with live_region.screen(self._draw, f"nxt: killed. Go on with: {command}"):
             yield
 
     def _preparing(self, width: int, height: int) -> list[Text]:
@@ -99,28 +100,28 @@ class Progress:
         return [Text(f"reading the data and starting Ray, {format_seconds(time.monotonic() - self._began)} gone")]
 
     def _draw(self, width: int, height: int) -> list[Text]:
-        now, seen = time.monotonic(), self._view
-        left = seen.left and max(1.0, seen.left - (now - self._looked))
+        now, view = time.monotonic(), self._view
+        left = view.left and max(1.0, view.left - (now - self._refreshed))
         if self._stopping:
-            seen, left = dataclasses.replace(seen, phase="stopping; all epochs so far are recorded"), None
-        return search_view.lines_of(dataclasses.replace(seen, gone=now - self._began, left=left), width, height)
+            view, left = dataclasses.replace(view, phase="stopping; all epochs so far are recorded"), None
+        return search_view.lines_of(dataclasses.replace(view, gone=now - self._began, left=left), width, height)
 
-    def _heed_interrupts(self) -> None:
-        """Notes when Ctrl-C is pressed, and leaves the rest to Ray, which takes a few seconds."""
-        if self._heeds:
+    def _handle_interrupts(self) -> None:
+        """Notes when Ctrl-C is pressed; Ray's own handler stops the search, which takes a few seconds."""
+        if self._handles_interrupts:
             return
-        self._heeds, others = True, signal.getsignal(signal.SIGINT)
+        self._handles_interrupts, previous = True, signal.getsignal(signal.SIGINT)
 
         def stop(number: int, frame: FrameType | None) -> None:
             self._stopping = True
-            if callable(others):
-                others(number, frame)
+            if callable(previous):
+                previous(number, frame)
 
         signal.signal(signal.SIGINT, stop)
 
-    def _look(self) -> None:
-        """Makes a new view of how the search stands."""
-        self._looked = time.monotonic()
+    def _refresh(self) -> None:
+        """Makes a new view of the search."""
+        self._refreshed = time.monotonic()
         session, trials = self._session, self._session.trials
         request, agenda = session.request, session.strategy.agenda
         remaining, unlimited = agenda.remaining(trials), request.trials is None
@@ -142,13 +143,13 @@ class Progress:
         )
 
     def _reached(self) -> tuple[int, int]:
-        """Returns how many trials have ended, and how many epochs have been trained, not taken from another run."""
+        """Returns the number of ended trials, and of epochs trained here (not copied from another run)."""
         trials = self._session.trials
         ended = sum(trial.outcome != "running" for trial in trials)
         return ended, sum(len(trial.curve) for trial in trials if not trial.replayed)
 
     def _speed(self, ended: int, epochs: int, seconds: float) -> str:
-        """Returns how fast this session goes, including all that happens beside the training."""
+        """Returns trials an hour and images a second of this session, including the time beside the training."""
         parts = []
         if ended:
             parts.append(f"{3600 * ended / seconds:,.0f} trials an hour")
@@ -158,7 +159,7 @@ class Progress:
 
     def _head(self) -> str:
         session, trials = self._session, self._session.trials
-        ended = sum(trial.outcome != "running" for trial in trials)
+        ended, _ = self._reached()
         total = len(trials) + sum(session.strategy.agenda.remaining(trials))
         count = f"{ended}" if session.request.trials is None else f"{ended}/{total}"
         seconds = session.pace.left(session.strategy.agenda)

@@ -1,4 +1,4 @@
-"""Lays out the live view of a search as text for a terminal of any size; `live_region` draws it."""
+"""Makes the text of a search's live view for a terminal of any size; `live_region` draws it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from nxt.search.trial import Trial
 
 _WIDEST_PLOT = 100
-_PLOT_FROM = 56  # columns from which there is a plot
-_ERRORS_FROM = 56  # and from which accuracies have their errors
+_PLOT_FROM = 56  # columns; with fewer, there is no plot
+_ERRORS_FROM = 56  # columns; with fewer, accuracies have no errors
 _BAR = 16  # columns
-_ROWS = 3, 4  # of the best and of those that run, at most
+_ROWS = 3, 4  # at most, of the best architectures and of running trials
 _ROWS_TALL = 8, 16  # on a terminal of _TALL lines or more
 _TALL = 36
 _TALLEST_PLOT = 18
@@ -33,30 +33,30 @@ _TALLEST_PLOT = 18
 class View:
     """A search at one moment."""
 
-    run: Run  # as of the trial that ended last
+    run: Run  # after the trial that ended last
     running: Sequence[Trial]
     phase: str
     ended: int
     total: int | None  # trials; None: as many as the hours allow
-    later: int  # of these, how many trainings are to confirm the best, and have not begun
+    later: int  # trainings of these that will confirm the best and have not begun
     gone: float  # seconds since the trials of this session began
     left: float | None  # seconds; None: not known yet
     tally: str
     speed: str  # empty: not known yet
-    latest: str  # what became of the trial that ended last
+    latest: str  # how the trial that ended last ended
 
 
 def lines_of(view: View, width: int, height: int) -> list[Text]:
-    """Returns the view for a terminal: fewer than `height` lines, each to be cut off at `width`.
+    """Returns the view for a terminal as fewer than `height` lines; the caller cuts them off at `width`.
 
-    With less room the plot goes first, then columns and the errors of accuracies, then rows.
+    On a smaller terminal the plot is left out first, then columns and the errors of accuracies, then rows.
     """
     from rich.text import Text
 
     room = height - 1
     head = _head(view, width)
-    most = _ROWS_TALL if height >= _TALL else _ROWS
-    best, running = _best(view.run, width, most[0]), _running(view, width, most[1])
+    rows = _ROWS_TALL if height >= _TALL else _ROWS
+    best, running = _best(view.run, width, rows[0]), _running(view, width, rows[1])
     running += [Text(line, style="dim") for line in [view.latest] if line]
     blank = [Text()] if height >= 22 else []
     below = [block for block in (best, running) if block]
@@ -80,17 +80,17 @@ def _head(view: View, width: int) -> list[Text]:
         title = Text.assemble(("nxt train", "bold"), f"  {request.space.name} on {request.data.display}")
     count = f"{view.ended}" if view.total is None else f"{view.ended} of {view.total - view.later}"
     later = f" (then {view.later} to confirm)" if view.later and view.total else ""
-    done, times = f"{view.phase}, {count} trials{later}", f"{format_seconds(view.gone)} gone"
+    progress, times = f"{view.phase}, {count} trials{later}", f"{format_seconds(view.gone)} gone"
     if view.left:
         times += f", about {format_seconds(view.left)} left"
     lines = [title]
-    free = width - len(done) - len(times) - 4
+    free = width - len(progress) - len(times) - 4
     if free < 0:
-        lines += [Text(done, style="bold"), Text(times)]
+        lines += [Text(progress, style="bold"), Text(times)]
     elif view.total and free >= _BAR:
-        lines.append(Text.assemble((done, "bold"), "  ", tables.bar(view.ended / view.total, _BAR), "  ", times))
+        lines.append(Text.assemble((progress, "bold"), "  ", tables.bar(view.ended / view.total, _BAR), "  ", times))
     else:
-        lines.append(Text.assemble((done, "bold"), "  ", times))
+        lines.append(Text.assemble((progress, "bold"), "  ", times))
     counts = "; ".join(text for text in (view.tally, view.speed) if text)
     return [*lines, *map(Text, textwrap.wrap(counts, width))]
 
@@ -142,7 +142,7 @@ def _points(run: Run) -> list[textplot.Point]:
 
 
 def trial_text(trial: Trial) -> str:
-    """Returns how a trial ended, in one line."""
+    """Returns the result of a trial in one line."""
     reached = f" {tables.percent(trial.accuracy)}" if trial.curve else ""
     family = f" ({trial.family} reference)" if trial.family else ""
     again = f" with fresh seed {trial.replicate}" if trial.replicate else ""

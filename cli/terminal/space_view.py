@@ -1,4 +1,4 @@
-"""Prints what `nxt space` computed, as tables for people."""
+"""Prints the results of `nxt space` as tables for people."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from . import tables
 if TYPE_CHECKING:
     from nxt.space.coverage import Axis, Lint
 
-_LONG = 12  # values of an axis, from which on shares are not listed one by one
+_LONG = 12  # values of an axis; with more, their shares are summarised
 _CHANGED = 2  # values of an axis whose shares a lint shows
 
 
 def print_space(answer: Mapping[str, Any]) -> None:
-    """Prints the axes of a space, and with a budget what of it fits."""
+    """Prints the axes of a space, and with a budget the share that fits."""
     tables.say(f"{answer['name']}: {answer['about']}\n")
     spread = answer.get("spread")
     if spread:
@@ -38,7 +38,7 @@ def print_space(answer: Mapping[str, Any]) -> None:
 
 
 def _grouped(axes: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
-    """Joins the axes of several stages that have the same values into one line: "depth1 to depth3"."""
+    """Joins axes of neighbouring stages with the same values into one line: "depth1 to depth3"."""
     lines: dict[str, list[Any]] = {}
     for name, same in itertools.groupby(axes, key=lambda axis: (axis.rstrip("12345678"), axes[axis])):
         group = list(same)
@@ -47,7 +47,7 @@ def _grouped(axes: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
 
 
 def print_lint(lint: Lint) -> None:
-    """Prints the whole space and what is inside the budget side by side."""
+    """Prints the whole space beside the part inside the budget."""
     space, feasible = lint.space, lint.feasible
     tables.say(f"combinations: {space.combinations:,}")
     for reason, n in space.left_out.items():
@@ -64,17 +64,18 @@ def print_lint(lint: Lint) -> None:
         ("never inside", {name: axis.never for name, axis in lint.axes.items()}),
         ("in less than 0.1 %", {name: axis.nearly_never for name, axis in lint.axes.items()}),
     ):
-        said = "; ".join(f"{name} {_values(some)}" for name, some in values.items() if some)
-        tables.say(f"{text}: {said or 'no value'}")
+        listing = "; ".join(f"{name} {_values(some)}" for name, some in values.items() if some)
+        tables.say(f"{text}: {listing or 'no value'}")
     tables.say("The shares of the other values change less; --json has them all.")
 
 
 def print_family(answer: Mapping[str, Any]) -> None:
     """Prints a family of equal complexity, by both measures."""
-    of = answer["reference"]
+    reference = answer["reference"]
     tables.say(
-        f"reference: {of['name']}, {format_count(of['macs'], 4)} MACs, {format_count(of['params'], 4)} params, "
-        f"{format_count(of['acts'], 4)} acts, {of['block']:,} weights in a block's convolutions\n"
+        f"reference: {reference['name']}, {format_count(reference['macs'], 4)} MACs, "
+        f"{format_count(reference['params'], 4)} params, {format_count(reference['acts'], 4)} acts, "
+        f"{reference['block']:,} weights in a block's convolutions\n"
     )
     heads = ["C", "d", "network", "block", "MACs", "params", "acts"]
     for by, title, spare in (
@@ -93,21 +94,21 @@ def print_family(answer: Mapping[str, Any]) -> None:
 
 
 def _deviations(row: Mapping[str, Any]) -> list[str]:
-    """Returns each cost of a network with its deviation from the reference: in one cell, so that both stay together."""
+    """Returns each cost of a network and its deviation from the reference in one cell, so that both stay together."""
     costs = ("block", "macs", "params", "acts")
     return [f"{format_count(row[key], 4)} {row['deviation'][key]:>+6.1%}" for key in costs]
 
 
 def word(value: object) -> str:
-    """Returns a value as YAML has it."""
+    """Returns a value as YAML writes it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _values(values: Iterable[Any]) -> str:
-    known = list(values)
-    if len(known) > 4 and known == list(range(known[0], known[-1] + 1)):
-        return f"{known[0]} to {known[-1]}"
-    return " ".join(map(word, known))
+    listed = list(values)
+    if len(listed) > 4 and listed == list(range(listed[0], listed[-1] + 1)):
+        return f"{listed[0]} to {listed[-1]}"
+    return " ".join(map(word, listed))
 
 
 def _changed(axis: Axis) -> str:
@@ -121,7 +122,7 @@ def _changed(axis: Axis) -> str:
 
 
 def _shares(values: Iterable[Any], counts: Mapping[str, int]) -> str:
-    """Returns the values of an axis with the share of the feasible architectures that has each."""
+    """Returns the values of an axis, each with its share of the feasible architectures."""
     total = sum(counts.values())
     if len(counts) > _LONG:
         mean = sum(int(v) * n for v, n in counts.items()) / total

@@ -1,8 +1,9 @@
-"""Where a search stands, in sentences for people at a terminal."""
+"""Describes the state of a run in sentences, with the command to resume it."""
 
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nxt.files import display_path
@@ -14,16 +15,21 @@ if TYPE_CHECKING:
 
 
 def status_sentence(run: Run, status: Status) -> str:
-    """Says where a search stands in one line, with what to do about it."""
+    """Returns the state of a search in one line, and how to resume it."""
     if status.state == "ended":
         return "Ended: all that was asked for is done."
     if status.state == "interrupted":
-        return f"Interrupted while {status.phase}. Go on with: {resume_command(run)}"
+        command = resume_command(run.path, run.full, hours=run.request.trials is None)
+        return f"Interrupted while {status.phase}. Go on with: {command}"
     left = "" if status.seconds is None else f", about {format_seconds(status.seconds)} left by the epochs so far"
     return f"Running: {status.phase}{left}."
 
 
-def resume_command(run: Run) -> str:
-    """Returns the command that goes on with a run."""
-    hours = " --hours H" if run.request.trials is None else ""
-    return f"nxt {'train' if run.full else 'search'} --resume {shlex.quote(str(display_path(run.path)))}{hours}"
+def resume_command(path: Path, full: bool, hours: bool = False) -> str:
+    """Returns the command that resumes a run; with `hours` it needs a new time limit."""
+    return f"nxt {'train' if full else 'search'} --resume {shell_path(path)}" + (" --hours H" if hours else "")
+
+
+def shell_path(path: Path) -> str:
+    """Returns a path to type in a shell: quoted, and relative if it lies in the current folder."""
+    return shlex.quote(str(display_path(path)))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _GAP = 3  # characters between two columns of a table
-_ROOM = 16  # characters that a last column needs at least to be broken between words
+_ROOM = 16  # least width of a last column that is wrapped
 
 
 def print_json(value: Any) -> None:
@@ -36,9 +36,9 @@ def err() -> Console:
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[object]], left: Collection[str]) -> Text:
-    """Returns a plain table; every column but the first and those of `left` is aligned to the right.
+    """Returns a plain table; the first column and those in `left` are aligned to the left, all others to the right.
 
-    Text and not a table of rich's, which breaks cells where they do not fit.
+    This is text and not a table of rich, which would break cells that do not fit.
     """
     from rich.cells import cell_len
     from rich.text import Text
@@ -58,7 +58,7 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[object]], left: Colle
 
 
 def say(text: str) -> None:
-    """Prints a sentence to stdout: broken between words on a terminal, on one line elsewhere."""
+    """Prints a sentence to stdout: wrapped between words on a terminal, else on one line."""
     console = out()
     console.print(text, soft_wrap=not console.is_terminal)
 
@@ -70,17 +70,17 @@ def print_table(
     title: str | None = None,
     left: Collection[str] = (),
 ) -> None:
-    """Prints a table to stdout; on a terminal that is too narrow, without columns of `spare`, its first one first.
+    """Prints a table to stdout; on a narrow terminal, columns of `spare` are left out, the first one first.
 
-    If that is not enough, a last column of `left` is broken between words. Cells of others are never broken: their
-    rows run over the edge.
+    If that is not enough and the last column is in `left`, it is wrapped between words. Other cells are never broken:
+    their rows are longer than the terminal is wide.
     """
     from rich.text import Text
 
     console = out()
     header, fitted = fitting(columns, rows, console.width if console.is_terminal else sys.maxsize, spare)
     if console.is_terminal and header[-1] in left:
-        fitted = _flowing(header, fitted, console.width)
+        fitted = _wrapped(header, fitted, console.width)
     if title:
         console.print(Text(title, "bold"), soft_wrap=not console.is_terminal)
     console.print(_table(header, fitted, left), soft_wrap=True)
@@ -92,36 +92,36 @@ def print_table(
 def fitting(
     columns: Sequence[str], rows: Sequence[Sequence[object]], width: int, spare: Sequence[str], gap: int = _GAP
 ) -> tuple[list[str], list[list[str]]]:
-    """Returns a table without as many of the columns of `spare`, its first one first, as do not fit a width."""
+    """Returns the table that fits a width: columns of `spare` are left out in order as far as necessary."""
     cells = [[str(cell) for cell in row] for row in rows]
-    wide = dict(zip(columns, _sizes(columns, cells), strict=True))
+    sizes = dict(zip(columns, _sizes(columns, cells), strict=True))
     for name in spare:
-        if sum(wide.values()) + gap * (len(wide) - 1) <= width:
+        if sum(sizes.values()) + gap * (len(sizes) - 1) <= width:
             break
-        wide.pop(name, None)
-    kept = [i for i, name in enumerate(columns) if name in wide]
+        sizes.pop(name, None)
+    kept = [i for i, name in enumerate(columns) if name in sizes]
     return [columns[i] for i in kept], [[row[i] for i in kept] for row in cells]
 
 
 def _sizes(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
-    """Returns how many characters wide each column is on a terminal."""
+    """Returns the width of each column on a terminal, in characters."""
     from rich.cells import cell_len
 
     return [max(cell_len(row[index]) for row in (columns, *rows)) for index in range(len(columns))]
 
 
-def _flowing(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[list[str]]:
-    """Breaks the last column between words to fit a width, further lines of it below the first one."""
+def _wrapped(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[list[str]]:
+    """Wraps the last column between words to fit a width; its further lines become rows below."""
     room = max(_ROOM, width - sum(size + _GAP for size in _sizes(columns, rows)[:-1]))
-    flowing = []
+    wrapped = []
     for *cells, text in rows:
         lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
-        flowing += [[*cells, lines[0]], *([""] * len(cells) + [line] for line in lines[1:])]
-    return flowing
+        wrapped += [[*cells, lines[0]], *([""] * len(cells) + [line] for line in lines[1:])]
+    return wrapped
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Returns rows as lines whose columns are aligned, figures to the right."""
+    """Returns rows as lines with aligned columns; cells that begin with a digit are aligned to the right."""
     lines = []
     sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -139,5 +139,5 @@ def bar(share: float, width: int) -> Text:
 
 
 def percent(value: float | None) -> str:
-    """Returns a share as text: `93.4%`, or a dash where there is none."""
+    """Returns a share as text such as `93.4%`; a dash for None."""
     return "-" if value is None else f"{value:.1%}"

@@ -1,4 +1,4 @@
-"""Draws plots made of characters, for terminals."""
+"""Draws plots of characters for terminals."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from . import tables
 if TYPE_CHECKING:
     from rich.text import Text
 
-LEAST = 6  # lines below which a plot shows nothing
+LEAST = 6  # lines that a plot needs
 _MARGIN = 8  # columns left of the plot
-# What each kind of point looks like, the one that hides others last.
+# Mark and style of each kind of point; later kinds cover earlier ones.
 _MARKS = {"other": ("\u00b7", "dim"), "front": ("o", "bold green"), "reference": ("R", "bold magenta")}
 _LEGEND = "o front  R reference  \u00b7 other"
 
@@ -35,7 +35,7 @@ def front_plot(points: Sequence[Point], cost: str, width: int, height: int) -> l
 
     Args:
         points: At least one.
-        cost: What the cost is.
+        cost: Name of the cost.
         width: Columns.
         height: Lines, with axis and labels; at least LEAST.
     """
@@ -62,13 +62,13 @@ def front_plot(points: Sequence[Point], cost: str, width: int, height: int) -> l
 
 
 def _places(values: Sequence[float], cells: int) -> list[int]:
-    """Returns the cell of each value, from the lowest value's to the highest one's; the middle one if all are equal."""
+    """Returns the cell of each value, 0 for the lowest to `cells` - 1 for the highest; the middle if all are equal."""
     low, span = min(values), max(values) - min(values)
     return [round((value - low) / span * (cells - 1)) if span else (cells - 1) // 2 for value in values]
 
 
 def _labels(costs: Sequence[float], name: str, columns: int) -> str:
-    """Returns the line under the axis: lowest cost, what the marks are as far as there is room, highest cost."""
+    """Returns the line under the axis: lowest cost, the legend if there is room, highest cost."""
     low, high = format_count(min(costs)), format_count(max(costs))
     if low == high:
         low = ""

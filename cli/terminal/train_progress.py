@@ -1,4 +1,4 @@
-"""Shows a training on stderr: a line for each epoch, and on a terminal a progress line below them."""
+"""Shows the progress of a training on stderr: a line for each epoch, and on a terminal a progress line below."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from nxt.train.engine.session import Position
     from nxt.train.engine.trainer import EpochReport
 
-_QUIET = 600.0  # seconds inside an epoch after which a log file gets a line
-_READING = 10.0  # seconds between two lines about images that are read beforehand
-_WAITS = 0.05  # share of the time that may go by waiting for images
+_QUIET = 600.0  # seconds between two lines in a log file inside an epoch
+_READING = 10.0  # seconds between two lines in a log file while images are read beforehand
+_WAITS = 0.05  # share of the time; less waiting for images is not mentioned
 _BAR = 16  # columns
 
 
 class TrainProgress:
-    """Follows a training; see `nxt.train.engine.session.Watcher`."""
+    """Shows the progress of a training; see `nxt.train.engine.session.Watcher`."""
 
     def __init__(self) -> None:
         self.console = tables.err()
         self._moves = live_region.moves(self.console)
         self._shown, self._drawing = ExitStack(), False
         self._began = self._printed = time.monotonic()
-        self._reads = ""  # what is being read before it begins
-        self._first: Position | None = None  # where it began this time
+        self._reads = ""  # progress of reading images before the training begins
+        self._first: Position | None = None  # where this session began
         self._now: Position
         self._last: EpochReport | None = None
 
@@ -43,7 +43,7 @@ class TrainProgress:
         self._shown.close()
 
     def begin(self, position: Position) -> None:
-        """Notes that the training begins."""
+        """Stores the position at which the training begins."""
         self._began = self._printed = time.monotonic()
         self._first = self._now = position
         if position.done:
@@ -63,7 +63,7 @@ class TrainProgress:
             self._say(self._reads)
 
     def step(self, position: Position) -> None:
-        """Notes how far the training is; in a log file, prints it every ten minutes."""
+        """Stores the position of the training; in a log file, prints it every ten minutes."""
         self._now = position
         if not self._moves and time.monotonic() - self._printed > _QUIET:
             share = position.step / position.steps
@@ -73,7 +73,7 @@ class TrainProgress:
         """Prints the results of an epoch."""
         self._now = dataclasses.replace(self._now, epoch=report.epoch, step=0)
         self._last = report
-        left = "" if self._moves else f"  about {self._left()} left"  # the line that moves has it
+        left = "" if self._moves else f"  about {self._left()} left"  # the progress line shows it
         self._say(f"{self._line(report)}{left}")
 
     def _line(self, report: EpochReport) -> str:
@@ -101,7 +101,7 @@ class TrainProgress:
         return [line_of(self._now, self._last, self._rate(), self._left(), width)]
 
     def _rate(self) -> float:
-        """Returns images a second since this session began, including all that happens between the steps."""
+        """Returns images a second since this session began, including the time between the steps."""
         images = (self._now.done - self._first.done) * self._now.batch if self._first else 0
         return images / max(1e-9, time.monotonic() - self._began)
 
@@ -113,11 +113,11 @@ class TrainProgress:
 
 
 def line_of(position: Position, report: EpochReport | None, rate: float, left: str, width: int) -> Text:
-    """Returns how far a training is as one line of at most `width` columns; leaves out what does not fit.
+    """Returns the progress of a training as one line of at most `width` columns; leaves out parts that do not fit.
 
     Args:
-        position: How far it is.
-        report: Results of the last epoch; None: none has ended.
+        position: Epoch and step of the training.
+        report: Results of the last epoch; None before the first has ended.
         rate: Images a second.
         left: The time left.
         width: Columns.

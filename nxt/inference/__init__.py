@@ -1,4 +1,4 @@
-"""What is done with a trained network: evaluation on a split, dense and multi-scale views, export."""
+"""Uses trained networks: evaluation on a split, dense and multi-scale views, export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluation in one call: from checkpoints to figures and predictions. The command line goes through here, too."""
+"""Evaluates checkpoints in one call: returns figures and predictions. The command line uses this, too."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from nxt.train.checkpoint import WEIGHTS, Checkpoint, read
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedModel:
-    """What one network predicts for the images, and how they were shown to it."""
+    """The predictions of one network, and how it was evaluated."""
 
     path: Path  # of the checkpoint, as given
     checkpoint: Checkpoint
@@ -36,7 +36,7 @@ class EvaluatedModel:
 
     @property
     def setting(self) -> dict[str, Any]:
-        """Which network this is, and what it was shown of each image, as plain data."""
+        """The network and the views of each image, as plain data."""
         views = self.views
         setting = {
             "checkpoint": str(self.path),
@@ -52,32 +52,32 @@ class EvaluatedModel:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Evaluation:
-    """How good networks are on the images of a split, each one and all of them together."""
+    """The results of networks on the images of a split, one by one and as an ensemble."""
 
     data: DataRef
     split: str
     images: Examples
-    columns: NDArray[np.int64] | None  # the classes to judge on, as columns of the predictions; None: all
+    columns: NDArray[np.int64] | None  # the classes to evaluate, as columns of the predictions; None: all
     models: tuple[EvaluatedModel, ...]
 
     @cached_property
     def ensemble(self) -> Predictions:
-        """The networks' averaged probabilities, among all classes; of one network, its own."""
+        """Predictions of the averaged probabilities among all classes; those of the network if there is one only."""
         return ensemble([model.predictions for model in self.models])
 
     @cached_property
     def predictions(self) -> Predictions:
-        """The ensemble's predictions among the classes to judge on."""
+        """The ensemble's predictions among the classes to evaluate."""
         return self.ensemble if self.columns is None else self.ensemble.among(self.columns)
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """Figures of each network as plain data: its setting, and what `Predictions.figures` returns."""
+        """Results of each network as plain data: its setting, and what `Predictions.figures` returns."""
         return [model.setting | self._figures(model.predictions) for model in self.models]
 
     @cached_property
     def ensemble_row(self) -> dict[str, Any]:
-        """Figures of the ensemble as plain data."""
+        """Results of the ensemble as plain data."""
         return self._figures(self.ensemble)
 
     def __repr__(self) -> str:
@@ -86,18 +86,18 @@ class Evaluation:
 
     def image_rows(self) -> Iterator[dict[str, Any]]:
         """Yields, for each image, its name, its true class, and the ensemble's class with its probability."""
-        judged, images = self.predictions, self.images
-        columns = zip(images.rows, judged.labels, judged.predicted, judged.confidence, strict=True)
+        predictions, images = self.predictions, self.images
+        columns = zip(images.rows, predictions.labels, predictions.predicted, predictions.confidence, strict=True)
         for row, true, predicted, probability in columns:
             yield {
                 "image": images.source.called(images.split, int(row)),
-                "true": judged.classes[true],
-                "predicted": judged.classes[predicted],
+                "true": predictions.classes[true],
+                "predicted": predictions.classes[predicted],
                 "probability": float(probability),
             }
 
     def _figures(self, predictions: Predictions) -> dict[str, Any]:
-        """Returns figures; where classes are listed, those of a softmax over them, and the accuracy among all."""
+        """Returns figures; with a list of classes, those of a softmax over them, and also the accuracy among all."""
         row: dict[str, Any] = {"data": str(self.data), "split": self.split}
         if self.columns is None:
             return row | predictions.figures()
@@ -121,7 +121,7 @@ def evaluate(
     note: Callable[[str], None] = lambda text: None,
     progress: Callable[[Path, int, int], object] = lambda path, done, total: None,
 ) -> Evaluation:
-    """Measures trained networks on images that did not train them.
+    """Measures trained networks on images that were not used for training.
 
     Example:
         >>> nxt.evaluate("results/run", views="ten").rows[0]["accuracy"]
@@ -136,30 +136,32 @@ def evaluate(
         views: "center", "ten" (corners and centre, mirrored) or "dense" (the whole image at several scales).
         scales: Shorter sides in pixels for dense views; by default the papers', by size.
         weights: "raw" or "ema"; by default those that are better on the validation split.
-        classes: A file of the classes to judge on, one name a line; by default all.
+        classes: A file of the classes to evaluate, one name a line; by default all.
         device: "auto", "cpu", "cuda" or "cuda:N".
         download: Whether data may be downloaded if it is not there.
         skip_bad: Whether to leave out images that cannot be read.
-        note: Is called with each sentence that a person should know.
-        progress: Is called after each batch with the checkpoint, and how many images are done, of how many.
+        note: Called with each sentence that the user should read.
+        progress: Called after each batch with the checkpoint, the number of images done, and the number of all.
 
     Raises:
         ConfigError: if a value is out of range.
-        CheckpointError: if a checkpoint cannot be read, or several do not go together.
-        DataError: if the data is not there, or has other classes.
-        DeviceError: if there is no such device.
+        CheckpointError: if a checkpoint cannot be read, or several have other classes or data.
+        DataError: if the data is missing or has other classes.
+        DeviceError: if this machine does not have the device.
     """
     _check(split, size, crop, views, weights)
     target = choose(device)
     paths = [Path(path) for path in ([checkpoints] if isinstance(checkpoints, (str, Path)) else checkpoints)]
     loaded = _read(paths, same_data=data is None)
     names = loaded[0].classes
-    chosen = loaded[0].data if data is None else DataRef.of(data)
+    dataset = loaded[0].data if data is None else DataRef.of(data)
     columns = None if classes is None else read_classes(Path(classes), names)
-    images = _open(chosen, split, dict(zip(paths, loaded, strict=True)), columns, download, skip_bad, note)
+    images = _open(dataset, split, dict(zip(paths, loaded, strict=True)), columns, download, skip_bad, note)
     models = []
     for path, checkpoint in zip(paths, loaded, strict=True):
-        shown = _views(checkpoint, size, crop, views, tuple(scales), images.source.mirror)
+        own = checkpoint.preprocess
+        preprocess = dataclasses.replace(own, size=size or own.size, crop=crop or own.crop)
+        shown = Views(preprocess=preprocess, kind=views, scales=tuple(scales), mirror=images.source.mirror)
         advance = _counted(path, len(images), progress)
         with _naming(path):
             scores = predict(checkpoint.network(weights), images, shown, target, progress=advance)
@@ -172,11 +174,11 @@ def evaluate(
                 predictions=Predictions(scores, images.labels, names),
             )
         )
-    return Evaluation(data=chosen, split=split, images=images, columns=columns, models=tuple(models))
+    return Evaluation(data=dataset, split=split, images=images, columns=columns, models=tuple(models))
 
 
 def _check(split: str, size: int | None, crop: float | None, views: str, weights: str | None) -> None:
-    """Raises ConfigError for values that cannot be, before anything is read."""
+    """Raises ConfigError for invalid values, before anything is read."""
     require(split in SPLITS, "`split`", f"{split!r} is not one of {', '.join(SPLITS)}")
     require(size is None or 4 <= size <= 4096, "`size`", f"{size} is not between 4 and 4096 pixels")
     require(crop is None or 0 < crop <= 1, "`crop`", f"{crop} is not above 0 and at most 1")
@@ -185,15 +187,15 @@ def _check(split: str, size: int | None, crop: float | None, views: str, weights
 
 
 def _read(paths: Sequence[Path], same_data: bool) -> list[Checkpoint]:
-    """Reads checkpoints that can be measured on the same images."""
+    """Reads checkpoints. Raises CheckpointError if they cannot be measured on the same images."""
     loaded = [read(path) for path in paths]
     for path, checkpoint in zip(paths, loaded, strict=True):
         if checkpoint.classes != loaded[0].classes:
-            counts = f"{len(checkpoint.classes)} classes that are not the {len(loaded[0].classes)} of {paths[0]}"
-            raise CheckpointError(f"{path}: has {counts}; an ensemble needs the same")
+            difference = f"{len(checkpoint.classes)} classes that are not the {len(loaded[0].classes)} of {paths[0]}"
+            raise CheckpointError(f"{path}: has {difference}; an ensemble needs the same")
         if same_data and checkpoint.data.absolute() != loaded[0].data.absolute():
-            others = f"{checkpoint.data.display}, and {paths[0]} on {loaded[0].data.display}"
-            raise CheckpointError(f"{path}: was trained on {others}; say with `data` on what to measure them")
+            difference = f"{checkpoint.data.display}, and {paths[0]} on {loaded[0].data.display}"
+            raise CheckpointError(f"{path}: was trained on {difference}; say with `data` on what to measure them")
     return loaded
 
 
@@ -206,28 +208,20 @@ def _open(
     skip_bad: bool,
     note: Callable[[str], None],
 ) -> Examples:
-    """Opens the images, and notes where some of those held out for validation may have trained a network."""
+    """Opens the images, and warns if a network may have been trained on images of the validation split."""
     source = open_source(data, download)
     if skip_bad:
         source = without_bad(source, lambda message: note(f"left out: {message}"))
     for path, checkpoint in loaded.items():
         held_out = split == "val" and not source.has_val and data.absolute() == checkpoint.data.absolute()
         if held_out and source.identity() != checkpoint.identity:
-            changed = f"{data.display} is not as it was when {path} was trained"
-            note(f"note: {changed}; it may have been trained on these images")
+            warning = f"{data.display} is not as it was when {path} was trained"
+            note(f"note: {warning}; it may have been trained on these images")
     return examples(source, split, next(iter(loaded.values())).classes, columns)
 
 
-def _views(
-    checkpoint: Checkpoint, size: int | None, crop: float | None, kind: str, scales: tuple[int, ...], mirror: bool
-) -> Views:
-    own = checkpoint.preprocess
-    preprocess = dataclasses.replace(own, size=size or own.size, crop=crop or own.crop)
-    return Views(preprocess=preprocess, kind=kind, scales=scales, mirror=mirror)
-
-
 def _counted(path: Path, total: int, progress: Callable[[Path, int, int], object]) -> Callable[[int], None]:
-    """Returns what `predict` calls after each batch: it adds up the images."""
+    """Returns a function for `predict` that sums up the images of all batches."""
     done = 0
 
     def advance(count: int) -> None:
@@ -240,7 +234,7 @@ def _counted(path: Path, total: int, progress: Callable[[Path, int, int], object
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Lets errors about a checkpoint's content say which one it is."""
+    """Adds the path of a checkpoint to errors about its content."""
     try:
         yield
     except CheckpointError as error:

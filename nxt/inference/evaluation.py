@@ -1,4 +1,4 @@
-"""How good trained networks are: predictions on a split, and figures made of them."""
+"""Predicts the classes of a split's images, and computes figures from the predictions."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from nxt.models.network import Network
 
 SPLITS = ("test", "val")
 BINS = 15  # of the calibration error; Guo et al. 2017
-_Z = 1.959964  # 95 % of a normal distribution lie within so many deviations
+_Z = 1.959964  # deviations around the mean that contain 95 % of a normal distribution
 _MOST = 256  # images at a time
-# Convolutions' output elements at a time. A CPU was up to twice as slow with many; a GPU wants many at once.
+# Output elements of the convolutions at a time. A CPU was up to twice as slow with many; a GPU needs many.
 _ON_GPU, _ON_THREAD = 500_000_000, 10_000_000
-_FEW = 500  # images that are read sooner than processes have begun
+_FEW = 500  # images; up to so many are read before worker processes would have started
 
 
 @dataclass(frozen=True)
 class OfClass:
-    """How a class fared, and which other one its images were most often taken for, so many times."""
+    """Accuracy on a class, and the other class that was predicted most often for its images, with the count."""
 
     name: str
     images: int
@@ -45,9 +45,9 @@ class OfClass:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a network, or several, said about images.
+    """Class probabilities that a network, or an ensemble, predicts for images.
 
-    Logarithms, because they tell small probabilities apart where probabilities in float32 are all zero.
+    They are logarithms because small probabilities would all be zero in float32.
     """
 
     log_probabilities: NDArray[np.float32]  # (N, K)
@@ -59,7 +59,7 @@ class Predictions:
 
     @cached_property
     def predicted(self) -> NDArray[np.int64]:
-        """The most probable class of each image, (N,); the first one among equals."""
+        """The most probable class of each image, (N,); the first one if several are equal."""
         return np.argmax(self.log_probabilities, axis=1)  # type: ignore[no-any-return]
 
     @cached_property
@@ -68,34 +68,35 @@ class Predictions:
         return np.exp(np.max(self.log_probabilities, axis=1), dtype=np.float64)  # type: ignore[no-any-return]
 
     @cached_property
-    def _own(self) -> NDArray[np.float32]:
+    def _true(self) -> NDArray[np.float32]:
+        """Logarithm of the true class's probability, (N, 1)."""
         return np.take_along_axis(self.log_probabilities, self.labels[:, None], axis=1)
 
     def top(self, k: int = 1) -> float:
-        """Returns the share of images whose true class is among the k most probable ones; of equals the first count."""
-        before = (self.log_probabilities > self._own).sum(axis=1)
-        equal = self.log_probabilities == self._own
-        before += (equal & (np.arange(len(self.classes)) < self.labels[:, None])).sum(axis=1)
-        return float((before < k).mean())
+        """Returns the share of images whose true class is among the k most probable; equal classes rank in order."""
+        higher = self.log_probabilities > self._true
+        equal = self.log_probabilities == self._true
+        earlier = np.arange(len(self.classes)) < self.labels[:, None]
+        return float(((higher | (equal & earlier)).sum(axis=1) < k).mean())
 
     def loss(self) -> float:
         """Returns the mean cross entropy in nats."""
-        return float(-self._own.mean(dtype=np.float64))
+        return float(-self._true.mean(dtype=np.float64))
 
     def interval(self) -> tuple[float, float]:
         """Returns a 95 % interval of the top-1 accuracy."""
         return wilson(int((self.predicted == self.labels).sum()), len(self))
 
     def reliability(self, bins: int = BINS) -> list[dict[str, Any]]:
-        """Returns, for equal bins (low, high] of the confidence, images and their mean confidence and accuracy."""
-        place = np.clip(np.ceil(self.confidence * bins).astype(int) - 1, 0, bins - 1)
-        right = self.predicted == self.labels
+        """Returns the number of images, mean confidence and accuracy for equal bins (low, high] of the confidence."""
+        bin_of = np.clip(np.ceil(self.confidence * bins).astype(int) - 1, 0, bins - 1)
+        correct = self.predicted == self.labels
         rows: list[dict[str, Any]] = []
         for index in range(bins):
-            inside = place == index
+            inside = bin_of == index
             row: dict[str, Any] = {"low": index / bins, "high": (index + 1) / bins, "images": int(inside.sum())}
             row["confidence"] = float(self.confidence[inside].mean()) if inside.any() else None
-            row["accuracy"] = float(right[inside].mean()) if inside.any() else None
+            row["accuracy"] = float(correct[inside].mean()) if inside.any() else None
             rows.append(row)
         return rows
 
@@ -105,12 +106,12 @@ class Predictions:
         return float(sum(row["images"] * abs(row["accuracy"] - row["confidence"]) for row in filled) / len(self))
 
     def confusion(self) -> NDArray[np.int64]:
-        """Returns how many images of each true class (rows) were taken for each class (columns), (K, K)."""
+        """Returns the number of images by true class (rows) and predicted class (columns), (K, K)."""
         count = len(self.classes)
         return np.bincount(self.labels * count + self.predicted, minlength=count * count).reshape(count, count)
 
     def worst(self) -> list[OfClass]:
-        """Returns figures of each class that has images, the least accurate first."""
+        """Returns a result for each class that has images, the least accurate class first."""
         matrix = self.confusion()
         rows: list[OfClass] = []
         for index in np.flatnonzero(matrix.sum(axis=1)):
@@ -128,16 +129,16 @@ class Predictions:
     def among(self, columns: NDArray[np.int64]) -> Predictions:
         """Returns the predictions as softmax over some classes only.
 
-        Of one view and one network that is the softmax of those logits; of several it is the averaged scores, scaled.
+        For one view and one network this is the softmax of their logits; for several, the averaged scores, scaled.
 
         Args:
-            columns: The classes, ascending; all true classes are among them.
+            columns: The classes, ascending; they include all true classes.
         """
         chosen = torch.from_numpy(self.log_probabilities[:, columns]).log_softmax(dim=1).numpy()
         return Predictions(chosen, np.searchsorted(columns, self.labels), tuple(self.classes[c] for c in columns))
 
     def figures(self) -> dict[str, Any]:
-        """Returns all figures but the confusion matrix as plain data. `top5` is of all classes where they are fewer."""
+        """Returns all figures except the confusion matrix as plain data. With fewer than 5 classes `top5` is 1."""
         return {
             "images": len(self),
             "classes": len(self.classes),
@@ -151,19 +152,19 @@ class Predictions:
         }
 
 
-def wilson(right: int, total: int) -> tuple[float, float]:
-    """Returns a 95 % interval of a share of which `right` of `total` were seen (Wilson 1927).
+def wilson(successes: int, total: int) -> tuple[float, float]:
+    """Returns a 95 % interval of a probability after `successes` in `total` trials (Wilson 1927).
 
-    Unlike the normal one it stays within 0..1 and keeps its width where all or none are right.
+    Unlike the normal interval it stays within 0..1, and has a width if all or no trials succeed.
     """
-    share, spread = right / total, _Z**2 / total
+    share, spread = successes / total, _Z**2 / total
     middle = (share + spread / 2) / (1 + spread)
     half = math.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def ensemble(members: Sequence[Predictions]) -> Predictions:
-    """Returns the predictions of several networks together: their probabilities averaged, image by image."""
+    """Returns the predictions of an ensemble: the averaged probabilities of its members."""
     total = members[0].log_probabilities
     for member in members[1:]:
         total = np.logaddexp(total, member.log_probabilities)
@@ -172,7 +173,7 @@ def ensemble(members: Sequence[Predictions]) -> Predictions:
 
 @dataclass(frozen=True)
 class Examples:
-    """Images to judge networks by: rows of a split of a source, and their true classes as the networks' outputs."""
+    """Images to evaluate networks on: rows of a source's split, and their true classes as indices of outputs."""
 
     source: Source
     split: str
@@ -184,42 +185,42 @@ class Examples:
 
 
 def examples(source: Source, split: str, classes: Sequence[str], columns: NDArray[np.int64] | None = None) -> Examples:
-    """Returns the images of the test split, or those by which a training on all of the source selects.
+    """Returns the images of the test split, or of the validation split that a training on the source uses.
 
     Args:
-        source: Where from. Its classes are found by name among the networks'; it may have fewer.
+        source: Source of the images. Its classes are matched by name with the networks'; it may have fewer.
         split: "test" or "val".
         classes: The networks' classes.
-        columns: Only images of these of the networks' classes; None: of all.
+        columns: Indices of classes; only their images are returned. None: all images.
 
     Raises:
         DataError: if the source has other classes, or no image is left.
     """
     places = {name: index for index, name in enumerate(classes)}
-    other = [name for name in source.classes if name not in places]
-    if other:
+    unknown = [name for name in source.classes if name not in places]
+    if unknown:
         raise DataError(
-            f"{source.name}: {len(other)} of its {len(source.classes)} classes are none of the checkpoint's "
-            f"{len(classes)}, such as {other[0]!r}{suggestion(other[0], classes)}"
+            f"{source.name}: {len(unknown)} of its {len(source.classes)} classes are none of the checkpoint's "
+            f"{len(classes)}, such as {unknown[0]!r}{suggestion(unknown[0], classes)}"
         )
     if split == "val":
-        _, held, rows = divided(source)
+        _, stored_split, rows = divided(source)
     else:
-        held, rows = split, np.arange(len(source.labels(split)))
-    labels = np.array([places[name] for name in source.classes])[source.labels(held)[rows]]
+        stored_split, rows = split, np.arange(len(source.labels(split)))
+    labels = np.array([places[name] for name in source.classes])[source.labels(stored_split)[rows]]
     if columns is not None:
         kept = np.isin(labels, columns)
         rows, labels = rows[kept], labels[kept]
     if not len(rows):
         raise DataError(f"{source.name}: no {split} image is of a listed class")
-    return Examples(source, held, rows, labels)
+    return Examples(source, stored_split, rows, labels)
 
 
 def read_classes(path: Path, classes: Sequence[str]) -> NDArray[np.int64]:
-    """Reads the classes to judge on, one name a line, and returns which of the network's they are, ascending.
+    """Reads the classes to evaluate, one name a line, and returns their indices in `classes`, ascending.
 
     Raises:
-        ConfigError: if the file cannot be read, or names fewer than two classes, one twice, or one that is not there.
+        ConfigError: if the file cannot be read, or has fewer than two classes, one twice, or an unknown one.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -252,22 +253,22 @@ def predict(
     workers: int | None = None,
     progress: Callable[[int], object] = lambda _: None,
 ) -> NDArray[np.float32]:
-    """Returns the logarithm of the scores that a network gives images, averaged over their views, (N, K).
+    """Returns the logarithm of a network's scores for images, averaged over their views, (N, K).
 
     Args:
         network: The network; it is moved to the device.
-        images: What to judge.
-        views: What the network is shown of each image.
-        device: Where to compute.
-        workers: Processes that read images; by default none for a few, and as many as there are cores for more.
-        progress: Is called after each batch with the number of images in it.
+        images: The images.
+        views: The views of each image.
+        device: The device to compute on.
+        workers: Processes that read images; by default none for a few images, else as many as there are cores.
+        progress: Called after each batch with the number of images in it.
 
     Raises:
         DataError: if an image cannot be read.
         CheckpointError: if the outputs are not finite numbers.
     """
     gpu = accelerator(device)
-    # In fp32: with 16 bits logits tie in the first place, and the loss and its calibration are coarse.
+    # In float32: with 16 bits the largest logits are often equal, and loss and calibration are coarse.
     compute, normalised = Compute(channels_last=not gpu.is_gpu), Normalised(views.preprocess, device)
     model = views.applied(network).to(device).to(memory_format=compute.memory_format).eval()
     elements = _ON_GPU if gpu.is_gpu else _ON_THREAD * torch.get_num_threads()
@@ -285,7 +286,7 @@ def predict(
                 with compute.autocast(device):
                     logits = model(shown.contiguous(memory_format=compute.memory_format))
                 total[places] = torch.logaddexp(total[places], logits.float().log_softmax(dim=1))
-        scores.append(total.log_softmax(dim=1).cpu().numpy())  # divided by the number of views: each one sums to 1
+        scores.append(total.log_softmax(dim=1).cpu().numpy())  # the same as dividing by the number of views
         if not np.isfinite(scores[-1]).all():
             raise CheckpointError("the network's outputs are not finite numbers; use an earlier checkpoint")
         progress(len(rows))

@@ -1,7 +1,7 @@
-"""Trained networks as files for other programs: ONNX, torch.export programs, safetensors.
+"""Exports trained networks for other programs: as ONNX, torch.export programs, or safetensors.
 
-Each is made in memory and compared with the network on images before it is written. ONNX files and programs take
-normalised images (B, 3, size, size), with any B, and carry what `describe` returns beside the weights.
+Each file is made in memory and compared with the network on images before it is written. ONNX files and programs take
+normalised images (B, 3, size, size) with any B. All files contain what `describe` returns.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from nxt.models.network import Network, build
 from nxt.train.checkpoint import WEIGHTS, Checkpoint, read, record
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors"}
-TOLERANCE = 1e-4  # of outputs, of the largest one where that is above 1
+TOLERANCE = 1e-4  # largest difference of outputs, relative to the largest output if that is above 1
 _IMAGES = 8
 _ONNX = ("onnx", "onnxscript", "onnxruntime")
 Outputs = Callable[[Tensor], list[Tensor]]
@@ -39,7 +39,7 @@ Outputs = Callable[[Tensor], list[Tensor]]
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """A file that was written. `difference` is the largest absolute one of its outputs from the network's."""
+    """A written file. `difference` is the largest absolute difference between its outputs and the network's."""
 
     path: Path
     bytes: int
@@ -49,7 +49,7 @@ class Exported:
     size: int  # image side in pixels
     outputs: tuple[str, ...]
     difference: float
-    images: str  # which ones were compared
+    images: str  # description of the images that were compared
 
 
 def export(
@@ -68,16 +68,17 @@ def export(
         out: The file; replaced if it exists.
         kind: "raw" or "ema" weights; None: the better ones.
         size: Image side in pixels; None: as evaluated in training.
-        features: Whether the outputs are each stage's features, by stride, instead of logits.
+        features: Whether to output the features of each stage, by stride, instead of logits.
 
     Raises:
-        ConfigError: for a target that is not known or has no features, and for a size out of range.
+        ConfigError: for an unknown target or one without features, and for a size out of range.
         CheckpointError: if the checkpoint has no weights of that kind, or they do not fit.
         RunError: if packages are missing, the outputs differ, or the file cannot be written.
     """
     require(target in SUFFIXES, "`target`", f"{target!r} is not one of {', '.join(SUFFIXES)}")
-    serves = not features or target != "safetensors"
-    require(serves, "`features`", "safetensors hold weights; write `target` onnx or torch")
+    require(
+        not features or target != "safetensors", "`features`", "safetensors hold weights; write `target` onnx or torch"
+    )
     require(kind is None or kind in WEIGHTS, "`weights`", f"{kind!r} is not one of {', '.join(WEIGHTS)}")
     kind = kind or checkpoint.better
     if size is not None:
@@ -121,46 +122,46 @@ def export_file(
     size: int | None = None,
     features: bool = False,
 ) -> Exported:
-    """Writes the network of a checkpoint's file for another program; see `export`.
+    """Writes the network of a checkpoint file for another program; see `export`.
 
     Args:
         checkpoint: A checkpoint, or a training's run directory for its last one.
         target: "onnx", "torch" or "safetensors".
-        out: The file; by default beside the checkpoint, with the suffix of its kind.
+        out: The file; by default beside the checkpoint, with the suffix of the target.
         weights: "raw" or "ema"; by default those that are better on the validation split.
         size: Image side in pixels; by default as trained.
-        features: Whether the outputs are each stage's features instead of logits.
+        features: Whether to output the features of each stage instead of logits.
 
     Raises:
-        RunError: if the file has another suffix than its kind, or is the checkpoint itself.
+        RunError: if the suffix of the file is wrong for the target, or the file is the checkpoint itself.
         NxtError: as `export` and reading the checkpoint do.
     """
-    given = Path(checkpoint)
-    loaded = read(given)
+    file = Path(checkpoint)
+    loaded = read(file)
     if out is None:
-        stem = given / loaded.spec.name if given.is_dir() else given.with_suffix("")
+        stem = file / loaded.spec.name if file.is_dir() else file.with_suffix("")
         path = stem.with_name(stem.name + ("_features" if features else "") + SUFFIXES.get(target, ""))
     else:
         path = Path(out)
     if target in SUFFIXES and path.suffix != SUFFIXES[target]:
         raise RunError(f"{path}: a file of this kind is called NAME{SUFFIXES[target]}; give another `out`")
-    if path.resolve() == given.resolve():
+    if path.resolve() == file.resolve():
         raise RunError(f"{path}: is what is to be exported; give another `out`")
     try:
         return export(loaded, target, path, weights, size, features)
     except CheckpointError as error:
-        raise CheckpointError(f"{given}: {error}") from None
+        raise CheckpointError(f"{file}: {error}") from None
 
 
 def describe(checkpoint: Checkpoint, kind: str) -> dict[str, Any]:
-    """Returns what a user of one kind of a checkpoint's weights has to know, as plain data."""
+    """Returns what users of an exported network need to know, as plain data."""
     accuracies = {key: value for key, value in checkpoint.accuracies.items() if key == kind}
     about = {"name": checkpoint.spec.name, "kind": kind, "epoch": checkpoint.epoch}
     return {**about, **record(checkpoint), "accuracies": accuracies}
 
 
 def _images(checkpoint: Checkpoint) -> tuple[Tensor, str]:
-    """Returns some normalised images to compare outputs on, and says in words which they are."""
+    """Returns some normalised images to compare outputs on, and a description of them."""
     preprocess = checkpoint.preprocess
     try:
         source = open_source(checkpoint.data)
@@ -199,7 +200,7 @@ def _onnx(model: nn.Module, images: Tensor, names: tuple[str, ...], about: Mappi
         raise RunError(f"ONNX needs {' and '.join(missing)}: pip install 'nxt[onnx]'")
     import onnxruntime
 
-    made = torch.onnx.export(
+    program = torch.onnx.export(
         model,
         (images,),
         dynamo=True,
@@ -208,10 +209,10 @@ def _onnx(model: nn.Module, images: Tensor, names: tuple[str, ...], about: Mappi
         input_names=["images"],
         output_names=names,
     )
-    assert made is not None
+    assert program is not None
     for key, value in about.items():
-        made.model.metadata_props[key] = value if isinstance(value, str) else json.dumps(value)
-    content = made.model_proto.SerializeToString()
+        program.model.metadata_props[key] = value if isinstance(value, str) else json.dumps(value)
+    content = program.model_proto.SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     return content, lambda batch: [torch.from_numpy(o) for o in session.run(None, {"images": batch.numpy()})]
 
@@ -223,16 +224,16 @@ def _program(
     file = io.BytesIO()
     torch.export.save(program, file, extra_files={"nxt.json": json.dumps({**about, "outputs": names}, indent=1)})
     file.seek(0)
-    again = torch.export.load(file).module()
-    return file.getvalue(), lambda batch: _listed(again(batch))
+    loaded = torch.export.load(file).module()
+    return file.getvalue(), lambda batch: _listed(loaded(batch))
 
 
 def _safetensors(network: Network, about: Mapping[str, Any]) -> tuple[bytes, Outputs]:
     header = {"format": "pt", "nxt": json.dumps({key: value for key, value in about.items() if key != "name"})}
     content = safetensors.torch.save(network.state_dict(), header)
-    again = build(network.spec, network.num_classes).eval()
-    again.load_state_dict(safetensors.torch.load(content))
-    return content, lambda batch: [again(batch)]
+    loaded = build(network.spec, network.num_classes).eval()
+    loaded.load_state_dict(safetensors.torch.load(content))
+    return content, lambda batch: [loaded(batch)]
 
 
 _DYNAMIC = ({0: torch.export.Dim("batch")},)

@@ -1,4 +1,4 @@
-"""Views of a test image: what a network is shown of it, and how it is applied to that."""
+"""Cuts the views of a test image, and applies networks to them."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ Stack = tuple[list[int], NDArray[np.uint8]]  # places of images in a batch, and 
 
 @dataclass(frozen=True, kw_only=True)
 class Views:
-    """What a network is shown of an image. The scores (softmax) of all views are averaged with equal weights.
+    """The views of an image that a network gets. The scores (softmax) of all views are averaged with equal weights.
 
     `center`: resized and cropped as the preprocessing says. `ten`: the four corners and the centre of the resized
     image, and their mirror images (Krizhevsky et al. 2012). `dense`: the whole image with its shorter side at each of
-    several scales, and mirrored; see `Dense`. The ResNeXt paper's best figures (sec. 5.1) are of dense testing as in
-    the ResNet paper.
+    several scales, and mirrored; see `Dense`. The best results of the ResNeXt paper (sec. 5.1) use dense testing as
+    in the ResNet paper.
 
     Args:
-        preprocess: What an image becomes. In dense testing `size` is the side that the network is made for.
+        preprocess: How to preprocess an image. In dense testing `size` is the side that the network is made for.
         kind: "center", "ten" or "dense".
         scales: Shorter sides in pixels for dense testing; by default the papers', in proportion to the size.
         mirror: Whether a mirrored image keeps its class. If not, there are five crops, and each scale once.
 
     Raises:
-        ConfigError: for another kind, or scales out of range or out of place.
+        ConfigError: for an unknown kind, scales out of range, or scales without dense testing.
     """
 
     preprocess: Preprocess
@@ -72,16 +72,16 @@ class Views:
 
     @property
     def largest(self) -> int:
-        """Side, in pixels, of the largest view (of its shorter side in dense testing)."""
+        """Side of the largest view in pixels; in dense testing, its shorter side."""
         return max(self.sides) if self.kind == "dense" else self.preprocess.size
 
     @property
     def mirrored(self) -> bool:
-        """Whether each view is shown a second time as its mirror image."""
+        """Whether each view is used a second time as its mirror image."""
         return self.mirror and self.kind != "center"
 
     def cut(self, image: Image) -> list[Tensor]:
-        """Returns an image's views as uint8, (3, H, W) each, without mirror images: as many for every image."""
+        """Returns an image's views as uint8, (3, H, W) each, without mirror images; the same number for every image."""
         if self.kind == "center":
             return [evaluation(self.preprocess)(image)]
         pixels, kind = as_tensor(image), InterpolationMode(self.preprocess.interpolation)
@@ -89,15 +89,15 @@ class Views:
         return resized if self.kind == "dense" else list(functional.five_crop(resized[0], [self.preprocess.size] * 2))
 
     def applied(self, network: Network) -> nn.Module:
-        """Returns what maps a batch of one view, (B, 3, H, W), to something whose softmax is (B, K) scores."""
+        """Returns a module that maps a batch of one view, (B, 3, H, W), to the logits of its scores, (B, K)."""
         return Dense(network, self.preprocess.size) if self.kind == "dense" else network
 
 
 @dataclass(frozen=True)
 class Cutter:
-    """What a process that reads does: it takes rows, and stacks those of their views that have one number and shape.
+    """Cuts the views of rows in a worker process, and stacks those with the same number and shape.
 
-    Stacks are arrays, which go through a pipe. Tensors would each take a file descriptor.
+    Stacks are arrays, which are sent through a pipe. Tensors would each need a file descriptor.
     """
 
     source: Source
@@ -117,14 +117,13 @@ class Cutter:
 class Dense(nn.Module):
     """A network applied at all positions of images of any shape (VGG, arXiv 1409.1556, sec. 3.2; ResNet sec. 3.4).
 
-    In the fully convolutional form the average pooling slides over the last feature map in steps of one, with a window
-    as large as the whole map of an image of the network's own size, and the linear layer becomes a 1x1 convolution
-    behind it. So an image of that size has one position, and there the network's own output.
+    The average pooling slides over the last feature map with stride one. Its window is as large as the whole map of an
+    image of the network's own size. The linear layer becomes a 1x1 convolution behind it. So an image of that size has
+    one position, with the network's own output.
 
-    What is averaged over the positions is softmax scores, as the papers average them. Averaged logits would say
-    less: with windows of 1x1 they are the logits of the averaged features, which is the network's own forward pass on
-    a larger image, and no vote of many positions. Where the map is smaller than the window, the window is cut. Split
-    attention pools over the whole image, here as everywhere.
+    Softmax scores are averaged over the positions, as in the papers. Averaged logits would be worse: with windows of
+    1x1 they are the logits of the averaged features, which is the network's own forward pass on a larger image. If the
+    map is smaller than the window, the window is cut. Split attention pools over the whole image.
 
     Args:
         network: The network; its layers are used, not copied.
@@ -133,7 +132,7 @@ class Dense(nn.Module):
 
     def __init__(self, network: Network, size: int) -> None:
         super().__init__()
-        layers = list(network.children())  # in forward order; after the pooling there is the head
+        layers = list(network.children())  # in forward order; the head follows the pooling
         self.trunk, self.head = nn.Sequential(*layers[: layers.index(network.avgpool)]), network.fc
         self.window = portions(network.spec, size)[-2].side
 

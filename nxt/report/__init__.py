@@ -1,7 +1,7 @@
-"""Reports and figures: a search as one HTML page, and pictures for papers.
+"""Reports and figures: a search as one HTML page, and figures for papers.
 
-`load_report_data` reads a run, `write_report` makes the page of it, `draw_figures` the pictures. Drawing libraries are
-imported when something is drawn.
+`load_report_data` reads a run, `write_report` writes the page, and `draw_figures` draws the figures. Drawing libraries
+are imported when something is drawn.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Has the page's style, and its script, which draws a figure when it comes near the window.
+"""Contains the style and the script of the page. The script draws a figure when it comes near the window.
 
-Both follow the reader's choice of light or dark.
+Both follow the reader's choice of light or dark colours.
 """
 
 STYLE = """

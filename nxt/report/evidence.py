@@ -1,4 +1,4 @@
-"""Makes the sections of a report that say how far to trust it: effects at equal cost, the budget, trust, provenance."""
+"""Makes the sections on the evidence behind a result: effects at equal cost, the budget, trust, provenance."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nxt.space.space import Space
 
 
 def effects(data: ReportData) -> Html:
-    """Returns the section on what the values of each axis are worth at equal cost."""
+    """Returns the section on the effect of each axis's values on accuracy at equal cost."""
     residuals, space = data.residuals, data.space
     if residuals is None or not isinstance(space, Space):
         return Html("")
@@ -29,7 +29,7 @@ def effects(data: ReportData) -> Html:
     figures = plotly_axes.main_effects(main_effects(residuals, space))
     parts = [
         paragraph(explanation),
-        small_plots((name, plot(made, f"effect of {name}", 220)) for name, made in figures.items()),
+        small_plots((name, plot(chart, f"effect of {name}", 220)) for name, chart in figures.items()),
     ]
     pairs = by_cardinality_and_radix(residuals)
     if pairs:
@@ -39,7 +39,7 @@ def effects(data: ReportData) -> Html:
 
 
 def gate(data: ReportData) -> Html:
-    """Returns the section on what the budget does to the space."""
+    """Returns the section on the part of the space that is inside the budget."""
     lint = data.lint
     if lint is None:
         return Html("")
@@ -84,7 +84,7 @@ def trust(data: ReportData) -> Html:
 
 
 def provenance(data: ReportData) -> Html:
-    """Returns the section with command, versions, times and hashes of a result, and its whole record."""
+    """Returns the section with command, versions, times and hashes of a run, and its complete record."""
     run, record = data.run, data.run.record
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     ends = [moment for span in data.times.values() for moment in (span.begun, span.ended) if moment is not None]
@@ -102,7 +102,7 @@ def provenance(data: ReportData) -> Html:
 
 
 def _digest(data: ReportData, name: str) -> str:
-    """Returns a file's hash; empty for a study that is being written."""
+    """Returns the hash of a file; empty if there is no file, or for a study that is being written."""
     file = data.run.path / name
     if not file.is_file() or (name == "study.db" and data.run.active):
         return ""

@@ -1,4 +1,4 @@
-"""Makes pieces of an HTML page: every text that comes in is escaped, what functions return is HTML."""
+"""Makes pieces of an HTML page: functions escape the texts that they are given, and return HTML."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def escape(value: object) -> Html:
 
 
 def joined(parts: Iterable[Html]) -> Html:
-    """Returns pieces one after the other."""
+    """Returns pieces in order as one."""
     return Html("\n".join(parts))
 
 
@@ -38,7 +38,7 @@ def notes(texts: Iterable[str]) -> Html:
 
 
 def facts(pairs: Mapping[str, object]) -> Html:
-    """Returns names with their values as a description list, without empty values."""
+    """Returns names and values as a description list; leaves out empty values."""
     rows = (f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in pairs.items() if value)
     return Html(f"<dl>{''.join(rows)}</dl>")
 
@@ -46,13 +46,13 @@ def facts(pairs: Mapping[str, object]) -> Html:
 def table(
     columns: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "", text: Iterable[int] = ()
 ) -> Html:
-    """Returns a table that scrolls by itself where it is too wide.
+    """Returns a table that scrolls if it is too wide.
 
     Args:
-        columns: Its heads.
-        rows: Its cells.
-        caption: What stands above it, and does not scroll with it.
-        text: Which columns besides the first hold text; all others are aligned to the right.
+        columns: Heads of the columns.
+        rows: Cells of each row.
+        caption: Text above the table, which does not scroll.
+        text: Indices of further columns that are aligned to the left, as the first one is.
     """
     left = {0, *text}
     kinds = ['<td class="text">' if index in left else "<td>" for index in range(len(columns))]
@@ -75,14 +75,14 @@ def code(text: str) -> Html:
 
 
 def details(summary: object, body: Html) -> Html:
-    """Returns a summary that unfolds to show its body."""
+    """Returns a summary that the reader can unfold to see the body."""
     return Html(f"<details><summary>{escape(summary)}</summary>{body}</details>")
 
 
 def plot(figure: Figure, label: str, height: int = 420) -> Html:
-    """Returns a place where the page's script draws a figure, `height` pixels high; `label` says what it shows.
+    """Returns an element in which the page's script draws a figure, `height` pixels high; `label` describes it.
 
-    The figure travels as JSON in which nothing can end the element that holds it.
+    The figure is stored as JSON without `<`, so that it cannot end its script element.
     """
     data = figure.to_json().replace("<", "\\u003c")
     place = f'<div class="plot" role="img" aria-label="{escape(label)}" style="height:{height}px"></div>'
@@ -90,6 +90,6 @@ def plot(figure: Figure, label: str, height: int = 420) -> Html:
 
 
 def small_plots(plots: Iterable[tuple[str, Html]]) -> Html:
-    """Returns titled plots side by side, as many as there is room for."""
+    """Returns titled plots in a grid."""
     cells = (f"<div><h3>{escape(title)}</h3>{body}</div>" for title, body in plots)
     return Html(f'<div class="grid">{"".join(cells)}</div>')

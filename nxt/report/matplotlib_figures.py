@@ -12,6 +12,7 @@ from nxt.search.trial import Outcome, Trial
 from nxt.units import format_count
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from nxt.analysis.error_distribution import Comparison, Values
@@ -22,7 +23,7 @@ _AXIS_NAMES = COST_NAMES | {"macs": f"{COST_NAMES['macs']} of conv and linear la
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes a figure whole or not at all: as SVG where the name ends so, else as PNG. The same figure, the same bytes.
+    """Writes a figure as SVG if the name ends in .svg, else as PNG. The same figure gives the same bytes.
 
     Raises:
         RunError: if the file cannot be written.
@@ -34,19 +35,27 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(file, format="svg" if svg else "png", metadata={"Date": None} if svg else None)
 
 
+def single_plot() -> tuple[Figure, Axes]:
+    """Returns an empty figure of the usual size with one plot."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 4.8), dpi=140, layout="constrained")
+    axes = figure.add_subplot()
+    axes.grid(alpha=0.25)
+    return figure, axes
+
+
 def plot_front(run: Run, path: Path) -> None:
     """Draws accuracy against the cost objective: the front with standard errors, and all other architectures.
 
-    Trials that were stopped have accuracies of fewer epochs, so only their costs are shown, along the lower edge.
+    Stopped trials have accuracies of fewer epochs, so only their costs are shown, at the lower edge.
 
     Raises:
         RunError: if the file cannot be written.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-    figure = Figure(figsize=(7.5, 4.8), dpi=140, layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = single_plot()
 
     def draw(entries: list[RankedArch], **style: Any) -> None:
         if entries:
@@ -63,17 +72,13 @@ def plot_front(run: Run, path: Path) -> None:
         axes.errorbar(*steps, yerr=bars, fmt="none", ecolor="#1f4e8c", elinewidth=1, capsize=3, zorder=3)
     stopped = [_cost(run, t) for t in run.trials if t.outcome is Outcome.STOPPED]
     if stopped:
-        rug: dict[str, Any] = {
-            "transform": axes.get_xaxis_transform(),
-            "clip_on": False,
-            "marker": "x",
-            "color": "0.55",
-        }
-        axes.scatter(stopped, [0.0] * len(stopped), label="stopped early", zorder=6, **rug)
+        edge = axes.get_xaxis_transform()
+        axes.scatter(stopped, [0.0] * len(stopped), label="stopped early", zorder=6, transform=edge, clip_on=False,
+                     marker="x", color="0.55")  # fmt: skip
     if run.trials:
         costs = [_cost(run, t) for t in run.trials]
-        edge = 0.05 * (max(costs) - min(costs)) or 1
-        axes.set_xlim(min(costs) - edge, max(costs) + edge)
+        margin = 0.05 * (max(costs) - min(costs)) or 1
+        axes.set_xlim(min(costs) - margin, max(costs) + margin)
     if run.best:
         place = (_cost(run, run.best), run.best.accuracy)
         left, right = axes.get_xlim()
@@ -86,7 +91,6 @@ def plot_front(run: Run, path: Path) -> None:
     axes.set_title(f"{request.space.name}, {request.budget}, {request.data.display}", fontsize=10)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value)))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    axes.grid(alpha=0.25)
     axes.margins(y=0.15)
     if run.entries or stopped:
         axes.legend(fontsize=8, loc="best")
@@ -109,16 +113,14 @@ def distribution_figure(samples: Mapping[str, tuple[Values, Values]], share: str
 
     Args:
         samples: By label, the errors of n architectures, in 0..1, and their weights, both (n,).
-        share: What the vertical axis shows.
-        title: The title, if there is one.
+        share: Label of the vertical axis.
+        title: Title of the figure.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
     from nxt.analysis.error_distribution import bands, edf, steps_of
 
-    figure = Figure(figsize=(7.5, 4.8), dpi=140, layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = single_plot()
     at = steps_of(*(errors for errors, _ in samples.values()))
     for (label, (errors, weights)), colour in zip(samples.items(), ("#1f4e8c", "#c2410c"), strict=False):
         axes.step(at, edf(errors, weights, at), where="post", color=colour, label=label)
@@ -130,7 +132,6 @@ def distribution_figure(samples: Mapping[str, tuple[Values, Values]], share: str
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set_xlim(at[0], at[-1])
-    axes.grid(alpha=0.25)
     if len(samples) > 1:
         axes.legend(fontsize=8, loc="best")
     return figure

@@ -10,7 +10,7 @@ from nxt.report import assets, evidence, sections
 from nxt.report.markup import Html, escape, joined, paragraph
 from nxt.report.report_data import ReportData
 
-# Title and body of each section. A section whose body is empty is left out.
+# Title and function of each section. A section with an empty body is left out.
 _SECTIONS: dict[str, tuple[str, Callable[[ReportData], Html]]] = {
     "summary": ("Summary", sections.summary),
     "front": ("The front", sections.front),
@@ -25,7 +25,7 @@ _SECTIONS: dict[str, tuple[str, Callable[[ReportData], Html]]] = {
     "trust": ("How far to trust it", evidence.trust),
     "provenance": ("Provenance", evidence.provenance),
 }
-# This forbids the browser to fetch anything. plotly's WebGL part compiles wrappers of shaders at run time.
+# Forbids the browser to fetch anything. 'unsafe-eval' is for plotly's WebGL part, which compiles code at run time.
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; "
     "font-src data:"
@@ -45,7 +45,7 @@ def write_report(data: ReportData, path: Path) -> list[str]:
 
 
 def page(data: ReportData, bodies: dict[str, Html]) -> Html:
-    """Returns the whole page from the bodies of its sections, by name."""
+    """Returns the complete page from the bodies of its sections, by name."""
     from plotly.offline import get_plotlyjs
 
     request = data.run.request

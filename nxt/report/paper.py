@@ -9,7 +9,7 @@ import numpy as np
 
 from nxt.analysis.error_distribution import population
 from nxt.errors import RunError
-from nxt.report.matplotlib_figures import distribution_figure, plot_front, save
+from nxt.report.matplotlib_figures import distribution_figure, plot_front, save, single_plot
 from nxt.report.report_data import ReportData
 from nxt.search.trial import Outcome
 
@@ -18,10 +18,10 @@ _FAILED = "#c2410c"
 
 
 def draw_figures(data: ReportData, folder: Path) -> list[Path]:
-    """Draws front, error distribution and learning curves, as far as a run has the data, and returns the files.
+    """Draws front, error distribution and learning curves, if a run has their data, and returns the files.
 
     Raises:
-        RunError: if they cannot be written.
+        RunError: if a file cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -45,14 +45,14 @@ def _drawable(data: ReportData) -> Iterator[tuple[str, Callable[[Path], None]]]:
 
 
 def plot_errors(data: ReportData, path: Path) -> None:
-    """Draws the error distribution function of what was drawn from the space, with its 95 % bootstrap band.
+    """Draws the error distribution function of the sampled architectures, with its 95 % bootstrap band.
 
     Raises:
-        RunError: if no architecture that was drawn has reached the last epoch, or the file cannot be written.
+        RunError: if no sampled architecture has reached the last epoch, or the file cannot be written.
     """
-    drawn = population(data.run, data.run.objective)
-    share = f"share of {len(drawn.errors)} architectures with at most that error"
-    save(distribution_figure({"": (drawn.errors, np.ones(len(drawn.errors)))}, share), path)
+    errors = population(data.run, data.run.objective).errors
+    share = f"share of {len(errors)} architectures with at most that error"
+    save(distribution_figure({"": (errors, np.ones(len(errors)))}, share), path)
 
 
 def plot_trials(data: ReportData, path: Path) -> None:
@@ -61,11 +61,9 @@ def plot_trials(data: ReportData, path: Path) -> None:
     Raises:
         RunError: if the file cannot be written.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    figure = Figure(figsize=(7.5, 4.8), dpi=140, layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = single_plot()
     trials = [trial for trial in data.run.trials if trial.curve]
     alpha = 0.8 if len(trials) < 60 else 0.3
     for outcome in Outcome:
@@ -83,6 +81,5 @@ def plot_trials(data: ReportData, path: Path) -> None:
     axes.set_ylabel(f"{data.measure}, {data.run.record.val_images} validation images")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    axes.grid(alpha=0.25)
     axes.legend(fontsize=8, loc="best")
     save(figure, path)

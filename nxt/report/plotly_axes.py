@@ -1,4 +1,4 @@
-"""Makes plotly figures by axis of a space: what its values are worth, and what a budget leaves of them."""
+"""Makes plotly figures for the axes of a space: effects of their values, and shares inside a budget."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from nxt.report.plotly_figures import BLUE, GREY, figure
 from nxt.space.coverage import Axis
 
 _TIGHT = {"margin": {"l": 44, "r": 8, "t": 8, "b": 32}, "showlegend": False}
-_LONG = 16  # values of an axis, from which on it is drawn as numbers, not as names
+_LONG = 16  # values of an axis; with more, they are drawn as numbers, not as names
 
 
 def main_effects(axes: Mapping[str, Sequence[Effect]]) -> dict[str, go.Figure]:
-    """Returns for each axis the effect of its values in points, with intervals, all to one scale."""
-    reach = [100 * end for effects in axes.values() for one in effects for end in (one.mean, *(one.interval or ()))]
+    """Returns for each axis the effects of its values in points with intervals, all on the same scale."""
+    reach = [point for effects in axes.values() for effect in effects for point in _points(effect)]
     edge = 0.06 * (max(reach) - min(reach)) or 1.0
     limits = [min(*reach, 0.0) - edge, max(*reach, 0.0) + edge]
     figures = {}
     for name, effects in axes.items():
-        ends = [one.interval or (one.mean, one.mean) for one in effects]
-        made = figure(
+        points = [_points(effect) for effect in effects]
+        chart = figure(
             [
                 go.Scatter(
-                    x=labels([one.value for one in effects]),
-                    y=[100 * one.mean for one in effects],
+                    x=labels([effect.value for effect in effects]),
+                    y=[mean for _, mean, _ in points],
                     error_y={
-                        "array": [100 * (high - one.mean) for one, (_, high) in zip(effects, ends, strict=True)],
-                        "arrayminus": [100 * (one.mean - low) for one, (low, _) in zip(effects, ends, strict=True)],
+                        "array": [high - mean for _, mean, high in points],
+                        "arrayminus": [mean - low for low, mean, _ in points],
                         "thickness": 1.2,
                         "width": 3,
                     },
-                    text=[_effect_text(one) for one in effects],
+                    text=[_effect_text(effect) for effect in effects],
                     mode="markers",
                     marker={"color": BLUE, "size": 8},
                     hovertemplate=f"{name} %{{x}}: %{{text}}<extra></extra>",
@@ -42,29 +42,27 @@ def main_effects(axes: Mapping[str, Sequence[Effect]]) -> dict[str, go.Figure]:
             ],
             **_TIGHT,
         )
-        made.add_hline(y=0, line={"color": GREY, "width": 1, "dash": "dot"})
-        made.update_yaxes(range=limits, zeroline=False)
-        made.update_xaxes(**_ticks([one.value for one in effects]))
-        figures[name] = made
+        chart.add_hline(y=0, line={"color": GREY, "width": 1, "dash": "dot"})
+        chart.update_yaxes(range=limits, zeroline=False)
+        chart.update_xaxes(**_ticks([effect.value for effect in effects]))
+        figures[name] = chart
     return figures
 
 
 def heat_map(effects: Sequence[Effect]) -> go.Figure:
     """Returns the effects of pairs (cardinality, radix) in points, as coloured cells."""
-    across, up = (sorted({one.value[side] for one in effects}) for side in (0, 1))
-    cells = {one.value: one for one in effects}
-    rows = [[cells.get((c, r)) for c in across] for r in up]
-    most = max(100 * abs(one.mean) for one in effects) or 1.0
-    made = figure(
+    cardinalities, radices = (sorted({effect.value[side] for effect in effects}) for side in (0, 1))
+    cells = {effect.value: effect for effect in effects}
+    rows = [[cells.get((c, r)) for c in cardinalities] for r in radices]
+    most = max(100 * abs(effect.mean) for effect in effects) or 1.0
+    chart = figure(
         [
             go.Heatmap(
-                x=list(map(str, across)),
-                y=list(map(str, up)),
-                z=[[None if one is None else 100 * one.mean for one in row] for row in rows],
-                text=[
-                    ["" if one is None else f"{100 * one.mean:+.1f}<br>n={one.count}" for one in row] for row in rows
-                ],
-                customdata=[["" if one is None else _effect_text(one) for one in row] for row in rows],
+                x=list(map(str, cardinalities)),
+                y=list(map(str, radices)),
+                z=[[100 * cell.mean if cell else None for cell in row] for row in rows],
+                text=[[f"{100 * cell.mean:+.1f}<br>n={cell.count}" if cell else "" for cell in row] for row in rows],
+                customdata=[[_effect_text(cell) if cell else "" for cell in row] for row in rows],
                 texttemplate="%{text}",
                 hovertemplate="cardinality %{x}, radix %{y}: %{customdata}<extra></extra>",
                 colorscale="RdBu",
@@ -78,13 +76,13 @@ def heat_map(effects: Sequence[Effect]) -> go.Figure:
             )
         ],
     )
-    made.update_xaxes(title="cardinality", type="category", showgrid=False)
-    made.update_yaxes(title="radix", type="category", showgrid=False)
-    return made
+    chart.update_xaxes(title="cardinality", type="category", showgrid=False)
+    chart.update_yaxes(title="radix", type="category", showgrid=False)
+    return chart
 
 
 def gate(name: str, axis: Axis) -> go.Figure:
-    """Returns the shares of an axis's values in the whole space and inside the budget; counts are in the hover."""
+    """Returns the shares of an axis's values in the whole space and inside the budget; hovering shows counts."""
     traces = []
     for spread, colour, label in ((axis.before, GREY, "whole space"), (axis.after, BLUE, "inside the budget")):
         counts = list(spread.counts.values())
@@ -99,14 +97,14 @@ def gate(name: str, axis: Axis) -> go.Figure:
                 hovertemplate=f"{name} %{{x}}: %{{text}} ({label})<extra></extra>",
             )
         )
-    made = figure(traces, **_TIGHT, barmode="group", bargap=0.15)
-    made.update_xaxes(**_ticks(list(axis.before.counts)))
-    made.update_yaxes(tickformat=".0%", nticks=4)
-    return made
+    chart = figure(traces, **_TIGHT, barmode="group", bargap=0.15)
+    chart.update_xaxes(**_ticks(list(axis.before.counts)))
+    chart.update_yaxes(tickformat=".0%", nticks=4)
+    return chart
 
 
 def labels(values: Sequence[Any]) -> list[Any]:
-    """Returns an axis's values as they are drawn: as names, or where there are many as numbers."""
+    """Returns an axis's values as they are drawn: as names, or as numbers if there are many."""
     return list(values) if len(values) >= _LONG else [str(value).lower() for value in values]
 
 
@@ -114,8 +112,14 @@ def _ticks(values: Sequence[Any]) -> dict[str, Any]:
     return {"nticks": 8} if len(values) >= _LONG else {"type": "category"}
 
 
-def _effect_text(one: Effect) -> str:
-    ends = (
-        "too few for an interval" if one.interval is None else " to ".join(f"{100 * end:+.1f}" for end in one.interval)
-    )
-    return f"{100 * one.mean:+.1f} points ({ends}), {one.count} architecture{'s' * (one.count > 1)}"
+def _points(effect: Effect) -> tuple[float, float, float]:
+    """Returns an effect in points: lower end, mean and upper end; without an interval, the mean three times."""
+    low, high = effect.interval or (effect.mean, effect.mean)
+    return 100 * low, 100 * effect.mean, 100 * high
+
+
+def _effect_text(effect: Effect) -> str:
+    interval = "too few for an interval"
+    if effect.interval is not None:
+        interval = " to ".join(f"{100 * end:+.1f}" for end in effect.interval)
+    return f"{100 * effect.mean:+.1f} points ({interval}), {effect.count} architecture{'s' * (effect.count > 1)}"

@@ -1,6 +1,6 @@
 """Makes the interactive figures of a report with plotly. The page sets the colours of text and grid.
 
-plotly reads a little HTML in labels, so every name is escaped.
+plotly interprets some HTML in labels, so every name is escaped.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ COLOURS = {
     "done": BLUE, "control": "#0f9d8a", "stopped": GREY, "running": "#3f9d3f", "oom": "#c2185b", "diverged": ORANGE,
     "crashed": "#d32f2f", "killed": "#7b3fa0", "timeout": "#a37c00",
 }  # fmt: skip
-_WIDE = 6.0  # a range of costs by this factor and more is drawn on a logarithmic axis
-_BESIDE = 1.25  # published networks are drawn up to this factor beside the range of what was trained
-_MOST = 60_000  # points of curves; of more, epochs are left out
-_HEAVY = 20_000  # points, from which on WebGL draws them
+_WIDE = 6.0  # factor between costs from which on their axis is logarithmic
+_BESIDE = 1.25  # published networks are drawn up to this factor outside the range of costs
+_MOST = 60_000  # points of curves; with more, epochs are left out
+_HEAVY = 20_000  # points; with more, WebGL draws them
 
 
 def figure(traces: Iterable[Any], **layout: Any) -> go.Figure:
@@ -69,18 +69,18 @@ def front(data: ReportData) -> go.Figure:
         _context(data),
     ]
     costs = [_cost(data, entry) for entry in run.entries]
-    made = figure([trace for trace in traces if len(trace.x)], showlegend=True)
-    made.update_xaxes(title=COST_NAMES[run.objective], **cost_axis(costs))
-    made.update_yaxes(title=data.measure, tickformat=".0%" if _spread(run.entries) > 0.05 else ".1%")
+    chart = figure([trace for trace in traces if len(trace.x)], showlegend=True)
+    chart.update_xaxes(title=COST_NAMES[run.objective], **cost_axis(costs))
+    chart.update_yaxes(title=data.measure, tickformat=".0%" if _spread(run.entries) > 0.05 else ".1%")
     if run.best:
         x = float(_cost(data, run.best))
-        at = math.log10(x) if made.layout.xaxis.type == "log" else x
-        made.add_annotation(x=at, y=run.best.accuracy, text="best", ax=-38, ay=-14, arrowwidth=1, arrowhead=0)
-    return made
+        at = math.log10(x) if chart.layout.xaxis.type == "log" else x
+        chart.add_annotation(x=at, y=run.best.accuracy, text="best", ax=-38, ay=-14, arrowwidth=1, arrowhead=0)
+    return chart
 
 
 def cost_axis(costs: Sequence[float]) -> dict[str, Any]:
-    """Returns how an axis of costs is drawn: with G, M or K, and by logarithm where the range is wide."""
+    """Returns the settings of an axis of costs: with G, M or K, and logarithmic if the range is wide."""
     if min(costs) * _WIDE > max(costs):
         return {"tickformat": "~s", "nticks": 7}
     return {"type": "log", "dtick": "D2" if max(costs) / min(costs) < 100 else 1, "tickformat": "~s"}
@@ -109,13 +109,13 @@ def curves(data: ReportData) -> go.Figure:
                     hovertemplate="trial %{customdata}: %{y:.1%} after epoch %{x}<extra></extra>",
                 )
             )  # fmt: skip
-    made = figure(traces, showlegend=True)
+    chart = figure(traces, showlegend=True)
     for rung in data.setup.rungs:
-        made.add_vline(x=rung, line={"dash": "dot", "width": 1, "color": GREY}, annotation={"text": f"rung {rung}"})
+        chart.add_vline(x=rung, line={"dash": "dot", "width": 1, "color": GREY}, annotation={"text": f"rung {rung}"})
     longest = max((len(trial.curve) for trial in data.run.trials), default=0)
-    made.update_xaxes(title="epoch", tickformat="d", dtick=1 if longest <= 16 else None)
-    made.update_yaxes(title=data.measure, tickformat=".0%")
-    return made
+    chart.update_xaxes(title="epoch", tickformat="d", dtick=1 if longest <= 16 else None)
+    chart.update_yaxes(title=data.measure, tickformat=".0%")
+    return chart
 
 
 def errors(population: Population, weights: Sequence[float]) -> go.Figure:
@@ -123,7 +123,7 @@ def errors(population: Population, weights: Sequence[float]) -> go.Figure:
     at = steps_of(population.errors)
     low, high = bands(population.errors, weights, at)
     step = {"shape": "hv", "width": 0}
-    made = figure(
+    chart = figure(
         [
             go.Scatter(x=at, y=low, mode="lines", line=step, showlegend=False, hoverinfo="skip"),
             go.Scatter(
@@ -137,9 +137,9 @@ def errors(population: Population, weights: Sequence[float]) -> go.Figure:
             ),
         ]
     )  # fmt: skip
-    made.update_xaxes(title="error after the last epoch", tickformat=".0%" if at[-1] - at[0] > 0.05 else ".1%")
-    made.update_yaxes(title="share of architectures", tickformat=".0%", range=[0, 1.02])
-    return made
+    chart.update_xaxes(title="error after the last epoch", tickformat=".0%" if at[-1] - at[0] > 0.05 else ".1%")
+    chart.update_yaxes(title="share of architectures", tickformat=".0%", range=[0, 1.02])
+    return chart
 
 
 def growth(
@@ -151,9 +151,8 @@ def growth(
 
     Args:
         points: (seconds, share of the hypervolume) of this run.
-        other: The same of the run to compare with; or (seconds, mean, low, high) over the orders in which its
-            trials might have come.
-        names: Of this run and the other, for the legend.
+        other: The same for the run to compare with; or (seconds, mean, low, high) over random orders of its trials.
+        names: Names of this run and the other one for the legend.
     """
     unit, seconds = time_unit(max(row[0] for row in (*points, *other)))
 
@@ -175,10 +174,10 @@ def growth(
         ]
     elif other:
         traces.append(curve(other, 1, names[1], mode=mode, line={**step, "color": GREY}))
-    made = figure(traces, showlegend=bool(other))
-    made.update_xaxes(title=f"{unit} since the first trial began", rangemode="tozero")
-    made.update_yaxes(title="share of the hypervolume", tickformat=".0%", range=[0, 1.04])
-    return made
+    chart = figure(traces, showlegend=bool(other))
+    chart.update_xaxes(title=f"{unit} since the first trial began", rangemode="tozero")
+    chart.update_yaxes(title="share of the hypervolume", tickformat=".0%", range=[0, 1.04])
+    return chart
 
 
 def timeline(bars: Sequence[Bar]) -> go.Figure:
@@ -199,15 +198,15 @@ def timeline(bars: Sequence[Bar]) -> go.Figure:
                     hovertemplate="trial %{customdata[0]}, %{customdata[1]}: %{x:.2f} " + unit + "<extra></extra>",
                 )
             )  # fmt: skip
-    made = figure(traces, barmode="overlay", bargap=0.25, showlegend=True)
-    made.update_xaxes(title=f"{unit} since the first trial began")
-    made.update_yaxes(title="lane", tickformat="d", dtick=1 if max(bar.lane for bar in bars) < 16 else None)
-    made.update_yaxes(autorange="reversed")
-    return made
+    chart = figure(traces, barmode="overlay", bargap=0.25, showlegend=True)
+    chart.update_xaxes(title=f"{unit} since the first trial began")
+    chart.update_yaxes(title="lane", tickformat="d", dtick=1 if max(bar.lane for bar in bars) < 16 else None)
+    chart.update_yaxes(autorange="reversed")
+    return chart
 
 
 def time_unit(most: float) -> tuple[str, float]:
-    """Returns the unit, and its seconds, in which a time of so many seconds is read easily."""
+    """Returns a suitable unit for a time of `most` seconds, and the seconds of the unit."""
     return ("seconds", 1.0) if most < 180 else ("minutes", 60.0) if most < 3 * 3600 else ("hours", 3600.0)
 
 
@@ -223,10 +222,10 @@ def _entries(data: ReportData, entries: Sequence[RankedArch], name: str, **style
 
 
 def _context(data: ReportData) -> go.Scatter:
-    """Returns the published networks of such cost as ticks below the points: where they lie, not how good they are."""
+    """Returns published networks of similar cost as ticks below the points; their height says nothing."""
     run = data.run
     costs = [_cost(data, entry) for entry in run.entries]
-    known = [(entry, getattr(its, run.objective)) for entry, its in published(run)]
+    known = [(entry, getattr(cost, run.objective)) for entry, cost in published(run)]
     near = [(entry, spent) for entry, spent in known if min(costs) / _BESIDE <= spent <= max(costs) * _BESIDE]
     floor = min(entry.accuracy - run.error(entry) for entry in run.entries)
     return go.Scatter(
@@ -244,7 +243,7 @@ def _context(data: ReportData) -> go.Scatter:
 
 
 def _hover(data: ReportData, entry: RankedArch) -> str:
-    """Returns the text that appears when the pointer is over an architecture."""
+    """Returns the text for hovering over an architecture."""
     stage = next(entry.spec.stages())
     lines = [
         f"<b>{escape(entry.spec.name)}</b>" + (f" ({escape(entry.family)} reference)" if entry.family else ""),
@@ -257,9 +256,9 @@ def _hover(data: ReportData, entry: RankedArch) -> str:
 
 
 def _broken(trials: Sequence[Trial], every: int) -> tuple[Any, Any, Any]:
-    """Returns epochs, accuracies and trial numbers of curves one after the other, with a gap after each.
+    """Returns epochs, accuracies and trial numbers of all curves in one array each, with a gap after each curve.
 
-    Of many points only each so-many-th epoch of a trial is kept, and its last.
+    Of each trial, every `every`-th epoch and the last one are kept.
     """
     x: list[float] = []
     y: list[float] = []

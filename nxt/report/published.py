@@ -1,4 +1,4 @@
-"""Finds published networks that cost about as much as a search's; their accuracies do not compare with the search's."""
+"""Finds published networks that cost about as much as those of a search. Their accuracies are not comparable."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from nxt.arch.costs import Cost, cost
 from nxt.arch.zoo import ZOO, ZooEntry
 from nxt.search.results.run import Run
 
-_NEAR = 1.08  # costs that differ by no more than this factor are about the same: the budgets' usual window
+_NEAR = 1.08  # largest factor between similar costs: the usual window of budgets
 
 
 def published(run: Run) -> list[tuple[ZooEntry, Cost]]:
-    """Returns the networks with published accuracies whose multiply-adds lie in the run's range, by rising cost.
+    """Returns networks with published accuracies whose multiply-adds lie in the run's range, by rising cost.
 
-    Only networks that are made for the same image side as the run's; costs are those at that side.
+    They are made for the same image side as the run's networks; their costs are at that side.
     """
     if not run.entries:
         return []

@@ -1,4 +1,4 @@
-"""Gathers what a report needs: a run, its space, and when its trials ran."""
+"""Collects the data of a report: a run, its space, and the times of its trials."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from nxt.space.space import Space
 
 @dataclass(frozen=True)
 class ReportData:
-    """A run with what several sections show; each figure is computed once."""
+    """A run, and figures that several sections show; each is computed once."""
 
     run: Run
     times: Mapping[int, Span] = field(default_factory=dict)  # by trial number
@@ -31,38 +31,38 @@ class ReportData:
 
     @property
     def measure(self) -> str:
-        """What accuracies are called: those of full trainings, or of a proxy."""
+        """The name of the accuracies: of full trainings, or of a proxy."""
         return "accuracy" if self.run.full else "proxy accuracy"
 
     @cached_property
     def setup(self) -> SearchSetup:
-        """What follows from the request: what fits, and when trials are compared."""
+        """The parts made from the request: the feasible set, and the rungs at which trials are compared."""
         return SearchSetup(self.run.request)
 
     @property
     def space(self) -> Space | ArchList:
-        """The space that architectures were chosen from, or the list."""
+        """The space or the list that the architectures come from."""
         return self.run.request.space
 
     @cached_property
     def first(self) -> list[Trial]:
-        """Of each architecture that reached the last epoch, the first training to do so."""
+        """For each architecture that reached the last epoch, its first training that did."""
         return first_trainings(self.run)
 
     @cached_property
     def lint(self) -> Lint | None:
-        """What the budget does to the space; None of a list, and without a budget."""
+        """The part of the space inside the budget; None for a list, or without a budget."""
         budget = self.run.request.budget
         return lint(self.space, budget) if isinstance(self.space, Space) and budget.limits else None
 
     @cached_property
     def residuals(self) -> Residuals | None:
-        """Accuracies at equal cost; None of a list, and of too few architectures."""
+        """Accuracies at equal cost; None for a list, or with too few architectures."""
         return residuals(self.first) if isinstance(self.space, Space) else None
 
     @cached_property
     def trust(self) -> Trust | None:
-        """How well early epochs predict the last one, where there are enough trials to say."""
+        """How well early epochs predict the last one; None with too few trials."""
         return between_epochs(self.run)
 
 
@@ -70,14 +70,14 @@ def load_report_data(path: Path, against: Path | None = None) -> ReportData:
     """Reads a run directory and the times of its trials, and those of another run to compare with.
 
     Raises:
-        RunError: if one is not a search's or is damaged, or their accuracies or costs do not compare.
+        RunError: if one is no search or is damaged, or they are not comparable.
         ConfigError: if a record is damaged.
     """
     run = load_run(path)
     other = None if against is None else load_report_data(against)
     if other is not None:
-        differs = first_difference(run.record.conditions, other.run.record.conditions)
-        differs = differs or ("objective" if run.objective != other.run.objective else "")
-        if differs:
-            raise RunError(f"`against` {against}: its {differs} differs, so it does not compare")
+        difference = first_difference(run.record.conditions, other.run.record.conditions)
+        difference = difference or ("objective" if run.objective != other.run.objective else "")
+        if difference:
+            raise RunError(f"`against` {against}: its {difference} differs, so it does not compare")
     return ReportData(run, read_times(path / "study.db"), other)

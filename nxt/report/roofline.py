@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nxt.files import replacing
+from nxt.report.matplotlib_figures import save
 from nxt.units import format_count
 
 _COLOURS = ("#1f4e8c", "#c2410c", "#3f7d20", "#7b2d8b", "#8a6d00", "#555555")
 
 
 def plot_roofline(networks: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Draws the measured stages of networks under the device's ceilings as PNG.
+    """Draws the measured stages of networks under the ceilings of the device.
 
     Args:
         networks: By name, with `ceiling`, `stages`, `best`, `device` and `training` as `nxt profile --measure` gives.
@@ -30,7 +31,7 @@ def plot_roofline(networks: Mapping[str, Mapping[str, Any]], path: Path) -> None
     intensities = [stage["intensity"] for each in networks.values() for stage in each["stages"]]
     left, right = min(intensities) / 2, max(intensities) * 2
     drawn: set[str] = set()
-    for (name, measured), colour in zip(networks.items(), _cycle(len(networks)), strict=True):
+    for (name, measured), colour in zip(networks.items(), itertools.cycle(_COLOURS), strict=False):
         precision, most = measured["best"]["precision"], measured["ceiling"]
         if precision not in drawn:
             drawn.add(precision)
@@ -59,12 +60,6 @@ def plot_roofline(networks: Mapping[str, Mapping[str, Any]], path: Path) -> None
     axes.set_ylabel("FLOP/s")
     axes.set_title(f"Roofline of {next(iter(networks.values()))['device']}; areas: share of the time", fontsize=10)
     axes.grid(alpha=0.25, which="both")
-    handles = figure.legend(fontsize=8, loc="outside lower center", ncols=2).legend_handles
-    for handle in handles:
+    for handle in figure.legend(fontsize=8, loc="outside lower center", ncols=2).legend_handles:
         handle.set_sizes([40])  # type: ignore[union-attr]
-    with replacing(path) as file:
-        figure.savefig(file, format="png")
-
-
-def _cycle(count: int) -> list[str]:
-    return [_COLOURS[index % len(_COLOURS)] for index in range(count)]
+    save(figure, path)

@@ -1,6 +1,6 @@
-"""Makes the sections of a report on the result: summary, front, drawings, and how the trials went.
+"""Makes the sections of a report on the result: summary, front, drawings, and the trials.
 
-Each function returns the body of a section; it is empty where a run has nothing to show.
+Each function returns the body of a section, empty if the run has no data for it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from pathlib import Path
 
 from nxt.analysis.error_distribution import population, quantiles
 from nxt.analysis.timeline import growth, growth_by_chance, lanes
-from nxt.arch.costs import Cost
 from nxt.report import plotly_figures
 from nxt.report.markup import Html, code, details, escape, facts, joined, notes, paragraph, plot, table
 from nxt.report.published import published
@@ -24,16 +23,11 @@ from nxt.units import format_count, format_seconds
 
 
 def summary(data: ReportData) -> Html:
-    """Returns the section with the verdict, the request, and the commands to go on with."""
+    """Returns the section with the verdict, the request, and the next commands."""
     run = data.run
     verdicts = [run.verdict(), run.stopping(), "" if data.trust is None else data.trust.verdict()]
-    return joined(
-        [
-            *(paragraph(text, "verdict" if index == 0 else "") for index, text in enumerate(verdicts) if text),
-            _next_steps(data),
-            facts(_request(data)),
-        ]
-    )
+    texts = [paragraph(text, "verdict" if index == 0 else "") for index, text in enumerate(verdicts) if text]
+    return joined([*texts, _next_steps(data), facts(_request(data))])
 
 
 def front(data: ReportData) -> Html:
@@ -48,16 +42,15 @@ def front(data: ReportData) -> Html:
         [Html(f'<a href="#{_anchor(entry)}">{escape(name)}</a>'), *cells]
         for entry, (name, *cells) in zip(run.front, front_table(run), strict=True)
     ]
-    explanation = paragraph(
+    explanation = (
         f"All {len(run.entries)} architectures that reached the last epoch. The line is the front, its bars are "
         f"standard errors ({run.noise_sources()})."
     )
+    label = f"{data.measure} against {run.objective} of all finished architectures"
     return joined(
         [
-            explanation,
-            plot(
-                plotly_figures.front(data), f"{data.measure} against {run.objective} of all finished architectures", 460
-            ),
+            paragraph(explanation),
+            plot(plotly_figures.front(data), label, 460),
             table(columns, rows, caption, text=[8]),
             *(_files(data, entry) for entry in run.front),
             _neighbours(data),
@@ -82,10 +75,9 @@ def drawings(data: ReportData) -> Html:
 
 
 def progress(data: ReportData) -> Html:
-    """Returns the section with the hypervolume against time, for comparison also that of another run."""
+    """Returns the section with the hypervolume over time, also of another run to compare with."""
     objective, other = data.run.objective, data.other
-    beside = [] if other is None else other.first
-    points = growth(data.first, data.times, objective, beside)
+    points = growth(data.first, data.times, objective, [] if other is None else other.first)
     if len(points) < 2:
         return Html("")
     explanation = (
@@ -100,22 +92,21 @@ def progress(data: ReportData) -> Html:
     random = sampler == "random"
     if random:
         explanation += " Trials drawn by chance might have come in any order: the line is the mean over them."
-    given = other.first, other.times, objective, data.first
-    others = growth_by_chance(*given) if random else growth(*given)
-    figure = plotly_figures.growth(
-        points, others, (data.run.request.settings.sampler, other.run.request.settings.sampler)
-    )
+    other_growth = growth_by_chance if random else growth
+    other_points = other_growth(other.first, other.times, objective, data.first)
+    figure = plotly_figures.growth(points, other_points, (data.run.request.settings.sampler, sampler))
     return joined([paragraph(explanation), plot(figure, "hypervolume against time", 340)])
 
 
 def _proposed(data: ReportData) -> str:
-    """Returns a sentence on where the architectures came from."""
+    """Returns a sentence on where the architectures come from."""
+    sampler = data.run.request.settings.sampler
     if data.run.request.is_list:
         return "In the order of the list."
-    if data.run.request.settings.sampler == "random":
+    if sampler == "random":
         return "The sampler was random: this is what drawing uniformly finds."
     hint = "" if data.other else " Against a search with search.sampler=random (nxt report --against) it says more."
-    return f"Proposed by {data.run.request.settings.sampler}.{hint}"
+    return f"Proposed by {sampler}.{hint}"
 
 
 def curves(data: ReportData) -> Html:
@@ -132,15 +123,15 @@ def curves(data: ReportData) -> Html:
 
 
 def errors(data: ReportData) -> Html:
-    """Returns the section with the error distribution of the architectures that were drawn."""
+    """Returns the section with the error distribution of the sampled architectures."""
     if not any(not trial.family for trial in data.first):
         return Html("")
-    drawn = population(data.run, data.run.objective)
-    weights = [1.0] * len(drawn.errors)
-    low, middle, high = quantiles(drawn.errors, weights, [0.25, 0.5, 0.75]).tolist()
+    sample = population(data.run, data.run.objective)
+    weights = [1.0] * len(sample.errors)
+    low, middle, high = quantiles(sample.errors, weights, [0.25, 0.5, 0.75]).tolist()
     explanation = f"Share of architectures with at most that error. Quartiles: {low:.1%}, {middle:.1%}, {high:.1%}."
-    shown = plot(plotly_figures.errors(drawn, weights), "error distribution function", 360)
-    return joined([paragraph(explanation), shown, notes(drawn.notes)])
+    figure = plot(plotly_figures.errors(sample, weights), "error distribution function", 360)
+    return joined([paragraph(explanation), figure, notes(sample.notes)])
 
 
 def timeline(data: ReportData) -> Html:
@@ -161,7 +152,7 @@ def timeline(data: ReportData) -> Html:
 
 
 def failures(data: ReportData) -> Html:
-    """Returns the section on how trials failed, with their messages."""
+    """Returns the section on failed trials with their messages."""
     failed = [trial for trial in data.run.trials if trial.outcome.failed]
     if not failed:
         return Html("")
@@ -179,7 +170,7 @@ def failures(data: ReportData) -> Html:
 
 
 def _request(data: ReportData) -> dict[str, object]:
-    """Returns the request of the search and how far it is, by heading."""
+    """Returns the request and the progress of the search, by heading."""
     run, request, proxy = data.run, data.run.request, data.run.request.proxy
     explored = sum(not trial.replicate for trial in run.trials)
     trials = f"{explored} explored"
@@ -215,7 +206,7 @@ def _tally(data: ReportData) -> str:
 
 
 def _next_steps(data: ReportData) -> Html:
-    """Returns the commands that go on with the best architecture."""
+    """Returns the next commands for the best architecture."""
     run = data.run
     if run.best is None:
         return Html("")
@@ -234,7 +225,7 @@ def _quoted(path: Path) -> str:
 
 
 def _files(data: ReportData, entry: RankedArch) -> Html:
-    """Returns a front member's file and commands, folded."""
+    """Returns the commands for a member of the front, and its file, folded."""
     file = data.run.path / data.run.row(entry)["yaml"]
     inside = joined([code(_commands(file)), code(arch_file(entry, data.run))])
     return Html(f'<div id="{_anchor(entry)}">{details(f"{entry.spec.name}: commands and YAML", inside)}</div>')
@@ -250,9 +241,10 @@ def _neighbours(data: ReportData) -> Html:
     if not near:
         return Html("")
     rows = []
-    for entry, its in near:
+    for entry, cost in near:
         first = entry.published[0]
-        rows.append([entry.name, *_counts(its), f"{first.top1:.2f} @{first.size}", first.dataset, first.source])
+        counts = [format_count(getattr(cost, key), 4) for key in ("macs", "params", "acts")]
+        rows.append([entry.name, *counts, f"{first.top1:.2f} @{first.size}", first.dataset, first.source])
     explanation = (
         "For orientation, and as ticks in the figure. Accuracies are others', on the data named and each under its own "
         f"recipe; those above are on {data.run.request.data.display}: the two do not compare."
@@ -262,7 +254,3 @@ def _neighbours(data: ReportData) -> Html:
         f"{len(near)} published network{'s' * (len(near) > 1)} of similar cost",
         joined([paragraph(explanation), table(columns, rows, text=[5, 6])]),
     )
-
-
-def _counts(of: Cost) -> list[str]:
-    return [format_count(getattr(of, key), 4) for key in ("macs", "params", "acts")]

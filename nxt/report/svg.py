@@ -9,12 +9,12 @@ from nxt.arch.spec import ArchSpec
 from nxt.report.markup import Html, escape
 
 _BOX, _HEIGHT = 130.0, 260.0  # pixels of the widest stage, and of all blocks of the deepest network
-_ROW, _LABEL, _MARGIN = 34.0, 150, 12  # pixels for two lines of text, for their length, and around
+_ROW, _LABEL, _MARGIN = 34.0, 150, 12  # pixels: height of two lines of text, their width, and the margin
 _THIN = 12.0  # height of a stem or head
 
 
 def draw(specs: Sequence[ArchSpec]) -> list[Html]:
-    """Returns drawings of networks, all to one scale."""
+    """Returns drawings of networks, all on the same scale."""
     networks = [[part for part in portions(spec) if part.name != "head"] for spec in specs]
     widest = max((part.channels for network in networks for part in network), default=1)
     deepest = max((sum(spec.depths) for spec in specs), default=1)

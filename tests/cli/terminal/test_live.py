@@ -237,8 +237,8 @@ def test_ctrl_c_is_answered_at_once_and_passed_on(longer):
     progress._view = moment(package.load_run(longer))
     before = signal.signal(signal.SIGINT, lambda *given: heard.append(given[0]))
     try:
-        progress._heed_interrupts()
-        progress._heed_interrupts()  # once is enough
+        progress._handle_interrupts()
+        progress._handle_interrupts()  # once is enough
         assert "exploring" in "\n".join(printed(progress._draw(80, 24), 80))
         signal.raise_signal(signal.SIGINT)
     finally:
