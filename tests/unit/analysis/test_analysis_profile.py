@@ -44,10 +44,10 @@ def test_measuring_says_what_it_does_and_returns_every_way(monkeypatch):
 
     for name, value in {"_SECONDS": 0.02, "_SIDE": 64, "_COPIED": 2**12}.items():
         monkeypatch.setattr(benchmark, name, value)
-    said = []
-    measured = nxt.profile(TINY, measure=True, device="cpu", batches=[2, 1], say=said.append).measured
-    assert len(measured.speeds) == 4 == len(said) - 1
-    assert said[-1] == f"{TINY}: measuring a training step, {measured.best}"
+    lines = []
+    measured = nxt.profile(TINY, measure=True, device="cpu", batches=[2, 1], say=lines.append).measured
+    assert len(measured.speeds) == 4 == len(lines) - 1
+    assert lines[-1] == f"{TINY}: measuring a training step, {measured.best}"
     assert measured.batch == 2 and not measured.best.compile
     fastest = max(measured.speeds, key=lambda speed: max(speed.throughput.values()))
     assert measured.best == fastest.compute

@@ -59,12 +59,12 @@ def test_quantiles_are_numpys_of_the_inverted_distribution():
 
 def test_the_distance_is_scipys_and_with_weights_that_of_repeated_members():
     a, b = sample(30), sample(45, 0.05, seed=1)
-    found = distribution.ks_distance(a, np.ones(30), b, np.ones(45))
-    assert found == pytest.approx(stats.ks_2samp(a, b).statistic)
+    distance = distribution.ks_distance(a, np.ones(30), b, np.ones(45))
+    assert distance == pytest.approx(stats.ks_2samp(a, b).statistic)
     rng = np.random.default_rng(2)
     v, w = rng.integers(1, 5, 30), rng.integers(1, 5, 45)
-    found = distribution.ks_distance(a, v, b, w)
-    assert found == pytest.approx(stats.ks_2samp(np.repeat(a, v), np.repeat(b, w)).statistic)
+    distance = distribution.ks_distance(a, v, b, w)
+    assert distance == pytest.approx(stats.ks_2samp(np.repeat(a, v), np.repeat(b, w)).statistic)
 
 
 def test_bands_of_equal_weights_are_those_of_the_binomial_distribution():
@@ -120,18 +120,18 @@ def test_populations_of_other_costs_have_no_weight():
 def test_the_probability_is_scipys_where_nothing_is_to_be_evened_out():
     for shift in (0.0, 0.06, 0.12):
         a, b = sample(25, places=9), sample(30, shift, seed=5, places=9)
-        found = distribution.permutation_p(a, b, *one_bin(a, b))
-        assert found == pytest.approx(stats.ks_2samp(a, b, method="exact").pvalue, abs=0.03)
+        p_value = distribution.permutation_p(a, b, *one_bin(a, b))
+        assert p_value == pytest.approx(stats.ks_2samp(a, b, method="exact").pvalue, abs=0.03)
 
 
 def test_under_the_same_distribution_a_probability_below_a_twentieth_is_as_rare(monkeypatch):
     monkeypatch.setattr(distribution, "_PERMUTATIONS", 199)
-    rng, found = np.random.default_rng(0), []
+    rng, p_values = np.random.default_rng(0), []
     for seed in range(200):
         bins = rng.integers(0, 4, 30), rng.integers(0, 4, 30)
         a, b = (rng.normal(one, 0.2) for one in bins)  # errors follow the costs
-        found.append(distribution.permutation_p(a, b, *bins, seed=seed))
-    assert stats.binomtest(sum(p < 0.05 for p in found), 200, 0.05).pvalue > 0.01
+        p_values.append(distribution.permutation_p(a, b, *bins, seed=seed))
+    assert stats.binomtest(sum(p < 0.05 for p in p_values), 200, 0.05).pvalue > 0.01
 
 
 def population(name, count, worth, seed, low=1.0, high=8.0, notes=()):
@@ -145,24 +145,25 @@ def test_a_space_that_is_only_costlier_is_not_found_better():
     cheap, costly = population("cheap", 150, 0, 0, 1, 4), population("costly", 150, 0, 1, 2, 8)
     ones = np.ones(150)
     plain = distribution.ks_distance(cheap.errors, ones, costly.errors, ones)
-    found = compare(cheap, costly, "macs")
-    assert found.distance < 0.2 < 0.4 < plain
-    assert found.p > 0.05 and found.verdict().startswith("No clear difference at equal multiply-adds (KS distance 0.0")
-    assert 50 < len(found.sides[0].errors) < 130 and found.sides[0].finished == 150
+    comparison = compare(cheap, costly, "macs")
+    assert comparison.distance < 0.2 < 0.4 < plain
+    assert comparison.p > 0.05
+    assert comparison.verdict().startswith("No clear difference at equal multiply-adds (KS distance 0.0")
+    assert 50 < len(comparison.sides[0].errors) < 130 and comparison.sides[0].finished == 150
 
 
 def test_a_better_space_is_named_whichever_is_given_first():
     worse, better = population("A", 120, 0, 0), population("B", 120, 0.02, 1)
-    found = compare(worse, better, "params")
-    assert found.p < 0.01 and found.distance > 0.25
-    assert found.verdict().startswith("B has the lower errors at equal parameters: median ")
+    comparison = compare(worse, better, "params")
+    assert comparison.p < 0.01 and comparison.distance > 0.25
+    assert comparison.verdict().startswith("B has the lower errors at equal parameters: median ")
     turned = compare(better, worse, "params")
-    assert turned.distance == pytest.approx(found.distance)
+    assert turned.distance == pytest.approx(comparison.distance)
     assert turned.verdict().startswith("B has the lower errors")
-    told = found.to_dict()
-    assert told["verdict"] == found.verdict() and told["runs"][1]["run"] == "B"
-    low, middle, high = told["runs"][1]["error_quartiles"]
-    assert low < middle < high and middle < told["runs"][0]["error_quartiles"][1]
+    plain = comparison.to_dict()
+    assert plain["verdict"] == comparison.verdict() and plain["runs"][1]["run"] == "B"
+    low, middle, high = plain["runs"][1]["error_quartiles"]
+    assert low < middle < high and middle < plain["runs"][0]["error_quartiles"][1]
 
 
 def test_populations_that_differ_in_spread_alone_are_told_apart_without_a_better_one():
@@ -170,8 +171,8 @@ def test_populations_that_differ_in_spread_alone_are_told_apart_without_a_better
     costs = np.full(201, 1e6)
     wide, narrow = (np.append(rng.uniform(0.5 - half, 0.5 + half, 200), 0.5) for half in (0.2, 0.02))
     centred = [np.append(e[:200] - np.median(e[:200]) + 0.5, 0.5) for e in (wide, narrow)]
-    found = compare(Population("wide", centred[0], costs), Population("narrow", centred[1], costs), "acts")
-    assert found.p < 0.01 and "differ at equal activations, but not their medians" in found.verdict()
+    comparison = compare(Population("wide", centred[0], costs), Population("narrow", centred[1], costs), "acts")
+    assert comparison.p < 0.01 and "differ at equal activations, but not their medians" in comparison.verdict()
 
 
 def test_a_comparison_depends_on_its_seed_alone():
@@ -213,10 +214,10 @@ def test_each_architecture_counts_by_its_first_training_and_references_do_not(tm
         trial(4, None, Outcome.CRASHED), trial(5, 0.6), trial(6, 0.5, replicate=1, of=1),
         trial(7, 0.4, replicate=2, of=1),
     ]  # fmt: skip
-    found = distribution.population(run(trials, tmp_path), "macs")
-    assert found.errors.tolist() == pytest.approx([0.2, 0.3, 0.4])
-    assert found.costs.tolist() == [1000.0] * 3
-    stopped, failed, references = found.notes
+    sample = distribution.population(run(trials, tmp_path), "macs")
+    assert sample.errors.tolist() == pytest.approx([0.2, 0.3, 0.4])
+    assert sample.costs.tolist() == [1000.0] * 3
+    stopped, failed, references = sample.notes
     assert stopped.startswith("1 stopped early and left out") and failed.startswith("1 failed")
     assert references.startswith("1 reference left out")
 

@@ -58,8 +58,8 @@ def depth_matters(values, _macs):
     return 0.01 * abs(values["depth1"] - 4)
 
 
-def kept(found):
-    return {axis.name: axis.kept for axis in found.axes if axis.cut}
+def kept(narrowed):
+    return {axis.name: axis.kept for axis in narrowed.axes if axis.cut}
 
 
 # The best of a quarter
@@ -73,20 +73,20 @@ def test_the_probability_of_being_the_best_is_what_draws_tend_to():
         drawn = rng.choice(30, 7)
         best = drawn[errors[drawn] == errors[drawn].min()]
         counts[rng.choice(best)] += 1
-    found = best_probabilities(errors, np.zeros(30, dtype=np.int64))
-    assert found.sum() == pytest.approx(1)
+    probabilities = best_probabilities(errors, np.zeros(30, dtype=np.int64))
+    assert probabilities.sum() == pytest.approx(1)
     levels = np.unique(errors)
     drawn = [counts[errors == level].sum() / 20_000 for level in levels]
-    assert [found[errors == level].sum() for level in levels] == pytest.approx(drawn, abs=0.015)
-    assert all(len(set(found[errors == level].round(12))) == 1 for level in levels)
+    assert [probabilities[errors == level].sum() for level in levels] == pytest.approx(drawn, abs=0.015)
+    assert all(len(set(probabilities[errors == level].round(12))) == 1 for level in levels)
 
 
 def test_each_band_has_a_best_of_its_own_and_counts_by_its_members():
     errors, bands = np.array([0.5, 0.6, 0.7, 0.1, 0.2, 0.3, 0.4, 0.15]), np.array([0, 0, 0, 1, 1, 1, 1, 1])
-    found = best_probabilities(errors, bands)
-    assert found[bands == 0] == pytest.approx([1 / 8] * 3)  # of three, a quarter is one
-    assert found[bands == 1].sum() == pytest.approx(5 / 8)
-    assert found[bands == 1] == pytest.approx(best_probabilities(errors[3:], bands[3:] - 1) * 5 / 8)
+    probabilities = best_probabilities(errors, bands)
+    assert probabilities[bands == 0] == pytest.approx([1 / 8] * 3)  # of three, a quarter is one
+    assert probabilities[bands == 1].sum() == pytest.approx(5 / 8)
+    assert probabilities[bands == 1] == pytest.approx(best_probabilities(errors[3:], bands[3:] - 1) * 5 / 8)
 
 
 @pytest.mark.parametrize("tail", [0.0, 0.025, 0.1, 0.3])
@@ -105,23 +105,24 @@ def test_a_range_loses_at_most_a_tail_at_each_end_and_no_end_could_lose_more(tai
 
 
 def test_an_axis_that_matters_is_cut_around_its_best_values_and_the_others_stay():
-    found = narrow(searched(depth_matters))
-    assert list(kept(found)) == ["depth1"]
-    (values,) = kept(found).values()
+    narrowed = narrow(searched(depth_matters))
+    assert list(kept(narrowed)) == ["depth1"]
+    (values,) = kept(narrowed).values()
     assert 4 in values and values[0] >= 2 and values[-1] <= 7
     assert values == tuple(range(values[0], values[-1] + 1))
-    chances = {axis.name: axis.p for axis in found.axes}
+    chances = {axis.name: axis.p for axis in narrowed.axes}
     assert chances["depth1"] < 0.01 < min(chances["depth2"], chances["base_width"], chances["avg_down"])
-    assert found.after.size * 12 == found.before.size * len(values)
-    assert found.gain is not None and found.gain.distance > 0.3
-    inside, whole = (side.quartiles[1] for side in found.gain.sides)
-    assert inside < whole and f"{inside:.1%} inside, {whole:.1%} in all" in found.verdict()
-    assert f"Kept {found.after.size:,} of 432 architectures" in found.verdict() and "flattered" in found.verdict()
+    assert narrowed.after.size * 12 == narrowed.before.size * len(values)
+    assert narrowed.gain is not None and narrowed.gain.distance > 0.3
+    inside, whole = (side.quartiles[1] for side in narrowed.gain.sides)
+    assert inside < whole and f"{inside:.1%} inside, {whole:.1%} in all" in narrowed.verdict()
+    assert f"Kept {narrowed.after.size:,} of 432 architectures" in narrowed.verdict()
+    assert "flattered" in narrowed.verdict()
 
 
 def test_flags_and_unordered_values_are_cut_at_their_ends():
-    found = narrow(searched(lambda values, _: 0.05 * values["avg_down"] + 0.05 * (values["base_width"] == 4)))
-    assert kept(found) == {"base_width": (8, 16), "avg_down": (False,)}
+    narrowed = narrow(searched(lambda values, _: 0.05 * values["avg_down"] + 0.05 * (values["base_width"] == 4)))
+    assert kept(narrowed) == {"base_width": (8, 16), "avg_down": (False,)}
 
 
 def test_axes_that_do_not_matter_are_seldom_cut():
@@ -142,8 +143,8 @@ def test_the_costliest_are_not_taken_for_the_best():
 
 
 def test_an_axis_that_matters_is_found_across_costs():
-    found = narrow(searched(lambda v, macs: depth_matters(v, 0) + 0.1 * (macs / 1e6) ** -0.5, alike=False))
-    assert 4 in kept(found)["depth1"] and len(kept(found)["depth1"]) <= 8
+    narrowed = narrow(searched(lambda v, macs: depth_matters(v, 0) + 0.1 * (macs / 1e6) ** -0.5, alike=False))
+    assert 4 in kept(narrowed)["depth1"] and len(kept(narrowed)["depth1"]) <= 8
 
 
 def test_bands_have_as_many_architectures_and_are_not_finer_than_doublings():
@@ -160,39 +161,39 @@ def test_what_the_cost_explains_is_what_numpys_line_explains():
     rng = np.random.default_rng(0)
     macs, errors = rng.uniform(1e6, 4e6, 50), rng.uniform(size=50)
     bands = (macs > 2e6).astype(np.int64)
-    found = at_equal_cost(errors, macs, bands)
+    residual = at_equal_cost(errors, macs, bands)
     for band in (0, 1):
         x, y = np.log(macs[bands == band]), errors[bands == band]
-        assert found[bands == band] == pytest.approx(y - np.polyval(np.polyfit(x, y, 1), x))
+        assert residual[bands == band] == pytest.approx(y - np.polyval(np.polyfit(x, y, 1), x))
     assert at_equal_cost(errors, np.full(50, 1e6), np.zeros(50)) == pytest.approx(errors - errors.mean())
 
 
 def test_of_a_stage_wise_space_a_value_goes_only_if_no_stage_needs_it():
-    found = narrow(searched(lambda v, _: 0.02 * abs(v["depth1"] - 3) + 0.02 * abs(v["depth2"] - 8), STAGES, 400))
-    axes = {axis.name: axis for axis in found.axes}
+    narrowed = narrow(searched(lambda v, _: 0.02 * abs(v["depth1"] - 3) + 0.02 * abs(v["depth2"] - 8), STAGES, 400))
+    axes = {axis.name: axis for axis in narrowed.axes}
     assert axes["depth1"].kept == axes["depth2"].kept and axes["width1"].kept == axes["width2"].kept
     depths = axes["depth1"].kept
     assert {3, 8} <= set(depths) and len(depths) < 12
-    assert found.after.to_dict()["axes"]["depth"] == list(depths) and found.after.size < found.before.size
+    assert narrowed.after.to_dict()["axes"]["depth"] == list(depths) and narrowed.after.size < narrowed.before.size
 
 
 @pytest.mark.parametrize("space", [WIDE, STAGES], ids=["for all stages", "stage-wise"])
 def test_the_narrowed_space_is_a_file_that_loads(tmp_path, space):
-    found = narrow(searched(lambda v, _: 0.02 * (v["depth1"] + v["depth2"]), space, sampler="tpe"), seed=7)
-    (tmp_path / "new.yaml").write_text(dump_yaml(found.after.to_dict()))
+    narrowed = narrow(searched(lambda v, _: 0.02 * (v["depth1"] + v["depth2"]), space, sampler="tpe"), seed=7)
+    (tmp_path / "new.yaml").write_text(dump_yaml(narrowed.after.to_dict()))
     loaded = load_space(str(tmp_path / "new.yaml"))
-    assert loaded.axis_values == found.after.axis_values == [axis.kept for axis in found.axes]
-    assert loaded.axis_names == space.axis_names and loaded.size == found.after.size < space.size
-    assert loaded.to_dict() == found.after.to_dict()
+    assert loaded.axis_values == narrowed.after.axis_values == [axis.kept for axis in narrowed.axes]
+    assert loaded.axis_names == space.axis_names and loaded.size == narrowed.after.size < space.size
+    assert loaded.to_dict() == narrowed.after.to_dict()
     for part in (f"from {space.name} by the search one (sampler tpe)", "200 trained", "95 %", "seed 7", "KS distance"):
         assert part in loaded.about
-    assert any(note.startswith("proposed by tpe, no uniform sample") for note in found.notes)
+    assert any(note.startswith("proposed by tpe, no uniform sample") for note in narrowed.notes)
 
 
 def test_with_few_trained_architectures_the_space_stays_as_it_is():
-    found = narrow(searched(depth_matters, count=LEAST - 1))
-    assert not found.cut and found.after is found.before
-    assert found.verdict() == "Left as it is: 19 architectures reached the last epoch; at least 20 are needed."
+    narrowed = narrow(searched(depth_matters, count=LEAST - 1))
+    assert not narrowed.cut and narrowed.after is narrowed.before
+    assert narrowed.verdict() == "Left as it is: 19 architectures reached the last epoch; at least 20 are needed."
     run = searched(depth_matters, count=100)
     for trial in run.trials[LEAST - 1 :]:
         trial.outcome = Outcome.STOPPED
@@ -201,18 +202,19 @@ def test_with_few_trained_architectures_the_space_stays_as_it_is():
 
 
 def test_where_nothing_matters_the_space_stays_as_it_is():
-    found = narrow(searched(lambda *_: 0.0, count=60))
-    assert not found.cut and found.after is found.before
-    assert found.verdict() == "Left as it is: no axis matters clearly among 60 architectures."
-    assert found.gain is not None and found.gain.distance == 0
+    narrowed = narrow(searched(lambda *_: 0.0, count=60))
+    assert not narrowed.cut and narrowed.after is narrowed.before
+    assert narrowed.verdict() == "Left as it is: no axis matters clearly among 60 architectures."
+    assert narrowed.gain is not None and narrowed.gain.distance == 0
 
 
 def test_what_is_found_is_plain_data_and_depends_on_the_seed_alone():
     run = searched(depth_matters)
-    found = narrow(run, seed=1).to_dict()
-    assert found == narrow(run, seed=1).to_dict()
-    assert found["axes"][0]["axis"] == "depth1" and len(found["axes"][0]["kept"]) < len(found["axes"][0]["values"])
-    assert found["size"]["after"] < found["size"]["before"] == WIDE.size
+    data = narrow(run, seed=1).to_dict()
+    assert data == narrow(run, seed=1).to_dict()
+    first = data["axes"][0]
+    assert first["axis"] == "depth1" and len(first["kept"]) < len(first["values"])
+    assert data["size"]["after"] < data["size"]["before"] == WIDE.size
 
 
 def test_less_confidence_keeps_no_more():

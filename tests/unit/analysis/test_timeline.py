@@ -47,9 +47,9 @@ def test_the_hypervolume_grows_to_what_was_found():
         t.curve = [Epoch(1, accuracy, 1.0, 1.0)]
     order = {0: 30, 1: 10, 2: 40, 3: 20}  # seconds at which each ended
     times = {n: Span(START, START + timedelta(seconds=s)) for n, s in order.items()}
-    found = timeline.growth(trials, times, "macs")
+    curve = timeline.growth(trials, times, "macs")
     # scaled: (1, 0), (0, 0), (1/2, 1), (1/2, 1/2); the reference is (1, 0)
-    assert found == [(10, 0), (20, pytest.approx(0.5)), (30, pytest.approx(0.5)), (40, 1.0)]
+    assert curve == [(10, 0), (20, pytest.approx(0.5)), (30, pytest.approx(0.5)), (40, 1.0)]
     assert timeline.growth(trials[:2], times, "macs") == [] == timeline.growth([], {}, "macs")
 
 
@@ -67,8 +67,8 @@ def test_beside_another_run_both_hypervolumes_are_shares_of_what_both_found():
         [costing(0, 4, 0.5), costing(1, 1, 0.7), costing(2, 1, 0.5)],
     )
     # scaled: (1, 0), (1/2, 1) and (1, 0), (0, 1/2), (0, 0): together 1/2 + 1/4
-    found = timeline.growth(mine, ended(mine), "macs", others)
-    assert found == [(10, 0), (20, pytest.approx(2 / 3))]
+    curve = timeline.growth(mine, ended(mine), "macs", others)
+    assert curve == [(10, 0), (20, pytest.approx(2 / 3))]
     other = timeline.growth(others, ended(others), "macs", mine)
     assert other == [(10, 0), (20, pytest.approx(2 / 3)), (30, pytest.approx(2 / 3))]
 

@@ -29,27 +29,27 @@ def test_tau_and_spearman_are_scipy_s(noise, ties):
     x, y = noisy(40, noise)
     if ties:
         x, y = np.round(x), np.round(y)
-    found = trust.agreement("x", x, y, [1.0] * 40)
-    assert found.tau == pytest.approx(stats.kendalltau(x, y).statistic)
-    assert found.banded == pytest.approx(found.tau)
-    assert found.spearman == pytest.approx(stats.spearmanr(x, y).statistic)
+    result = trust.agreement("x", x, y, [1.0] * 40)
+    assert result.tau == pytest.approx(stats.kendalltau(x, y).statistic)
+    assert result.banded == pytest.approx(result.tau)
+    assert result.spearman == pytest.approx(stats.spearmanr(x, y).statistic)
 
 
 def test_a_weight_is_so_many_networks():
     x, y = noisy(12, 1.0)
     weights = [1, 2, 3] * 4
-    found = trust.agreement("x", x, y, [1.0] * 12, weights)
-    assert found.tau == pytest.approx(stats.kendalltau(np.repeat(x, weights), np.repeat(y, weights)).statistic)
-    assert math.isnan(found.recall) and math.isnan(found.spearman)
+    result = trust.agreement("x", x, y, [1.0] * 12, weights)
+    assert result.tau == pytest.approx(stats.kendalltau(np.repeat(x, weights), np.repeat(y, weights)).statistic)
+    assert math.isnan(result.recall) and math.isnan(result.spearman)
 
 
 def test_a_figure_that_only_prefers_the_larger_network_is_found_out_in_the_bands():
     macs = np.repeat([1e6, 1e8], 20)
     small_noise = np.random.default_rng(1).normal(size=(2, 40)) * 0.1
     x, y = np.log(macs) + small_noise
-    found = trust.agreement("x", x, y, macs)
-    assert found.tau > 0.45
-    assert abs(found.banded) < 0.2
+    result = trust.agreement("x", x, y, macs)
+    assert result.tau > 0.45
+    assert abs(result.banded) < 0.2
 
 
 def test_networks_within_a_quarter_more_cost_alike():
@@ -80,9 +80,9 @@ def test_recall_is_the_share_of_the_true_top_fifth_that_is_found():
 
 
 def test_equal_values_order_nothing():
-    found = trust.agreement("x", [1.0] * 10, list(range(10)), [1.0] * 10)
-    assert math.isnan(found.tau) and math.isnan(found.spearman)
-    assert found.recall == pytest.approx(0.2)  # what drawing two of ten finds of two
+    result = trust.agreement("x", [1.0] * 10, list(range(10)), [1.0] * 10)
+    assert math.isnan(result.tau) and math.isnan(result.spearman)
+    assert result.recall == pytest.approx(0.2)  # what drawing two of ten finds of two
 
 
 def test_where_the_cut_goes_through_a_tie_chance_decides():
@@ -137,13 +137,13 @@ def searched(noise, count=60, share=1.0, seed=3):
     draw = np.random.default_rng(seed)
     late = draw.uniform(0.5, 0.9, count)
     early = late / 2 + noise * draw.normal(size=count)
-    found = []
+    trials = []
     for number in range(count):
         behind = early[number] < np.median(early)
         control = 1 if behind and draw.random() < share else 0
         outcome = Outcome.STOPPED if behind and not control else Outcome.DONE
-        found.append(trial(number, early[number], late[number], int(draw.integers(900, 1100)), outcome, control))
-    return found, stats.kendalltau(early, late).statistic
+        trials.append(trial(number, early[number], late[number], int(draw.integers(900, 1100)), outcome, control))
+    return trials, stats.kendalltau(early, late).statistic
 
 
 def test_the_control_group_stands_for_the_stopped(tmp_path):

@@ -26,12 +26,12 @@ FVCORE = {
 @pytest.mark.parametrize("level", LEVELS)
 def test_every_level_adds_up_to_the_whole(name, level):
     spec = parse_name(name)
-    found = portions(spec, 97, 7, level)
+    parts = portions(spec, 97, 7, level)
     whole = portions(spec, 97, 7, "network")[0]
-    assert sum((part.cost for part in found), Cost()) == cost(spec, 97, 7)
-    assert sum(part.fvcore for part in found) == whole.fvcore
-    assert sum(part.moved for part in found) == whole.moved
-    assert max(part.peak for part in found) == whole.peak == peak(spec, 97, 7).bytes
+    assert sum((part.cost for part in parts), Cost()) == cost(spec, 97, 7)
+    assert sum(part.fvcore for part in parts) == whole.fvcore
+    assert sum(part.moved for part in parts) == whole.moved
+    assert max(part.peak for part in parts) == whole.peak == peak(spec, 97, 7).bytes
 
 
 @pytest.mark.parametrize(("name", "total"), FVCORE.items())
@@ -75,8 +75,8 @@ def test_the_intensity_of_resnet50_is_that_of_its_layers():
 
 
 def test_the_peak_does_not_grow_with_the_depth():
-    found = {peak(parse_name(name), 224, 1000).bytes for name in ("resnet50", "resnet101", "resnext101_32x4d")}
-    assert found == {11_038_720}
+    peaks = {peak(parse_name(name), 224, 1000).bytes for name in ("resnet50", "resnet101", "resnext101_32x4d")}
+    assert peaks == {11_038_720}
     assert str(peak(parse_name("resnet50"), 224, 1000)) == "layer1.0.downsample.0, norm"
 
 
@@ -97,9 +97,9 @@ def test_every_layer_of_the_zoo_has_a_name_of_its_own():
 
 def test_one_more_block_costs_what_the_deeper_network_does():
     spec = parse_name("resnext50_32x4d")
-    found = {step.change: step for step in steps(spec)}
+    by_change = {step.change: step for step in steps(spec)}
     deeper = cost(spec.replace(depths=(3, 4, 7, 3)))
-    step = found["stage 3: 6 -> 7 blocks"]
+    step = by_change["stage 3: 6 -> 7 blocks"]
     assert (step.macs, step.params, step.acts) == tuple(
         getattr(deeper, key) - getattr(cost(spec), key) for key in ("macs", "params", "acts")
     )

@@ -186,5 +186,5 @@ def test_memory_is_twelve_bytes_a_parameter_and_eight_an_activation_of_each_of_3
     ("name", "params", "acts"), [("resnet50", 25_557_032, 11_113_984), ("resnext50_32x4d", 25_028_904, 14_400_512)]
 )
 def test_memory_follows_from_the_known_integers(name, params, acts):
-    found = cost(parse_name(name))
-    assert (found.params, found.acts, found.memory) == (params, acts, 12 * params + 256 * acts)
+    total = cost(parse_name(name))
+    assert (total.params, total.acts, total.memory) == (params, acts, 12 * params + 256 * acts)

@@ -17,8 +17,8 @@ MEASURES = {"block": block_weights, "macs": macs}
 
 def test_the_table_of_the_resnext_paper_comes_out():
     """Xie et al. 2017, table 2: 1x64d, 2x40d, 4x24d, 8x14d and 32x4d, all about 70 k weights a block."""
-    found = {c: nearest(RESNET, c, block_weights).spec.base_width[0] for c in (1, 2, 4, 8, 32)}
-    assert found == {1: 64, 2: 40, 4: 24, 8: 14, 32: 4}
+    base_widths = {c: nearest(RESNET, c, block_weights).spec.base_width[0] for c in (1, 2, 4, 8, 32)}
+    assert base_widths == {1: 64, 2: 40, 4: 24, 8: 14, 32: 4}
 
 
 @pytest.mark.parametrize("cardinality", [1, 2, 3, 4, 5, 8, 16, 32, 64, 128])
@@ -41,7 +41,7 @@ def test_the_weights_of_a_block_are_those_of_its_convolutions():
 @pytest.mark.parametrize("reference", [RESNET, RESNEST, CIFAR], ids=["resnet50", "resnest50", "cifar"])
 @pytest.mark.parametrize("cardinality", [1, 2, 4, 6, 32])
 def test_no_other_base_width_comes_nearer(reference, cardinality, measure):
-    found = nearest(reference, cardinality, measure).spec
+    network = nearest(reference, cardinality, measure).spec
     misses = {}
     for base_width in range(1, 260):
         try:
@@ -50,7 +50,7 @@ def test_no_other_base_width_comes_nearer(reference, cardinality, measure):
         except ArchError:
             continue
         misses[base_width] = abs(measure(spec) - measure(reference))
-    assert misses[found.base_width[0]] == min(misses.values())
+    assert misses[network.base_width[0]] == min(misses.values())
 
 
 @pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
@@ -61,9 +61,9 @@ def test_a_network_is_its_own_nearest_at_its_own_cardinality(name, measure):
 
 
 def test_all_else_of_the_reference_stays():
-    found = nearest(RESNEST, 4, macs).spec
-    assert found.replace(cardinality=RESNEST.cardinality, base_width=RESNEST.base_width) == RESNEST
-    assert set(found.cardinality) == {4} and len(set(found.base_width)) == 1
+    network = nearest(RESNEST, 4, macs).spec
+    assert network.replace(cardinality=RESNEST.cardinality, base_width=RESNEST.base_width) == RESNEST
+    assert set(network.cardinality) == {4} and len(set(network.base_width)) == 1
     mixed = ArchSpec(depths=(1, 1), widths=(64, 128), cardinality=(1, 8), base_width=(16, 2))
     assert nearest(mixed, 2, macs).spec.cardinality == (2, 2)
 
@@ -85,6 +85,6 @@ def test_the_papers_family_stays_within_five_percent_of_the_whole_network():
     ],
 )
 def test_where_no_network_can_be_built_the_reason_is_told(reference, cardinality, problem):
-    found = nearest(reference, cardinality, macs)
-    assert found.spec is None
-    assert problem in found.problem
+    member = nearest(reference, cardinality, macs)
+    assert member.spec is None
+    assert problem in member.problem

@@ -44,8 +44,8 @@ def test_files_and_runs_and_names_mix(tmp_path):
 
 def test_a_network_that_is_named_twice_is_there_once_at_its_first_place(tmp_path):
     run = run_directory(tmp_path / "run", "resnet50", "resnet101")
-    given = ["resnet101", "ResNet-101", run, "resnet101", run]
-    assert names(load_list(given)) == ["resnet101", "resnet50"]
+    sources = ["resnet101", "ResNet-101", run, "resnet101", run]
+    assert names(load_list(sources)) == ["resnet101", "resnet50"]
 
 
 @pytest.mark.parametrize(

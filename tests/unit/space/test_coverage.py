@@ -61,10 +61,10 @@ def test_every_count_mean_and_deviation_is_that_of_an_enumeration(space, texts):
     budget = parse_budget(texts)
     before = members(space)
     after = [point for point in before if budget.allows(cost(space.spec(point)))]
-    found = lint(space, budget)
-    assert 0 < found.feasible == len(after) < len(before)
-    assert list(found.axes) == ["depth", *space.axis_names]
-    for name, axis in found.axes.items():
+    result = lint(space, budget)
+    assert 0 < result.feasible == len(after) < len(before)
+    assert list(result.axes) == ["depth", *space.axis_names]
+    for name, axis in result.axes.items():
         for spread, points in ((axis.before, before), (axis.after, after)):
             values = values_of(space, points)[name]
             assert {value: n for value, n in spread.counts.items() if n} == Counter(values)

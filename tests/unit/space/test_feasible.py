@@ -99,11 +99,11 @@ def distance(a, b):
 @pytest.mark.parametrize(("name", "texts"), BUDGETS)
 def test_count_and_members_are_those_of_an_enumeration(name, texts):
     expected = fitting(name, texts)
-    found = feasible(name, texts)
-    assert 0 < len(found) == len(expected)
-    assert len(found.points()) == len(expected)
-    assert set(found.points()) == expected
-    assert all((point in found) == (point in expected) for point in all_points(load(name)))
+    feasible_set = feasible(name, texts)
+    assert 0 < len(feasible_set) == len(expected)
+    assert len(feasible_set.points()) == len(expected)
+    assert set(feasible_set.points()) == expected
+    assert all((point in feasible_set) == (point in expected) for point in all_points(load(name)))
 
 
 def test_the_budgets_under_test_leave_something_out():
@@ -127,18 +127,18 @@ def test_a_limit_at_the_exact_cost_of_one_network_keeps_it(option, field):
 
 
 def test_a_point_of_no_network_is_not_inside():
-    found = FeasibleSet(REDUCED, Budget())
+    feasible_set = FeasibleSet(REDUCED, Budget())
     outside = set(itertools.product(*(range(len(values)) for values in REDUCED.axis_values))) - set(all_points(REDUCED))
     assert outside
-    assert not any(point in found for point in outside)
+    assert not any(point in feasible_set for point in outside)
 
 
 @pytest.mark.parametrize("texts", [{"flops": "4M:11M"}, {"params": "20K:40K", "flops": ":6M"}])
 def test_the_points_of_each_choice_make_up_the_set(texts):
-    found = feasible("smoke", texts)
-    by_choice = [found.of_choice(choice) for choice in found.space.configs]
-    assert [point for points in by_choice for point in points] == found.points()
-    for choice, points in zip(found.space.configs, by_choice, strict=True):
+    feasible_set = feasible("smoke", texts)
+    by_choice = [feasible_set.of_choice(choice) for choice in feasible_set.space.configs]
+    assert [point for points in by_choice for point in points] == feasible_set.points()
+    for choice, points in zip(feasible_set.space.configs, by_choice, strict=True):
         assert all(point[3:] == choice for point in points)
 
 
@@ -149,66 +149,67 @@ def test_the_points_of_each_choice_make_up_the_set(texts):
     ("name", "texts"), [("smoke", {}), ("smoke", {"flops": "4M:11M"}), ("reduced", {"flops": "4.1G"})]
 )
 def test_every_architecture_is_drawn_equally_often(name, texts):
-    found = feasible(name, texts)
+    feasible_set = feasible(name, texts)
     rng = np.random.default_rng(7)
     each = 60
-    counts = dict.fromkeys(found.points(), 0)
-    for _ in range(each * len(found)):
-        counts[found.draw(rng)] += 1
+    counts = dict.fromkeys(feasible_set.points(), 0)
+    for _ in range(each * len(feasible_set)):
+        counts[feasible_set.draw(rng)] += 1
     statistic = sum((count - each) ** 2 / each for count in counts.values())
-    low, high = chi2.ppf([1e-4, 1 - 1e-4], len(found) - 1)
+    low, high = chi2.ppf([1e-4, 1 - 1e-4], len(feasible_set) - 1)
     assert low < statistic < high
 
 
 @pytest.mark.parametrize(("name", "texts"), [("smoke", {}), ("reduced", {"flops": "4.1G"})])
 def test_every_architecture_is_sampled_equally_often(name, texts):
-    found = feasible(name, texts)
+    feasible_set = feasible(name, texts)
     rng = np.random.default_rng(8)
     size, rounds = 20, 400
-    counts = dict.fromkeys(found.points(), 0)
+    counts = dict.fromkeys(feasible_set.points(), 0)
     for _ in range(rounds):
-        points = found.sample(rng, size)
+        points = feasible_set.sample(rng, size)
         assert len(set(points)) == size
         for point in points:
             counts[point] += 1
-    share = size / len(found)  # each count is binomial; they add up to a constant, as in a chi-square test
+    share = size / len(feasible_set)  # each count is binomial; they add up to a constant, as in a chi-square test
     statistic = sum((n - rounds * share) ** 2 for n in counts.values()) / (rounds * share * (1 - share))
-    statistic *= (len(found) - 1) / len(found)
-    low, high = chi2.ppf([1e-4, 1 - 1e-4], len(found) - 1)
+    statistic *= (len(feasible_set) - 1) / len(feasible_set)
+    low, high = chi2.ppf([1e-4, 1 - 1e-4], len(feasible_set) - 1)
     assert low < statistic < high
 
 
 def test_a_sample_of_all_is_the_whole_set_in_some_order():
-    found = feasible("stages", {"flops": "100M+-5%"})
-    drawn = found.sample(np.random.default_rng(3), len(found))
-    assert drawn != found.points()
-    assert sorted(drawn) == sorted(found.points())
-    assert drawn == found.sample(np.random.default_rng(3), len(found))
+    feasible_set = feasible("stages", {"flops": "100M+-5%"})
+    drawn = feasible_set.sample(np.random.default_rng(3), len(feasible_set))
+    assert drawn != feasible_set.points()
+    assert sorted(drawn) == sorted(feasible_set.points())
+    assert drawn == feasible_set.sample(np.random.default_rng(3), len(feasible_set))
     assert all(type(index) is int for point in drawn for index in point)
 
 
 def test_more_different_architectures_than_there_are_is_a_space_error():
-    found = feasible("smoke", {"flops": ":4M"})
-    with pytest.raises(SpaceError, match=f"{len(found) + 1} different .* 'smoke' has {len(found)} with macs <= 4"):
-        found.sample(np.random.default_rng(0), len(found) + 1)
+    feasible_set = feasible("smoke", {"flops": ":4M"})
+    count = len(feasible_set)
+    with pytest.raises(SpaceError, match=f"{count + 1} different .* 'smoke' has {count} with macs <= 4"):
+        feasible_set.sample(np.random.default_rng(0), count + 1)
 
 
 def test_samples_of_the_largest_space_fit_the_budget():
     space, budget = load_space("nds_resnext_b"), parse_budget({"flops": "1G+-1%", "params": ":5M"})
-    found = FeasibleSet(space, budget)
-    points = found.sample(np.random.default_rng(0), 200)
+    feasible_set = FeasibleSet(space, budget)
+    points = feasible_set.sample(np.random.default_rng(0), 200)
     assert len(set(points)) == 200
-    assert all(point in found and budget.allows(cost(space.spec(point))) for point in points)
-    assert space.spec(found.nearest((0,) * 12)) is not None
+    assert all(point in feasible_set and budget.allows(cost(space.spec(point))) for point in points)
+    assert space.spec(feasible_set.nearest((0,) * 12)) is not None
 
 
 def test_draws_of_a_large_space_fit_the_budget():
     space, budget = load_space("imagenet"), parse_budget({"flops": "4.1G", "params": ":30M"})
-    found = FeasibleSet(space, budget)
+    feasible_set = FeasibleSet(space, budget)
     rng = np.random.default_rng(0)
-    points = [found.draw(rng) for _ in range(50)]
+    points = [feasible_set.draw(rng) for _ in range(50)]
     assert len(set(points)) == 50
-    assert all(point in found and budget.allows(cost(space.spec(point))) for point in points)
+    assert all(point in feasible_set and budget.allows(cost(space.spec(point))) for point in points)
 
 
 DRAW = """
@@ -216,21 +217,21 @@ import numpy as np
 from nxt.space.budget import parse_budget
 from nxt.space.feasible import FeasibleSet
 from nxt.space.load import load_space
-found = FeasibleSet(load_space("cifar"), parse_budget({"flops": "100M"}))
+feasible_set = FeasibleSet(load_space("cifar"), parse_budget({"flops": "100M"}))
 rng = np.random.default_rng(11)
-print([found.draw(rng) for _ in range(20)])
+print([feasible_set.draw(rng) for _ in range(20)])
 """
 
 
 def test_the_same_seed_draws_the_same_in_another_process():
-    found = FeasibleSet(load_space("cifar"), parse_budget({"flops": "100M"}))
+    feasible_set = FeasibleSet(load_space("cifar"), parse_budget({"flops": "100M"}))
     rng = np.random.default_rng(11)
-    here = [found.draw(rng) for _ in range(20)]
+    here = [feasible_set.draw(rng) for _ in range(20)]
     there = subprocess.run([sys.executable, "-c", DRAW], capture_output=True, text=True, check=True, timeout=LIMIT)
     assert there.stdout.strip() == str(here)
     assert all(type(index) is int for point in here for index in point)
     other = np.random.default_rng(12)
-    assert [found.draw(other) for _ in range(20)] != here
+    assert [feasible_set.draw(other) for _ in range(20)] != here
 
 
 # Neighbours
@@ -246,11 +247,11 @@ NEIGHBOURS = [
 
 @pytest.mark.parametrize(("name", "texts"), NEIGHBOURS)
 def test_the_nearest_point_is_at_the_smallest_distance_of_all(name, texts):
-    found = feasible(name, texts)
-    inside = found.points()
-    queries = list(itertools.product(*(range(len(values)) for values in found.space.axis_values)))
+    feasible_set = feasible(name, texts)
+    inside = feasible_set.points()
+    queries = list(itertools.product(*(range(len(values)) for values in feasible_set.space.axis_values)))
     for query in queries[:: max(1, len(queries) // 300)]:
-        nearest = found.nearest(query)
+        nearest = feasible_set.nearest(query)
         assert nearest in inside
         assert distance(query, nearest) == min(distance(query, point) for point in inside)
         assert query not in inside or nearest == query
@@ -258,31 +259,31 @@ def test_the_nearest_point_is_at_the_smallest_distance_of_all(name, texts):
 
 @pytest.mark.parametrize(("name", "texts"), NEIGHBOURS)
 def test_taking_the_nearest_again_and_again_walks_outwards_through_the_whole_set(name, texts):
-    found = feasible(name, texts)
-    query = tuple(len(values) // 2 for values in found.space.axis_values)
+    feasible_set = feasible(name, texts)
+    query = tuple(len(values) // 2 for values in feasible_set.space.axis_values)
     taken, distances = set(), []
-    while (nearest := found.nearest(query, taken)) is not None:
+    while (nearest := feasible_set.nearest(query, taken)) is not None:
         assert nearest not in taken
         taken.add(nearest)
         distances.append(distance(query, nearest))
-    assert taken == set(found.points())
+    assert taken == set(feasible_set.points())
     assert distances == sorted(distances)
 
 
 def test_there_is_no_nearest_point_where_all_are_taken():
-    found = feasible("smoke", {"flops": "4M:11M"})
-    assert found.nearest((0,) * 6, found.points()) is None
-    last = found.points()[-1]
-    assert found.nearest((0,) * 6, found.points()[:-1]) == last
+    feasible_set = feasible("smoke", {"flops": "4M:11M"})
+    assert feasible_set.nearest((0,) * 6, feasible_set.points()) is None
+    last = feasible_set.points()[-1]
+    assert feasible_set.nearest((0,) * 6, feasible_set.points()[:-1]) == last
 
 
 def test_among_equally_near_points_the_one_with_most_steps_in_the_depths_is_taken():
-    found = feasible("smoke", {"flops": "4M:11M"})
-    for query in itertools.product(*(range(len(values)) for values in found.space.axis_values)):
-        best = min(distance(query, point) for point in found.points())
-        equals = [p for p in found.points() if distance(query, p) == best]
-        stages = len(found.space.depths)
-        assert found.nearest(query) == min(equals, key=lambda p: distance(query[stages:], p[stages:]))
+    feasible_set = feasible("smoke", {"flops": "4M:11M"})
+    for query in itertools.product(*(range(len(values)) for values in feasible_set.space.axis_values)):
+        best = min(distance(query, point) for point in feasible_set.points())
+        equals = [p for p in feasible_set.points() if distance(query, p) == best]
+        stages = len(feasible_set.space.depths)
+        assert feasible_set.nearest(query) == min(equals, key=lambda p: distance(query[stages:], p[stages:]))
 
 
 # Spread
@@ -307,8 +308,8 @@ def test_the_total_depths_are_counted_as_an_enumeration_does(name, texts):
 
 
 def test_the_spread_of_every_axis_adds_up_to_the_count():
-    found = FeasibleSet(load_space("imagenet"), parse_budget({"flops": "4.1G"}))
-    assert {sum(counts.values()) for counts in found.spread().values()} == {len(found)}
+    feasible_set = FeasibleSet(load_space("imagenet"), parse_budget({"flops": "4.1G"}))
+    assert {sum(counts.values()) for counts in feasible_set.spread().values()} == {len(feasible_set)}
 
 
 # Nothing
@@ -352,16 +353,16 @@ def test_where_nothing_fits_the_message_names_the_nearest_architecture(name, tex
 def test_a_space_of_depths_alone_works():
     network = {"stem": "cifar", "stem_width": 16, "width": 4, "cardinality": 1, "base_width": 4}
     space = space_from_dict({"network": network, "axes": {"depths": [[1, 2], [1, 2]]}}, "test", "here")
-    found = FeasibleSet(space, Budget())
-    assert sorted(found.points()) == [(0, 0), (0, 1), (1, 0), (1, 1)]
-    assert found.nearest((1, 1), [(1, 1)]) in [(0, 1), (1, 0)]
-    assert found.spread() == {"depth1": {1: 2, 2: 2}, "depth2": {1: 2, 2: 2}}
+    feasible_set = FeasibleSet(space, Budget())
+    assert sorted(feasible_set.points()) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert feasible_set.nearest((1, 1), [(1, 1)]) in [(0, 1), (1, 0)]
+    assert feasible_set.spread() == {"depth1": {1: 2, 2: 2}, "depth2": {1: 2, 2: 2}}
 
 
 def test_a_point_outside_the_axes_is_not_inside():
-    found = feasible("smoke", {})
-    assert (0,) * 6 in found
-    assert all(point not in found for point in [(2, 0, 0, 0, 0, 0), (0, 0, 0, 0, 0, 2), (0, 0, 0, 0, 0, -1)])
+    feasible_set = feasible("smoke", {})
+    assert (0,) * 6 in feasible_set
+    assert all(point not in feasible_set for point in [(2, 0, 0, 0, 0, 0), (0, 0, 0, 0, 0, 2), (0, 0, 0, 0, 0, -1)])
 
 
 def test_counting_in_pieces_gives_the_same(monkeypatch):

@@ -45,8 +45,8 @@ def miss(spec):
 
 
 def named(space, texts):
-    found = references(FeasibleSet(space, parse_budget(texts)))
-    return {family: space.spec(point).name for family, point in found.items()}
+    nearest = references(FeasibleSet(space, parse_budget(texts)))
+    return {family: space.spec(point).name for family, point in nearest.items()}
 
 
 def test_around_4_1_g_the_references_are_the_networks_of_the_papers():
@@ -72,13 +72,13 @@ def test_the_split_attention_reference_of_the_resnest_space_is_resnest50():
 )
 def test_a_reference_is_the_feasible_member_of_its_family_nearest_to_the_template(texts):
     feasible = FeasibleSet(REDUCED, parse_budget(texts))
-    found = references(feasible)
+    nearest = references(feasible)
     specs = [REDUCED.spec(point) for point in feasible.points()]
     for family in FAMILIES:
         members = [spec for spec in specs if family_of(spec) == family]
-        assert (family in found) == bool(members)
+        assert (family in nearest) == bool(members)
         if members:
-            spec = REDUCED.spec(found[family])
+            spec = REDUCED.spec(nearest[family])
             assert family_of(spec) == family
             assert miss(spec) == pytest.approx(min(map(miss, members)))
 
@@ -89,10 +89,10 @@ def test_a_reference_is_the_feasible_member_of_its_family_nearest_to_the_templat
 )
 def test_references_fit_the_budget_and_are_the_same_every_time(name, texts):
     feasible = FeasibleSet(load_space(name), parse_budget(texts))
-    found = references(feasible)
-    assert found == references(feasible)
-    assert all(point in feasible for point in found.values())
-    assert set(found) <= set(FAMILIES)
+    nearest = references(feasible)
+    assert nearest == references(feasible)
+    assert all(point in feasible for point in nearest.values())
+    assert set(nearest) <= set(FAMILIES)
 
 
 def test_three_stages_have_three_blocks_each_as_the_papers_29_layers():
@@ -113,8 +113,8 @@ def test_a_family_that_cannot_fit_is_left_out():
 
 def test_the_references_of_independent_stages_follow_one_rule_at_all_stages():
     space = load_space("nds_resnext_a")
-    found = references(FeasibleSet(space, parse_budget({"flops": "100M"})))
-    specs = {family: space.spec(point) for family, point in found.items()}
+    nearest = references(FeasibleSet(space, parse_budget({"flops": "100M"})))
+    specs = {family: space.spec(point) for family, point in nearest.items()}
     assert set(specs) == {"ResNet-like", "ResNeXt-like"}
     for family, spec in specs.items():
         assert family_of(spec) == family
@@ -127,7 +127,7 @@ def test_a_reference_of_independent_stages_is_the_nearest_of_all_that_follow_one
     data = {"stages": 3, "network": {"stem": "cifar", "stem_width": 16}, "axes": axes}
     space = space_from_dict(data, "stages", "here")
     feasible = FeasibleSet(space, parse_budget({"flops": "20M+-50%"}))
-    found = references(feasible)
+    nearest = references(feasible)
     specs = [space.spec(point) for point in feasible.points()]
     uniform = [
         spec
@@ -135,7 +135,7 @@ def test_a_reference_of_independent_stages_is_the_nearest_of_all_that_follow_one
         if spec.widths == tuple(spec.widths[0] << s for s in range(3))
         and len(set(spec.cardinality)) == len(set(spec.base_width)) == 1
     ]
-    assert len(found) == 2
-    for family, point in found.items():
+    assert len(nearest) == 2
+    for family, point in nearest.items():
         members = [spec for spec in uniform if family_of(spec) == family]
         assert miss(space.spec(point)) == pytest.approx(min(map(miss, members)))

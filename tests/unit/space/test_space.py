@@ -145,9 +145,9 @@ def test_the_size_and_the_members_are_those_of_an_enumeration(changes, bounds):
     made = space(**changes)
     assert made.size == len(expected)
     depths = itertools.product(*(range(len(values)) for values in made.depths))
-    found = [made.spec((*rows, *choice)) for rows in depths for choice in made.configs]
-    assert len(set(found)) == len(found)
-    assert set(found) == set(expected)
+    specs = [made.spec((*rows, *choice)) for rows in depths for choice in made.configs]
+    assert len(set(specs)) == len(specs)
+    assert set(specs) == set(expected)
 
 
 @pytest.mark.parametrize("changes", [{}, {"axes__avd": [False, True], "axes__avd_first": [False, True]}])
@@ -278,9 +278,9 @@ def test_the_members_of_independent_stages_are_those_of_an_enumeration(changes):
     expected = list(stage_networks({**STAGES, **made.to_dict()}))
     stages = len(made.depths)
     depths = list(itertools.product(*(range(len(values)) for values in made.depths)))
-    found = [made.spec((*rows, *choice)) for choice in map(tuple, made.choices.tolist()) for rows in depths]
-    assert made.size == len(found) == len(set(found)) == len(expected)
-    assert set(found) == set(expected)
+    specs = [made.spec((*rows, *choice)) for choice in map(tuple, made.choices.tolist()) for rows in depths]
+    assert made.size == len(specs) == len(set(specs)) == len(expected)
+    assert set(specs) == set(expected)
     assert (
         made.size
         < made.combinations
