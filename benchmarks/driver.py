@@ -79,7 +79,7 @@ class Drive:
 
     def __init__(self, session: SearchSession, parallel: int, watch: Stopwatch) -> None:
         self.session, self.strategy, self.watch = session, session.strategy, watch
-        self.task = session.task("cpu", 1)
+        self.task = session.task(1)
         self.ended = sum(trial.outcome is not Outcome.RUNNING for trial in session.trials)
         self.running: deque[Trial] = deque()
         for _ in range(parallel):

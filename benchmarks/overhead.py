@@ -151,7 +151,7 @@ def run_nxt(options: argparse.Namespace, folder: Path) -> Clock:
     )
     if not watch.session.strategy.complete:
         raise SystemExit("the search did not end")
-    made = map(watch.session.task("cpu", 1), run.trials)
+    made = map(watch.session.task(1), run.trials)
     tasks = [{"spec": task.arch, "recipe": task.recipe, "size": task.size, "seed": task.seed} for task in made]
     (folder / "tasks.pickle").write_bytes(pickle.dumps(tasks))
     return clock
@@ -217,7 +217,7 @@ def run_plain(options: argparse.Namespace, folder: Path) -> Clock:
             clock.report(trial.trial_id, result["seconds"])
 
     with ray_cluster.cluster(data.train.images.nbytes + data.val.images.nbytes):
-        placement = ray_cluster.place(options.workers, None)
+        placement = ray_cluster.place(options.workers, 0.0)
         trainable = tune.with_parameters(train_plainly, data=data, tasks=tasks, threads=placement.cpus)
         with clock.running(placement.workers), tempfile.TemporaryDirectory(prefix="plain-ray-") as scratch:
             tune.Tuner(

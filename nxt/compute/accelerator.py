@@ -78,8 +78,8 @@ class Accelerator:
         """Returns the bytes of memory that are free on the device, and all of them."""
         raise NotImplementedError("main memory is shared by everything; see nxt.data.placement")
 
-    def limit_memory(self, share: float) -> None:
-        """Limits what torch may allocate to a share of the device's memory."""
+    def limit_memory(self, limit: int) -> None:
+        """Limits the bytes that torch may allocate on the device; 0: all of them."""
 
     def release_memory(self) -> None:
         """Gives back what torch's allocator holds but does not use."""
@@ -209,8 +209,9 @@ class Cuda(Accelerator):
     def memory(self) -> tuple[int, int]:
         return torch.cuda.mem_get_info(self.device)
 
-    def limit_memory(self, share: float) -> None:
-        torch.cuda.set_per_process_memory_fraction(share, self.device)
+    def limit_memory(self, limit: int) -> None:
+        share = limit / self.memory()[1] if limit else 1.0
+        torch.cuda.set_per_process_memory_fraction(min(1.0, share), self.device)
 
     def release_memory(self) -> None:
         torch.cuda.empty_cache()

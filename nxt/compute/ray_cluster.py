@@ -10,10 +10,10 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 # Ray reads these when it is imported.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -27,11 +27,15 @@ os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 import ray
 from ray._private import ray_constants
 from ray._private import worker as ray_worker
+from ray.exceptions import GetTimeoutError, RayError
 
 from nxt.errors import DeviceError, first_line
 
+T = TypeVar("T")
+
 _ADDRESS = "127.0.0.1"
 _ANSWER = 30.0  # seconds that a cluster has to answer
+_GPU_ANSWER = 600.0  # seconds that GPUs have for a small task: processes start, and CUDA's libraries are loaded
 _OBJECT_STORE = 256 << 20  # bytes beside the data itself
 
 
@@ -41,20 +45,15 @@ class Placement:
 
     workers: int
     cpus: int  # per trial
-    gpus: float  # per trial; a fraction shares a device
-
-    @property
-    def device(self) -> str:
-        """The device that a worker computes on."""
-        return "cuda" if self.gpus else "cpu"
+    gpus: float  # per trial, at the least; a fraction shares a device
 
 
-def place(workers: int | None, gpus: float | None) -> Placement:
+def place(workers: int | None, gpus: float) -> Placement:
     """Decides the placement on the running cluster, and checks that the resources exist.
 
     Args:
         workers: Trials at a time; None: as many as fit, one CPU each at least.
-        gpus: GPUs per trial; None: one where there are any.
+        gpus: GPUs per trial: 0 for the CPU, 1 or a fraction.
 
     Raises:
         DeviceError: if the cluster has not got that much. (Ray itself would wait for ever.)
@@ -62,12 +61,8 @@ def place(workers: int | None, gpus: float | None) -> Placement:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     have_cpus = sum(int(node.get("CPU", 0)) for node in nodes)
     have_gpus = sum(float(node.get("GPU", 0)) for node in nodes)
-    if gpus is None:
-        gpus = 1.0 if have_gpus else 0.0
-    if gpus > have_gpus:
-        raise DeviceError(f"`gpus_per_trial` {gpus:g}: there are {have_gpus:g} GPUs here; use 0 to train on the CPU")
-    if gpus > 1 and gpus != int(gpus):
-        raise DeviceError(f"`gpus_per_trial` {gpus:g}: more than one GPU must be a whole number of them")
+    if gpus and not have_gpus:
+        raise DeviceError(f"`gpus_per_trial` {gpus:g}: there are no GPUs here; use 0 to train on the CPU")
     most = sum(_fit(node, 1, gpus) for node in nodes)  # a trial does not span nodes
     if workers is not None and workers > most:
         raise DeviceError(f"`workers` {workers}: only {most} trial(s) fit here at a time")
@@ -81,9 +76,60 @@ def place(workers: int | None, gpus: float | None) -> Placement:
 
 
 def _fit(node: dict[str, float], cpus: int, gpus: float) -> int:
-    """Returns how many trials fit on a node."""
+    """Returns how many trials fit on a node; each lies within one GPU."""
     by_cpu = int(node.get("CPU", 0)) // cpus
-    return min(by_cpu, int(node.get("GPU", 0) / gpus + 1e-9)) if gpus else by_cpu
+    return min(by_cpu, int(node.get("GPU", 0)) * int(1 / gpus + 1e-9)) if gpus else by_cpu
+
+
+def gpu_count() -> int:
+    """Returns the number of GPUs in the running cluster."""
+    return int(ray.cluster_resources().get("GPU", 0))
+
+
+def cpu_count() -> int:
+    """Returns the number of CPUs in the running cluster."""
+    return int(ray.cluster_resources().get("CPU", 0))
+
+
+def on_each_gpu(task: Callable[[], T]) -> list[T]:
+    """Runs a task on every free GPU of the running cluster, each in a process of its own, and returns the answers.
+
+    Raises:
+        DeviceError: if it fails on one of them, or if none is free.
+    """
+    free = int(ray.available_resources().get("GPU", 0))
+    if not free:
+        raise DeviceError("all GPUs of the cluster are taken by others; wait, or use `gpus_per_trial` 0")
+    worker = ray.remote(num_gpus=1, num_cpus=0, max_restarts=0)(_OnGpu)
+    workers = [worker.remote() for _ in range(free)]  # all of them together, so that each has a GPU of its own
+    try:
+        answers = ray.get([one.run.remote(task) for one in workers], timeout=_GPU_ANSWER)
+    except GetTimeoutError:
+        raise DeviceError(f"a GPU did not answer within {_GPU_ANSWER:.0f} s; look at it with nvidia-smi") from None
+    except RayError as error:
+        raise DeviceError(f"a GPU cannot be used: the process on it died ({first_line(error)})") from None
+    finally:
+        for one in workers:
+            ray.kill(one)
+    for where, problem, _ in answers:
+        if problem:
+            raise DeviceError(
+                f"GPU {where} cannot be used ({problem}); leave it out with CUDA_VISIBLE_DEVICES, "
+                "or use `gpus_per_trial` 0 to train on the CPU"
+            )
+    return [answer for _, _, answer in answers]
+
+
+class _OnGpu:
+    """An actor that owns one GPU."""
+
+    def run(self, task: Callable[[], T]) -> tuple[str, str, T | None]:
+        """Returns where it ran, what went wrong, and the task's answer."""
+        where = f"{','.join(map(str, ray.get_gpu_ids()))} of {ray.util.get_node_ip_address()}"
+        try:
+            return where, "", task()
+        except Exception as error:
+            return where, first_line(error), None
 
 
 @contextmanager
@@ -112,6 +158,7 @@ def cluster(data_bytes: int, address: str | None = None) -> Iterator[None]:
         ray.init(
             address="local",
             include_dashboard=False,
+            num_gpus=_usable_gpus(),
             object_store_memory=_OBJECT_STORE + 2 * data_bytes,
             _node_ip_address=_ADDRESS,
             **quiet,
@@ -120,6 +167,13 @@ def cluster(data_bytes: int, address: str | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _usable_gpus() -> int:
+    """Returns how many GPUs of this machine trials can use. (Ray itself counts those that torch cannot use, too.)"""
+    from nxt.compute.accelerator import gpus
+
+    return gpus().count()
 
 
 def _probe(address: str) -> None:

@@ -45,6 +45,7 @@ class EpochResult:
 
     epoch: Epoch
     remark: str = ""  # an unusual event
+    memory: int = 0  # most bytes that torch held on a GPU until then; 0 on a CPU
 
 
 @dataclass(frozen=True)

@@ -149,6 +149,7 @@ class Tape(TorchDispatchMode):
 class StandIn(Cuda):
     """A GPU's stand-in; see this module."""
 
+    collectives = "gloo"
     current = None  # its number among those that this process sees
     capturing = False  # whether a recording's stream is the current one
 
@@ -186,10 +187,6 @@ class StandIn(Cuda):
     def name(self):
         return "stand-in for a GPU"
 
-    @property
-    def collectives(self):
-        return "gloo"
-
     def make_current(self):
         if self.device.index is None:
             raise ValueError(f"Expected a torch.device with a specified index or an integer, but got: {self.device}")
@@ -223,9 +220,9 @@ class StandIn(Cuda):
         live = Memory.active.live if Memory.active else 0
         return settings().memory - settings().context - live, settings().memory
 
-    def limit_memory(self, share):
-        self.ask("limit", share=share)
-        Memory.start().limit = int(share * settings().memory)
+    def limit_memory(self, limit):
+        self.ask("limit", bytes=limit)
+        Memory.start().limit = limit or settings().memory - settings().context
 
     def release_memory(self):
         self.ask("release", live=Memory.active.live if Memory.active else 0)

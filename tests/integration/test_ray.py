@@ -24,7 +24,7 @@ def test_ray_listens_on_the_loopback_address_alone_and_has_no_more_than_the_mach
     with ray_cluster.cluster(0):
         assert exposed() <= before
         assert os.environ["RAY_AUTH_MODE"] == "token"  # Ray's default for a cluster of one's own: it stays
-        assert ray_cluster.place(1, 0).device == "cpu"
-        for workers, gpus, message in [(10_000, 0, "`workers` 10000: only"), (None, 1e3, "`gpus_per_trial` 1000: ")]:
+        assert ray_cluster.place(1, 0).gpus == 0
+        for workers, gpus, message in [(10_000, 0, "`workers` 10000: only"), (None, 0.5, "`gpus_per_trial` 0.5: there are no GPUs")]:
             with pytest.raises(DeviceError, match=message):
                 ray_cluster.place(workers, gpus)

@@ -188,7 +188,7 @@ def trial_run(folder, epochs, reported=0):
     )
     recipe = load_recipe("proxy", {"epochs": epochs, "batch": 64})
     task = TrialTask(
-        number=0, arch=spec, recipe=recipe, size=8, seed=1, device="cpu", threads=1, gpu_share=0.0,
+        number=0, arch=spec, recipe=recipe, size=8, seed=1, threads=1, share=ON_CPU, predicted=0, eager="",
         reported=reported, data=DataRef("digits"), together=1, storage=str(folder), limit=600.0,
     )  # fmt: skip
     return TrialRun(task, load_train(open_source(DataRef("digits")), 8, 0.1))

@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from nxt.compute.accelerator import gpus
+from nxt.errors import DeviceError
 from nxt.rundir import RunDirectory, hold_run_directory
+from nxt.search.engine.packing import Packing, look
 from nxt.search.engine.search import Search
 from nxt.search.engine.session import SearchSession, open_session
 from nxt.search.strategy.agenda import NothingToRun
 from nxt.search.trial import Outcome, Trial
+
+_SAMPLES = 21  # architectures by which the number of trials at a time is chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +24,7 @@ class Resources:
     """Where trials run, and for how long. Nothing of it decides what comes out of a trial."""
 
     workers: int | None = None  # trials at a time; None: as many as fit
-    gpus_per_trial: float | None = None  # None: one where there are any
+    gpus_per_trial: float | None = None  # 0: the CPU; 1 or a fraction; None: by what a trial needs, if there are GPUs
     address: str | None = None  # of a Ray cluster; None: a Ray instance of our own on this machine
     hours: float | None = None  # None: as long as it takes
 
@@ -67,10 +72,12 @@ def execute(search: Search, resources: Resources, observer: Observer, new: bool)
 
         size = 0 if data is None else data.train.images.nbytes + data.val.images.nbytes
         with ray_cluster.cluster(size, resources.address):
-            placement = ray_cluster.place(resources.workers, resources.gpus_per_trial)
+            packing = _packing(search, resources, size)
+            placement = ray_cluster.place(resources.workers, packing.usual.gpus if packing is not None else 0.0)
             if new:
                 directory.write_record(search.record().to_dict())
             with open_session(search, directory, placement.workers, resources.hours) as session:
+                session.packing = packing
                 observer.begin(session, placement.workers)
 
                 def on_change() -> None:
@@ -81,6 +88,25 @@ def execute(search: Search, resources: Resources, observer: Observer, new: bool)
                 with observer.shown():
                     ray_runner.run(session, data, placement, on_change)
             return _ending(session)
+
+
+def _packing(search: Search, resources: Resources, images: int) -> Packing | None:
+    """Returns how trials share the running cluster's GPUs, each of which is tried first; None: they run on CPUs.
+
+    Raises:
+        DeviceError: if a GPU cannot be used.
+    """
+    from nxt.compute.ray_cluster import cpu_count, gpu_count, on_each_gpu
+
+    if not gpu_count() and resources.address is None and resources.gpus_per_trial != 0 and (why := gpus().problem()):
+        raise DeviceError(f"{why}; use `gpus_per_trial` 0 to train on the CPU")
+    if resources.gpus_per_trial == 0 or not gpu_count():
+        return None
+    fixed = 1.0 if search.request.full else None
+    fixed = fixed if resources.gpus_per_trial is None else resources.gpus_per_trial
+    cpus = min(cpu_count(), resources.workers or cpu_count())
+    usual = [search.predicted_memory(spec) for spec in search.samples(_SAMPLES)]
+    return Packing(on_each_gpu(look), fixed, images, cpus, usual)
 
 
 def _ending(session: SearchSession) -> Ending:

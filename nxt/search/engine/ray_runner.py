@@ -49,9 +49,11 @@ def run(session: SearchSession, data: Dataset | None, placement: Placement, on_c
     Raises:
         NxtError: what the strategy raised, such as RunError when the study cannot be written any more.
     """
-    task = session.task(placement.device, placement.cpus, placement.gpus, placement.workers)
-    driver = _Driver(session, task, on_change)
-    resources = {"cpu": placement.cpus, "gpu": placement.gpus}
+    driver = _Driver(session, session.task(placement.cpus, placement.workers), on_change)
+
+    def resources(config: dict[str, Any]) -> dict[str, float]:
+        return {"cpu": placement.cpus, "gpu": config["task"].share.gpus}
+
     trainable = tune.with_resources(tune.with_parameters(_Trainable, data=data), resources)
     with _sigterm_as_sigint():
         tune.Tuner(
@@ -93,9 +95,10 @@ class _Driver:
     def __init__(
         self, session: SearchSession, task: Callable[[Trial], TrialTask], on_change: Callable[[], None]
     ) -> None:
-        self._strategy, self._pace, self._retries = session.strategy, session.pace, session.request.settings.retries
+        self._session, self._retries = session, session.request.settings.retries
+        self._strategy, self._pace = session.strategy, session.pace
         self._task, self._on_change = task, on_change
-        self._limits: dict[int, float] = {}  # by trial: seconds granted to an epoch
+        self._tasks: dict[int, TrialTask] = {}  # as they were last given out
         self._heard: dict[int, float] = {}  # when each trial last gave a sign of life
         self._deaths: Counter[int] = Counter()  # of each trial's workers since then
         self._barren = 0  # trials in a row that failed without an epoch
@@ -113,7 +116,7 @@ class _Driver:
             self._on_change()
             if trial is not None:
                 task = self._task(trial)
-                self._limits[trial.number], self._heard[trial.number] = task.limit, time.monotonic()
+                self._tasks[trial.number], self._heard[trial.number] = task, time.monotonic()
                 return {"task": task}
             if not self._strategy.complete:
                 return None
@@ -126,8 +129,12 @@ class _Driver:
             self._heard[number] = time.monotonic()
             del self._deaths[number]
             if isinstance(result, TrialFailure):
-                self._fail(number, result)
+                if result.outcome is Outcome.OOM and self._session.gives_more(self._tasks[number]):
+                    self._waiting[number] = time.monotonic()
+                else:
+                    self._fail(number, result)
             else:
+                self._session.learn(self._tasks[number], result.memory)
                 self._barren = 0
                 self._strategy.remark(number, result.remark)
                 decision = self._strategy.observe(number, result.epoch)
@@ -139,6 +146,9 @@ class _Driver:
 
         `said` is Ray's account of it: a line with the time, and the error.
         """
+        if self._session.leaves_eager(number):
+            self._waiting[number] = time.monotonic()
+            return
         self._deaths[number] += 1
         if self._deaths[number] <= self._retries:
             # Not at once: Ray may need a moment to see that a whole machine is gone.
@@ -148,7 +158,7 @@ class _Driver:
         with self._guarded():
             if any(words in said for words in _NO_MEMORY):
                 failure = TrialFailure(Outcome.OOM, "the machine ran out of memory")
-            elif silent > self._limits[number]:
+            elif silent > self._tasks[number].limit:
                 failure = TrialFailure(Outcome.TIMEOUT, f"no sign of life for {silent:.0f} s")
             else:
                 often = f" {times} times in a row" if times > 1 else ""

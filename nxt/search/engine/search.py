@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
+
+from nxt.arch.costs import cost
+from nxt.arch.spec import ArchSpec
 from nxt.data.dataset import Dataset, Source, divided, load_train
 from nxt.data.sources import open_source
 from nxt.errors import ConfigError, RunError
@@ -72,6 +76,19 @@ class Search:
         search = dataclasses.replace(self, setup=SearchSetup(dataclasses.replace(self.request, storage=own)))
         search.storage.prepare()
         return search
+
+    def samples(self, count: int) -> list[ArchSpec]:
+        """Returns architectures that the search may train: uniform draws, always the same, or a list's first."""
+        space, feasible = self.request.space, self.setup.feasible
+        if feasible is None:
+            return [space.spec((index,)) for index in range(min(count, space.size))]
+        rng = np.random.default_rng(self.request.seed)
+        return [space.spec(feasible.draw(rng)) for _ in range(count)]
+
+    def predicted_memory(self, spec: ArchSpec) -> int:
+        """Returns the bytes that a trial of an architecture is predicted to take beside its images, in float32."""
+        recipe, proxy = self.request.recipe, self.request.proxy.apply(spec, self.size)
+        return cost(proxy, self.size, len(self.source.classes)).step_memory(recipe.batch // recipe.accumulate)
 
     def finished_elsewhere(self) -> dict[tuple[str, int], Trial]:
         """Returns the finished trials of the run to replay, by fingerprint and seed."""

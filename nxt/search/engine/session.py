@@ -16,6 +16,7 @@ from pathlib import Path
 from nxt.config import require
 from nxt.errors import NxtError, RunError
 from nxt.rundir import RunDirectory
+from nxt.search.engine.packing import ON_CPU, Packing
 from nxt.search.engine.search import Search
 from nxt.search.engine.worker import TrialTask
 from nxt.search.ranking import pareto, ranked
@@ -29,6 +30,7 @@ from nxt.search.trial import Outcome, Trial
 from nxt.train.tensorboard import TensorBoardWriter
 
 _REFRESH = 600.0  # seconds between two copies of the study
+_CONVINCING = 3  # trials whose passes could not be recorded, after which no other one tries
 _SOON = 5.0  # between two updates of the result files, if trials end so fast
 
 
@@ -58,6 +60,8 @@ class SearchSession:
         self._study, self._storage = study, search.storage
         self._kept: set[int] = set()  # trials that have ended, but whose checkpoints stay
         self._refreshed = time.monotonic()
+        self.packing: Packing | None = None  # how trials share GPUs; None: they run on CPUs
+        self.eager: dict[int, str] = {}  # trials whose passes cannot be recorded, and why
         self._due = 0.0  # when the result files are to be brought up to date
 
     @property
@@ -84,21 +88,23 @@ class SearchSession:
         """Returns the run as it stands now."""
         return Run(self.out, self.record, self.trials)
 
-    def task(
-        self, device: str, threads: int, gpu_share: float = 0.0, together: int = 1
-    ) -> Callable[[Trial], TrialTask]:
+    def task(self, threads: int, together: int = 1) -> Callable[[Trial], TrialTask]:
         """Returns the function that turns a trial into work for a worker, one of so many together."""
 
         def make(trial: Trial) -> TrialTask:
+            arch = self.request.proxy.apply(trial.spec, self.search.size)
+            predicted = 0 if self.packing is None else self.search.predicted_memory(trial.spec)
+            share = ON_CPU if self.packing is None else self.packing.share(trial.number, predicted)
             return TrialTask(
                 number=trial.number,
-                arch=self.request.proxy.apply(trial.spec, self.search.size),
+                arch=arch,
                 recipe=self.request.recipe,
                 size=self.search.size,
                 seed=trial.seed(self.request.seed),
-                device=device,
                 threads=threads,
-                gpu_share=gpu_share,
+                share=share,
+                predicted=predicted,
+                eager=self._why_eager(trial.number),
                 reported=len(trial.curve),
                 data=self.request.data,
                 together=together,
@@ -107,6 +113,31 @@ class SearchSession:
             )
 
         return make
+
+    def learn(self, task: TrialTask, memory: int) -> None:
+        """Notes how much memory a trial takes of its GPU."""
+        if self.packing is not None:
+            self.packing.measured(task.predicted, memory)
+
+    def gives_more(self, task: TrialTask) -> bool:
+        """Gives a trial that ran out of memory a whole GPU, if it has only a share that was chosen here."""
+        if self.packing is None or task.share.halves:
+            return False
+        self.packing.alone(task.number)
+        return True
+
+    def _why_eager(self, number: int) -> str:
+        """Says why a trial's passes are not recorded: it was tried, or with several others it did not work."""
+        reasons = list(self.eager.values())
+        return self.eager.get(number, reasons[-1] if len(reasons) >= _CONVINCING else "")
+
+    def leaves_eager(self, number: int) -> bool:
+        """Tells whether a trial's process ended because a pass could not be recorded; the next one leaves it eager."""
+        reason = self._storage.read(f"{number}.eager")
+        if reason is None or number in self.eager:
+            return False
+        self.eager[number] = reason.decode(errors="replace")
+        return True
 
     def tend(self) -> list[Trial]:
         """Does what is due when trials changed: drops checkpoints, copies the study. Returns the trials that ended."""
@@ -161,6 +192,7 @@ class SearchSession:
     def _forget(self, number: int) -> None:
         with suppress(OSError):
             self._storage.remove(f"{number}.pt")
+            self._storage.remove(f"{number}.eager")
             self._storage.local(f"{number}.hung").unlink(missing_ok=True)
 
     def _add_to_tensorboard(self, trial: Trial) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import faulthandler
 import gc
 import io
+import os
 import re
 import tempfile
 import traceback
@@ -20,7 +21,9 @@ import torch
 
 from nxt.arch.spec import ArchSpec
 from nxt.compute.accelerator import accelerator, is_out_of_memory
+from nxt.compute.cuda_graph import RecordingError
 from nxt.compute.devices import choose
+from nxt.compute.mode import for_proxy
 from nxt.config import from_mapping, to_mapping
 from nxt.data.dataset import Dataset, ImagePlacement, Source
 from nxt.data.ref import DataRef
@@ -28,6 +31,7 @@ from nxt.data.sources import open_source
 from nxt.errors import CheckpointError, DivergedError, RunError, first_line
 from nxt.models.tensors import read_tensors
 from nxt.search.engine.checkpoints import Storage
+from nxt.search.engine.packing import Share
 from nxt.search.trial import Epoch, EpochResult, Outcome, TrialFailure
 from nxt.train.checkpoint import Checkpoint, record
 from nxt.train.engine.setup import open_inputs, resident_trainer, source_trainer
@@ -44,9 +48,10 @@ class TrialTask:
     recipe: Recipe
     size: int
     seed: int
-    device: str
     threads: int
-    gpu_share: float  # of the device's memory that this trial may take; 0 on a CPU
+    share: Share  # of a GPU
+    predicted: int  # bytes that it is predicted to take of a GPU, images apart; 0 on a CPU
+    eager: str  # why its passes are not to be recorded; empty if they are
     reported: int  # epochs that the study has already
     data: DataRef
     together: int  # trials at a time that share this machine
@@ -72,7 +77,8 @@ class TrialRun:
         """Trains one epoch; or reports one that was trained before a kill, but never reported.
 
         An epoch that runs out of memory is tried once more with half the batch, and half the learning rate; in full
-        trainings with twice the passes.
+        trainings with twice the passes. Where others share its GPU, and it was this program that let them, it fails,
+        to be tried alone on one. A pass that cannot be recorded ends this process; the next one leaves it eager.
         """
         hung = self._storage.local(f"{self.task.number}.hung")
         if hang := _hang_of(hung):
@@ -82,11 +88,13 @@ class TrialRun:
                 try:
                     return self._epoch()
                 except Exception as error:
-                    halved = self._batch < self.task.recipe.batch
-                    if not is_out_of_memory(error) or halved or self._batch // self.task.recipe.accumulate < 4:
+                    if not (is_out_of_memory(error) and self._can_halve()):
                         raise
                 self._halve()
                 return self._epoch()
+        except RecordingError as error:
+            self._storage.write(f"{self.task.number}.eager", str(error).encode())
+            os._exit(1)  # a recording that failed may leave torch's allocator in a state of no use
         except DivergedError as error:
             return TrialFailure(Outcome.DIVERGED, str(error))
         except Exception as error:
@@ -104,13 +112,15 @@ class TrialRun:
         report = trainer.run_epoch()
         epoch = Epoch(report.epoch, report.best, report.loss, report.seconds)
         remark = "; ".join(part for part in (self._remark, trainer.remark) if part)
-        self._results.append(EpochResult(epoch, remark))
+        gpu = accelerator(self.device)
+        memory = gpu.peak_reserved() if gpu.is_gpu else 0
+        self._results.append(EpochResult(epoch, remark, memory))
         content = io.BytesIO()
         torch.save(self._content(trainer, report), content)
         try:
             self._storage.write(f"{self.task.number}.pt", content.getvalue())
         except (RunError, OSError) as error:  # the trial can do without; a full disk stops the driver, too
-            self._results[-1] = EpochResult(epoch, f"its checkpoint could not be written: {first_line(error)}")
+            self._results[-1] = EpochResult(epoch, f"its checkpoint could not be written: {first_line(error)}", memory)
         self._given = len(self._results)
         return self._results[-1]
 
@@ -139,6 +149,10 @@ class TrialRun:
     def _data(self) -> Dataset | Source:
         return self.data or open_source(self.task.data)
 
+    def _can_halve(self) -> bool:
+        whole = self._batch == self.task.recipe.batch
+        return whole and self.task.share.halves and self._batch // self.task.recipe.accumulate >= 4
+
     def _halve(self) -> None:
         self._trainer = None
         gc.collect()  # what refers to itself, such as an optimizer, holds memory until then
@@ -148,10 +162,11 @@ class TrialRun:
 
     def _start(self) -> Trainer:
         task = self.task
-        self.device = device = choose(task.device)
+        self.device = device = choose("cuda" if task.share.gpus else "cpu")
         torch.set_num_threads(task.threads)
-        if 0 < task.gpu_share < 1:
-            accelerator(device).limit_memory(task.gpu_share)
+        gpu = accelerator(device)
+        gpu.limit_memory(task.share.memory)
+        gpu.reset_peaks()
         saved = self._saved()
         spec, recipe, data = task.arch, task.recipe, self._data
         if isinstance(data, Source):  # of full trainings the recipe stays what it is
@@ -161,7 +176,10 @@ class TrialRun:
             self._inputs = {split: to_mapping(placement) for split, placement in inputs.placements.items()}
             trainer = source_trainer(spec, data, inputs, recipe, task.seed)
         else:
-            trainer = resident_trainer(spec, data, recipe.with_batch(self._batch), task.size, device, task.seed)
+            recipe, compute = recipe.with_batch(self._batch), for_proxy(device)
+            if task.eager:
+                compute, self._remark = dataclasses.replace(compute, graph=False), task.eager
+            trainer = resident_trainer(spec, data, recipe, task.size, device, task.seed, compute)
         if saved is not None:
             if "optimizer" in saved["state"]:  # else it has ended, and only its reports are wanted
                 trainer.restore(saved["state"])

@@ -26,11 +26,13 @@ import torch.distributed as dist
 from ray import train as ray_train
 from ray.exceptions import RayError
 from ray.train.backend import Backend
-from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Queue
 
 from nxt import errors
 from nxt.compute.accelerator import accelerator
+from nxt.compute.accelerator import gpus as gpu_kind
+from nxt.compute.devices import choose
 from nxt.compute.ranks import Ranks
 from nxt.errors import DeviceError, NxtError, RunError, first_line
 from nxt.files import is_file
@@ -144,7 +146,7 @@ def _carry_out(task: _Task, gpus: bool, post: _Post) -> None:
 
 
 def _fit(task: _Task, gpus: bool) -> None:
-    by_network = TorchConfig(backend=None if gpus else "gloo", timeout_s=_PATIENCE)
+    by_network = TorchConfig(backend=gpu_kind().collectives if gpus else "gloo", timeout_s=_PATIENCE)
     TorchTrainer(
         _work,
         train_loop_config={"task": task},
@@ -173,7 +175,7 @@ def _work(config: dict[str, Any]) -> None:
     ranks = Ranks(context.get_world_rank(), context.get_world_size(), context.get_local_world_size())
     torch.set_num_threads(task.threads)
     watcher = _mailing(task.mail) if ranks.rank == 0 else Watcher()
-    device = get_device()
+    device = _own_device()
     if task.meeting:
         _meet(task.meeting, ranks, device)
     try:
@@ -185,6 +187,17 @@ def _work(config: dict[str, Any]) -> None:
         raise
     if ranks.rank == 0:
         task.mail.put(("result", result))
+    if task.meeting:
+        dist.destroy_process_group()
+
+
+def _own_device() -> torch.device:
+    """Returns this worker's device. Ray Train shows each worker the GPUs of all workers on its machine."""
+    own = [str(number) for number in ray.get_gpu_ids()]
+    if not own:
+        return choose("cpu")
+    visible = os.environ["CUDA_VISIBLE_DEVICES"].split(",")
+    return choose(f"cuda:{visible.index(own[0])}")
 
 
 def _meet(place: str, ranks: Ranks, device: torch.device) -> None:

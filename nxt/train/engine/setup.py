@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from nxt.arch.spec import ArchSpec
-from nxt.compute.mode import for_proxy
+from nxt.compute.mode import Compute, for_proxy
 from nxt.data.dataset import Dataset, ImagePlacement, Source, divided
 from nxt.data.placement import open_images
 from nxt.data.resident import Batches, Images
@@ -107,8 +107,9 @@ def resident_trainer(
     size: int,
     device: torch.device,
     seed: int,
+    compute: Compute | None = None,
 ) -> Trainer:
-    """Returns a trainer of a proxy on images that live on the device, computed by rule.
+    """Returns a trainer of a proxy on images that live on the device.
 
     Args:
         spec: The network.
@@ -117,11 +118,12 @@ def resident_trainer(
         size: Image side in pixels.
         device: Where to train.
         seed: Decides everything that chance decides.
+        compute: How to compute; None: by the rule for proxies.
     """
     network = network_for(spec, len(data.classes), recipe, seed)
     preprocess = recipe.preprocess(size, data.mean, data.std)
     train, val = (Batches(split, preprocess, device) for split in (data.train, data.val))
-    return Trainer(network, train, val, recipe, seed, mirror=data.mirror, compute=for_proxy(device))
+    return Trainer(network, train, val, recipe, seed, mirror=data.mirror, compute=compute or for_proxy(device))
 
 
 def source_trainer(spec: ArchSpec, source: Source, inputs: Inputs, recipe: Recipe, seed: int) -> Trainer:

@@ -21,6 +21,7 @@ from nxt.data.ref import DataRef
 from nxt.data.resident import Batches
 from nxt.data.sources import open_source
 from nxt.errors import ArchError
+from nxt.search.engine.packing import ON_CPU
 from nxt.search.engine.worker import TrialRun, TrialTask
 from nxt.search.trial import EpochResult, Outcome, TrialFailure
 from nxt.train import checkpoint as checkpoints
@@ -49,7 +50,7 @@ def task(folder, epochs=3, reported=0, limit=250.0, number=0, **recipe):
     wanted = {"epochs": epochs, "batch": BATCH, "lr": LR, "warmup": 0, "calibrate": 0, **recipe}
     return TrialTask(
         number=number, arch=SPEC, recipe=load_recipe("proxy", wanted), size=8, seed=1,
-        device="cpu", threads=1, gpu_share=0.0, reported=reported, data=DataRef("digits"), together=1,
+        threads=1, share=ON_CPU, predicted=0, eager="", reported=reported, data=DataRef("digits"), together=1,
         storage=str(folder), limit=limit,
     )  # fmt: skip
 
