@@ -1,6 +1,6 @@
-"""Networks in torch: the builder of a specification, split attention, and weights from elsewhere.
+"""Networks in torch: the builder, split attention, and published or other weights.
 
-The closed forms of `nxt.arch` are held against what is built here by the contract tests.
+The contract tests compare the closed forms of `nxt.arch` with the networks built here.
 """
 
 from __future__ import annotations

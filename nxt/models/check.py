@@ -1,4 +1,4 @@
-"""The closed-form cost, held against the built network by independent counters."""
+"""Compares the closed-form cost with independent counts of the built network."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from nxt.models.network import Network, build
 
 
 def residuals(spec: ArchSpec, size: int, classes: int) -> dict[str, int]:
-    """Builds the network and returns, by what was counted, the closed form minus the count. All are 0 if nxt is right.
+    """Builds the network and returns the closed form minus each count. All values are 0 if nxt is right.
 
-    `macs`, `params` and `acts` are held against `counted`; `fvcore_total` against all that fvcore counts;
-    `flop_counter` against half of what torch's FlopCounterMode counts, and `flop_counter_layers` is the sum of the
-    differences layer by layer, each without its sign.
+    `macs`, `params` and `acts` are compared with `counted`, `fvcore_total` with fvcore's total, and `flop_counter`
+    with half the count of torch's FlopCounterMode; `flop_counter_layers` is the sum of the absolute differences by
+    layer.
 
     Raises:
         ArchError: if the network is too large for this machine.
     """
     try:
         network = build(spec, classes).eval()
-        found, total = _by_fvcore(network, size)
+        count, total = _by_fvcore(network, size)
         by_layer = _by_flop_counter(network, size)
     except (RuntimeError, MemoryError) as error:
         raise _too_large(spec, size, error) from None
     own = cost(spec, size, classes)
     layers = [layer for _, _, group in blocks(spec, size, classes) for layer in group]
     return {
-        "macs": own.macs - found.macs,
-        "params": own.params - found.params,
-        "acts": own.acts - found.acts,
+        "macs": own.macs - count.macs,
+        "params": own.params - count.params,
+        "acts": own.acts - count.acts,
         "fvcore_total": sum(layer.fvcore for layer in layers) - total,
         "flop_counter": own.macs - by_layer.pop("") // 2,
         "flop_counter_layers": sum(abs(layer.macs - by_layer.pop(layer.name, 0) // 2) for layer in layers),
@@ -44,8 +44,10 @@ def residuals(spec: ArchSpec, size: int, classes: int) -> dict[str, int]:
 
 
 def counted(spec: ArchSpec, size: int, classes: int) -> Cost:
-    """Builds the network and count its cost: MACs by fvcore (its conv and linear operators), parameters by
-    numel, activations by hooks on the convolutions.
+    """Builds the network and counts its cost.
+
+    MACs come from fvcore (its conv and linear operators), parameters from numel, activations from hooks on the
+    convolutions.
 
     Raises:
         ArchError: if the network is too large for this machine.
@@ -57,22 +59,22 @@ def counted(spec: ArchSpec, size: int, classes: int) -> Cost:
 
 
 def _too_large(spec: ArchSpec, size: int, error: Exception) -> ArchError:
-    """Torch's word for no memory on a CPU is RuntimeError."""
+    # On a CPU torch raises RuntimeError if memory runs out.
     return ArchError(f"{spec.name} cannot be built here at {size} px ({str(error).splitlines()[0]})")
 
 
 def _by_fvcore(network: Network, size: int) -> tuple[Cost, int]:
-    """Returns the counted cost, and fvcore's total of all operators that it knows."""
+    """Returns the counted cost, and fvcore's total over all operators that it knows."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's notices about what fvcore imports from it
         from fvcore.nn import FlopCountAnalysis
     elements: list[int] = []
 
-    def count(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def count_elements(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
         elements.append(output.numel())
 
     image = torch.zeros(1, 3, size, size)
-    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.Conv2d)]
+    hooks = [m.register_forward_hook(count_elements) for m in network.modules() if isinstance(m, nn.Conv2d)]
     with torch.inference_mode():
         network(image)
     for hook in hooks:
@@ -83,16 +85,16 @@ def _by_fvcore(network: Network, size: int) -> tuple[Cost, int]:
         analysis = FlopCountAnalysis(network, image).unsupported_ops_warnings(False)
         by_operator = analysis.by_operator()
         total = analysis.total()
-    found = Cost(
+    count = Cost(
         macs=int(by_operator["conv"] + by_operator["linear"]),
         params=sum(parameter.numel() for parameter in network.parameters()),
         acts=sum(elements),
     )
-    return found, int(total)
+    return count, int(total)
 
 
 def _by_flop_counter(network: Network, size: int) -> dict[str, int]:
-    """Returns torch's count of floating-point operations by module name; that of the network has an empty name."""
+    """Returns torch's count of floating-point operations by module name; the network itself has an empty name."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -1,7 +1,7 @@
-"""Convolutions inside blocks, which on maps of one pixel are products of matrices.
+"""A convolution for use inside blocks that multiplies matrices on maps of one pixel.
 
-Small images end in such maps (32 px after five strides), and the attention of ResNeSt works on them at any size. There
-torch's convolutions on a CPU take 1.3 to 5 times as long as `linear`, most of it for the gradient of the weights.
+Small images end in such maps (32 px after five strides), and the attention of ResNeSt has them at any image size. On
+a CPU torch's convolutions then take 1.3 to 5 times as long as `linear`, mostly for the gradient of the weights.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from torch import Tensor, nn
 
 
 class Conv2d(nn.Conv2d):
-    """`nn.Conv2d` for odd kernels with half their size as padding: the same weights, outputs and gradients.
+    """`nn.Conv2d` for odd kernels padded by half their size, with the same weights, outputs and gradients.
 
-    Of a larger kernel only the centre meets a single pixel. That is used only where gradients are asked for, so that
-    who counts operations, without gradients, finds the whole kernel.
+    On a single pixel only the centre of a larger kernel has an effect. This is used only if gradients are enabled, so
+    that counters of operations, which run without gradients, see the whole kernel.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C_in, H, W) to (B, C_out, H', W')."""
+        """Maps (B, C_in, H, W) to (B, C_out, H', W')."""
         height, width = x.shape[2], x.shape[3]
-        traced = not isinstance(height, int)  # torch.fx and torch.jit have symbols there
+        traced = not isinstance(height, int)  # torch.fx and torch.jit pass symbols
         if traced or not self._sees_one_pixel(height, width):
             return super().forward(x)
         centre = self.kernel_size[0] // 2
@@ -34,7 +34,7 @@ class Conv2d(nn.Conv2d):
         return height == width == 1 and torch.is_grad_enabled()
 
     def _product(self, pixels: Tensor, weight: Tensor) -> Tensor:
-        """Map (B, C_in) to (B, C_out) by weights (C_out, C_in / groups)."""
+        """Maps (B, C_in) to (B, C_out) by weights (C_out, C_in / groups)."""
         if self.groups == 1:
             return F.linear(pixels, weight, self.bias)
         width = weight.shape[1]

@@ -29,9 +29,9 @@ from nxt.models.split_attention import SplitAttention
 class Bottleneck(nn.Module):
     """Residual block 1x1, 3x3 (grouped, or split attention), 1x1 (ResNeXt fig. 3c, ResNeSt fig. 2).
 
-    BN follows each convolution and ReLU each BN, except the last, where it follows the addition. With pre-activation
-    BN and ReLU stand before each convolution instead (He et al. 2016, arXiv 1603.05027, fig. 1b), and a shortcut that
-    projects starts behind the first of them.
+    BN follows each convolution and ReLU each BN, except the last ReLU, which follows the addition. With pre-activation,
+    BN and ReLU precede each convolution instead (He et al. 2016, arXiv 1603.05027, fig. 1b), and a projection shortcut
+    starts after the first ReLU.
     """
 
     def __init__(self, spec: ArchSpec, stage: Stage, first: bool) -> None:
@@ -56,14 +56,14 @@ class Bottleneck(nn.Module):
         self.conv3 = Conv2d(mid, stage.width, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(norms[2])
         self.relu = nn.ReLU(inplace=True)
-        self.drop_block: nn.Module = nn.Identity()  # this one and the next: see Network.regularize
+        self.drop_block: nn.Module = nn.Identity()  # see Network.regularize, also for the next line
         self.stochastic_depth: nn.Module = nn.Identity()
         self.preact, self.shortcut = spec.preact, spec.shortcut
         projects = spec.shortcut and (stride > 1 or in_width != stage.width)
         self.downsample = _projection(spec, in_width, stage.width, stride) if projects else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C_in, H, W) to (B, C_out, H', W')."""
+        """Maps (B, C_in, H, W) to (B, C_out, H', W')."""
         if self.preact:
             return self._preactivated(x)
         out = self.relu(self.drop_block(self.bn1(self.conv1(x))))
@@ -73,7 +73,7 @@ class Bottleneck(nn.Module):
         out = self.drop_block(out) if self.bn2 is None else self.relu(self.drop_block(self.bn2(out)))
         if self.avd_last is not None:
             out = self.avd_last(out)
-        out = self.conv3(out)  # a line of its own, so that its input is gone before bn3
+        out = self.conv3(out)  # a separate line, so that its input is freed before bn3
         out = self.drop_block(self.bn3(out))
         if self.shortcut:
             out = self.stochastic_depth(out)
@@ -97,10 +97,10 @@ class Bottleneck(nn.Module):
 
 
 class Network(nn.Module):
-    """A network of the family. `spec`, `num_classes` and `in_channels` tell what it is.
+    """A network of the family, described by `spec`, `num_classes` and `in_channels`.
 
-    One that `nxt.load` returns also has `classes`, the names of its outputs, and `transform`, which makes a PIL image
-    its input.
+    A network from `nxt.load` also has `classes`, the names of its outputs, and `transform`, which turns a PIL image
+    into its input.
 
     Args:
         spec: The architecture.
@@ -125,11 +125,11 @@ class Network(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.dropout: nn.Module = nn.Identity()
         self.fc = nn.Linear(spec.widths[-1], num_classes)
-        self._frozen: tuple[str, ...] = ()  # children
+        self._frozen: tuple[str, ...] = ()  # names of children
         _initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, in_channels, H, W), normalised, to logits (B, num_classes)."""
+        """Maps images (B, in_channels, H, W), normalised, to logits (B, num_classes)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         for index in range(len(self.spec.depths)):
             x = getattr(self, f"layer{index + 1}")(x)
@@ -139,22 +139,22 @@ class Network(nn.Module):
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Pixels of the image, along a side, for one pixel that leaves each stage."""
+        """Total stride of each stage: pixels of the image, along a side, per pixel of its output."""
         stem = 1 if self.spec.stem == "cifar" else 4
         return tuple(accumulate((stage.stride for stage in self.spec.stages()), mul, initial=stem))[1:]
 
     def regularize(
         self, *, dropout: float = 0.0, drop_block: float = 0.0, block_size: int = 3, stochastic_depth: float = 0.0
     ) -> None:
-        """Sets what is dropped at random in training mode, by torch's global generator. Evaluation is unchanged.
+        """Sets what training mode drops at random, with torch's global generator. Evaluation is unchanged.
 
         Args:
             dropout: Share of the features dropped before the last layer.
-            drop_block: Share of the elements dropped in blocks in the last two stages, where ResNeSt's released Gluon
-                code does: after bn1, after the 3x3's BN or else split attention, and after bn3.
+            drop_block: Share of the elements dropped in blocks in the last two stages, at the places of ResNeSt's
+                released Gluon code: after bn1, after the 3x3's BN or split attention, and after bn3.
             block_size: Side of those blocks in pixels, odd.
-            stochastic_depth: Share of the images for which the last block is its shortcut; rises linearly from the
-                first block (Huang et al. 2016, arXiv 1603.09382, eq. 4). No effect without shortcuts.
+            stochastic_depth: Share of the images for which the last block is only its shortcut; the share rises
+                linearly from the first block (Huang et al. 2016, arXiv 1603.09382, eq. 4). No effect without shortcuts.
 
         Raises:
             ConfigError: for shares outside [0, 1) and for even blocks.
@@ -173,16 +173,16 @@ class Network(nn.Module):
         self.to(self.fc.weight.device).train(self.training)
 
     def set_drop_block(self, drop_block: float) -> None:
-        """Change the share of the elements dropped in blocks, where `regularize` asked for any."""
+        """Changes the share of the elements dropped in blocks, if `regularize` has set one."""
         for module in self.modules():
             if isinstance(module, DropBlock):
                 module.p.fill_(drop_block)
 
     def freeze(self, upto: str) -> None:
-        """Exclude the stem and the stages up to a given one from training, for good.
+        """Excludes the stem and the stages up to `upto` from training, permanently.
 
-        Their parameters need no gradients, and in training mode they stay in evaluation mode, so that BN uses and keeps
-        its statistics.
+        Their parameters need no gradients. They stay in evaluation mode also during training, so that BN uses its
+        running statistics and does not change them.
 
         Args:
             upto: "stem", "stage1", "stage2" and so on.
@@ -199,7 +199,7 @@ class Network(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """Sets training or evaluation mode; what is frozen stays in evaluation mode."""
+        """Sets training or evaluation mode; frozen parts stay in evaluation mode."""
         super().train(mode)
         for child in self._frozen:
             self.get_submodule(child).eval()
@@ -208,8 +208,8 @@ class Network(nn.Module):
     def zero_last_gamma(self) -> None:
         """Sets the scale of each block's last BN to zero, so that every block starts as its shortcut.
 
-        Goyal et al. 2017 (arXiv 1706.02677) sec. 5.1. With pre-activation, where a ReLU follows that BN and would never
-        learn, the last convolution is zero instead. Does nothing to networks without shortcuts.
+        Goyal et al. 2017 (arXiv 1706.02677) sec. 5.1. With pre-activation a ReLU follows that BN, which would then
+        never learn; the last convolution is set to zero instead. Has no effect on networks without shortcuts.
         """
         if self.spec.shortcut:
             for module in self.modules():
@@ -269,7 +269,7 @@ def _projection(spec: ArchSpec, in_width: int, width: int, stride: int) -> nn.Se
 
 
 def _initialise(network: nn.Module) -> None:
-    """Initialises as the papers' code does: He normal by fan-out, not divided by the groups; no bias."""
+    """Initialises as the papers' code does: He normal by fan-out, not divided by the groups; zero biases."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -18,8 +18,8 @@ from nxt.models.convolution import Conv2d
 class SplitAttention(nn.Module):
     """Grouped 3x3 convolution into R splits per cardinal group, then a learned weighted sum of the splits.
 
-    With radix 1 there is one split and its weight is a sigmoid, which is squeeze-and-excitation per cardinal
-    group. Module names are timm's, so its weights load unchanged.
+    With radix 1 there is one split whose weight is a sigmoid: squeeze-and-excitation per cardinal group. Module names
+    are timm's, so its weights load unchanged.
     """
 
     def __init__(self, stage: Stage, stride: int) -> None:
@@ -34,16 +34,16 @@ class SplitAttention(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to (B, C, H', W')."""
+        """Maps (B, C, H, W) to (B, C, H', W')."""
         x = self.relu(self.bn0(self.conv(x)))
-        # Pixels before splits, and a sum, not a mean: its gradient is a view, and is added where the other one lies.
+        # Sums pixels before splits. The gradient of a sum, unlike a mean's, is a view and needs no memory of its own.
         pooled = x.sum((2, 3), keepdim=True) / (x.shape[2] * x.shape[3])
         pooled = _splits(pooled, self.radix).sum(1)
         hidden = self.relu(self.bn1(self.fc1(pooled)))
         return weighted_sum(x, self._weights(self.fc2(hidden)).to(x.dtype), self.radix)
 
     def _weights(self, logits: Tensor) -> Tensor:
-        """Turns cardinality-major logits into radix-major weights, both (B, R * C, 1, 1)."""
+        """Converts cardinality-major logits into radix-major weights, both (B, R * C, 1, 1)."""
         if self.radix == 1:
             return logits.sigmoid()
         batch = logits.shape[0]
@@ -52,15 +52,12 @@ class SplitAttention(nn.Module):
 
 
 def weighted_sum(x: Tensor, weights: Tensor, radix: int) -> Tensor:
-    """Returns the sum of x's splits, each times its weights.
+    """Returns the weighted sum of the splits of x, (B, C, H, W).
 
     Args:
         x: (B, R * C, H, W), radix-major.
         weights: (B, R * C, 1, 1), of the same type.
         radix: R.
-
-    Returns:
-        (B, C, H, W).
     """
     if torch.compiler.is_compiling() or not isinstance(x.shape[0], int):  # torch.jit traces shapes as tensors
         return _weighted_sum(x, weights, radix)
@@ -71,7 +68,7 @@ fx.wrap("weighted_sum")  # feature extractors trace around it
 
 
 def _splits(x: Tensor, radix: int) -> Tensor:
-    """View (B, R * C, H, W) as (B, R, C, H, W)."""
+    """Views (B, R * C, H, W) as (B, R, C, H, W)."""
     return x.unflatten(1, (radix, -1))  # type: ignore[no-any-return,no-untyped-call]
 
 
@@ -84,7 +81,7 @@ def _weighted_sum(x: Tensor, weights: Tensor, radix: int) -> Tensor:
 
 
 class _WeightedSum(torch.autograd.Function):
-    """The sum with a gradient of two passes: torch's own makes one of each split and then copies them together."""
+    """The weighted sum with a gradient in two passes; torch's own makes one per split and then concatenates them."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weights: Tensor, radix: int) -> Tensor:
@@ -97,7 +94,7 @@ class _WeightedSum(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weights = ctx.saved_tensors
         grad = grad.unsqueeze(1)
-        of_x = torch.empty_like(x)  # in x's memory layout, which a product would not find from five dimensions
-        torch.mul(_splits(weights, ctx.radix), grad, out=_splits(of_x, ctx.radix))
-        of_weights = (_splits(x, ctx.radix) * grad).sum((3, 4), keepdim=True)
-        return of_x, of_weights.flatten(1, 2), None
+        grad_x = torch.empty_like(x)  # in x's memory layout, which a product of five dimensions would lose
+        torch.mul(_splits(weights, ctx.radix), grad, out=_splits(grad_x, ctx.radix))
+        grad_weights = (_splits(x, ctx.radix) * grad).sum((3, 4), keepdim=True)
+        return grad_x, grad_weights.flatten(1, 2), None

@@ -1,4 +1,4 @@
-"""Files of tensors, read without running anything in them."""
+"""Reads files of tensors without running any code in them."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from nxt.errors import CheckpointError
 
 
 def read_tensors(source: Path | BinaryIO, name: str = "") -> dict[str, Any]:
-    """Reads a file of torch's own format with tensors and plain data, refusing anything that would run code.
+    """Reads a file in torch's own format with tensors and plain data; refuses anything that would run code.
 
-    `name` is what messages call it; by default its path. The archive's CRCs are checked (torch writes them, but does
-    not look at them). An `argparse.Namespace`, which the training scripts of torchvision and timm leave in their
+    `name` is its name in messages, by default its path. The archive's CRCs are checked (torch writes them, but does
+    not check them). An `argparse.Namespace`, which the training scripts of torchvision and timm put into their
     checkpoints, counts as plain data.
 
     Raises:
-        CheckpointError: if it is missing, damaged, or holds more than that.
+        CheckpointError: if the file is missing, damaged, or contains anything else.
     """
     path = name or source
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about unusual pickles: those are refused, or are of plain data
+            warnings.simplefilter("ignore")  # about unusual pickles: they are refused, or contain plain data
             if zipfile.is_zipfile(source):  # torch before 1.6 wrote plain pickles
                 with zipfile.ZipFile(source) as archive:
                     if archive.testzip() is not None:
@@ -54,7 +54,7 @@ def read_tensors(source: Path | BinaryIO, name: str = "") -> dict[str, Any]:
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Reads a safetensors file: its tensors on the CPU, and the metadata in its header.
+    """Reads a safetensors file; returns its tensors on the CPU and the metadata in its header.
 
     Raises:
         CheckpointError: if it is missing or damaged.

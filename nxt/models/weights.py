@@ -1,7 +1,7 @@
-"""Weights from elsewhere: files of nxt, torchvision, timm and the ResNeSt release, and torchvision's downloads.
+"""Reads and loads weights: files of nxt, torchvision, timm and the ResNeSt release, and torchvision's downloads.
 
-Networks of nxt have torchvision's keys (ResNet, ResNeXt) and timm's (ResNeSt), which are those of the ResNeSt release
-too, so keys need no translation.
+Networks of nxt have torchvision's keys (ResNet, ResNeXt) and timm's (ResNeSt, as in the ResNeSt release), so keys need
+no translation.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from nxt.models.network import Network, build
 from nxt.models.tensors import read_safetensors, read_tensors
 
 HEAD = ("fc.weight", "fc.bias")
-# Names under which training scripts (torchvision's, timm's) keep weights in their checkpoints, by the kind of weights.
+# Keys of weights in the checkpoints of training scripts (torchvision's, timm's), with the kind of the weights.
 _WRAPPERS = (("state_dict_ema", "ema"), ("model_ema", "ema"), ("state_dict", "raw"), ("model", "raw"))
 _COUNTER = "num_batches_tracked"  # of batch norms; missing in old files, and without effect on the network
 _STATISTICS = ("running_mean", "running_var")  # of batch norms: no parameters
@@ -36,12 +36,12 @@ _STATISTICS = ("running_mean", "running_var")  # of batch norms: no parameters
 
 @dataclass(frozen=True)
 class Loaded:
-    """What became of a network's weights, as keys of its state dict."""
+    """The origin of each of a network's weights, as keys of its state dict."""
 
     where: str
-    loaded: tuple[str, ...]  # as they are in the file
+    loaded: tuple[str, ...]  # unchanged from the file
     adapted: tuple[str, ...]  # changed to fit the network's input channels
-    fresh: tuple[str, ...]  # left freshly initialised
+    fresh: tuple[str, ...]  # still freshly initialised
 
     def __str__(self) -> str:
         adapted = f", {', '.join(self.adapted)} adapted to the input channels" if self.adapted else ""
@@ -61,114 +61,115 @@ class Pretrained:
 def read_weights(path: Path | str, kind: str | None = None) -> dict[str, Tensor]:
     """Reads a network's weights by name onto the CPU.
 
-    Known are checkpoints of nxt and its run directories, plain state dicts (zip archives or the older pickles), the
-    checkpoints of torchvision's and timm's training scripts, and safetensors. Prefixes of DataParallel and
-    torch.compile are taken off.
+    Reads checkpoints of nxt and its run directories, plain state dicts (zip archives or the older pickles), the
+    checkpoints of torchvision's and timm's training scripts, and safetensors. Removes prefixes of DataParallel and
+    torch.compile.
 
     Args:
-        path: The file, or a run directory that has `checkpoints/last.pt`.
-        kind: "raw" or "ema"; None: of a checkpoint of nxt the more accurate ones, of others the averaged ones.
+        path: The file, or a run directory with `checkpoints/last.pt`.
+        kind: "raw" or "ema"; None: the more accurate ones of a checkpoint of nxt, the averaged ones of others.
 
     Raises:
-        CheckpointError: if there is no such file, it is damaged, would run code, or has no weights of that kind.
+        CheckpointError: if there is no such file, or it is damaged, would run code, or has no weights of that kind.
     """
     path = Path(path)
     if path.is_dir():
         path = path / "checkpoints" / "last.pt"
     plain = path.suffix == ".safetensors"
-    found: Mapping[str, Any] = read_safetensors(path)[0] if plain else _chosen(read_tensors(path), kind, path)
-    state = {re.sub(r"^((module|_orig_mod)\.)+", "", str(key)): value for key, value in found.items()}
+    weights: Mapping[str, Any] = read_safetensors(path)[0] if plain else _chosen(read_tensors(path), kind, path)
+    state = {re.sub(r"^((module|_orig_mod)\.)+", "", str(key)): value for key, value in weights.items()}
     state.pop("n_averaged", None)  # of torch.optim.swa_utils.AveragedModel
-    odd = [key for key, value in state.items() if not isinstance(value, Tensor)]
-    if odd or not state:
-        raise CheckpointError(f"{path}: holds no weights by name" + (f" ({odd[0]!r} is no tensor)" if odd else ""))
+    others = [key for key, value in state.items() if not isinstance(value, Tensor)]
+    if others or not state:
+        problem = f" ({others[0]!r} is no tensor)" if others else ""
+        raise CheckpointError(f"{path}: holds no weights by name{problem}")
     return state
 
 
 def _chosen(content: Mapping[str, Any], kind: str | None, path: Path) -> Mapping[str, Any]:
-    """Returns the weights of a kind from what a file holds."""
+    """Returns the weights of a kind from the content of a file."""
     own = content["state"].get("weights") if isinstance(content.get("state"), dict) else None
     if isinstance(own, dict) and own:
         accuracies = content.get("accuracies") or {}
-        sets, preferred = own, max(own, key=lambda each: accuracies.get(each, 0.0))
+        sets, preferred = own, max(own, key=lambda name: accuracies.get(name, 0.0))
     else:
         sets = {}
-        for name, each in _WRAPPERS:
-            if isinstance(content.get(name), dict):
-                sets.setdefault(each, content[name])
+        for key, key_kind in _WRAPPERS:
+            if isinstance(content.get(key), dict):
+                sets.setdefault(key_kind, content[key])
         sets, preferred = sets or {"raw": content}, "ema" if "ema" in sets else "raw"
-    wanted = sets.get(kind or preferred)
-    if not isinstance(wanted, dict):
+    weights = sets.get(kind or preferred)
+    if not isinstance(weights, dict):
         raise CheckpointError(f"{path}: has no {kind or preferred} weights, only {' and '.join(map(str, sets))}")
-    return wanted
+    return weights
 
 
 def load_weights(network: Network, state: Mapping[str, Tensor], where: str) -> Loaded:
-    """Loads weights into a network; all or, if they are not its own, none.
+    """Loads weights into a network: all of them, or none if they do not fit.
 
     A last layer for another number of classes is left out. A stem for RGB is adapted to other input channels as timm
     does: summed for one channel, else repeated and scaled by 3 / channels.
 
     Args:
         network: The network.
-        state: Weights by name, as `read_weights` gives them.
-        where: What messages call them.
+        state: Weights by name, as `read_weights` returns them.
+        where: Their name in messages.
 
     Raises:
         CheckpointError: if anything else is missing, unexpected or of another shape. The message names the first such
-            key and, where it is one, the network of the zoo whose weights they are.
+            key and the network of the zoo whose weights these are, if there is one.
     """
     own = network.state_dict()
-    given = dict(state)
-    adapted, fresh = _fit_stem(given, own), _fit_head(given, own)
-    given |= {key: value for key, value in own.items() if key.endswith(_COUNTER) and key not in given}
-    problems = list(_differences(given, own))
+    weights = dict(state)
+    adapted, fresh = _fit_stem(weights, own), _fit_head(weights, own)
+    weights |= {key: value for key, value in own.items() if key.endswith(_COUNTER) and key not in weights}
+    problems = list(_differences(weights, own))
     if problems:
         more = f", and {len(problems) - 1} more such" if len(problems) > 1 else ""
         names = _zoo_names(state)
         hint = f"; they are those of {' or '.join(names)}" if names and network.spec.name not in names else ""
         raise CheckpointError(f"{where}: not the weights of {network.spec.name}: {problems[0]}{more}{hint}")
-    network.load_state_dict(given)
+    network.load_state_dict(weights)
     changed = {*adapted, *fresh}
     return Loaded(where, tuple(key for key in own if key in state and key not in changed), adapted, fresh)
 
 
-def _fit_stem(given: dict[str, Tensor], own: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """Adapt a stem for RGB to the network's input channels; return the key if it was."""
+def _fit_stem(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Adapts a stem for RGB to the network's input channels; returns its key if it was adapted."""
     key = "conv1.weight" if "conv1.weight" in own else "conv1.0.weight"
-    if key not in given or given[key].ndim != 4:
+    if key not in weights or weights[key].ndim != 4:
         return ()
-    had, channels = given[key].shape[1], own[key].shape[1]
-    if had != 3 or channels == 3:
+    channels = own[key].shape[1]
+    if weights[key].shape[1] != 3 or channels == 3:
         return ()
-    weight = given[key].float()
+    weight = weights[key].float()
     repeated = weight.repeat(1, math.ceil(channels / 3), 1, 1)[:, :channels] * (3 / channels)
-    given[key] = weight.sum(dim=1, keepdim=True) if channels == 1 else repeated
+    weights[key] = weight.sum(dim=1, keepdim=True) if channels == 1 else repeated
     return (key,)
 
 
-def _fit_head(given: dict[str, Tensor], own: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """Puts the network's own last layer in the place of one for another number of classes; return the keys if so."""
-    if not all(key in given for key in HEAD) or given[HEAD[0]].ndim != 2:
+def _fit_head(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Replaces a last layer for another number of classes by the network's own; returns the keys if it did."""
+    if not all(key in weights for key in HEAD) or weights[HEAD[0]].ndim != 2:
         return ()
-    theirs, ours = given[HEAD[0]].shape, own[HEAD[0]].shape
+    theirs, ours = weights[HEAD[0]].shape, own[HEAD[0]].shape
     if theirs[0] == ours[0] or theirs[1] != ours[1]:
         return ()
-    given.update({key: own[key] for key in HEAD})
+    weights.update({key: own[key] for key in HEAD})
     return HEAD
 
 
-def _differences(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Iterable[str]:
-    """Yields in words what differs in keys and shapes: of another shape first, then missing, then unexpected."""
+def _differences(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> Iterable[str]:
+    """Yields differences of keys and shapes in words: other shapes first, then missing, then unexpected keys."""
     for key, value in own.items():
-        if key in given and given[key].shape != value.shape:
-            yield f"{key} is {_shape(given[key])} in the file and {_shape(value)} in the network"
+        if key in weights and weights[key].shape != value.shape:
+            yield f"{key} is {_shape(weights[key])} in the file and {_shape(value)} in the network"
     for key, value in own.items():
-        if key not in given:
+        if key not in weights:
             yield f"{key} ({_shape(value)}) is missing in the file"
-    for key in given:
+    for key in weights:
         if key not in own:
-            yield f"{key} ({_shape(given[key])}) is not in the network"
+            yield f"{key} ({_shape(weights[key])}) is not in the network"
 
 
 def _shape(tensor: Tensor) -> str:
@@ -192,15 +193,14 @@ def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
 
 
 def published(spec: ArchSpec, version: str = "DEFAULT") -> Pretrained:
-    """Returns torchvision's weights of a network, downloaded (and their hash checked) unless they are in torch's cache.
+    """Returns torchvision's weights of a network. Downloads them, and checks their hash, if torch's cache lacks them.
 
     Args:
         spec: The network, one of the zoo.
-        version: A name such as "IMAGENET1K_V1"; torchvision's newest by default.
+        version: A name such as "IMAGENET1K_V1"; by default torchvision's newest.
 
     Raises:
-        CheckpointError: if torchvision publishes none for the network, or none of that name, or they cannot be
-            downloaded or read.
+        CheckpointError: if torchvision has no such weights, or they cannot be downloaded or read.
     """
     from torchvision.models import get_model_weights, list_models
 
@@ -213,20 +213,20 @@ def published(spec: ArchSpec, version: str = "DEFAULT") -> Pretrained:
         raise CheckpointError(f"torchvision has no weights {version!r} of {spec.name}; it has {known}")
     chosen = versions[version]
     try:
-        with warnings.catch_warnings(), redirect_stdout(sys.stderr):  # where torch says what it downloads
-            warnings.simplefilter("ignore")  # about unusual pickles: those are refused
+        with warnings.catch_warnings(), redirect_stdout(sys.stderr):  # torch prints what it downloads
+            warnings.simplefilter("ignore")  # about unusual pickles: they are refused
             state = chosen.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise CheckpointError(
             f"torchvision's weights of {spec.name} cannot be had from {chosen.url} ({first_line(error)}); "
             "download that file elsewhere and give its path"
         ) from None
-    made = chosen.transforms()
+    transforms = chosen.transforms()
     preprocess = {
-        "size": made.crop_size[0],
-        "crop": made.crop_size[0] / made.resize_size[0],
-        "interpolation": made.interpolation.value,
-        "mean": tuple(made.mean),
-        "std": tuple(made.std),
+        "size": transforms.crop_size[0],
+        "crop": transforms.crop_size[0] / transforms.resize_size[0],
+        "interpolation": transforms.interpolation.value,
+        "mean": tuple(transforms.mean),
+        "std": tuple(transforms.std),
     }
     return Pretrained(f"torchvision:{chosen.name}", dict(state), preprocess)

@@ -12,7 +12,7 @@ SIZE, BATCH = 64, 2
 
 
 def stored_bytes(network, batch):
-    """Return the bytes of all distinct tensors kept for the backward pass, without the parameters themselves."""
+    """Returns the bytes of all distinct tensors kept for the backward pass, without the parameters themselves."""
     known = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
     kept = {}
 

@@ -57,13 +57,13 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def no_initialisation(monkeypatch):
-    """Leave weights as they are allocated: their values do not matter where layers are only counted."""
+    """Leaves weights as they are allocated: their values do not matter where layers are only counted."""
     for name in INITIALISERS:
         monkeypatch.setattr(nn.init, name, lambda tensor, *_args, **_options: tensor)
 
 
 def counted_on_meta(spec, size, classes):
-    """Count like `counted`, by hooks alone and without computing anything."""
+    """Counts like `counted`, by hooks alone and without computing anything."""
     macs, acts = [], []
 
     def count_convolution(module, _inputs, output):
@@ -94,7 +94,7 @@ def tiny(**changes):
 
 
 def randomised(network, seed=0):
-    """Give every parameter and every batch-norm statistic a value of its own, so that no two can be confused."""
+    """Gives every parameter and every batch-norm statistic a value of its own, so that no two can be confused."""
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):

@@ -46,7 +46,7 @@ def test_the_closed_form_equals_the_built_network(changes, size):
 
 
 def timm_keys(spec):
-    """Yield (our prefix, timm's) for each module that has weights."""
+    """Yields (our prefix, timm's) for each module that has weights."""
     yield from [("conv1", "stem.conv"), ("norm.0", "norm"), ("fc", "head.fc")]
     for s, depth in enumerate(spec.depths):
         for b in range(depth):

@@ -42,7 +42,7 @@ def gradients(output, inputs):
 
 
 def assert_gradients_near(found, expected):
-    """Compare gradients each at its own scale; those that are zero but for rounding, at a thousandth of the largest.
+    """Compares gradients, each at its own scale; those that are zero but for rounding, at 1e-3 of the largest.
 
     A bias before a batch norm has such a gradient.
     """

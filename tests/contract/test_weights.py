@@ -40,7 +40,7 @@ REFERENCES = {
 
 
 def network(seed=0, spec=SPEC, classes=3, channels=3):
-    """Build a network whose batch norms differ from freshly initialised ones, too."""
+    """Builds a network whose batch norms, too, differ from freshly initialised ones."""
     torch.manual_seed(seed)
     return stirred(build(spec, classes, channels)).eval()
 
@@ -307,7 +307,7 @@ def test_weights_of_another_network_of_the_zoo_are_recognised(name, classes, sai
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """Return torch's cache of downloads, empty, on a machine that reaches nothing."""
+    """Returns torch's cache of downloads: empty, and without a network connection."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")

@@ -27,7 +27,7 @@ class Finished:
 
 
 def finished(*points, objective="macs"):
-    """Return a run whose architectures have these (multiply-adds, accuracy in 0..1)."""
+    """Returns a run whose architectures have these (multiply-adds, accuracy in 0..1)."""
     trials = [
         Trial(
             number=number, point=(number,), spec=parse_name(f"resnext_{number + 1}-1-1_w8_1x8d_cifar"),
@@ -41,7 +41,7 @@ def finished(*points, objective="macs"):
 
 @pytest.fixture(autouse=True)
 def comparable(monkeypatch):
-    """Take all runs for trained alike; what differs then is theirs alone."""
+    """Treats all runs as trained alike."""
     monkeypatch.setattr(compare_runs, "check_comparable", lambda first, second: None)
 
 

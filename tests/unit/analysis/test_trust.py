@@ -91,7 +91,7 @@ def test_where_the_cut_goes_through_a_tie_chance_decides():
 
 @pytest.mark.parametrize("deviation", [0.0, 0.02, 0.2])
 def test_the_ceiling_is_what_a_second_training_reaches(deviation):
-    """Draw truths and two trainings of each; what the ceiling says from one training is their tau on average."""
+    """Draws true values and two trainings of each; the ceiling from one training is their average tau."""
     said, reached = [], []
     for seed in range(30):
         draw = np.random.default_rng(seed)
