@@ -58,7 +58,9 @@ class SearchOptions:
         if self.workers is not None and self.workers < 1:
             raise UsageError(f"`workers` {self.workers}: at least one is needed")
         if self.gpus_per_trial is not None and not 0 <= self.gpus_per_trial <= 1:
-            raise UsageError(f"`gpus_per_trial` {self.gpus_per_trial:g}: a trial computes on one GPU or a part of it: give 0 (the CPU) to 1")
+            raise UsageError(
+                f"`gpus_per_trial` {self.gpus_per_trial:g}: give a part of a GPU, at most 1, or 0 to train on the CPU"
+            )
         if self.hours is not None and not 0 < self.hours <= 24 * 366:
             raise UsageError(f"`hours` {self.hours:g}: give a time from seconds (0.01) to a year")
         if self.resume is not None:

@@ -23,7 +23,7 @@ from nxt.space.load import load_space
         ({"resume": Path("run"), "seed": 0}, "`seed` cannot be given with `resume`: run.yaml has what was asked"),
         ({"resume": Path("run"), "settings": {"proxy": {}}}, "`settings` cannot be given with `resume`"),
         ({"flops": "4G", "workers": 0}, "`workers` 0: at least one"),
-        ({"flops": "4G", "gpus_per_trial": -1.0}, "`gpus_per_trial` -1: a trial computes on one GPU or a part of it"),
+        ({"flops": "4G", "gpus_per_trial": -1.0}, "`gpus_per_trial` -1: give a part of a GPU"),
         ({"flops": "4G", "hours": 0.0}, "`hours` 0: give a time"),
     ],
 )
