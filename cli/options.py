@@ -20,6 +20,14 @@ def _checked(settings: list[str] | None) -> list[str] | None:
     return settings
 
 
+def _part_of_gpu(text: str) -> float | None:
+    """Reads a part of a GPU; None is `auto`."""
+    try:
+        return None if text == "auto" else float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a part of a GPU; write auto, 1, 0.25 or 0 (the CPU)") from None
+
+
 SearchRun = Annotated[Path, typer.Argument(help="Run directory of a search.", metavar="RUN")]
 NewRun = Annotated[
     Path | None, typer.Option("--out", help="Run directory to create; default: a new one under results/.")
@@ -66,6 +74,16 @@ Data = Annotated[
 Download = Annotated[bool, typer.Option("--download", help="Let data be downloaded if it is not there.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same command: same run.", show_default="0")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+GpusPerTrial = Annotated[
+    float | None,
+    typer.Option(
+        "--gpus-per-trial",
+        help="Part of a GPU for each trial, at most 1; 0: the CPU; auto: what each trial needs.",
+        metavar="auto|PART",
+        show_default="auto",
+        parser=_part_of_gpu,
+    ),
+]
 Address = Annotated[
     str | None,
     typer.Option("--address", help="Join the Ray cluster there instead of this machine alone.", metavar="HOST:PORT"),

@@ -62,9 +62,7 @@ def search(
     ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Say what it would cost, and stop.")] = False,
     workers: Annotated[int | None, typer.Option(help="Trials at a time; default: as many as fit.")] = None,
-    gpus_per_trial: Annotated[
-        float | None, typer.Option(help="GPUs per trial; a fraction shares one; default: 1 where there are any.")
-    ] = None,
+    gpus_per_trial: options.GpusPerTrial = None,
     address: options.Address = None,
     storage: Annotated[
         str | None,

@@ -55,6 +55,8 @@ class Progress:
         trials = "as many trials as the hours allow" if request.trials is None else f"{request.trials} trials"
         epochs = f" of up to {request.proxy.epochs} epochs, {workers} at a time, into {display_path(session.out)}"
         self.console.print(f"{trials}{epochs}", soft_wrap=not self._moves)
+        if session.packing is not None:
+            self.console.print(session.packing.sentence(workers), soft_wrap=not self._moves)
         if session.trials:
             self.console.print(f"going on: {tally(session.trials, 'cut off')}", soft_wrap=not self._moves)
         if self._moves:

@@ -60,9 +60,6 @@ def place(workers: int | None, gpus: float) -> Placement:
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     have_cpus = sum(int(node.get("CPU", 0)) for node in nodes)
-    have_gpus = sum(float(node.get("GPU", 0)) for node in nodes)
-    if gpus and not have_gpus:
-        raise DeviceError(f"`gpus_per_trial` {gpus:g}: there are no GPUs here; use 0 to train on the CPU")
     most = sum(_fit(node, 1, gpus) for node in nodes)  # a trial does not span nodes
     if workers is not None and workers > most:
         raise DeviceError(f"`workers` {workers}: only {most} trial(s) fit here at a time")

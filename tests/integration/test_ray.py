@@ -25,6 +25,6 @@ def test_ray_listens_on_the_loopback_address_alone_and_has_no_more_than_the_mach
         assert exposed() <= before
         assert os.environ["RAY_AUTH_MODE"] == "token"  # Ray's default for a cluster of one's own: it stays
         assert ray_cluster.place(1, 0).gpus == 0
-        for workers, gpus, message in [(10_000, 0, "`workers` 10000: only"), (None, 0.5, "`gpus_per_trial` 0.5: there are no GPUs")]:
+        for workers, gpus, message in [(10_000, 0, "`workers` 10000: only"), (None, 0.5, r"no machine has 0.5 GPU")]:
             with pytest.raises(DeviceError, match=message):
                 ray_cluster.place(workers, gpus)

@@ -180,6 +180,7 @@ def test_a_trial_that_hangs_is_ended_and_said_to_have_hung(tmp_path):
 
 def trial_run(folder, epochs, reported=0):
     from nxt.arch.spec import ArchSpec
+    from nxt.search.engine.packing import ON_CPU
     from nxt.search.engine.worker import TrialRun, TrialTask
     from nxt.train.recipe import load_recipe
 

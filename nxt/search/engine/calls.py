@@ -74,7 +74,7 @@ def search(
         storage: Where trials keep their checkpoints: a path or URI that every machine reaches.
         download: Whether data may be downloaded if it is not there.
         workers: Trials at a time; by default as many as fit.
-        gpus_per_trial: GPUs of a trial, also a fraction; by default 1 where there are any.
+        gpus_per_trial: Part of a GPU for each trial, at most 1, or 0 for the CPU; by default what each needs.
         address: HOST:PORT of a Ray cluster to join; by default this machine alone.
         callback: Is called with each trial that has ended.
         observer: Follows the search in the place of the progress bar, on terminals and in notebooks, and of `callback`.

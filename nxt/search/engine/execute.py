@@ -100,6 +100,8 @@ def _packing(search: Search, resources: Resources, images: int) -> Packing | Non
 
     if not gpu_count() and resources.address is None and resources.gpus_per_trial != 0 and (why := gpus().problem()):
         raise DeviceError(f"{why}; use `gpus_per_trial` 0 to train on the CPU")
+    if resources.gpus_per_trial and not gpu_count():
+        raise DeviceError(f"`gpus_per_trial` {resources.gpus_per_trial:g}: there are no GPUs here; use 0 for the CPU")
     if resources.gpus_per_trial == 0 or not gpu_count():
         return None
     fixed = 1.0 if search.request.full else None
