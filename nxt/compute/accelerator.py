@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import functools
 import importlib
+import itertools
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar, Protocol
@@ -70,6 +72,19 @@ class Accelerator:
     def upload(self, tensor: Tensor) -> Tensor:
         """Returns a CPU tensor on the device; the caller does not wait for the copy."""
         return tensor.to(self.device)
+
+    def durations(self, run: Callable[[], object], count: int) -> list[float]:
+        """Runs something `count` times in a row, and returns the seconds that the device took for each.
+
+        A GPU is waited for once, after the last run: where its work takes longer than the launching of it, the work
+        alone is measured.
+        """
+        seconds = []
+        for _ in range(count):
+            start = time.perf_counter()
+            run()
+            seconds.append(time.perf_counter() - start)
+        return seconds
 
     def synchronize(self) -> None:
         """Waits until the device has finished its work."""
@@ -202,6 +217,16 @@ class Cuda(Accelerator):
 
     def upload(self, tensor: Tensor) -> Tensor:
         return tensor.pin_memory().to(self.device, non_blocking=True)
+
+    def durations(self, run: Callable[[], object], count: int) -> list[float]:
+        stream = torch.cuda.current_stream(self.device)
+        events = [torch.cuda.Event(enable_timing=True) for _ in range(count + 1)]  # type: ignore[no-untyped-call]
+        events[0].record(stream)
+        for event in events[1:]:
+            run()
+            event.record(stream)
+        events[-1].synchronize()
+        return [start.elapsed_time(end) / 1000 for start, end in itertools.pairwise(events)]
 
     def synchronize(self) -> None:
         torch.cuda.synchronize(self.device)

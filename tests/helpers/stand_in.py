@@ -25,7 +25,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from nxt.compute.accelerator import PLUGGED, Cuda
+from nxt.compute.accelerator import PLUGGED, Accelerator, Cuda
 
 VARIABLE = "NXT_STAND_IN"
 ITEM = torch.ops.aten._local_scalar_dense.default
@@ -212,6 +212,10 @@ class StandIn(Cuda):
         assert tensor.device.type == "cpu"
         self.ask("upload", bytes=tensor.nbytes)
         return tensor.clone()
+
+    def durations(self, run, count):
+        self.ask("durations", count=count)
+        return Accelerator.durations(self, run, count)
 
     def synchronize(self):
         self.ask("synchronize")

@@ -149,6 +149,7 @@ def test_a_cpu_is_asked_the_same_questions():
     cpu = accelerator(torch.device("cpu"))
     assert type(cpu) is Accelerator and cpu.name == "cpu" and cpu.overhead() == 0
     cpu.prepare(), cpu.synchronize(), cpu.release_memory(), cpu.make_current(), cpu.check()
+    assert len(cpu.durations(lambda: None, 3)) == 3
     state = cpu.random_state()
     first = torch.rand(3)
     cpu.set_random_state(state)
@@ -182,6 +183,34 @@ def test_a_recording_that_fails_leaves_the_usual_stream_current(monkeypatch):
     with pytest.raises(RuntimeError, match="during capture"):
         gpu.record(lambda: torch.zeros(()))
     assert streams == ["own", "usual"]
+
+
+def test_a_gpu_s_own_clock_times_it_and_it_is_waited_for_once(monkeypatch):
+    """Two events beside each other are as far apart as the device took; waiting after each run would add to it."""
+    done = []
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self, stream):
+            assert stream == "its own"
+            self.at = 4.0 * len(done)  # milliseconds
+            done.append("event")
+
+        def synchronize(self):
+            done.append("wait")
+
+        def elapsed_time(self, end):
+            assert "wait" in done
+            return end.at - self.at
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: "its own")
+    gpu = Cuda(torch.device("cuda", 0))
+    assert gpu.durations(lambda: done.append("run"), 3) == [0.008] * 3
+    assert done == ["event", *["run", "event"] * 3, "wait"]
+    assert gpu.durations(lambda: None, 0) == []
 
 
 def test_plans_of_convolutions_do_not_pile_up():
