@@ -268,7 +268,7 @@ def predict(
         CheckpointError: if the outputs are not finite numbers.
     """
     gpu = accelerator(device)
-    # In float32: with 16 bits the largest logits are often equal, and loss and calibration are coarse.
+    # In float32, without TF32: with fewer bits the largest logits are often equal, and loss and calibration are coarse.
     compute, normalised = Compute(channels_last=not gpu.is_gpu), Normalised(views.preprocess, device)
     model = views.applied(network).to(device).to(memory_format=compute.memory_format).eval()
     elements = _ON_GPU if gpu.is_gpu else _ON_THREAD * torch.get_num_threads()
@@ -281,9 +281,9 @@ def predict(
     for rows, stacks in zip(tasks, cutters.map(tasks), strict=True):
         total = torch.full((len(rows), network.num_classes), -math.inf, device=device)
         for places, pixels in stacks:
-            plain = normalised(torch.from_numpy(pixels).to(device))
+            plain = normalised(gpu.upload(torch.from_numpy(pixels)))
             for shown in (plain, plain.flip(-1)) if views.mirrored else (plain,):
-                with compute.autocast(device):
+                with gpu.exact(), compute.autocast(device):
                     logits = model(shown.contiguous(memory_format=compute.memory_format))
                 total[places] = torch.logaddexp(total[places], logits.float().log_softmax(dim=1))
         scores.append(total.log_softmax(dim=1).cpu().numpy())  # the same as dividing by the number of views

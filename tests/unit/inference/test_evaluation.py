@@ -2,10 +2,12 @@
 
 import dataclasses
 import math
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+import stand_in
 import torch
 import torch.nn.functional as F
 from near import assert_near
@@ -14,6 +16,7 @@ from scipy import stats
 from torchvision.transforms import InterpolationMode, v2
 
 from nxt.arch.spec import ArchSpec
+from nxt.compute.devices import choose
 from nxt.data.dataset import divided
 from nxt.data.preprocess import Preprocess
 from nxt.data.ref import DataRef
@@ -333,6 +336,26 @@ def test_outputs_that_are_not_numbers_are_an_error(pictures):
     torch.nn.init.constant_(made.fc.bias, math.nan)
     with pytest.raises(CheckpointError, match="not finite"):
         predict(made, of(pictures), Views(preprocess=PREPROCESS), CPU)
+
+
+def test_a_gpu_computes_all_of_it_in_fp32_and_not_in_tf32(pictures, monkeypatch):
+    made, exact, seen = network(), [], []
+    made.register_forward_pre_hook(lambda *_: seen.append(bool(exact)))
+
+    @contextmanager
+    def noted(gpu):
+        exact.append(gpu)
+        yield
+        exact.pop()
+
+    stand_in.plug_in(monkeypatch)
+    monkeypatch.setattr(stand_in.StandIn, "exact", noted)
+    try:
+        found = predict(made, of(pictures), Views(preprocess=PREPROCESS, kind="ten"), choose("cuda"))
+    finally:
+        stand_in.unplug()
+    assert seen and all(seen)
+    assert np.allclose(np.exp(found).sum(1), 1, atol=1e-5)
 
 
 # Which images
