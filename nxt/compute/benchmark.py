@@ -7,9 +7,9 @@ of Williams et al. 2009, doi 10.1145/1498765.1498785).
 
 from __future__ import annotations
 
+import functools
 import itertools
 import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,12 +20,15 @@ from torch import Tensor, nn
 from nxt.arch.breakdown import Portion, portions
 from nxt.arch.spec import ArchSpec
 from nxt.compute.accelerator import accelerator
-from nxt.compute.mode import Compute, compiled
+from nxt.compute.mode import Compute, compiled, compiling_anew
 from nxt.models.network import Network, build
 
 _SECONDS = 1.0  # spent on a figure, about
 _RUNS = 5, 200  # fewest and most
 _SIDE, _COPIED = 2048, 2**26  # of matrices; elements of a copy
+# On a GPU, if memory allows: a product of 2048 takes less time than its launch, and a small copy stays in the cache.
+_LARGE = 4  # times the side, and the elements
+_PRODUCTS = 7, 30  # runs of which the shortest counts: on a CPU, on a GPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,28 +103,30 @@ def speeds(
     """
     accelerator(device).prepare()
     network = _ready(spec, classes, device, compute)
-    runner: nn.Module = compiled(network) if compute.compile else network
     timings = {}
     for batch in sorted(batches):
         images = _images(batch, size, device, compute)
         with torch.inference_mode(), compute.autocast(device):
-            timings[batch] = timed(lambda images=images: runner(images), device)  # type: ignore[misc]
+            if compute.compile:
+                with compiling_anew():
+                    timings[batch] = timed(functools.partial(compiled(network), images), device)
+            else:
+                timings[batch] = timed(functools.partial(network, images), device)
     latency = timings[min(batches)]
     return Speed(compute, latency, {batch: batch / timing.median for batch, timing in timings.items()})
 
 
 def timed(run: Callable[[], object], device: torch.device) -> Timing:
-    """Runs something for about a second, after two runs that do not count, and returns how long one takes."""
-    for _ in range(2):
-        run()
-    accelerator(device).synchronize()
-    seconds: list[float] = []
-    begin = time.perf_counter()
-    while len(seconds) < _RUNS[0] or (len(seconds) < _RUNS[1] and time.perf_counter() - begin < _SECONDS):
-        start = time.perf_counter()
-        run()
-        accelerator(device).synchronize()
-        seconds.append(time.perf_counter() - start)
+    """Runs something for about a second, after two runs that do not count, and returns how long one takes.
+
+    A GPU computes the runs one right after the other: the time is the device's, or that of launching a run's work if
+    that is longer.
+    """
+    gpu = accelerator(device)
+    gpu.durations(run, 2)
+    seconds = gpu.durations(run, _RUNS[0])
+    more = min(_RUNS[1], int(_SECONDS / statistics.median(seconds))) - _RUNS[0]
+    seconds += gpu.durations(run, max(0, more))
     low, median, high = statistics.quantiles(seconds, n=4, method="inclusive")
     return Timing(median, low, high, len(seconds))
 
@@ -129,12 +134,26 @@ def timed(run: Callable[[], object], device: torch.device) -> Timing:
 def ceiling(device: torch.device, precision: str) -> Ceiling:
     """Measures the device's ceiling: the best of several products of large matrices, and of several copies."""
     accelerator(device).prepare()
-    one, other = (torch.randn(_SIDE, _SIDE, device=device).to(Compute(precision=precision).dtype) for _ in range(2))
-    source = torch.ones(_COPIED, device=device)
-    target = torch.empty_like(source)
+    dtype = Compute(precision=precision).dtype
+    times = _enlarged(device)
+    side, copied = _SIDE * times, _COPIED * times
+    one, other = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     product = _best(lambda: torch.mm(one, other), device)
-    copied = _best(lambda: target.copy_(source), device)
-    return Ceiling(flops=2 * _SIDE**3 / product, bandwidth=2 * source.nbytes / copied)
+    source = torch.ones(copied, device=device)
+    target = torch.empty_like(source)
+    copy = _best(lambda: target.copy_(source), device)
+    return Ceiling(flops=2 * side**3 / product, bandwidth=2 * source.nbytes / copy)
+
+
+def _enlarged(device: torch.device) -> int:
+    """Returns how many times the sides of the matrices, and the copies, are what a CPU is measured with."""
+    gpu, times = accelerator(device), _LARGE
+    if not gpu.is_gpu:
+        return 1
+    free = gpu.memory()[0]
+    while times > 1 and free < 2 * torch.float32.itemsize * max(3 * (_SIDE * times) ** 2, 2 * _COPIED * times):
+        times //= 2
+    return times
 
 
 def stage_speeds(
@@ -223,11 +242,7 @@ def _stages(network: Network, parts: Sequence[Portion]) -> Iterator[tuple[Portio
 
 
 def _best(run: Callable[[], object], device: torch.device) -> float:
-    seconds = []
-    for index in range(8):
-        start = time.perf_counter()
-        run()
-        accelerator(device).synchronize()
-        if index:
-            seconds.append(time.perf_counter() - start)
-    return min(seconds)
+    """Returns the shortest of several runs, without the first."""
+    gpu = accelerator(device)
+    gpu.durations(run, 1)
+    return min(gpu.durations(run, _PRODUCTS[gpu.is_gpu]))

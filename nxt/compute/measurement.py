@@ -12,7 +12,7 @@ import torch
 
 from nxt.arch.costs import cost
 from nxt.arch.spec import ArchSpec
-from nxt.compute.accelerator import accelerator
+from nxt.compute.accelerator import accelerator, is_out_of_memory
 from nxt.compute.benchmark import Ceiling, Speed, StageSpeed, Timing, ceiling, speeds, stage_speeds, training, ways
 from nxt.compute.mode import Compute
 from nxt.errors import ArchError, first_line
@@ -84,12 +84,13 @@ def measure(
         say: Called with a line of text before each step that takes seconds.
 
     Raises:
-        ArchError: if the network does not fit into memory.
+        ArchError: if the network does not fit into memory, or torch cannot compile it here.
     """
     tell = say or (lambda text: None)
-    by_way = []
+    by_way: list[Speed] = []
+    planned = ways(device, compile)
     try:
-        for compute in ways(device, compile):
+        for compute in planned:
             tell(f"{spec.name}: measuring {compute}")
             by_way.append(speeds(spec, size, classes, batches, device, compute))
         fastest = max(by_way, key=lambda speed: max(speed.throughput.values()))
@@ -98,7 +99,10 @@ def measure(
         tell(f"{spec.name}: measuring a training step, {best}")
         step, step_bytes = training(spec, size, classes, batch, device, best)
     except (RuntimeError, MemoryError) as error:  # of memory, torch's own error is a RuntimeError too
-        raise ArchError(f"{spec.name} cannot be measured here ({first_line(error)}); try a smaller batch") from None
+        why = f"{spec.name} cannot be measured here ({first_line(error)})"
+        if compute.compile and len(by_way) < len(planned) and not is_out_of_memory(error):
+            raise ArchError(f"{why}, {compute}; leave out `compile`") from None
+        raise ArchError(f"{why}; try a smaller batch") from None
     most = _ceiling(device, best.precision)
     return Measurement(
         device=accelerator(device).name,

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -67,6 +69,28 @@ def compiled(network: nn.Module) -> nn.Module:
 
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # says on CPUs that there is no GPU
     return torch.compile(network)  # type: ignore[return-value]
+
+
+@contextmanager
+def compiling_anew() -> Iterator[None]:
+    """Forgets what was compiled before, so that the block compiles what it calls for the shapes that it has.
+
+    Else torch counts the networks compiled so far as one function: from the second shape on it compiles for shapes in
+    general, and after eight times it computes uncompiled without an error.
+
+    Raises:
+        RuntimeError: if it would compute uncompiled in the block.
+    """
+    import torch._dynamo
+    from torch._dynamo.exc import FailOnRecompileLimitHit
+
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+        try:
+            yield
+        except FailOnRecompileLimitHit as error:
+            limit = torch._dynamo.config.recompile_limit
+            raise RuntimeError(f"it was compiled {limit} times, and torch compiles it no more") from error
 
 
 def by_rule(device: torch.device) -> Compute:

@@ -7,17 +7,20 @@ compiling pays where the training is long. What was measured is kept in a file f
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import os
 import platform
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from nxt.compute.accelerator import accelerator
-from nxt.compute.mode import Compute, by_rule, compiled
+from nxt.compute.mode import Compute, by_rule, compiled, compiling_anew
 from nxt.config import from_mapping, to_mapping
 from nxt.data.preprocess import Preprocess
 from nxt.errors import ConfigError, RunError
@@ -30,7 +33,7 @@ from nxt.train.recipe import Recipe
 _WORTH = 120.0  # seconds of training below which nothing is measured
 _COMPILE = 1800.0  # seconds of training below which compiling is not tried
 _CLEARLY = 0.95  # share of the rule's time that another way must stay below
-_STEPS, _ENOUGH = 4, 6.0  # steps that are timed at most; seconds after which no further one is
+_STEPS, _ENOUGH = 4, 6.0  # steps that are timed at most, and the seconds that they may take together
 
 
 def tuned(
@@ -119,22 +122,30 @@ class _Trial:
     def _seconds(self, compute: Compute) -> float:
         self.gpu.prepare()
         network = copy.deepcopy(self.network).to(self.device).to(memory_format=compute.memory_format).train()
-        forward = compiled(network) if compute.compile else network
         images = self.images.contiguous(memory_format=compute.memory_format)
         optimizer = optim.optimizer(network, self.recipe)
-        times: list[float] = []
-        for _ in range(1 + _STEPS):
-            start = time.perf_counter()
+
+        def step(forward: nn.Module) -> None:
             with compute.autocast(self.device):
                 loss = self.objective.loss(forward(images), self.labels)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            self.gpu.synchronize()
-            times.append(time.perf_counter() - start)
-            if len(times) > 1 and sum(times) > _ENOUGH:
-                break
-        return sorted(times[1:])[len(times[1:]) // 2]
+
+        if not compute.compile:
+            return self._median(functools.partial(step, network))
+        with compiling_anew():
+            return self._median(functools.partial(step, compiled(network)))
+
+    def _median(self, step: Callable[[], None]) -> float:
+        """Returns the median time of a step that follows others; in the first one libraries choose, and torch compiles.
+
+        The device is not waited for between two steps, as in a training.
+        """
+        self.gpu.durations(step, 1)
+        [one] = self.gpu.durations(step, 1)
+        more = min(_STEPS, int(_ENOUGH / one)) - 1
+        return statistics.median_high([one, *self.gpu.durations(step, max(0, more))])
 
 
 def _key(network: Network, recipe: Recipe, size: int, batch: int, device: torch.device) -> str:

@@ -4,9 +4,11 @@ import dataclasses
 import json
 
 import pytest
+import stand_in
 import torch
 
 from nxt.arch.spec import ArchSpec
+from nxt.compute import devices
 from nxt.compute.mode import Compute, by_rule
 from nxt.data.preprocess import Preprocess
 from nxt.errors import ConfigError
@@ -219,3 +221,27 @@ def test_compiling_is_tried_where_the_training_is_long_and_used_where_it_pays(mo
     assert choose(steps=2000, recipe=dataclasses.replace(RECIPE, batch=32)) == RULE and COMPILED in slower
     broken = timed(monkeypatch, {RULE: 1.0})
     assert choose(steps=2000, recipe=dataclasses.replace(RECIPE, batch=64)) == RULE and COMPILED in broken
+
+
+def test_each_compiled_network_is_compiled_anew_and_none_is_timed_uncompiled(monkeypatch):
+    """Dynamo counts all networks as one function, and goes on uncompiled when it was compiled too often."""
+    monkeypatch.setattr(tune, "compiled", lambda model: torch.compile(model, backend="eager"))
+    for limit, batches in ((1, (4, 6)), (0, (4,))):
+        with torch._dynamo.config.patch(recompile_limit=limit):
+            found = [tune._Trial(network(), RECIPE, 8, batch, CPU).seconds(COMPILED) for batch in batches]
+        assert all((seconds < INFINITY) == (limit > 0) for seconds in found)
+    torch._dynamo.reset()
+
+
+def test_on_a_gpu_its_own_clock_decides_and_it_is_not_waited_for(worthwhile, monkeypatch, tmp_path):
+    stand_in.plug_in(monkeypatch, log=str(tmp_path / "log"))
+    monkeypatch.setattr(stand_in.StandIn, "synchronize", UNTOLD)
+    real = stand_in.StandIn.durations
+    monkeypatch.setattr(stand_in.StandIn, "durations", lambda *given: [0.25] * len(real(*given)))
+    try:
+        trial = tune._Trial(network(), RECIPE, 8, 4, devices.choose("cuda"))
+        assert trial.seconds(BF16) == 0.25
+    finally:
+        stand_in.unplug()
+    counts = [row["count"] for row in stand_in.asked(tmp_path / "log") if row["what"] == "durations"]
+    assert counts == [1, 1, 3]
