@@ -115,7 +115,7 @@ def search(
     if plan:
         from .search_plan import print_plan
 
-        print_plan(job, workers, hours, as_json)
+        print_plan(job, workers, hours, gpus_per_trial, as_json)
         return
     carry_out(job, lambda observer: run_search(job, chosen, observer), hours, as_json)
 

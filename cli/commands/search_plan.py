@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from typing import TYPE_CHECKING
 
 from ..terminal import tables
@@ -13,21 +12,22 @@ if TYPE_CHECKING:
     from nxt.search.engine.search import Search
 
 
-def print_plan(job: Search, workers: int | None, hours: float | None, as_json: bool) -> None:
+def print_plan(
+    job: Search, workers: int | None, hours: float | None, gpus_per_trial: float | None, as_json: bool
+) -> None:
     """Measures how long training takes, and prints the plan to stdout."""
     from nxt.search.engine.estimate import plan
 
-    workers = workers or os.cpu_count() or 1
-    estimate = plan(job, job.load_data(), workers, hours)
+    estimate = plan(job, job.load_data(), workers, hours, gpus_per_trial)
     if as_json:
-        tables.print_json({**dataclasses.asdict(estimate), "workers": workers})
+        tables.print_json(dataclasses.asdict(estimate))
         return
     console = tables.out()
-    for line in _lines(job, estimate, workers):
+    for line in _lines(job, estimate):
         console.print(line, soft_wrap=True)
 
 
-def _lines(job: Search, plan: Plan, workers: int) -> list[str]:
+def _lines(job: Search, plan: Plan) -> list[str]:
     from nxt.units import format_count, format_seconds
 
     request = job.request
@@ -40,10 +40,11 @@ def _lines(job: Search, plan: Plan, workers: int) -> list[str]:
     else:
         lines.append(f"trainings: {plan.confirming:,} of {plan.epochs} epochs")
     epoch = format_seconds(plan.epoch_seconds)
+    shared = f"{plan.devices} GPU(s), sharing their time" if plan.devices < plan.workers else "devices of their own"
     lines += [
         f"in all: {plan.total_epochs:,.0f} epochs of {epoch} (measured on this machine's {plan.device})",
-        f"time: {plan.device_hours:.2f} device hours; {workers} at a time on devices of their own, "
-        f"{format_seconds(max(3600 * plan.device_hours / workers, plan.epochs * plan.epoch_seconds))}",
+        f"time: {plan.device_hours:.2f} device hours; {plan.workers} at a time on {shared}, "
+        f"{format_seconds(max(3600 * plan.device_hours / plan.devices, plan.epochs * plan.epoch_seconds))}",
         f"memory: {format_count(plan.memory)}B a trial ({measured})",
         f"disk: {format_count(plan.disk)}B at a time",
     ]

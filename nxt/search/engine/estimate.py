@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import os
 import time
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,9 +14,11 @@ import torch
 
 from nxt.arch.costs import cost
 from nxt.arch.spec import ArchSpec
-from nxt.compute.accelerator import accelerator
+from nxt.compute.accelerator import accelerator, gpus
 from nxt.compute.devices import choose
 from nxt.data.dataset import Dataset, Split
+from nxt.errors import DeviceError
+from nxt.search.engine.packing import look
 from nxt.search.engine.search import Search
 from nxt.search.strategy.setup import SearchSetup
 from nxt.train.engine.setup import resident_trainer
@@ -38,31 +42,45 @@ class Plan:
     device: str
     epoch_seconds: float  # mean over the measured architectures
     device_hours: float
-    memory: int  # bytes of one training step, the largest of the measured architectures
+    memory: int  # bytes of the largest of the measured architectures: on a GPU of a trial, else of a training step
     memory_measured: bool  # as a GPU's peak; else predicted as for `Cost.memory`
     disk: int  # bytes in the run directory
+    workers: int  # trials at a time
+    devices: int  # that they compute on; fewer where trials share a GPU, and with it its time
 
 
-def plan(search: Search, data: Dataset, workers: int, hours: float | None = None) -> Plan:
+def plan(
+    search: Search,
+    data: Dataset,
+    workers: int | None = None,
+    hours: float | None = None,
+    gpus_per_trial: float | None = None,
+) -> Plan:
     """Predicts what a search costs in all, training a few batches of a few of its architectures.
 
     Args:
         search: The search.
         data: What it trains on.
-        workers: Trials at a time: how many checkpoints there are at once.
+        workers: Trials at a time; None: as many as fit on this machine.
         hours: The time there is, if that limits the number of trials.
+        gpus_per_trial: Part of a GPU for each trial; 0: the CPU; None: what each needs, if there are GPUs.
+
+    Raises:
+        DeviceError: if there are no GPUs, or they cannot be used.
     """
     request = search.request
+    device = choose("cpu" if gpus_per_trial == 0 else "auto")
+    images = data.train.images.nbytes + data.val.images.nbytes
+    workers, devices = _places(search, images, workers, gpus_per_trial)
     explored, confirming = search.setup.agenda().remaining(())
     if request.is_list:
         explored, confirming = 0, explored + confirming
     rungs, reaching = search.setup.rungs, _reaching(search.setup)
     length = _expected_length(request.proxy.epochs, rungs, reaching)
-    device = choose()
-    measured = [_measure(search, spec, data, device) for spec in _samples(search)]
+    measured = [_measure(search, spec, data, device) for spec in search.samples(_SAMPLES)]
     seconds = float(np.mean([row.epoch_seconds for row in measured]))
     if hours is not None:
-        left = 3600 * hours * workers / seconds - confirming * request.proxy.epochs
+        left = 3600 * hours * devices / seconds - confirming * request.proxy.epochs
         explored = min(explored, max(0, int(left / length)))
     total = explored * length + confirming * request.proxy.epochs
     return Plan(
@@ -77,10 +95,24 @@ def plan(search: Search, data: Dataset, workers: int, hours: float | None = None
         device=accelerator(device).name,
         epoch_seconds=seconds,
         device_hours=total * seconds / 3600,
-        memory=max(row.memory for row in measured),
+        memory=max(row.memory for row in measured) + accelerator(device).overhead(),
         memory_measured=accelerator(device).is_gpu,
         disk=workers * max(row.checkpoint for row in measured) + 4096 * (explored + confirming),
+        workers=workers,
+        devices=devices,
     )
+
+
+def _places(search: Search, images: int, workers: int | None, gpus_per_trial: float | None) -> tuple[int, int]:
+    """Returns how many trials run at a time on this machine, and on how many devices."""
+    count, cpus = 0 if gpus_per_trial == 0 else gpus().count(), os.cpu_count() or 1
+    if gpus_per_trial and not count:
+        raise DeviceError(f"`gpus_per_trial` {gpus_per_trial:g}: there are no GPUs here; use 0 for the CPU")
+    if not count:
+        return workers or cpus, workers or cpus
+    packing = search.packing([look()] * count, gpus_per_trial, images, min(cpus, workers or cpus))
+    workers = workers or min(cpus, count * int(1 / packing.usual.gpus + 1e-3))
+    return workers, min(workers, count)
 
 
 def _reaching(setup: SearchSetup) -> tuple[float, ...]:
@@ -100,14 +132,6 @@ def _expected_length(epochs: int, rungs: tuple[int, ...], reaching: tuple[float,
     return sum((end - start) * share for (start, end), share in zip(pairwise(ends), (1.0, *reaching), strict=True))
 
 
-def _samples(search: Search) -> list[ArchSpec]:
-    space, feasible = search.request.space, search.setup.feasible
-    if feasible is None:
-        return [space.spec((index,)) for index in range(min(_SAMPLES, space.size))]
-    rng = np.random.default_rng(search.request.seed)
-    return [space.spec(feasible.draw(rng)) for _ in range(_SAMPLES)]
-
-
 @dataclass(frozen=True)
 class _Measured:
     epoch_seconds: float
@@ -122,21 +146,28 @@ def _measure(search: Search, spec: ArchSpec, data: Dataset, device: torch.device
     few = dataclasses.replace(
         data, train=_first(data.train, _BATCHES * recipe.batch), val=_first(data.val, _BATCHES * recipe.batch)
     )
-    proxy = request.proxy.apply(spec, search.size)
+    proxy, gpu = request.proxy.apply(spec, search.size), accelerator(device)
+    if gpu.is_gpu:  # from here on: an epoch of recorded passes allocates nothing
+        gc.collect()
+        gpu.release_memory()  # of the architecture before
+        gpu.reset_peaks()
     trainer = resident_trainer(proxy, few, recipe, search.size, device, request.seed)
     trainer.run_epoch()  # the first one also prepares the device's libraries
-    gpu = accelerator(device)
-    if gpu.is_gpu:
-        gpu.reset_peaks()
     start = time.perf_counter()
     trainer.run_epoch()
     rate = (time.perf_counter() - start) / (len(few.train) + len(few.val) / 3)  # evaluation is a third of training
     own = cost(proxy, search.size, len(data.classes))
+    left_out = sum(_bytes(all_of) - _bytes(some) for all_of, some in ((data.train, few.train), (data.val, few.val)))
     return _Measured(
         epoch_seconds=rate * (len(data.train) + request.recipe.calibrate / 3 + len(data.val) / 3),
-        memory=gpu.peak_reserved() if gpu.is_gpu else own.step_memory(recipe.batch),
+        memory=gpu.peak_reserved() + left_out if gpu.is_gpu else own.step_memory(recipe.batch),
         checkpoint=8 * own.params,
     )
+
+
+def _bytes(split: Split) -> int:
+    """Returns the bytes of a split's images, which are on the device while a trial runs."""
+    return int(split.images.nbytes)
 
 
 def _first(split: Split, count: int) -> Split:

@@ -16,8 +16,6 @@ from nxt.search.engine.session import SearchSession, open_session
 from nxt.search.strategy.agenda import NothingToRun
 from nxt.search.trial import Outcome, Trial
 
-_SAMPLES = 21  # architectures by which the number of trials at a time is chosen
-
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
@@ -104,11 +102,8 @@ def _packing(search: Search, resources: Resources, images: int) -> Packing | Non
         raise DeviceError(f"`gpus_per_trial` {resources.gpus_per_trial:g}: there are no GPUs here; use 0 for the CPU")
     if resources.gpus_per_trial == 0 or not gpu_count():
         return None
-    fixed = 1.0 if search.request.full else None
-    fixed = fixed if resources.gpus_per_trial is None else resources.gpus_per_trial
     cpus = min(cpu_count(), resources.workers or cpu_count())
-    usual = [search.predicted_memory(spec) for spec in search.samples(_SAMPLES)]
-    return Packing(on_each_gpu(look), fixed, images, cpus, usual)
+    return search.packing(on_each_gpu(look), resources.gpus_per_trial, images, cpus)
 
 
 def _ending(session: SearchSession) -> Ending:

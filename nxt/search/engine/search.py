@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -16,11 +17,14 @@ from nxt.data.dataset import Dataset, Source, divided, load_train
 from nxt.data.sources import open_source
 from nxt.errors import ConfigError, RunError
 from nxt.search.engine.checkpoints import Storage
+from nxt.search.engine.packing import Gpu, Packing
 from nxt.search.request import SearchRecord, SearchRequest, first_difference
 from nxt.search.results.run import Run
 from nxt.search.strategy.setup import SearchSetup
 from nxt.search.trial import Outcome, Trial
 from nxt.space.arch_list import ArchList
+
+_SAMPLES = 21  # architectures by which the number of trials at a time is chosen
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,18 @@ class Search:
         """Returns the bytes that a trial of an architecture is predicted to take beside its images, in float32."""
         recipe, proxy = self.request.recipe, self.request.proxy.apply(spec, self.size)
         return cost(proxy, self.size, len(self.source.classes)).step_memory(recipe.batch // recipe.accumulate)
+
+    def packing(self, gpus: Sequence[Gpu], asked: float | None, images: int, cpus: int) -> Packing:
+        """Returns how trials share GPUs.
+
+        Args:
+            gpus: What was found.
+            asked: The part of a GPU for each trial; None: what each needs, or in full trainings a GPU each.
+            images: Bytes of the images that every trial uses.
+            cpus: CPUs for all trials together.
+        """
+        usual = [self.predicted_memory(spec) for spec in self.samples(_SAMPLES)]
+        return Packing(gpus, 1.0 if asked is None and self.request.full else asked, images, cpus, usual)
 
     def finished_elsewhere(self) -> dict[tuple[str, int], Trial]:
         """Returns the finished trials of the run to replay, by fingerprint and seed."""

@@ -101,18 +101,24 @@ def test_every_way_that_is_called_compiled_was_compiled_for_each_batch(compilati
     assert len(ways) == 4
 
 
+@torch._dynamo.config.patch(recompile_limit=0)
 def test_what_torch_would_compute_uncompiled_is_an_error_and_not_a_row(compilations):
-    with torch._dynamo.config.patch(recompile_limit=0):
-        with pytest.raises(ArchError, match=r"compiled 0 times.*, compiled; leave out `compile`$"):
-            measurement.measure(SPEC, 16, 10, [1], CPU, compile=True)
+    with pytest.raises(ArchError, match=r"compiled 0 times.*, compiled; leave out `compile`$"):
+        measurement.measure(SPEC, 16, 10, [1], CPU, compile=True)
 
 
+@torch._dynamo.config.patch(recompile_limit=1)
 def test_compiling_too_often_is_an_error():
     network = torch.compile(torch.nn.ReLU(), backend="eager", dynamic=False)
-    with torch._dynamo.config.patch(recompile_limit=1), pytest.raises(RuntimeError, match="compiled 1 times"):
+
+    def call(*sizes):
         with compiling_anew():
-            network(torch.zeros(2))
-            network(torch.zeros(3))
+            return [network(torch.zeros(size)) for size in sizes]
+
+    call(2)
+    call(3)
+    with pytest.raises(RuntimeError, match="compiled 1 times"):
+        call(2, 3)
     torch._dynamo.reset()
 
 

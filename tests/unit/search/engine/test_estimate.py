@@ -1,0 +1,86 @@
+"""What a search would cost: the memory of a real pass, and trials at a time from what the machine has."""
+
+import pytest
+import stand_in
+import torch
+
+from nxt.config import parse_settings
+from nxt.errors import DeviceError
+from nxt.search.engine import estimate
+from nxt.search.engine.search import prepare_search
+from nxt.search.request import make_request
+from nxt.space.budget import parse_budget
+from nxt.space.load import load_space
+from nxt.train.engine.trainer import Trainer
+
+LARGE = 64 << 20
+
+
+@pytest.fixture
+def search(tmp_path):
+    settings = parse_settings(["proxy.epochs=2", "proxy.share=0.5", "search.confirm=0"])
+    request = make_request(load_space("smoke"), parse_budget({"flops": "5M:9M"}), "digits", 4, 0, settings)
+    return prepare_search(request, tmp_path / "run")
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Two stand-ins, and epochs of which the first computes and the second, which replays, allocates nothing."""
+    stand_in.plug_in(monkeypatch, gpus=2, memory=1 << 30, context=5 << 20)
+    done = []
+
+    def epoch(trainer):
+        if len(done) % 2 == 0:
+            torch.zeros(LARGE // (1 + len(done)), dtype=torch.uint8, device=trainer.device)
+        done.append(trainer.device)
+
+    monkeypatch.setattr(Trainer, "run_epoch", epoch)
+    monkeypatch.setattr(estimate.os, "cpu_count", lambda: 16)
+    yield done
+    stand_in.unplug()
+
+
+def test_on_a_gpu_memory_is_that_of_a_pass_that_computes_all_images_and_the_process(search, gpus):
+    data = search.load_data()
+    made = estimate.plan(search, data)
+    assert len(gpus) == 2 * estimate._SAMPLES and made.memory_measured
+    images = data.train.images.nbytes + data.val.images.nbytes
+    weights = made.disk  # an upper bound of what the small networks add
+    assert LARGE + images + (5 << 20) <= made.memory < LARGE + images + (6 << 20) + weights
+
+
+def test_each_architecture_is_measured_without_the_one_before(search, gpus, monkeypatch):
+    asked = []
+    for name in ("release_memory", "reset_peaks", "peak_reserved"):
+        real = getattr(stand_in.StandIn, name)
+        monkeypatch.setattr(
+            stand_in.StandIn, name, lambda gpu, real=real, name=name: (asked.append(name), real(gpu))[1]
+        )
+    estimate.plan(search, search.load_data())
+    each = ["release_memory", "reset_peaks", "peak_reserved"] * estimate._SAMPLES
+    assert asked[-len(each) :] == each  # after a look at each GPU
+
+
+def test_trials_that_share_a_gpu_share_its_time(search, gpus):
+    data = search.load_data()
+    plans = {share: estimate.plan(search, data, gpus_per_trial=share) for share in (None, 1, 0.3, 0.25, 0)}
+    assert {share: (made.workers, made.devices) for share, made in plans.items()} == {
+        None: (16, 2),  # networks as small as these: as many on a GPU as may share its time
+        1: (2, 2),
+        0.3: (6, 2),
+        0.25: (8, 2),
+        0: (16, 16),
+    }
+    made = estimate.plan(search, data, workers=1)
+    assert (made.workers, made.devices) == (1, 1)
+
+
+def test_a_gpu_that_is_not_there_is_an_error(search):
+    with pytest.raises(DeviceError, match=r"`gpus_per_trial` 0.5: there are no GPUs here"):
+        estimate.plan(search, search.load_data(), gpus_per_trial=0.5)
+
+
+def test_without_a_gpu_for_trials_it_measures_on_the_cpu(search, gpus):
+    made = estimate.plan(search, search.load_data(), gpus_per_trial=0)
+    assert made.device == "cpu" and not made.memory_measured and set(gpus) == {torch.device("cpu")}
+    assert made.workers == made.devices == 16
