@@ -32,7 +32,7 @@ from nxt.train.recipe import Recipe
 
 _WORTH = 120.0  # seconds of training below which nothing is measured
 _COMPILE = 1800.0  # seconds of training below which compiling is not tried
-_CLEARLY = 0.95  # share of the rule's time that another way must stay below
+CLEARLY = 0.95  # share of the rule's time that another way must stay below
 _STEPS, _ENOUGH = 4, 6.0  # steps that are timed at most, and the seconds that they may take together
 
 
@@ -58,7 +58,7 @@ def tuned(
     """
     batch = recipe.batch // recipe.accumulate // workers
     key = _key(network, recipe, preprocess.size, batch, device)
-    known = _known()
+    known = known_ways()
     if key in known:
         return known[key]
     trial = _Trial(network, recipe, preprocess.size, batch, device)
@@ -74,7 +74,7 @@ def tuned(
     best = min(times, key=times.__getitem__)
     if times[best] == float("inf"):
         return rule  # nothing can be measured here now
-    if times[best] > _CLEARLY * first:
+    if times[best] > CLEARLY * first:
         best = rule  # a difference within the noise decides nothing
     if times[best] * rest > _COMPILE:
         compiled = Compute(channels_last=best.channels_last, precision=best.precision, compile=True)
@@ -85,7 +85,7 @@ def tuned(
             best = compiled
     rates = sorted((batch / seconds, str(way)) for way, seconds in times.items() if seconds < float("inf"))
     note("measured: " + "; ".join(f"{way} {rate:.0f} images/s" for rate, way in reversed(rates)))
-    _remember({**known, key: best})
+    remember({**known, key: best})
     return best
 
 
@@ -168,7 +168,7 @@ def _file() -> Path:
     return Path(os.environ.get("NXT_CACHE") or "~/.cache/nxt").expanduser() / "compute.json"
 
 
-def _known() -> dict[str, Compute]:
+def known_ways() -> dict[str, Compute]:
     """Returns what was measured before; nothing, if the file is missing or of no use."""
     try:
         content = json.loads(_file().read_text(encoding="utf-8"))
@@ -177,7 +177,8 @@ def _known() -> dict[str, Compute]:
         return {}
 
 
-def _remember(known: dict[str, Compute]) -> None:
+def remember(known: dict[str, Compute]) -> None:
+    """Writes what was measured, also before, to the file of notes, if that can be."""
     try:
         _file().parent.mkdir(parents=True, exist_ok=True)
         write_text(_file(), json.dumps({key: to_mapping(value) for key, value in known.items()}, indent=1) + "\n")
