@@ -25,7 +25,6 @@ OBJECTIVES = ("macs", "acts")
 KEEP = ("running", "front", "all")
 _MOST_TRIALS = 10**6 - 1
 _BY_HOURS = 10**6  # the number of trials in older records of searches that only the hours limited
-_FULL_PATIENCE = 86400.0  # seconds that the first epoch of a full training may take
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +42,8 @@ class Settings:
     control: float = 0.15  # share of the trials due to stop that continue to the end
     confirm: int = 3  # how many of the most accurate are trained again before one is called the best
     confirm_seeds: int = 2  # how often each of them is trained again
-    retries: int = 2  # how often a trial is started again after its worker process died
-    patience: float = 3600.0  # seconds that an epoch may take before any was measured; later, ten times the slowest
+    retries: int = 2  # how often a trial is started again after its worker process died or hung
+    patience: float = 3600.0  # seconds without a sign of life that a start may take; a step: 300, or 20 of the slowest
     keep: str = "running"  # checkpoints to keep: running (of running trials), front (also of the front) or all
 
     def __post_init__(self) -> None:
@@ -273,7 +272,7 @@ def full_request(
         trials=space.size * repeats,
         seed=seed,
         objective="macs",
-        settings=Settings(keep="all", patience=_FULL_PATIENCE),
+        settings=Settings(keep="all"),
         repeats=repeats,
         origins=tuple(origins),
     )

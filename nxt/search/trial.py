@@ -21,12 +21,17 @@ class Outcome(StrEnum):
     DIVERGED = "diverged"  # the loss was no longer finite
     CRASHED = "crashed"  # the training raised an error
     KILLED = "killed"  # the worker process died more often than `retries` allows
-    TIMEOUT = "timeout"  # an epoch took many times longer than any measured so far
+    TIMEOUT = "timeout"  # it hung more often than `retries` allows: it made no step for many times what one takes
 
     @property
     def failed(self) -> bool:
         """Whether the trial ended without a result for its architecture."""
         return self not in (Outcome.RUNNING, Outcome.DONE, Outcome.STOPPED)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the trial failed for what need not be its architecture's fault."""
+        return self in (Outcome.CRASHED, Outcome.KILLED, Outcome.TIMEOUT)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 Every process of a search carries a mark in its environment, by which what is left of it is found.
 """
 
+import contextlib
 import csv
 import json
 import os
@@ -163,15 +164,40 @@ def test_a_trial_whose_worker_is_killed_goes_on_in_another(tmp_path):
     assert all(t.curve[-1].epoch == epochs for t in run.trials)
 
 
+class BlocksOnce:
+    """Has the first trial wait for ever for its checkpoint, a pipe that nobody writes to, until it was ended once."""
+
+    def __init__(self, out):
+        self.pipe, self.hung = out / "trials" / "0.pt", out / "trials" / "0.hung"
+
+    def begin(self, session, workers):
+        os.mkfifo(self.pipe)
+
+    def ended(self, trial):
+        pass
+
+    def update(self):
+        if self.pipe.is_fifo() and self.hung.exists() and self.hung.stat().st_size:
+            self.pipe.unlink()
+
+    def shown(self):
+        return contextlib.nullcontext()
+
+
 @pytest.mark.slow
-def test_a_trial_that_hangs_is_ended_and_said_to_have_hung(tmp_path):
-    out = tmp_path / "run"  # an epoch of such a network takes seconds, and only one is granted
-    settings = ["--set", "search.patience=1", "--set", "proxy.width=1.0", "--set", "proxy.epochs=2"]
-    with Job(out, "cifar", "--flops", "60M", "--trials", 1, "--confirm", 0, "--out", out, *settings) as job:
-        assert job.ended()[0] == 1
-        assert job.text().endswith(f"nxt: {out}: no trial was trained to the end; nxt show {out} says why\n")
+@pytest.mark.parametrize("retries", [0, 20])
+def test_a_trial_that_hangs_is_started_again_and_only_at_last_said_to_have_hung(tmp_path, retries):
+    out = tmp_path / "run"
+    settings = {"proxy": {"epochs": 2, "share": 0.2}, "search": {"patience": 10, "retries": retries}}
+    given = {"trials": 1, "confirm": 0, "gpus_per_trial": 0, "workers": 1, "settings": settings}
+    with contextlib.suppress(RunError) if retries == 0 else contextlib.nullcontext():
+        package.search("smoke", flops=":1G", out=out, observer=BlocksOnce(out), **given)
     [trial] = load_run(out).trials
-    assert trial.outcome is Outcome.TIMEOUT and trial.message.startswith("an epoch took more than 1 s, in ")
+    if retries:
+        assert trial.outcome is Outcome.DONE and trial.remark.startswith("started again: no step was made for ")
+    else:
+        assert trial.outcome is Outcome.TIMEOUT
+        assert trial.message.startswith("hung: no step was made for 11 s, in ")
     assert not (out / "trials").exists()
 
 
@@ -190,7 +216,7 @@ def trial_run(folder, epochs, reported=0):
     recipe = load_recipe("proxy", {"epochs": epochs, "batch": 64})
     task = TrialTask(
         number=0, arch=spec, recipe=recipe, size=8, seed=1, threads=1, share=ON_CPU, predicted=0, eager="",
-        reported=reported, data=DataRef("digits"), together=1, storage=str(folder), limit=600.0,
+        reported=reported, data=DataRef("digits"), together=1, storage=str(folder), patience=3600.0,
     )  # fmt: skip
     return TrialRun(task, load_train(open_source(DataRef("digits")), 8, 0.1))
 

@@ -99,8 +99,7 @@ class _Driver:
         self._strategy, self._pace = session.strategy, session.pace
         self._task, self._on_change = task, on_change
         self._tasks: dict[int, TrialTask] = {}  # as they were last given out
-        self._heard: dict[int, float] = {}  # when each trial last gave a sign of life
-        self._deaths: Counter[int] = Counter()  # of each trial's workers since then
+        self._deaths: Counter[int] = Counter()  # of each trial's workers since it last gave a sign of life
         self._barren = 0  # trials in a row that failed without an epoch
         self._waiting: dict[int, float] = {}  # trials to be started again, and when
         self.error: NxtError | None = None
@@ -115,9 +114,8 @@ class _Driver:
             trial = self._strategy.suggest()
             self._on_change()
             if trial is not None:
-                task = self._task(trial)
-                self._tasks[trial.number], self._heard[trial.number] = task, time.monotonic()
-                return {"task": task}
+                self._tasks[trial.number] = self._task(trial)
+                return {"task": self._tasks[trial.number]}
             if not self._strategy.complete:
                 return None
         return str(Searcher.FINISHED)
@@ -126,7 +124,6 @@ class _Driver:
         """Passes a worker's result on to the strategy and returns what becomes of the trial."""
         decision = Decision.STOP
         with self._guarded():
-            self._heard[number] = time.monotonic()
             del self._deaths[number]
             if isinstance(result, TrialFailure):
                 if result.outcome is Outcome.OOM and self._session.gives_more(self._tasks[number]):
@@ -142,7 +139,7 @@ class _Driver:
         return decision
 
     def died(self, number: int, said: str) -> None:
-        """Has a trial whose worker process died run again, or records that this does not help.
+        """Has a trial whose worker process died, also by its watchdog, run again; or records that this does not help.
 
         `said` is Ray's account of it: a line with the time, and the error.
         """
@@ -154,14 +151,14 @@ class _Driver:
             # Not at once: Ray may need a moment to see that a whole machine is gone.
             self._waiting[number] = time.monotonic() + min(30, 2 ** (self._deaths[number] - 1))
             return
-        silent, times = time.monotonic() - self._heard[number], self._deaths[number]
+        times = self._deaths[number]
+        often = f" {times} times in a row" if times > 1 else ""
         with self._guarded():
             if any(words in said for words in _NO_MEMORY):
                 failure = TrialFailure(Outcome.OOM, "the machine ran out of memory")
-            elif silent > self._tasks[number].limit:
-                failure = TrialFailure(Outcome.TIMEOUT, f"no sign of life for {silent:.0f} s")
+            elif hang := self._session.hang_of(number):
+                failure = TrialFailure(Outcome.TIMEOUT, f"hung{often}: {hang}")
             else:
-                often = f" {times} times in a row" if times > 1 else ""
                 why = "".join(f": {line.strip()}" for line in said.splitlines()[1:2])
                 failure = TrialFailure(Outcome.KILLED, f"the worker process died{often}{why}")
             self._fail(number, failure)

@@ -18,6 +18,7 @@ from nxt.errors import NxtError, RunError
 from nxt.rundir import RunDirectory
 from nxt.search.engine.packing import ON_CPU, Packing
 from nxt.search.engine.search import Search
+from nxt.search.engine.watchdog import hang_of
 from nxt.search.engine.worker import TrialTask
 from nxt.search.ranking import pareto, ranked
 from nxt.search.request import SearchRecord, load_record
@@ -109,7 +110,7 @@ class SearchSession:
                 data=self.request.data,
                 together=together,
                 storage=self._storage.place,
-                limit=self.pace.limit(trial.cost.macs),
+                patience=self.request.settings.patience,
             )
 
         return make
@@ -138,6 +139,10 @@ class SearchSession:
             return False
         self.eager[number] = reason.decode(errors="replace")
         return True
+
+    def hang_of(self, number: int) -> str:
+        """Says how the last worker of a trial hung, and where, if it did and this machine sees what it left."""
+        return hang_of(self._storage.local(f"{number}.hung"))
 
     def tend(self) -> list[Trial]:
         """Does what is due when trials changed: drops checkpoints, copies the study. Returns the trials that ended."""
@@ -248,7 +253,7 @@ def open_session(
     study = DurableStudy(path, request.space, request.objective)
     record = _amended(record, directory, sum(not trial.replicate for trial in study.trials.values()))
     study.back_up()
-    pace = Pace(study.trials, request.proxy.epochs, workers, hours, request.settings.patience)
+    pace = Pace(study.trials, request.proxy.epochs, workers, hours)
     strategy = Strategy(
         study,
         search.setup.agenda(pace.leaves_only),

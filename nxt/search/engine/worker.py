@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import faulthandler
 import gc
 import io
 import os
-import re
-import tempfile
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 
@@ -32,6 +28,7 @@ from nxt.errors import CheckpointError, DivergedError, RunError, first_line
 from nxt.models.tensors import read_tensors
 from nxt.search.engine.checkpoints import Storage
 from nxt.search.engine.packing import Share
+from nxt.search.engine.watchdog import Watchdog, hang_of
 from nxt.search.trial import Epoch, EpochResult, Outcome, TrialFailure
 from nxt.train.checkpoint import Checkpoint, record
 from nxt.train.engine.setup import open_inputs, resident_trainer, source_trainer
@@ -56,7 +53,7 @@ class TrialTask:
     data: DataRef
     together: int  # trials at a time that share this machine
     storage: str  # where its checkpoint is kept, as for `Storage`
-    limit: float  # seconds after which an epoch is taken to hang
+    patience: float  # seconds granted without a sign of life while it starts; see `Watchdog`
 
 
 class TrialRun:
@@ -71,6 +68,8 @@ class TrialRun:
         self._given = task.reported  # epochs that step has answered for
         self._batch = task.recipe.batch
         self._remark = ""
+        self._watchdog = Watchdog(task.patience)
+        self._hang = ""  # how it hung before it was started again
         self._inputs: dict[str, Any] = {}  # how images are kept, where the trial opens them itself
 
     def step(self) -> EpochResult | TrialFailure:
@@ -81,10 +80,10 @@ class TrialRun:
         to be tried alone on one. A pass that cannot be recorded ends this process; the next one leaves it eager.
         """
         hung = self._storage.local(f"{self.task.number}.hung")
-        if hang := _hang_of(hung):
-            return TrialFailure(Outcome.TIMEOUT, hang)
+        if hang := hang_of(hung):
+            self._hang = f"started again: {hang}"
         try:
-            with _watched(self.task.limit, hung):
+            with self._watchdog.watching(hung):
                 try:
                     return self._epoch()
                 except Exception as error:
@@ -109,9 +108,9 @@ class TrialRun:
         if self._given < len(self._results):
             self._given += 1
             return self._results[self._given - 1]
-        report = trainer.run_epoch()
+        report = trainer.run_epoch(on_step=self._watchdog.step)
         epoch = Epoch(report.epoch, report.best, report.loss, report.seconds)
-        remark = "; ".join(part for part in (self._remark, trainer.remark) if part)
+        remark = "; ".join(part for part in (self._remark, trainer.remark, self._hang) if part)
         gpu = accelerator(self.device)
         memory = gpu.peak_reserved() if gpu.is_gpu else 0
         self._results.append(EpochResult(epoch, remark, memory))
@@ -162,6 +161,7 @@ class TrialRun:
 
     def _start(self) -> Trainer:
         task = self.task
+        self._watchdog.starting()
         self.device = device = choose("cuda" if task.share.gpus else "cpu")
         torch.set_num_threads(task.threads)
         gpu = accelerator(device)
@@ -172,7 +172,10 @@ class TrialRun:
         if isinstance(data, Source):  # of full trainings the recipe stays what it is
             recipe = dataclasses.replace(recipe, accumulate=recipe.accumulate * recipe.batch // self._batch)
             placements = self._placements(saved)
-            inputs = open_inputs(data, recipe, task.size, device, placements=placements, processes=task.together)
+            inputs = open_inputs(
+                data, recipe, task.size, device, placements=placements, processes=task.together,
+                on_progress=self._watchdog.beat,
+            )  # fmt: skip
             self._inputs = {split: to_mapping(placement) for split, placement in inputs.placements.items()}
             trainer = source_trainer(spec, data, inputs, recipe, task.seed)
         else:
@@ -213,46 +216,6 @@ class TrialRun:
         task = self.task
         arch, recipe = task.arch.to_dict(), to_mapping(task.recipe)
         return {"arch": arch, "recipe": recipe, "size": task.size, "seed": task.seed}
-
-
-@contextmanager
-def _watched(seconds: float, hung: Path) -> Iterator[None]:
-    """Ends this process, leaving the stacks of its threads in a file, if the block takes longer than so many seconds.
-
-    The watch is a thread in C: it also ends what never comes back to Python.
-    """
-    with _opened(hung) as file:
-        faulthandler.dump_traceback_later(seconds, exit=True, file=file)
-        try:
-            yield
-        finally:
-            faulthandler.cancel_dump_traceback_later()
-            hung.unlink(missing_ok=True)
-
-
-def _opened(path: Path) -> IO[str]:
-    """Opens a file for writing; on a full disk, or where this machine has no such folder, one that nobody reads."""
-    try:
-        return path.open("w")
-    except OSError:
-        return tempfile.TemporaryFile("w")
-
-
-def _hang_of(path: Path) -> str:
-    """Returns how long the trial hung before, and where, as far as the stacks tell; empty if it did not."""
-    try:
-        stacks = path.read_text()
-    except OSError:
-        return ""
-    if not stacks:
-        return ""
-    limit = re.match(r"Timeout \((\d+):(\d+):([\d.]+)\)!", stacks)  # of that time; today's may be another one
-    seconds = sum(60**k * float(part) for k, part in enumerate(reversed(limit.groups()))) if limit else 0
-    threads = [re.findall(r'File "(.+)", line (\d+) in (\S+)', thread) for thread in stacks.split("\n\n")]
-    own = [frames for frames in threads if any(Path(file) == Path(__file__) for file, *_ in frames)]
-    inner = next(iter((own or threads)[0]), None)
-    place = f"in {Path(inner[0]).name}:{inner[1]} ({inner[2]})" if inner else "in no Python code"
-    return f"an epoch took more than {seconds:.0f} s, {place}"
 
 
 def _result(row: Mapping[str, Any]) -> EpochResult:

@@ -1,4 +1,4 @@
-"""Predicts durations from a study's own trials: the time left, the time limit of a search, and hanging trials."""
+"""Predicts durations from a study's own trials: the time left, and the time limit of a search."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from collections.abc import Mapping
 from nxt.search.strategy.agenda import Agenda
 from nxt.search.trial import Outcome, Trial
 
-_PATIENCE = 10.0  # an epoch that takes this many times longer than the slowest measured one hangs
-_LEAST = 60.0  # seconds that any epoch may take
-
 
 class Pace:
     """Predicts durations.
@@ -21,7 +18,6 @@ class Pace:
         epochs: Length of a trial that is not stopped.
         workers: Number of trials that run at a time.
         hours: Time limit of the search from now; None: no limit.
-        patience: Seconds that an epoch may take before any was measured.
         slowdown: Ratio of the workers' time to the time that they train, used until it is measured here.
     """
 
@@ -31,15 +27,14 @@ class Pace:
         epochs: int,
         workers: int,
         hours: float | None = None,
-        patience: float = 3600.0,
         slowdown: float = 1.0,
     ) -> None:
         self.trials, self.epochs, self.workers = trials, epochs, workers
-        self.patience, self._known_slowdown = patience, slowdown
+        self._known_slowdown = slowdown
         self.started = time.monotonic()
         self._deadline = math.inf if hours is None else self.started + 3600 * hours
         self._folded: set[int] = set()
-        self._rate, self._seconds_trained, self._epochs = 0.0, 0.0, 0
+        self._seconds_trained, self._epochs = 0.0, 0
         self._explored = (0, 0)  # explored trials that ended without failure, and their epochs
         self._before = self._trained()
         self._first: tuple[float, float] | None = None  # time and seconds trained at this session's first epoch
@@ -60,12 +55,6 @@ class Pace:
         """Predicts the seconds until the study is complete or its time is up; None: nothing is measured yet."""
         predicted = self._seconds(*agenda.remaining(self.trials.values()))
         return None if predicted is None else min(predicted, max(0.0, self._deadline - time.monotonic()))
-
-    def limit(self, macs: int) -> float:
-        """Returns the seconds after which an epoch of a network of that cost counts as hanging."""
-        self._fold()
-        rates = [self._rate, *(_rate(trial) for trial in self._live())]
-        return max(_LEAST, _PATIENCE * max(rates) * macs) if max(rates) else self.patience
 
     def _seconds(self, to_explore: int, to_confirm: int) -> float | None:
         """Predicts the seconds that the running trials and these further ones take on all workers."""
@@ -88,7 +77,6 @@ class Pace:
                 self._folded.add(number)
                 if trial.replayed:
                     continue
-                self._rate = max(self._rate, _rate(trial))
                 self._seconds_trained += trial.seconds
                 self._epochs += len(trial.curve)
                 if not trial.replicate and not trial.outcome.failed:
@@ -111,8 +99,3 @@ class Pace:
     def _trained(self) -> float:
         self._fold()
         return self._seconds_trained + sum(trial.seconds for trial in self._live())
-
-
-def _rate(trial: Trial) -> float:
-    """Returns the seconds of a trial's slowest epoch per multiply-add of its architecture."""
-    return max((row.seconds for row in trial.curve), default=0.0) / trial.cost.macs
