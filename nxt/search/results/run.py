@@ -6,6 +6,7 @@ Only trials that reached the last epoch are compared; a stopped trial never ente
 from __future__ import annotations
 
 import math
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,8 @@ TRIAL_COLUMNS = (
     "number", "state", "name", "fingerprint", "role", "repeat", "control", "replayed", "params", "macs", "acts",
     "epochs", "accuracy", "seconds", "message",
 )  # fmt: skip
+
+_NAMED = 3  # architectures named in a sentence
 
 
 @dataclass(frozen=True, repr=False)
@@ -126,6 +129,29 @@ class Run:
         }
 
     def verdict(self) -> str:
+        """Returns the gain of the best entry over the best reference, with its noise, and what was not confirmed."""
+        return " ".join(text for text in (self._gain(), self.unconfirmed()) if text)
+
+    def unconfirmed(self) -> str:
+        """Names the architectures with fewer finished trainings than asked for, since some failed; empty if none."""
+        wanted = self.request.repeats if self.request.is_list else self.request.settings.confirm_seeds
+        again: dict[str, list[Outcome]] = defaultdict(list)
+        for trial in self.trials:
+            if trial.replicate:
+                again[trial.spec.fingerprint].append(trial.outcome)
+        listed = []
+        for entry in self.entries:
+            own = again[entry.spec.fingerprint]
+            failed = Counter(outcome for outcome in own if outcome.failed)
+            if not failed or Outcome.RUNNING in own or own.count(Outcome.DONE) >= wanted:
+                continue
+            how = f"by {entry.seeds} of {wanted} trainings" if entry.confirmed else "unconfirmed"
+            kinds = ", ".join(f"{number} {outcome}" for outcome, number in failed.items())
+            listed.append(f"{entry.spec.name} ({how}; {kinds})")
+        more = f", and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
+        return f"Compared with fewer seeds than asked for: {', '.join(listed[:_NAMED])}{more}." if listed else ""
+
+    def _gain(self) -> str:
         """Returns a sentence on the gain of the best entry over the best reference, compared with the noise."""
         best, reference = self.best, self.best_reference
         if best is None:

@@ -6,6 +6,7 @@ list is trained a given number of times.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from enum import Enum
@@ -92,11 +93,12 @@ class SearchAgenda(Agenda):
         """Returns how many trials are still to explore, and how many, at least, to confirm."""
         explored = [trial for trial in trials if not trial.replicate]
         begun = {(trial.point, trial.replicate) for trial in trials if trial.replicate}
+        instead = self._lost(trials).total()
         exploring = 0 if self._ended else max(0, self._most - len(explored))
         if not self.confirm:
             return Remaining(exploring, 0)
         points = max(len(self._points(explored, begun)), self.confirm + bool(self.families) if exploring else 0)
-        return Remaining(exploring, points * self.seeds - len(begun))
+        return Remaining(exploring, points * self.seeds + instead - len(begun))
 
     @property
     def _most(self) -> int:
@@ -119,9 +121,9 @@ class SearchAgenda(Agenda):
         if not self.confirm:
             return NothingToRun.END
         begun = {(trial.point, trial.replicate) for trial in trials if trial.replicate}
-        points = self._points(explored, begun)
+        points, lost = self._points(explored, begun), self._lost(trials)
         for point in points:
-            for replicate in range(1, self.seeds + 1):
+            for replicate in range(1, self.seeds + lost[point] + 1):
                 if (point, replicate) not in begun:
                     return self._again(point, replicate)
         running = {trial.point for trial in trials if trial.outcome is Outcome.RUNNING}
@@ -133,6 +135,10 @@ class SearchAgenda(Agenda):
             if entry.trials[0].point not in points:  # otherwise all its new trainings failed
                 return self._again(entry.trials[0].point, 1)
         return NothingToRun.WAIT if running else NothingToRun.END
+
+    def _lost(self, trials: Collection[Trial]) -> Counter[Point]:
+        """Counts lost trainings by point: for each there is one with another seed, which is not made up for in turn."""
+        return Counter(trial.point for trial in trials if 0 < trial.replicate <= self.seeds and trial.outcome.lost)
 
     def _again(self, point: Point, replicate: int) -> NextTrial:
         return NextTrial(PointSampler(self.sampler.feasible.space.axis_names, point), replicate)

@@ -170,6 +170,39 @@ def test_the_verdict_compares_what_was_confirmed():
     assert "; clearly better: more than twice the noise of 0.4 points" in run(calm, val_images=10_000).verdict()
 
 
+def test_the_verdict_names_what_is_compared_by_fewer_seeds_than_its_rivals():
+    names = [t.spec.name for t in TRIALS]
+    lost = dataclasses.replace(CONFIRMED[7], outcome=Outcome.TIMEOUT, curve=[])
+    told = run([*CONFIRMED[:7], lost, *CONFIRMED[8:]])
+    assert told.verdict() == (
+        f"Nothing found beats the ResNet-like reference {names[0]} (90.0%, mean of 2 fresh seeds). "
+        f"Compared with fewer seeds than asked for: {names[5]} (by 1 of 2 trainings; 1 timeout)."
+    )
+    for again in (Outcome.RUNNING, Outcome.DONE):  # being made up for, and made up for
+        assert run([*told.trials, trial(14, 450, 0.88, again, replicate=3, of=5)]).unconfirmed() == ""
+    again = trial(14, 450, None, Outcome.KILLED, replicate=3, of=5)
+    assert f"{names[5]} (by 1 of 2 trainings; 1 timeout, 1 killed)." in run([*told.trials, again]).verdict()
+
+
+def test_the_verdict_names_what_lost_all_its_trainings_as_unconfirmed():
+    names = [t.spec.name for t in TRIALS]
+    failed = [trial(20 + n, 300, None, Outcome.DIVERGED, replicate=n, of=2) for n in (1, 2)]
+    assert run([*CONFIRMED, *failed]).unconfirmed() == (
+        f"Compared with fewer seeds than asked for: {names[2]} (unconfirmed; 2 diverged)."
+    )
+    others = [trial(30 + n, 300, None, Outcome.KILLED, replicate=1, of=n) for n in (1, 4, 0)]
+    told = run([*TRIALS[:6], *failed, trial(29, 450, None, Outcome.KILLED, replicate=1, of=5), *others]).unconfirmed()
+    assert told.count("unconfirmed") == 3 and told.endswith(", and 2 more.")
+    assert run(CONFIRMED).unconfirmed() == run(TRIALS).unconfirmed() == ""
+
+
+def test_of_a_list_the_trainings_that_were_asked_for_count():
+    trials = [trial(0, 500, 0.8, replicate=1), trial(1, 500, None, Outcome.CRASHED, replicate=2, of=0)]
+    asked = run(trials, space=ArchList((trials[0].spec,)), repeats=2)
+    assert asked.unconfirmed().endswith(f"{trials[0].spec.name} (by 1 of 2 trainings; 1 crashed).")
+    assert run(trials[:1], space=ArchList((trials[0].spec,))).unconfirmed() == ""
+
+
 def test_the_noise_of_a_difference_is_that_of_two_binomials():
     result = run([trial(0, 9, 0.5), trial(1, 8, 0.5), trial(2, 7, 1.0)], val_images=200)
     by_number = {entry.trials[0].number: entry for entry in result.entries}

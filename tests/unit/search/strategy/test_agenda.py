@@ -6,6 +6,7 @@ import random
 import pytest
 
 from nxt.arch.costs import cost
+from nxt.search.ranking import ranked
 from nxt.search.strategy.agenda import ListAgenda, NothingToRun, SearchAgenda
 from nxt.search.strategy.sampler import FeasibleSampler, PointSampler
 from nxt.search.trial import Epoch, Outcome, Trial
@@ -19,6 +20,8 @@ SAMPLER = FeasibleSampler(FeasibleSet(SPACE, Budget(())), [], "random", 0)
 POINTS = [(a, b, c, 0, 0, 0) for a in (0, 1) for b in (0, 1) for c in (0, 1)]
 LIST = load_list(["resnet50", "resnet101", "resnet152"])
 FAILED = [outcome for outcome in Outcome if outcome.failed]
+LOST = [Outcome.CRASHED, Outcome.KILLED, Outcome.TIMEOUT]  # what need not be the architecture's fault
+OWN = [Outcome.OOM, Outcome.DIVERGED]
 
 
 def trial(number, point, accuracy=None, replicate=0, outcome=Outcome.DONE, family="", space=SPACE):
@@ -130,9 +133,11 @@ def test_in_the_end_a_confirmed_one_is_on_top_whatever_the_accuracies():
     for _ in range(100):
         trials = explored(*(rng.random() for _ in range(8)), families=(0, 1))
         agenda = search(trials=8, confirm=rng.randint(1, 3), seeds=rng.randint(1, 3), families=(0, 1))
-        begun = confirm_all(agenda, trials, lambda *_: rng.random(), lambda *_: rng.choice(ends))
-        again = {point: [t for t in trials if t.replicate and t.point == point] for point, _ in begun}
-        assert all([t.replicate for t in rows] == list(range(1, agenda.seeds + 1)) for rows in again.values())
+        asked = confirm_all(agenda, trials, lambda *_: rng.random(), lambda *_: rng.choice(ends))
+        again = {point: [t for t in trials if t.replicate and t.point == point] for point, _ in asked}
+        for rows in again.values():
+            lost = sum(t.outcome is Outcome.CRASHED for t in rows[: agenda.seeds])
+            assert [t.replicate for t in rows] == list(range(1, agenda.seeds + lost + 1))
         means = [
             sum(t.accuracy for t in done) / len(done)
             for rows in again.values()
@@ -146,19 +151,57 @@ def test_in_the_end_a_confirmed_one_is_on_top_whatever_the_accuracies():
 @pytest.mark.parametrize("outcome", FAILED)
 def test_one_all_of_whose_trainings_failed_is_not_tried_for_ever_and_the_next_one_gets_its_turn(outcome):
     trials = explored(0.6, 0.7, 0.8, 0.9)
-    begun = confirm_all(
+    asked = confirm_all(
         search(confirm=1, seeds=2),
         trials,
         lambda *_: 0.75,
         lambda point, replicate: outcome if point == POINTS[3] else Outcome.DONE,
     )
-    assert begun == [(POINTS[n], replicate) for n in (3, 2) for replicate in (1, 2)]
+    tried = [(POINTS[3], replicate) for replicate in ((1, 2, 3, 4) if outcome in LOST else (1, 2))]
+    assert asked == [*tried, (POINTS[2], 1), (POINTS[2], 2)]
+
+
+@pytest.mark.parametrize("outcome", LOST)
+def test_for_a_training_that_was_lost_there_is_one_with_another_seed(outcome):
+    trials, agenda = explored(0.6, 0.7, 0.8, 0.9), search(confirm=2, seeds=2)
+    asked = confirm_all(
+        agenda, trials, lambda *_: 0.95, lambda *who: outcome if who == (POINTS[3], 1) else Outcome.DONE
+    )
+    assert asked == [(POINTS[3], 1), (POINTS[3], 2), (POINTS[3], 3), (POINTS[2], 1), (POINTS[2], 2)]
+    assert [entry.seeds for entry in ranked(trials)] == [2, 2, 1, 1]
+
+
+@pytest.mark.parametrize("outcome", LOST)
+def test_a_training_that_stands_for_a_lost_one_and_is_lost_as_well_is_not_made_up_for(outcome):
+    trials, agenda = explored(0.6, 0.7, 0.8, 0.9), search(confirm=1, seeds=2)
+    ends = {(POINTS[3], 1): outcome, (POINTS[3], 3): outcome}
+    asked = confirm_all(agenda, trials, lambda *_: 0.95, lambda *who: ends.get(who, Outcome.DONE))
+    assert asked == [(POINTS[3], 1), (POINTS[3], 2), (POINTS[3], 3)] and agenda.remaining(trials) == (0, 0)
+
+
+@pytest.mark.parametrize("outcome", OWN)
+def test_a_training_that_failed_by_its_own_architecture_is_not_made_up_for(outcome):
+    trials = explored(0.6, 0.7, 0.8, 0.9)
+    ends = {(POINTS[3], 1): outcome}
+    asked = confirm_all(search(confirm=1, seeds=2), trials, lambda *_: 0.95, lambda *who: ends.get(who, Outcome.DONE))
+    assert asked == [(POINTS[3], 1), (POINTS[3], 2)]
+
+
+def test_what_is_left_to_confirm_grows_by_one_with_each_that_was_lost():
+    trials, agenda = explored(0.6, 0.7, 0.8, 0.9), search(confirm=1, seeds=2)
+    left = []
+    for end in (Outcome.KILLED, Outcome.DONE, Outcome.TIMEOUT):
+        left.append(agenda.remaining(trials).to_confirm)
+        wanted = agenda.next(trials)
+        trials.append(trial(len(trials), point_of(wanted), 0.95, wanted.replicate, end))
+    assert [*left, agenda.remaining(trials).to_confirm] == [2, 2, 1, 0] and agenda.next(trials) is NothingToRun.END
 
 
 @pytest.mark.parametrize("outcome", FAILED)
 def test_if_all_that_is_trained_again_fails_the_search_ends(outcome):
     trials = explored(0.6, 0.7, 0.8, 0.9)
-    assert len(confirm_all(search(seeds=2), trials, outcome=lambda *_: outcome)) == 8
+    count = 16 if outcome in LOST else 8
+    assert len(confirm_all(search(seeds=2), trials, outcome=lambda *_: outcome)) == count
 
 
 def test_a_sampler_with_nothing_left_ends_exploring():
