@@ -37,11 +37,12 @@ from torchvision.transforms import v2
 
 from nxt.data.augment import Augment
 from nxt.data.dataset import ImagePlacement, Source, Split
+from nxt.data.draw import Draw
 from nxt.data.placement import open_images
 from nxt.data.preprocess import Preprocess
 from nxt.data.processes import default_workers
 from nxt.data.ref import DataRef
-from nxt.data.resident import Batches, Draw, Images, Normalised
+from nxt.data.resident import Batches, Images, Normalised
 from nxt.data.sources import open_source
 
 SMALL, LARGE = (32, 32), (500, 375)  # width and height of the files

@@ -6,6 +6,7 @@ batch at which an epoch is entered changes it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,9 +18,10 @@ from torch import Tensor
 from nxt.compute.accelerator import accelerator
 from nxt.data.augment import Augment
 from nxt.data.dataset import Source
+from nxt.data.draw import Draw, derived
 from nxt.data.preprocess import Preprocess
 from nxt.data.processes import Workers, default_workers
-from nxt.data.resident import Draw, Normalised, derived
+from nxt.data.resident import Normalised
 from nxt.data.transforms import evaluation, training
 
 
@@ -46,13 +48,13 @@ class Stream:
         device: torch.device,
         workers: int | None = None,
     ) -> None:
-        self.device, self.preprocess = device, preprocess
-        self.labels = torch.from_numpy(source.labels(split)[rows]).to(device)
+        self.device, self.preprocess, self.waited = device, preprocess, 0.0
+        self.labels = torch.from_numpy(source.labels(split)[rows])
         self.workers = default_workers() if workers is None else workers
-        self._rows = rows
+        self._rows, self._accelerator = rows, accelerator(device)
         self._normalised = Normalised(preprocess, device)
         self._read: Workers[Task, Tensor] = Workers(
-            Reader(source, split, preprocess), self.workers, pin=accelerator(device).is_gpu
+            Reader(source, split, preprocess), self.workers, pin=self._accelerator.is_gpu
         )
 
     def __len__(self) -> int:
@@ -71,9 +73,23 @@ class Stream:
     def _given(
         self, batches: list[Tensor], augment: Augment | None, seeds: tuple[int, ...]
     ) -> Iterator[tuple[Tensor, Tensor]]:
+        if not batches:
+            return
+        labels = self._accelerator.upload(self.labels[torch.cat(batches)])
+        parts = torch.split(labels, list(map(len, batches)))
         tasks = [Task(self._rows[batch.numpy()], augment, seeds) for batch in batches]
-        for batch, images in zip(batches, self._read.map(tasks), strict=True):
-            yield self._normalised(images.to(self.device, non_blocking=True)), self.labels[batch.to(self.device)]
+        for own, images in zip(parts, self._timed(self._read.map(tasks)), strict=True):
+            yield self._normalised(self._accelerator.upload(images)), own
+
+    def _timed(self, results: Iterator[Tensor]) -> Iterator[Tensor]:
+        """Yields what workers have read, and counts the seconds that it was waited for."""
+        while True:
+            begin = time.perf_counter()
+            images = next(results, None)
+            self.waited += time.perf_counter() - begin
+            if images is None:
+                return
+            yield images
 
 
 @dataclass(frozen=True)

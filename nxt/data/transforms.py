@@ -16,8 +16,8 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from nxt.data.augment import Augment
+from nxt.data.draw import PCA_VALUES, PCA_VECTORS
 from nxt.data.preprocess import Preprocess
-from nxt.data.resident import PCA_VALUES, PCA_VECTORS
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -97,6 +97,7 @@ class Double:
 
     def __post_init__(self):
         self.preprocess, self.device = self.images.preprocess, self.images.device
+        self.waited = 0.0
 
     def __len__(self):
         return len(self.images)

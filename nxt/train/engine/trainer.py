@@ -25,7 +25,8 @@ from nxt.compute.cuda_graph import Replayed
 from nxt.compute.mode import Compute, by_rule, compiled
 from nxt.compute.ranks import Ranks
 from nxt.data.augment import Augment
-from nxt.data.resident import Draw, Images, derived
+from nxt.data.draw import Draw, derived
+from nxt.data.resident import Images
 from nxt.errors import ConfigError, DivergedError
 from nxt.models.network import Network
 from nxt.train.engine import optim
@@ -46,7 +47,7 @@ class EpochReport:
     lr: float  # of the last step
     seconds: float
     images_per_second: float  # training alone
-    wait: float  # share of the training's time spent waiting for images
+    wait: float  # share of the training's time spent until images were there to be sent to the device
 
     @property
     def best(self) -> float:
@@ -125,13 +126,13 @@ class Trainer:
             DivergedError: if the loss is no longer finite.
         """
         notify = on_step or (lambda: None)
-        start, begun, waited = time.perf_counter(), self.step, 0.0
+        start, begun, waited = time.perf_counter(), self.step, self.train_images.waited
         self.network.train()
         self.network.set_drop_block(self.recipe.drop_block * (self.epoch + 1) / self.recipe.epochs)
         passes = self.train_images.train(self._draw, self.epoch, self.step * self.recipe.accumulate)
         try:
             while self.step < self.steps_per_epoch:
-                waited += self._step(passes)
+                self._step(passes)
                 self.step += 1
                 if self.step % _CHECK == 0:
                     self.check()
@@ -152,7 +153,7 @@ class Trainer:
             lr=self.optimizer.param_groups[0]["lr"],
             seconds=time.perf_counter() - start,
             images_per_second=(self.step - begun) * min(self.recipe.batch, len(self.train_images)) / trained,
-            wait=waited / trained,
+            wait=(self.train_images.waited - waited) / trained,
         )
         self.epoch, self.step, self._losses, self._checked = self.epoch + 1, 0, [], 0
         return report
@@ -168,17 +169,15 @@ class Trainer:
                 raise DivergedError(f"the loss became {loss} {where}; lower the recipe's lr")
         self._checked = len(self._losses)
 
-    def _step(self, passes: Iterator[tuple[Tensor, Tensor]]) -> float:
-        """Trains one step, and returns the seconds spent waiting for its images."""
+    def _step(self, passes: Iterator[tuple[Tensor, Tensor]]) -> None:
+        """Trains one step. On a GPU it only launches: nothing in it reads a value, which would wait for the GPU."""
         recipe, number = self.recipe, self.epoch * self.steps_per_epoch + self.step
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.rate(number, self.steps_per_epoch)
-        waited, total = 0.0, torch.zeros((), device=self.device)
+        total = torch.zeros((), device=self.device)
         self.optimizer.zero_grad()
         for index in range(recipe.accumulate):
-            start = time.perf_counter()
             images, labels = next(passes)
-            waited += time.perf_counter() - start
             if index == 0:
                 torch.manual_seed(derived(self.seed, number, self.ranks.rank))
             total += self._backward(images, labels, last=index == recipe.accumulate - 1)
@@ -190,7 +189,6 @@ class Trainer:
         if self.averaged is not None and (number + 1) % recipe.ema_every == 0:
             self.averaged.update_parameters(self.network)
         self._losses.append(self.ranks.mean(total))
-        return waited
 
     def _backward(self, images: Tensor, labels: Tensor, last: bool) -> Tensor:
         """Adds one pass to the gradients, and returns its part of the step's loss."""

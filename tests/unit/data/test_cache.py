@@ -21,9 +21,9 @@ from PIL import Image
 from nxt.data import cache
 from nxt.data.augment import Augment
 from nxt.data.cache import decoded, estimated, is_decoded
+from nxt.data.draw import Draw
 from nxt.data.preprocess import Preprocess
 from nxt.data.ref import DataRef
-from nxt.data.resident import Draw
 from nxt.data.sources import open_source
 from nxt.data.stream import Stream
 from nxt.errors import DataError

@@ -10,10 +10,11 @@ from PIL import Image
 from nxt.data import placement
 from nxt.data.augment import Augment
 from nxt.data.dataset import ImagePlacement
+from nxt.data.draw import Draw
 from nxt.data.placement import open_images, plan_placement
 from nxt.data.preprocess import Preprocess
 from nxt.data.ref import DataRef
-from nxt.data.resident import Batches, Draw
+from nxt.data.resident import Batches
 from nxt.data.sources import open_source
 from nxt.data.stream import Stream
 from nxt.errors import DataError

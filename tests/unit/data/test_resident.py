@@ -11,8 +11,9 @@ from torchvision.transforms import v2
 
 from nxt.data.augment import Augment
 from nxt.data.dataset import Split
+from nxt.data.draw import Draw, derived
 from nxt.data.preprocess import Preprocess
-from nxt.data.resident import Batches, Draw, derived
+from nxt.data.resident import Batches
 
 CPU = torch.device("cpu")
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -390,3 +391,23 @@ def test_plain_is_the_same_every_time():
 def test_images_stay_bytes_on_the_device():
     batches = make()
     assert batches.images.dtype == torch.uint8 and len(batches) == 20
+
+
+@pytest.mark.parametrize("room", [0, 20 * 3 * 8 * 8 - 1, 20 * 3 * 8 * 8, None])
+@pytest.mark.parametrize("augment", [Augment(shift=0.125, mirror=True), EVERYTHING])
+def test_images_that_do_not_fit_are_sent_batch_by_batch_with_the_same_numbers(room, augment):
+    pixels = make().images.numpy()
+    preprocess = Preprocess(size=8, mean=MEAN, std=STD)
+    apart = Batches(Split(pixels, np.arange(20)), preprocess, CPU, room)
+    assert apart.on_device == (room is None or room >= pixels.nbytes)
+    assert same(train(apart, augment, 6), train(make(), augment, 6))
+    assert same(list(apart.plain(6, 1, 2)), list(make().plain(6, 1, 2)))
+
+
+@pytest.mark.parametrize("count", [5, 40, 100])
+def test_batches_are_drawn_some_at_a_time_and_an_epoch_is_entered_between(monkeypatch, count):
+    batches = make(count=count)
+    whole = list(batches.train(draw(EVERYTHING, 2), 1))
+    monkeypatch.setattr("nxt.data.resident._AHEAD", 3)
+    for start in range(5):
+        assert same(list(batches.train(draw(EVERYTHING, 2), 1, start)), whole[start:])

@@ -19,9 +19,10 @@ from splits import load_split
 
 from nxt.data.augment import POLICIES, Augment
 from nxt.data.dataset import Split
+from nxt.data.draw import Draw
 from nxt.data.preprocess import Preprocess
 from nxt.data.ref import DataRef
-from nxt.data.resident import Batches, Draw
+from nxt.data.resident import Batches
 from nxt.data.sources import open_source
 from nxt.data.stream import Stream
 from nxt.errors import DataError
@@ -345,7 +346,7 @@ def test_a_worker_that_is_killed_is_an_error_and_not_a_hang(source):
 def test_no_process_outlives_a_training_that_is_killed(root):
     code = (
         "import multiprocessing, sys, time\nimport numpy as np, torch\n"
-        "from nxt.data.augment import Augment\nfrom nxt.data.resident import Draw\n"
+        "from nxt.data.augment import Augment\nfrom nxt.data.draw import Draw\n"
         "from nxt.data.preprocess import Preprocess\nfrom nxt.data.ref import DataRef\n"
         "from nxt.data.sources import open_source\n"
         "from nxt.data.stream import Stream\n"

@@ -15,8 +15,9 @@ from nxt.arch.spec import ArchSpec
 from nxt.compute.mode import Compute
 from nxt.data.augment import Augment
 from nxt.data.dataset import Split
+from nxt.data.draw import Draw, derived
 from nxt.data.preprocess import Preprocess
-from nxt.data.resident import Batches, Draw, derived
+from nxt.data.resident import Batches
 from nxt.errors import ConfigError, DivergedError
 from nxt.models.network import build
 from nxt.train.engine.trainer import _CHECK, EpochReport, Trainer
