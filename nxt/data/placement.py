@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nxt.compute.accelerator import accelerator
+from nxt.compute.accelerator import accelerator, gpus
 from nxt.data.augment import Augment
 from nxt.data.cache import Progress, decoded, default_folder, estimated, is_decoded
 from nxt.data.dataset import ImagePlacement, Source, Split
@@ -83,10 +83,10 @@ def open_images(
     """Makes images ready to be given out in batches, and tells how they are kept.
 
     They are resident on the device if they fit (on a GPU into a third of its free memory, else into half of the free
-    main memory) and nothing asks for them one by one: a policy does, and area crops of images that are not small.
-    Else they are read from a cache of decoded images, if those on disk are larger than needed and the cache has room on
-    the disk and in main memory; else they are decoded in every pass. Area crops have a cache of half as large again as
-    the size, so that a crop of 0.44 of the area or more is never enlarged.
+    main memory, divided among the processes that share it) and nothing asks for them one by one: a policy does, and
+    area crops of images that are not small. Else they are read from a cache of decoded images, if those on disk are
+    larger than needed and the cache has room on the disk and in main memory; else they are decoded in every pass. Area
+    crops have a cache of half as large again as the size, so that a crop of 0.44 of the area or more is never enlarged.
 
     Args:
         source: Where the images come from.
@@ -191,7 +191,10 @@ def _room(device: torch.device, processes: int) -> int:
     """Returns how many bytes of images may be resident on a device, for each of some processes with their own."""
     room = int(_free_memory() * _RAM_SHARE) // processes
     gpu = accelerator(device)
-    return min(room, int(gpu.memory()[0] * _GPU_SHARE)) if gpu.is_gpu else room
+    if not gpu.is_gpu:
+        return room
+    on_each = -(-processes // max(1, gpus().count()))  # of the processes
+    return min(room, int(gpu.memory()[0] * _GPU_SHARE) // on_each)
 
 
 def _free_memory() -> int:

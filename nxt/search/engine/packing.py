@@ -32,6 +32,7 @@ class Share:
 
     gpus: float  # as Ray counts; 0 on a CPU
     memory: int = 0  # that torch may allocate; 0: no limit
+    room: int | None = None  # of it for images; those that do not fit stay in main memory. None: for all of them
     halves: bool = True  # whether the batch is halved where memory runs out; else the trial is given a whole GPU
 
 
@@ -66,13 +67,11 @@ class Packing:
 
     def share(self, number: int, predicted: int) -> Share:
         """Returns the share of a trial whose training is predicted to take so many bytes."""
-        if self.fixed is not None:
-            return Share(self.fixed, 0 if self.fixed >= 1 else self._limit(self.fixed))
         together = 1 if number in self._alone else self.together(predicted)
-        if together == 1:
-            return Share(1.0)
-        gpus = int(1e4 / together) / 1e4  # Ray counts in ten thousandths
-        return Share(gpus, self._limit(gpus), halves=False)
+        gpus = self.fixed or int(1e4 / together) / 1e4  # Ray counts in ten thousandths
+        limit = self._limit(gpus)
+        room = max(0, limit - self._for_steps(predicted))
+        return Share(gpus, 0 if gpus == 1 else limit, room, halves=self.fixed is not None or gpus == 1)
 
     def together(self, predicted: int) -> int:
         """Returns how many trials that take so many bytes share one GPU."""
@@ -82,8 +81,7 @@ class Packing:
 
     def needed(self, predicted: int) -> int:
         """Returns the bytes that such a trial's process takes of a GPU."""
-        factor = self._ratio * _MARGIN if self._ratio else _UNKNOWN
-        return self.gpu.overhead + self.images + max(_LEAST_STEP, round(factor * predicted))
+        return self.gpu.overhead + self.images + self._for_steps(predicted)
 
     def measured(self, predicted: int, reserved: int) -> None:
         """Notes how much memory a trial took that was predicted to take so much."""
@@ -102,6 +100,11 @@ class Packing:
         takes = f"a network in the middle takes about {_size(needed)} of {_size(self.gpu.available)}"
         shared = f"up to {together} share a GPU" if together > 1 else "each alone on a GPU"
         return f"{workers} at a time on {self.gpu.name}, {shared}: {takes}, {_size(self.gpu.overhead)} of it for CUDA"
+
+    def _for_steps(self, predicted: int) -> int:
+        """Returns the bytes that a training takes beside its images."""
+        factor = self._ratio * _MARGIN if self._ratio else _UNKNOWN
+        return max(_LEAST_STEP, round(factor * predicted))
 
     def _limit(self, gpus: float) -> int:
         """Returns the bytes that torch may allocate with a share of a GPU."""

@@ -182,7 +182,9 @@ class TrialRun:
             recipe, compute = recipe.with_batch(self._batch), for_proxy(device)
             if task.eager:
                 compute, self._remark = dataclasses.replace(compute, graph=False), task.eager
-            trainer = resident_trainer(spec, data, recipe, task.size, device, task.seed, compute)
+            trainer = resident_trainer(
+                spec, data, recipe, task.size, device, task.seed, compute=compute, room=task.share.room
+            )
         if saved is not None:
             if "optimizer" in saved["state"]:  # else it has ended, and only its reports are wanted
                 trainer.restore(saved["state"])

@@ -20,6 +20,8 @@ from nxt.models.weights import load_weights, published, read_weights
 from nxt.train.engine.trainer import Trainer
 from nxt.train.recipe import Recipe
 
+# Steps whose memory a proxy is left: an eager one and a recorded one, which has memory of its own. Both compute in 16
+# bits, and so take half of it; the rest is for the averaged weights and for what libraries work in.
 PUBLISHED = "torchvision"  # in the place of a file of weights: those that torchvision publishes
 
 
@@ -107,9 +109,11 @@ def resident_trainer(
     size: int,
     device: torch.device,
     seed: int,
+    *,
     compute: Compute | None = None,
+    room: int | None = None,
 ) -> Trainer:
-    """Returns a trainer of a proxy on images that live on the device.
+    """Returns a trainer of a proxy on images that live on the device, as far as they fit.
 
     Args:
         spec: The network.
@@ -119,10 +123,14 @@ def resident_trainer(
         device: Where to train.
         seed: Decides everything that chance decides.
         compute: How to compute; None: by the rule for proxies.
+        room: Bytes that images may take on the device; None: as many as they are. A split that does not fit stays in
+            main memory, and is sent batch by batch; the numbers are the same.
     """
     network = network_for(spec, len(data.classes), recipe, seed)
     preprocess = recipe.preprocess(size, data.mean, data.std)
-    train, val = (Batches(split, preprocess, device) for split in (data.train, data.val))
+    train = Batches(data.train, preprocess, device, room)
+    left = room - data.train.images.nbytes if room is not None and train.on_device else room
+    val = Batches(data.val, preprocess, device, left)
     return Trainer(network, train, val, recipe, seed, mirror=data.mirror, compute=compute or for_proxy(device))
 
 

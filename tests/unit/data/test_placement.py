@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+import stand_in
 import torch
 from PIL import Image
 
@@ -176,3 +177,13 @@ def test_free_memory_and_disk_are_those_of_this_machine(tmp_path):
         placement._free_disk(tmp_path), rel=0.1
     )
     assert 0 < placement._room(CPU, 4) <= placement._room(CPU, 1)
+
+
+@pytest.mark.parametrize(("gpus", "processes", "each"), [(1, 1, 1), (1, 2, 2), (2, 2, 1), (2, 3, 2), (4, 3, 1)])
+def test_processes_on_one_gpu_share_a_third_of_its_memory(monkeypatch, gpus, processes, each):
+    have(monkeypatch)
+    stand_in.plug_in(monkeypatch, gpus=gpus, memory=3_000_000, context=0)
+    try:
+        assert placement._room(torch.device("cpu", 0), processes) == 1_000_000 // each
+    finally:
+        stand_in.unplug()

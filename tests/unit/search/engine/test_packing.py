@@ -4,7 +4,7 @@ import pytest
 
 from nxt.compute.ray_cluster import _fit
 from nxt.errors import DeviceError
-from nxt.search.engine.packing import Gpu, Packing, Share
+from nxt.search.engine.packing import ON_CPU, Gpu, Packing, Share
 
 GIB = 1 << 30
 CARD = Gpu("NVIDIA A10", total=24 * GIB, available=24 * GIB, overhead=GIB // 2)
@@ -29,7 +29,7 @@ def test_so_many_share_a_gpu_as_fit_into_it(predicted, together):
 
 
 def test_a_large_network_waits_for_a_whole_gpu_without_a_limit():
-    assert packing().share(0, 20 * GIB) == Share(1.0, memory=0, halves=True)
+    assert packing().share(0, 20 * GIB) == Share(1.0, memory=0, room=0, halves=True)
 
 
 def test_measured_memory_corrects_the_prediction_both_ways():
@@ -46,7 +46,7 @@ def test_measured_memory_corrects_the_prediction_both_ways():
 def test_a_trial_that_ran_out_of_memory_is_alone_from_then_on():
     pack = packing()
     pack.alone(7)
-    assert pack.share(7, GIB) == Share(1.0) and pack.share(8, GIB).gpus == 0.125
+    assert pack.share(7, GIB).gpus == 1 and pack.share(7, GIB).memory == 0 and pack.share(8, GIB).gpus == 0.125
 
 
 def test_what_others_take_of_a_gpu_is_not_given_away():
@@ -79,7 +79,26 @@ def test_a_fraction_that_is_asked_for_leaves_room_for_what_each_process_takes_be
 
 
 def test_a_whole_gpu_that_is_asked_for_has_no_limit():
-    assert packing(1.0).share(0, 1) == Share(1.0, memory=0, halves=True)
+    assert (packing(1.0).share(0, 1).memory, packing(1.0).share(0, 1).halves) == (0, True)
+
+
+@pytest.mark.parametrize("fixed", [None, 0.25, 0.5, 1.0])
+def test_images_have_the_room_that_a_trial_does_not_need_for_its_steps(fixed):
+    pack = packing(fixed)
+    for predicted in (GIB, 4 * GIB, 30 * GIB):
+        share = pack.share(0, predicted)
+        memory = share.memory or CARD.available - CARD.overhead
+        assert share.room == max(0, memory - round(1.25 * predicted))
+
+
+def test_images_that_are_counted_have_room():
+    pack = packing(images=GIB)
+    for predicted in (GIB // 64, GIB, 4 * GIB):
+        assert pack.share(0, predicted).room >= pack.images
+
+
+def test_on_a_cpu_all_images_have_room():
+    assert Share(0.0, memory=0, room=None, halves=True) == ON_CPU
 
 
 def test_a_fraction_smaller_than_cuda_itself_is_refused():
