@@ -135,7 +135,11 @@ class Network(nn.Module):
             x = getattr(self, f"layer{index + 1}")(x)
         if self.norm is not None:
             x = self.norm(x)
-        return self.fc(self.dropout(torch.flatten(self.avgpool(x), 1)))  # type: ignore[no-any-return]
+        x = self.dropout(torch.flatten(self.avgpool(x), 1))
+        if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
+            with torch.autocast(x.device.type, enabled=False):  # in 16 bits logits would tie
+                return self.fc(x.to(self.fc.weight.dtype))  # type: ignore[no-any-return]
+        return self.fc(x)  # type: ignore[no-any-return]
 
     @property
     def strides(self) -> tuple[int, ...]:

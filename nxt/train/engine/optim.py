@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+from itertools import chain
 from typing import Any
 
 import torch
-from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
 
 from nxt.train.recipe import Recipe
 
@@ -33,16 +34,37 @@ def _parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]
     return [*groups, {"params": spared, "weight_decay": 0.0}] if spared else groups
 
 
-def average(network: nn.Module, decay: float) -> AveragedModel:
-    """Returns an exponential moving average of a network's weights and BN statistics.
+class MovingAverage:
+    """An exponential moving average of a network's weights and BN statistics.
 
     The decay begins low, min(decay, (1 + n) / (10 + n)) at the n-th update: else the first, random weights would weigh
     on short trainings for long.
+
+    Args:
+        network: What is averaged; a copy of it is made.
+        decay: Share of the average that an update keeps.
     """
 
-    def update(averaged: Any, current: Any, _updates: Any) -> None:
-        count = int(model.n_averaged)  # on the CPU, where reading it waits for nothing
-        get_ema_multi_avg_fn(min(decay, (1 + count) / (10 + count)))(averaged, current, count)  # type: ignore[no-untyped-call]
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.module = copy.deepcopy(network)  # has the average
+        self.updates = 0
+        self._decay = decay
 
-    model = AveragedModel(network, multi_avg_fn=update, use_buffers=True)
-    return model
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Takes in the network as it is now; the first time, copies it. What counts (whole numbers) is copied."""
+        decay = min(self._decay, (1 + self.updates) / (10 + self.updates))
+        kept, fresh = (_values(each, floats=True) for each in (self.module, network))
+        if self.updates:
+            torch._foreach_lerp_(kept, fresh, 1 - decay)
+        else:
+            torch._foreach_copy_(kept, fresh)
+        kept, fresh = (_values(each, floats=False) for each in (self.module, network))
+        if kept:
+            torch._foreach_copy_(kept, fresh)
+        self.updates += 1
+
+
+def _values(network: nn.Module, floats: bool) -> list[Tensor]:
+    every = chain(network.parameters(), network.buffers())
+    return [value for value in every if value.is_floating_point() == floats]

@@ -17,6 +17,7 @@ from itertools import islice
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -34,6 +35,8 @@ from nxt.train.engine.loss import Objective
 from nxt.train.recipe import Recipe
 
 _CHECK = 50  # steps between two looks at the loss: each look waits for the device
+# Images judged at a time, at least. On a GPU up to eight batches of training, which in memory take less than one does.
+_JUDGED, _JUDGED_ON_GPU = 64, 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +90,7 @@ class Trainer:
         self.network = network.to(self.device).to(memory_format=self.compute.memory_format)
         self.train_images, self.val_images, self.recipe, self.seed = train, val, recipe, seed
         self.optimizer = optim.optimizer(self.network, recipe)
-        self.averaged = optim.average(self.network, recipe.ema) if recipe.ema else None
+        self.averaged = optim.MovingAverage(self.network, recipe.ema) if recipe.ema else None
         self.objective = Objective(recipe, network.num_classes)
         augment = recipe.augment if mirror else recipe.augment.without_mirror()
         share = {"rank": self.ranks.rank, "world": self.ranks.world}
@@ -187,7 +190,7 @@ class Trainer:
         self._scaler.step(self.optimizer)
         self._scaler.update()
         if self.averaged is not None and (number + 1) % recipe.ema_every == 0:
-            self.averaged.update_parameters(self.network)
+            self.averaged.update(self.network)
         self._losses.append(self.ranks.mean(total))
 
     def _backward(self, images: Tensor, labels: Tensor, last: bool) -> Tensor:
@@ -228,11 +231,12 @@ class Trainer:
         for norm in norms:
             norm.train()
             norm.reset_running_stats()
-            norm.momentum = None  # a plain average over the batches that follow
         draw = Draw(batch=max(64, self._draw.batch), augment=Augment(), seed=derived(self.seed, self.epoch))
         count = max(1, min(self.recipe.calibrate, len(self.train_images)) // draw.batch)
         try:
-            for images, _ in islice(self.train_images.train(draw, self.epoch), count):
+            for number, (images, _) in enumerate(islice(self.train_images.train(draw, self.epoch), count), 1):
+                for norm in norms:
+                    norm.momentum = 1 / number  # so that all batches weigh the same; None would read a counter of each
                 with self.compute.autocast(self.device):
                     network(images.contiguous(memory_format=self.compute.memory_format))
                 notify()
@@ -250,7 +254,7 @@ class Trainer:
             "step": self.step,
             "losses": torch.stack(self._losses) if self._losses else torch.zeros(0),
             "weights": weights,
-            "averaged": 0 if self.averaged is None else int(self.averaged.n_averaged),
+            "averaged": 0 if self.averaged is None else self.averaged.updates,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
         }
@@ -260,9 +264,10 @@ class Trainer:
         self.network.load_state_dict(state["weights"]["raw"])
         if self.averaged is not None:
             self.averaged.module.load_state_dict(state["weights"]["ema"])
-            self.averaged.n_averaged.fill_(state["averaged"])
+            self.averaged.updates = state["averaged"]
         self.optimizer.load_state_dict(state["optimizer"])
-        self._scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # else it was trained without, in another precision
+            self._scaler.load_state_dict(state["scaler"])
         self.epoch, self.step = state["epoch"], state["step"]
         self._losses, self._checked = list(state["losses"].to(self.device)), 0
 
@@ -279,9 +284,14 @@ def evaluate(
     """Returns the top-1 accuracy in 0..1 on all images, which the workers share among them."""
     network.eval()
     correct = torch.zeros((), dtype=torch.int64, device=images.device)
-    for inputs, labels in images.plain(max(64, batch), ranks.rank, ranks.world):
+    gpu = accelerator(images.device).is_gpu
+    wanted = max(_JUDGED, batch, min(_JUDGED_ON_GPU, 8 * batch)) if gpu else max(_JUDGED, batch)
+    wanted = min(wanted, -(-len(images) // ranks.world))
+    for inputs, labels in images.plain(wanted, ranks.rank, ranks.world):
+        missing = wanted - len(inputs) if gpu else 0  # else cuDNN would choose anew for a shape that comes once
+        inputs = F.pad(inputs, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else inputs
         with compute.autocast(images.device):
             logits = network(inputs.contiguous(memory_format=compute.memory_format))
-        correct += (logits.argmax(dim=1) == labels).sum()
+        correct += (logits[: len(labels)].argmax(dim=1) == labels).sum()
         notify()
     return int(ranks.total(correct)) / len(images)

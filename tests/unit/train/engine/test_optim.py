@@ -111,20 +111,20 @@ def changed(model, seed):
 
 def test_the_first_update_copies():
     model = network()
-    average = optim.average(model, 0.999)
+    average = optim.MovingAverage(model, 0.999)
     now = changed(model, 1)
-    average.update_parameters(model)
+    average.update(model)
     assert all(torch.equal(value, now[key]) for key, value in average.module.state_dict().items())
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.9])
 def test_the_average_is_that_of_a_loop_by_hand_for_weights_and_bn_statistics(decay):
     model = network()
-    average = optim.average(model, decay)
+    average = optim.MovingAverage(model, decay)
     expected = {}
     for count in range(30):
         now = changed(model, count)
-        average.update_parameters(model)
+        average.update(model)
         used = min(decay, (1 + count) / (10 + count))
         for key, value in now.items():
             expected[key] = value if count == 0 else used * expected[key] + (1 - used) * value
@@ -138,12 +138,12 @@ def test_the_average_is_that_of_a_loop_by_hand_for_weights_and_bn_statistics(dec
 def test_the_decay_begins_low_and_rises_to_the_recipes():
     """Of a weight that jumps from 0 to 1, the average tells the decay of the next update."""
     model = nn.Linear(1, 1, bias=False)
-    average, decays = optim.average(model, 0.9), []
+    average, decays = optim.MovingAverage(model, 0.9), []
     with torch.no_grad():
         for _ in range(120):
             average.module.weight.zero_()
             model.weight.fill_(1.0)
-            average.update_parameters(model)
+            average.update(model)
             decays.append(1 - float(average.module.weight))
     assert decays[0] == 0 and decays[1] == pytest.approx(2 / 11) and decays[10] == pytest.approx(11 / 20)
     assert decays == sorted(decays) and decays[-1] == pytest.approx(0.9)
@@ -152,28 +152,28 @@ def test_the_decay_begins_low_and_rises_to_the_recipes():
 def test_averaging_leaves_the_network_as_it_is():
     model = network()
     now = changed(model, 1)
-    average = optim.average(model, 0.9)
+    average = optim.MovingAverage(model, 0.9)
     changed_again = changed(model, 2)
-    average.update_parameters(model)
-    average.update_parameters(model)
+    average.update(model)
+    average.update(model)
     assert all(torch.equal(value, changed_again[key]) for key, value in model.state_dict().items())
     assert not all(torch.equal(value, now[key]) for key, value in model.state_dict().items())
 
 
 def test_an_average_that_goes_on_knows_how_far_it_was():
     model = network()
-    whole, first = optim.average(model, 0.99), optim.average(model, 0.99)
+    whole, first = optim.MovingAverage(model, 0.99), optim.MovingAverage(model, 0.99)
     for seed in range(5):
         changed(model, seed)
-        whole.update_parameters(model)
-        first.update_parameters(model)
-    second = optim.average(model, 0.99)
+        whole.update(model)
+        first.update(model)
+    second = optim.MovingAverage(model, 0.99)
     second.module.load_state_dict(first.module.state_dict())
-    second.n_averaged.fill_(int(first.n_averaged))
+    second.updates = first.updates
     for seed in range(5, 9):
         changed(model, seed)
-        whole.update_parameters(model)
-        second.update_parameters(model)
+        whole.update(model)
+        second.update(model)
     for a, b in zip(whole.module.state_dict().values(), second.module.state_dict().values(), strict=True):
         assert torch.equal(a, b)
 
@@ -203,3 +203,18 @@ def test_one_kernel_for_all_parameters_takes_the_steps_of_a_loop_over_them(name,
             optimizer.step()
     for own, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
         assert_near(own, other)
+
+
+def test_what_counts_is_copied_and_nothing_is_read_to_update():
+    model = network()
+    average = optim.MovingAverage(model, 0.5)
+    for seed in range(4):
+        now = changed(model, seed)
+        average.update(model)
+    counters = {key: value for key, value in average.module.state_dict().items() if not value.is_floating_point()}
+    assert counters and all(torch.equal(value, now[key]) for key, value in counters.items())
+    on_meta = network().to("meta")  # reading a value there raises
+    average = optim.MovingAverage(on_meta, 0.5)
+    for _ in range(2):
+        average.update(on_meta)
+    assert average.updates == 2

@@ -2,10 +2,13 @@
 
 import copy
 import dataclasses
+import gc
+import weakref
 from itertools import islice
 
 import numpy as np
 import pytest
+import stand_in
 import torch
 from near import assert_near
 from torch import nn
@@ -13,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from nxt.arch.spec import ArchSpec
 from nxt.compute.mode import Compute
+from nxt.compute.ranks import Ranks
 from nxt.data.augment import Augment
 from nxt.data.dataset import Split
 from nxt.data.draw import Draw, derived
@@ -20,7 +24,7 @@ from nxt.data.preprocess import Preprocess
 from nxt.data.resident import Batches
 from nxt.errors import ConfigError, DivergedError
 from nxt.models.network import build
-from nxt.train.engine.trainer import _CHECK, EpochReport, Trainer
+from nxt.train.engine.trainer import _CHECK, EpochReport, Trainer, evaluate
 from nxt.train.recipe import Recipe
 
 SPEC = ArchSpec.from_dict(
@@ -249,3 +253,70 @@ def test_a_loss_that_is_no_number_in_the_last_step_is_noticed_before_anything_is
     made = trainer(lr=1e30, momentum=0.0, nesterov=False, clip=0.0)
     with pytest.raises(DivergedError, match="in epoch 1, step 2, at a rate of"):
         made.run_epoch()
+
+
+def test_letting_go_of_a_trainer_frees_its_networks_at_once():
+    """A cycle would hold a GPU's memory until Python happens to collect it."""
+    gc.disable()
+    try:
+        made = trainer(ema=0.9, calibrate=64, clip=1.0, mixup=0.2)
+        made.run_epoch()
+        gone = [weakref.ref(each) for each in (made, made.network, made.averaged.module, made.network.fc.weight)]
+        del made
+        assert [reference() for reference in gone] == [None] * 4
+    finally:
+        gc.enable()
+
+
+def test_a_state_goes_from_one_precision_to_another_and_back():
+    """Only in fp16 gradients are scaled: on a cluster of several kinds of GPU a training moves between them."""
+    one, half = trainer(compute=Compute()), trainer(compute=Compute(precision="fp16"))
+    one.run_epoch()
+    state = one.state()
+    assert state["scaler"] == {}
+    half.restore(copy.deepcopy(state))
+    half.run_epoch()
+    scaled = half.state()
+    assert scaled["scaler"]["scale"] > 0
+    back = trainer(compute=Compute(precision="fp16"))
+    back.restore(copy.deepcopy(scaled))
+    assert back.state()["scaler"] == scaled["scaler"]
+    one.restore(copy.deepcopy(scaled))
+    assert one.run_epoch().epoch == 3
+
+
+def judged(count, batch, device=CPU):
+    """Returns an accuracy, and how many images the network was shown at a time."""
+    model, shown = network(), []
+    model.register_forward_pre_hook(lambda _, given: shown.append(len(given[0])))
+    pixels = images(count)
+    pixels.device = device
+    return evaluate(model, pixels, batch, Compute(channels_last=False), Ranks()), shown
+
+
+@pytest.mark.parametrize(
+    ("count", "batch", "on_cpu", "on_gpu"),
+    [
+        (1300, 64, [64] * 20 + [20], [512] * 3),
+        (1300, 32, [64] * 20 + [20], [256] * 6),
+        (1300, 600, [600, 600, 100], [600] * 3),
+        (300, 64, [64] * 4 + [44], [300]),
+    ],
+)
+def test_a_gpu_judges_many_images_at_a_time_and_always_as_many(monkeypatch, count, batch, on_cpu, on_gpu):
+    accuracy, shown = judged(count, batch)
+    assert shown == on_cpu
+    stand_in.plug_in(monkeypatch)
+    try:
+        assert judged(count, batch, torch.device("cpu", 0)) == (accuracy, on_gpu)
+    finally:
+        stand_in.unplug()
+
+
+def test_in_16_bits_logits_are_whole_floats():
+    model, pixels = network().eval(), torch.randn(4, 3, 8, 8)
+    plain = model(pixels)
+    with Compute(precision="bf16").autocast(CPU):
+        found = model(pixels)
+    assert found.dtype == torch.float32 and not torch.equal(found, found.bfloat16().float())
+    assert_near(found.bfloat16(), plain.bfloat16())
