@@ -89,6 +89,11 @@ class Accelerator:
     def synchronize(self) -> None:
         """Waits until the device has finished its work."""
 
+    @contextmanager
+    def forbid_waits(self) -> Iterator[None]:
+        """Raises RuntimeError where the block makes this process wait for the device; for tests, on a CPU nothing."""
+        yield
+
     def memory(self) -> tuple[int, int]:
         """Returns the bytes of memory that are free on the device, and all of them."""
         raise NotImplementedError("main memory is shared by everything; see nxt.data.placement")
@@ -230,6 +235,15 @@ class Cuda(Accelerator):
 
     def synchronize(self) -> None:
         torch.cuda.synchronize(self.device)
+
+    @contextmanager
+    def forbid_waits(self) -> Iterator[None]:
+        before = torch.cuda.get_sync_debug_mode()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
 
     def memory(self) -> tuple[int, int]:
         return torch.cuda.mem_get_info(self.device)

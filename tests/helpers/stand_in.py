@@ -99,6 +99,10 @@ class Memory(TorchDispatchMode):
             cls.active = None
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func._can_decompose():  # in inference mode: what is made of other operations, which autocast has not seen
+            excluded = torch._C._dispatch_tls_local_exclude_set().remove(torch._C.DispatchKey.AutocastCPU)
+            with torch._C._ForceDispatchKeyGuard(torch._C._dispatch_tls_local_include_set(), excluded), self:
+                return func.decompose(*args, **(kwargs or {}))
         result = func(*args, **(kwargs or {}))
         for tensor in tree_flatten(result)[0]:
             if isinstance(tensor, torch.Tensor):
@@ -151,6 +155,7 @@ class StandIn(Cuda):
 
     collectives = "gloo"
     current = None  # its number among those that this process sees
+    waiting = True  # whether a process may wait for it
     capturing = False  # whether a recording's stream is the current one
 
     @classmethod
@@ -218,7 +223,18 @@ class StandIn(Cuda):
         return Accelerator.durations(self, run, count)
 
     def synchronize(self):
+        if not StandIn.waiting:
+            raise RuntimeError("called a synchronizing CUDA operation")
         self.ask("synchronize")
+
+    @contextmanager
+    def forbid_waits(self):
+        self.ask("forbid waits")
+        StandIn.waiting = False
+        try:
+            yield
+        finally:
+            StandIn.waiting = True
 
     def memory(self):
         live = Memory.active.live if Memory.active else 0

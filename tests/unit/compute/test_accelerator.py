@@ -154,7 +154,7 @@ def test_a_cpu_is_asked_the_same_questions():
     first = torch.rand(3)
     cpu.set_random_state(state)
     assert torch.equal(torch.rand(3), first)
-    with cpu.side_stream(), cpu.exact():
+    with cpu.side_stream(), cpu.exact(), cpu.forbid_waits():
         assert torch.equal(cpu.upload(first), first)
     with pytest.raises(RuntimeError, match="records no graphs"):
         cpu.record(lambda: first)
@@ -213,6 +213,15 @@ def test_a_gpu_s_own_clock_times_it_and_it_is_waited_for_once(monkeypatch):
     assert gpu.durations(lambda: None, 0) == []
 
 
+def test_waits_are_forbidden_for_a_block_alone(monkeypatch):
+    modes = ["default"]
+    monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: modes[-1])
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    with Cuda(torch.device("cuda", 0)).forbid_waits():
+        assert modes == ["default", "error"]
+    assert modes == ["default", "error", "default"]
+
+
 def test_plans_of_convolutions_do_not_pile_up():
     import os
 
@@ -236,5 +245,19 @@ def test_the_stand_in_refuses_a_device_without_an_index_and_counts_memory(monkey
             torch.zeros(200_000, device=device)
         del fits
         assert torch.zeros(200_000, device=device).sum() == 0
+    finally:
+        stand_in.unplug()
+
+
+def test_the_stand_in_autocasts_in_inference_mode_as_a_gpu_does(monkeypatch):
+    """There operations made of others reach a dispatch mode whole, and autocast does not see those inside."""
+    stand_in.plug_in(monkeypatch)
+    try:
+        device = choose("cuda")
+        images, weights = torch.ones(2, 2, 4, device=device, dtype=torch.bfloat16), torch.ones(2, 4, 4, device=device)
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            assert torch.einsum("bgi,goi->bgo", images, weights).dtype == torch.bfloat16
+        with accelerator(device).forbid_waits(), pytest.raises(RuntimeError, match="synchronizing"):
+            accelerator(device).synchronize()
     finally:
         stand_in.unplug()
