@@ -97,8 +97,17 @@ def on_each_gpu(task: Callable[[], T]) -> list[T]:
     free = int(ray.available_resources().get("GPU", 0))
     if not free:
         raise DeviceError("all GPUs of the cluster are taken by others; wait, or use `gpus_per_trial` 0")
+    return _on_gpus(task, free)
+
+
+def on_a_gpu(task: Callable[[], T]) -> T:
+    """Runs a task on one GPU. Errors as `on_each_gpu` has them."""
+    return _on_gpus(task, 1)[0]
+
+
+def _on_gpus(task: Callable[[], T], count: int) -> list[T]:
     worker = ray.remote(num_gpus=1, num_cpus=0, max_restarts=0)(_OnGpu)
-    workers = [worker.remote() for _ in range(free)]  # all of them together, so that each has a GPU of its own
+    workers = [worker.remote() for _ in range(count)]  # all of them together, so that each has a GPU of its own
     try:
         answers = ray.get([one.run.remote(task) for one in workers], timeout=_GPU_ANSWER)
     except GetTimeoutError:

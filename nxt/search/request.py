@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nxt.compute.mode import Compute
 from nxt.config import check_record, from_mapping, key_paths, require, to_mapping
 from nxt.data.ref import DataRef
 from nxt.errors import ArchError, ConfigError, DataError, SpaceError
@@ -166,6 +167,7 @@ class SearchRecord:
     val_images: int
     typed: str = field(default_factory=typed)
     versions: Mapping[str, Any] = field(default_factory=versions)
+    ways: Mapping[str, Compute] = field(default_factory=dict)  # how proxies compute on a GPU, by family, if measured
 
     @property
     def conditions(self) -> dict[str, Any]:
@@ -175,7 +177,8 @@ class SearchRecord:
     def to_dict(self) -> dict[str, Any]:
         """Returns the record as plain data, for run.yaml."""
         made_by = {"typed": self.typed, "versions": dict(self.versions)}
-        return {"command": "search", **self.request.to_dict(), **made_by, **self._images}
+        ways = {"ways": {name: to_mapping(way) for name, way in self.ways.items()}} if self.ways else {}
+        return {"command": "search", **self.request.to_dict(), **made_by, **self._images, **ways}
 
     @property
     def _images(self) -> dict[str, int]:
@@ -197,6 +200,7 @@ def load_record(run: Path) -> SearchRecord:
         val_images=data["val_images"],
         typed=str(data.get("typed", "")),
         versions=data.get("versions") or {},
+        ways={name: from_mapping(Compute, way, where) for name, way in (data.get("ways") or {}).items()},
     )
 
 

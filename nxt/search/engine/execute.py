@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Protocol
 
 from nxt.compute.accelerator import gpus
+from nxt.compute.mode import Compute
 from nxt.errors import DeviceError
 from nxt.rundir import RunDirectory, hold_run_directory
 from nxt.search.engine.packing import Packing, look
-from nxt.search.engine.search import Search
+from nxt.search.engine.search import SAMPLES, Search
 from nxt.search.engine.session import SearchSession, open_session
 from nxt.search.strategy.agenda import NothingToRun
 from nxt.search.trial import Outcome, Trial
+from nxt.train.engine.proxy_compute import measured_here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +77,8 @@ def execute(search: Search, resources: Resources, observer: Observer, new: bool)
             packing = _packing(search, resources, size)
             placement = ray_cluster.place(resources.workers, packing.usual.gpus if packing is not None else 0.0)
             if new:
+                if packing is not None and not search.request.full:
+                    search = dataclasses.replace(search, ways=_ways(search))
                 directory.write_record(search.record().to_dict())
             with open_session(search, directory, placement.workers, resources.hours) as session:
                 session.packing = packing
@@ -104,6 +110,15 @@ def _packing(search: Search, resources: Resources, images: int) -> Packing | Non
         return None
     cpus = min(cpu_count(), resources.workers or cpu_count())
     return search.packing(on_each_gpu(look), resources.gpus_per_trial, images, cpus)
+
+
+def _ways(search: Search) -> dict[str, Compute]:
+    """Measures, or finds measured, how the search's proxies compute fastest on its GPUs."""
+    from nxt.compute.ray_cluster import on_a_gpu
+
+    request = search.request
+    proxies = [request.proxy.apply(spec, search.size) for spec in search.samples(SAMPLES)]
+    return on_a_gpu(partial(measured_here, proxies, request.recipe, search.size, len(search.source.classes)))
 
 
 def _ending(session: SearchSession) -> Ending:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from nxt.arch.costs import cost
 from nxt.arch.spec import ArchSpec
+from nxt.compute.mode import Compute
 from nxt.data.dataset import Dataset, Source, divided, load_train
 from nxt.data.sources import open_source
 from nxt.errors import ConfigError, RunError
@@ -24,7 +25,7 @@ from nxt.search.strategy.setup import SearchSetup
 from nxt.search.trial import Outcome, Trial
 from nxt.space.arch_list import ArchList
 
-_SAMPLES = 21  # architectures by which the number of trials at a time is chosen
+SAMPLES = 21  # architectures that stand for all of a search: how much memory they take, how they compute fastest
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Search:
     out: Path  # the run directory
     source: Source
     size: int  # image side in pixels
+    ways: Mapping[str, Compute] = field(default_factory=dict)  # how proxies compute on a GPU, by family
     replay: Run | None = None  # its finished trials are taken over where architecture, conditions and seed are the same
 
     @property
@@ -55,7 +57,7 @@ class Search:
             RunError: if the run to replay was made under other conditions.
         """
         train, _, val = divided(self.source, self.request.proxy.share)
-        record = SearchRecord(request=self.request, train_images=len(train), val_images=len(val))
+        record = SearchRecord(request=self.request, train_images=len(train), val_images=len(val), ways=self.ways)
         _check_replay(record, self.replay)
         return record
 
@@ -103,7 +105,7 @@ class Search:
             images: Bytes of the images that every trial uses.
             cpus: CPUs for all trials together.
         """
-        usual = [self.predicted_memory(spec) for spec in self.samples(_SAMPLES)]
+        usual = [self.predicted_memory(spec) for spec in self.samples(SAMPLES)]
         return Packing(gpus, 1.0 if asked is None and self.request.full else asked, images, cpus, usual)
 
     def finished_elsewhere(self) -> dict[tuple[str, int], Trial]:
@@ -137,7 +139,7 @@ def prepare_search(request: SearchRequest, out: Path, download: bool = False, re
     if request.recipe.size is None and source.size is None and len(sizes) > 1:
         raise ConfigError(f"`archs`: networks for {sorted(sizes)} pixels in one list; train them in lists of their own")
     size = request.recipe.size or request.proxy.image_size(source.size, request.space.example)
-    return Search(setup, out, source, size, replay)
+    return Search(setup, out, source, size, replay=replay)
 
 
 def _check_replay(asked: SearchRequest | SearchRecord, replay: Run | None) -> None:

@@ -106,6 +106,7 @@ class SearchSession:
                 share=share,
                 predicted=predicted,
                 eager=self._why_eager(trial.number),
+                ways=self.record.ways,
                 reported=len(trial.curve),
                 data=self.request.data,
                 together=together,

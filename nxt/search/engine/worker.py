@@ -19,7 +19,7 @@ from nxt.arch.spec import ArchSpec
 from nxt.compute.accelerator import accelerator, is_out_of_memory
 from nxt.compute.cuda_graph import RecordingError
 from nxt.compute.devices import choose
-from nxt.compute.mode import for_proxy
+from nxt.compute.mode import Compute
 from nxt.config import from_mapping, to_mapping
 from nxt.data.dataset import Dataset, ImagePlacement, Source
 from nxt.data.ref import DataRef
@@ -31,6 +31,7 @@ from nxt.search.engine.packing import Share
 from nxt.search.engine.watchdog import Watchdog, hang_of
 from nxt.search.trial import Epoch, EpochResult, Outcome, TrialFailure
 from nxt.train.checkpoint import Checkpoint, record
+from nxt.train.engine.proxy_compute import way_for
 from nxt.train.engine.setup import open_inputs, resident_trainer, source_trainer
 from nxt.train.engine.trainer import EpochReport, Trainer
 from nxt.train.recipe import Recipe
@@ -48,6 +49,7 @@ class TrialTask:
     threads: int
     share: Share  # of a GPU
     predicted: int  # bytes that it is predicted to take of a GPU, images apart; 0 on a CPU
+    ways: Mapping[str, Compute]  # how proxies compute on a GPU, by family
     eager: str  # why its passes are not to be recorded; empty if they are
     reported: int  # epochs that the study has already
     data: DataRef
@@ -179,7 +181,7 @@ class TrialRun:
             self._inputs = {split: to_mapping(placement) for split, placement in inputs.placements.items()}
             trainer = source_trainer(spec, data, inputs, recipe, task.seed)
         else:
-            recipe, compute = recipe.with_batch(self._batch), for_proxy(device)
+            recipe, compute = recipe.with_batch(self._batch), way_for(spec, task.ways, device)
             if task.eager:
                 compute, self._remark = dataclasses.replace(compute, graph=False), task.eager
             trainer = resident_trainer(

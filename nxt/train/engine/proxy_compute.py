@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from nxt.arch.costs import cost
 from nxt.arch.spec import ArchSpec
 from nxt.compute.accelerator import accelerator
 from nxt.compute.cuda_graph import RecordingError, Replayed
+from nxt.compute.devices import choose
 from nxt.compute.mode import Compute, for_proxy
 from nxt.train.engine.autotune import CLEARLY, known_ways, remember
 from nxt.train.engine.loss import Objective
@@ -107,6 +108,11 @@ def proxy_ways(
         note(f"{name}: {ways[name]}; measured: " + "; ".join(f"{way} {rate:.0f} images/s" for rate, way in rates))
     remember({**known_ways(), **{keys[name]: way for name, way in ways.items()}})
     return ways
+
+
+def measured_here(specs: Sequence[ArchSpec], recipe: Recipe, size: int, classes: int) -> dict[str, Compute]:
+    """Returns `proxy_ways` of this process's GPU; for a process of its own."""
+    return proxy_ways(specs, recipe, size, classes, choose("cuda"))
 
 
 def fastest(measured: Mapping[str, Times], rule: Compute) -> dict[str, Compute]:

@@ -51,7 +51,7 @@ def task(folder, epochs=3, reported=0, patience=3600.0, number=0, **recipe):
     wanted = {"epochs": epochs, "batch": BATCH, "lr": LR, "warmup": 0, "calibrate": 0, **recipe}
     return TrialTask(
         number=number, arch=SPEC, recipe=load_recipe("proxy", wanted), size=8, seed=1,
-        threads=1, share=ON_CPU, predicted=0, eager="", reported=reported, data=DataRef("digits"), together=1,
+        threads=1, share=ON_CPU, predicted=0, eager="", ways={}, reported=reported, data=DataRef("digits"), together=1,
         storage=str(folder), patience=patience,
     )  # fmt: skip
 
@@ -282,7 +282,7 @@ def test_an_error_ends_a_trial_with_its_place(tmp_path, data, monkeypatch, error
 
 
 def test_an_architecture_that_cannot_be_built_ends_a_trial(tmp_path, data, monkeypatch):
-    def build(*_):
+    def build(*_, **_how):
         raise ArchError("no such network")
 
     monkeypatch.setattr("nxt.search.engine.worker.resident_trainer", build)
