@@ -25,6 +25,7 @@ from nxt.data.preprocess import Preprocess
 from nxt.data.ref import DataRef
 from nxt.data.resident import Batches
 from nxt.data.sources import open_source
+from nxt.search.engine.packing import ON_CPU, Share
 from nxt.search.engine.worker import TrialTask
 from nxt.train.recipe import Recipe
 
@@ -154,14 +155,13 @@ def resident(split: Split, size: int, device: torch.device) -> Batches:
 
 
 def task(
-    check: Check, arch: ArchSpec, recipe: Recipe, size: int, storage: str, *, device: str = "", **more: Any
+    check: Check, arch: ArchSpec, recipe: Recipe, size: int, storage: str, share: Share | None = None, **more: Any
 ) -> TrialTask:
-    """Returns a trial as a search gives it to a worker; `more` are fields of it."""
-    fields = {"number": 0, "seed": 1, "threads": torch.get_num_threads(), "gpu_share": 0.0, "reported": 0}
-    fields |= {"data": DataRef("digits"), "together": 1, "limit": 600.0}
-    return TrialTask(
-        arch=arch, recipe=recipe, size=size, storage=storage, device=device or check.place, **{**fields, **more}
-    )
+    """Returns a trial as a search gives it to a worker; `more` are fields of it. By default it has the whole device."""
+    share = share or (Share(1.0) if check.gpu.is_gpu else ON_CPU)
+    fields = {"number": 0, "seed": 1, "threads": torch.get_num_threads(), "predicted": 0, "reported": 0, "ways": {}}
+    fields |= {"data": DataRef("digits"), "together": 1, "patience": 600.0, "eager": ""}
+    return TrialTask(arch=arch, recipe=recipe, size=size, storage=storage, share=share, **{**fields, **more})
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import gc
 import torch
 
 from gpu_check_steps.check import Check, folder, noise_set, spec, specs, task
+from nxt.search.engine.packing import Share
 from nxt.search.engine.worker import TrialRun
 from nxt.search.trial import TrialFailure
 from nxt.train.recipe import Recipe
@@ -64,10 +65,10 @@ def _halved(check: Check) -> None:
     enough, short = peaks[0][1], peaks[1][0]  # what half of the batch surely fits in, and all of it does not
     check.expect(enough < short, f"half of the batch needs {enough} bytes, and all of it {short}")
     _held(check)
-    room, total = (enough + short) // 2, check.gpu.memory()[1]
+    room = (enough + short) // 2
     with folder() as place:
         recipe = Recipe(epochs=1, batch=batch, lr=0.02)
-        run = TrialRun(task(check, arch, recipe, size, place, gpu_share=room / total), data)
+        run = TrialRun(task(check, arch, recipe, size, place, Share(1.0, memory=room)), data)
         result = run.step()
     del run
     check.figures["halving"] = {"peaks_bytes": peaks, "room_bytes": room, "result": str(result)}

@@ -156,7 +156,7 @@ def _train(pipe: Connection, size: _Size, place: str, share: float) -> None:
     device = choose(place)
     gpu = accelerator(device)
     if gpu.is_gpu:
-        gpu.limit_memory(share)
+        gpu.limit_memory(int(share * gpu.memory()[1]))
     trainer = _trainer(size, device, for_proxy(device), size.batch * size.steps // 5)
     trainer.run_epoch()
     pipe.send("ready")

@@ -19,6 +19,7 @@ from gpu_check_steps.check import (
 )
 from nxt.compute.mode import Compute
 from nxt.models.network import build
+from nxt.search.engine.packing import ON_CPU, Share
 from nxt.search.engine.worker import TrialRun
 from nxt.search.trial import EpochResult, TrialFailure
 from nxt.train.engine.trainer import Trainer
@@ -35,7 +36,7 @@ def trial(check: Check) -> None:
     """Trains a trial with a share of the memory and all that a recipe may ask for; then resumes trials elsewhere."""
     arch, data = spec(2, wide=1 if check.small else _WIDE), digits(0.5 if check.small else 1.0)
     with folder() as place, counted_replays(check.gpu) as replays:
-        one = TrialRun(task(check, arch, _FULL, _SIZE, place, gpu_share=0.25), data)
+        one = TrialRun(task(check, arch, _FULL, _SIZE, place, _quarter(check)), data)
         results = [_epoch(check, one, epoch) for epoch in range(1, _EPOCHS + 1)]
     losses = [result.epoch.loss for result in results]
     check.figures |= {"losses": losses, "accuracy": results[-1].epoch.accuracy, "replays": len(replays)}
@@ -49,6 +50,11 @@ def trial(check: Check) -> None:
     else:
         check.skip("replays", NO_GRAPHS if not check.gpu.is_gpu else "the device has no bf16: fp16 is scaled, eagerly")
     _resumed(check)
+
+
+def _quarter(check: Check) -> Share:
+    """Returns a quarter of the device's memory."""
+    return Share(0.25, memory=check.gpu.memory()[1] // 4) if check.gpu.is_gpu else ON_CPU
 
 
 def _epoch(check: Check, run: TrialRun, epoch: int) -> EpochResult:
@@ -66,10 +72,10 @@ def _resumed(check: Check) -> None:
         check.skip("resuming from CPU to GPU and back", "asked for a CPU; resumed there")
     arch, data, losses = spec(), digits(), []
     with folder() as there, folder() as here:
-        alone = TrialRun(task(check, arch, _PLAIN, _SIZE, there, device="cpu"), data)
+        alone = TrialRun(task(check, arch, _PLAIN, _SIZE, there, ON_CPU), data)
         expected = [_epoch(check, alone, epoch).epoch.loss for epoch in range(1, _EPOCHS + 1)]
-        for epoch, device in enumerate(devices, 1):
-            again = TrialRun(task(check, arch, _PLAIN, _SIZE, here, device=device, reported=epoch - 1), data)
+        for epoch, share in enumerate((ON_CPU, None, ON_CPU), 1):
+            again = TrialRun(task(check, arch, _PLAIN, _SIZE, here, share, reported=epoch - 1), data)
             losses.append(_epoch(check, again, epoch).epoch.loss)
     check.figures["resumed_losses"] = {"cpu alone": expected, ", ".join(devices): losses}
     for epoch, (loss, usual) in enumerate(zip(losses, expected, strict=True), 1):
