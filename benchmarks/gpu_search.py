@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu", "stand-in"))
     parser.add_argument("--site", type=Path, help="a folder of Python packages, or an archive of one")
     parser.add_argument("--trials", type=int, default=16)
-    parser.add_argument("--gpus-per-trial", type=float, default=0.125)
+    parser.add_argument("--gpus-per-trial", type=float, help="a part of a GPU; by default what each trial needs")
     parser.add_argument("--out", type=Path, help="a JSON file for all that was found")
     options = parser.parse_args()
     with ExitStack() as stack:
@@ -67,13 +67,8 @@ def prepare(site: Path | None, device: str, folder: Path) -> None:
 
 def search(options: argparse.Namespace, out: Path) -> dict[str, Any]:
     """Run the search and return what came out of it."""
-    import ray
-
     import nxt
 
-    if options.device == "stand-in":  # Ray counts GPUs by the driver, which has none
-        start = ray.init
-        ray.init = lambda *given, **named: start(*given, **{**named, "num_gpus": STAND_IN["gpus"]})
     begin = time.monotonic()
     run = nxt.search(
         ROOT / "search_spaces" / "cifar.yaml",
