@@ -1,5 +1,5 @@
 # make demo: set up on a fresh machine and search.  make test: run the tests.  make lint: style and types.
-# make quick: the pure tests alone, in under a minute; one that imports torch or Ray fails.
+# make quick: in under a minute the pure tests, of which one that imports torch or Ray fails, and those of the GPU path.
 # make docs: write docs/COMMANDS.md and docs/API.md anew.
 # make bench: nxt against its peers, into results/benchmarks/; on a quiet machine, about half an hour.
 PYTHON ?= python3
@@ -10,6 +10,11 @@ UNIT := tests/unit
 PURE := $(UNIT)/arch $(UNIT)/space $(UNIT)/search/results/test_pick.py \
 	$(UNIT)/search/test_ranking.py $(UNIT)/search/test_noise.py $(UNIT)/train/test_recipe.py $(UNIT)/train/test_history.py $(UNIT)/data/test_ref.py \
 	$(foreach name,config files imports messages pareto rundir units,$(UNIT)/test_$(name).py)
+
+# What a GPU is asked, on a machine without one.
+GPU := $(UNIT)/compute/test_accelerator.py $(UNIT)/compute/test_cuda_graph.py tests/contract/test_fake_gpu.py \
+	$(foreach name,copies optim setup proxy_compute,$(UNIT)/train/engine/test_$(name).py) \
+	$(foreach name,packing driver watchdog estimate,$(UNIT)/search/engine/test_$(name).py)
 
 .PHONY: demo quick test test-all lint format docs bench clean
 .DEFAULT_GOAL := test
@@ -24,6 +29,7 @@ demo: .venv/installed
 
 quick: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile --pure $(PURE)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(GPU)
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile
