@@ -136,7 +136,7 @@ class Network(nn.Module):
         if self.norm is not None:
             x = self.norm(x)
         x = self.dropout(torch.flatten(self.avgpool(x), 1))
-        if torch.is_autocast_enabled(x.device.type):
+        if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
             with torch.autocast(x.device.type, enabled=False):  # in 16 bits logits would tie
                 return self.fc(x.to(self.fc.weight.dtype))  # type: ignore[no-any-return]
         return self.fc(x)  # type: ignore[no-any-return]
