@@ -58,8 +58,7 @@ def place(workers: int | None, gpus: float) -> Placement:
     Raises:
         DeviceError: if the cluster has not got that much. (Ray itself would wait for ever.)
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    have_cpus = sum(int(node.get("CPU", 0)) for node in nodes)
+    nodes, have_cpus = _nodes(), cpu_count()
     most = sum(_fit(node, 1, gpus) for node in nodes)  # a trial does not span nodes
     if workers is not None and workers > most:
         raise DeviceError(f"`workers` {workers}: only {most} trial(s) fit here at a time")
@@ -80,12 +79,17 @@ def _fit(node: dict[str, float], cpus: int, gpus: float) -> int:
 
 def gpu_count() -> int:
     """Returns the number of GPUs in the running cluster."""
-    return int(ray.cluster_resources().get("GPU", 0))
+    return sum(int(node.get("GPU", 0)) for node in _nodes())
 
 
 def cpu_count() -> int:
     """Returns the number of CPUs in the running cluster."""
-    return int(ray.cluster_resources().get("CPU", 0))
+    return sum(int(node.get("CPU", 0)) for node in _nodes())
+
+
+def _nodes() -> list[dict[str, float]]:
+    """Returns the resources of the nodes that are alive."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def on_each_gpu(task: Callable[[], T]) -> list[T]:
