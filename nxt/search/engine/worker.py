@@ -8,6 +8,7 @@ import io
 import os
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -94,7 +95,8 @@ class TrialRun:
                 self._halve()
                 return self._epoch()
         except RecordingError as error:
-            self._storage.write(f"{self.task.number}.eager", str(error).encode())
+            with suppress(OSError, RunError):  # without the marker this counts as a death of the worker
+                self._storage.write(f"{self.task.number}.eager", str(error).encode())
             os._exit(1)  # a recording that failed may leave torch's allocator in a state of no use
         except DivergedError as error:
             return TrialFailure(Outcome.DIVERGED, str(error))
