@@ -29,6 +29,7 @@ from ray._private import ray_constants
 from ray._private import worker as ray_worker
 from ray.exceptions import GetTimeoutError, RayError
 
+from nxt.compute import accelerator
 from nxt.errors import DeviceError, first_line
 
 T = TypeVar("T")
@@ -168,7 +169,7 @@ def cluster(data_bytes: int, address: str | None = None) -> Iterator[None]:
         ray.init(
             address="local",
             include_dashboard=False,
-            num_gpus=_usable_gpus(),
+            num_gpus=accelerator.gpus().count(),  # Ray itself counts those that torch cannot use, too
             object_store_memory=_OBJECT_STORE + 2 * data_bytes,
             _node_ip_address=_ADDRESS,
             **quiet,
@@ -177,13 +178,6 @@ def cluster(data_bytes: int, address: str | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-
-
-def _usable_gpus() -> int:
-    """Returns how many GPUs of this machine trials can use. (Ray itself counts those that torch cannot use, too.)"""
-    from nxt.compute.accelerator import gpus
-
-    return gpus().count()
 
 
 def _probe(address: str) -> None:

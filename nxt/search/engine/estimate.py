@@ -15,10 +15,11 @@ import torch
 from nxt.arch.costs import cost
 from nxt.arch.spec import ArchSpec
 from nxt.compute.accelerator import accelerator, gpus
+from nxt.compute.cuda_graph import RecordingError
 from nxt.compute.devices import choose
 from nxt.data.dataset import Dataset, Split
 from nxt.errors import DeviceError
-from nxt.search.engine.packing import look
+from nxt.search.engine.packing import Gpu, look, uses_gpus
 from nxt.search.engine.search import Search
 from nxt.search.strategy.setup import SearchSetup
 from nxt.train.engine.setup import resident_trainer
@@ -66,12 +67,16 @@ def plan(
         gpus_per_trial: Part of a GPU for each trial; 0: the CPU; None: what each needs, if there are GPUs.
 
     Raises:
-        DeviceError: if there are no GPUs, or they cannot be used.
+        DeviceError: if there are no GPUs, they cannot be used, or a pass cannot be recorded there.
     """
     request = search.request
-    device = choose("cpu" if gpus_per_trial == 0 else "auto")
-    images = data.train.images.nbytes + data.val.images.nbytes
-    workers, devices = _places(search, images, workers, gpus_per_trial)
+    device, overhead = choose("cpu"), 0
+    if uses_gpus(gpus_per_trial, gpus().count(), gpus().problem()):
+        gpu, device = look(), choose("cuda")
+        images, overhead = data.train.images.nbytes + data.val.images.nbytes, gpu.overhead
+        workers, devices = _places(search, gpu, images, workers, gpus_per_trial)
+    else:
+        workers = devices = workers or os.cpu_count() or 1
     explored, confirming = search.setup.agenda().remaining(())
     if request.is_list:
         explored, confirming = 0, explored + confirming
@@ -95,7 +100,7 @@ def plan(
         device=accelerator(device).name,
         epoch_seconds=seconds,
         device_hours=total * seconds / 3600,
-        memory=max(row.memory for row in measured) + accelerator(device).overhead(),
+        memory=max(row.memory for row in measured) + overhead,
         memory_measured=accelerator(device).is_gpu,
         disk=workers * max(row.checkpoint for row in measured) + 4096 * (explored + confirming),
         workers=workers,
@@ -103,14 +108,10 @@ def plan(
     )
 
 
-def _places(search: Search, images: int, workers: int | None, gpus_per_trial: float | None) -> tuple[int, int]:
-    """Returns how many trials run at a time on this machine, and on how many devices."""
-    count, cpus = 0 if gpus_per_trial == 0 else gpus().count(), os.cpu_count() or 1
-    if gpus_per_trial and not count:
-        raise DeviceError(f"`gpus_per_trial` {gpus_per_trial:g}: there are no GPUs here; use 0 for the CPU")
-    if not count:
-        return workers or cpus, workers or cpus
-    packing = search.packing([look()] * count, gpus_per_trial, images, min(cpus, workers or cpus))
+def _places(search: Search, gpu: Gpu, images: int, workers: int | None, part: float | None) -> tuple[int, int]:
+    """Returns how many trials run at a time on this machine's GPUs, all like this one, and on how many of them."""
+    count, cpus = gpus().count(), os.cpu_count() or 1
+    packing = search.packing([gpu] * count, part, images, min(cpus, workers or cpus))
     workers = workers or min(cpus, count * int(1 / packing.usual.gpus + 1e-3))
     return workers, min(workers, count)
 
@@ -152,7 +153,10 @@ def _measure(search: Search, spec: ArchSpec, data: Dataset, device: torch.device
         gpu.release_memory()  # of the architecture before
         gpu.reset_peaks()
     trainer = resident_trainer(proxy, few, recipe, search.size, device, request.seed)
-    trainer.run_epoch()  # the first one also prepares the device's libraries
+    try:
+        trainer.run_epoch()  # the first one also prepares the device's libraries
+    except RecordingError as error:  # in a search such a trial starts again in another process
+        raise DeviceError(f"nothing can be measured in this process any more: {error}; search without `plan`") from None
     start = time.perf_counter()
     trainer.run_epoch()
     rate = (time.perf_counter() - start) / (len(few.train) + len(few.val) / 3)  # evaluation is a third of training

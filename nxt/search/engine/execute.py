@@ -11,9 +11,8 @@ from typing import Protocol
 
 from nxt.compute.accelerator import gpus
 from nxt.compute.mode import Compute
-from nxt.errors import DeviceError
 from nxt.rundir import RunDirectory, hold_run_directory
-from nxt.search.engine.packing import Packing, look
+from nxt.search.engine.packing import Packing, look, uses_gpus
 from nxt.search.engine.search import SAMPLES, Search
 from nxt.search.engine.session import SearchSession, open_session
 from nxt.search.strategy.agenda import NothingToRun
@@ -61,7 +60,7 @@ def execute(search: Search, resources: Resources, observer: Observer, new: bool)
     Where nothing is left to do the observer hears of nothing.
 
     Raises:
-        NxtError: what `open_session`, `ray_cluster.plan_placement` and the study raise.
+        NxtError: what `open_session`, `ray_cluster.place` and the study raise.
     """
     with hold_run_directory(search.out, "search", new) as directory:
         if new:
@@ -80,8 +79,7 @@ def execute(search: Search, resources: Resources, observer: Observer, new: bool)
                 if packing is not None and not search.request.full:
                     search = dataclasses.replace(search, ways=_ways(search))
                 directory.write_record(search.record().to_dict())
-            with open_session(search, directory, placement.workers, resources.hours) as session:
-                session.packing = packing
+            with open_session(search, directory, placement.workers, resources.hours, packing) as session:
                 observer.begin(session, placement.workers)
 
                 def on_change() -> None:
@@ -102,11 +100,8 @@ def _packing(search: Search, resources: Resources, images: int) -> Packing | Non
     """
     from nxt.compute.ray_cluster import cpu_count, gpu_count, on_each_gpu
 
-    if not gpu_count() and resources.address is None and resources.gpus_per_trial != 0 and (why := gpus().problem()):
-        raise DeviceError(f"{why}; use `gpus_per_trial` 0 to train on the CPU")
-    if resources.gpus_per_trial and not gpu_count():
-        raise DeviceError(f"`gpus_per_trial` {resources.gpus_per_trial:g}: there are no GPUs here; use 0 for the CPU")
-    if resources.gpus_per_trial == 0 or not gpu_count():
+    problem = gpus().problem() if resources.address is None else ""  # of this machine, which a cluster may be without
+    if not uses_gpus(resources.gpus_per_trial, gpu_count(), problem):
         return None
     cpus = min(cpu_count(), resources.workers or cpu_count())
     return search.packing(on_each_gpu(look), resources.gpus_per_trial, images, cpus)

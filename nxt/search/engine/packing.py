@@ -117,6 +117,26 @@ class Packing:
         return limit
 
 
+def uses_gpus(asked: float | None, count: int, problem: str) -> bool:
+    """Tells whether trials run on GPUs.
+
+    Args:
+        asked: The part of a GPU for each trial; 0: the CPU; None: GPUs if there are any.
+        count: How many there are that can be used.
+        problem: Why none can be used although there are some; empty if there are none, or they can be used.
+
+    Raises:
+        DeviceError: if GPUs are there that cannot be used, or are asked for and not there.
+    """
+    if asked == 0 or count:
+        return asked != 0
+    if problem:
+        raise DeviceError(f"{problem}; use `gpus_per_trial` 0 to train on the CPU")
+    if asked:
+        raise DeviceError(f"`gpus_per_trial` {asked:g}: there are no GPUs here; use 0 for the CPU")
+    return False
+
+
 def look() -> Gpu:
     """Tries the GPU of this process, and measures what it has to give. Runs on the GPU, in a process of its own.
 

@@ -45,6 +45,7 @@ class SearchSession:
         study: The open study.
         strategy: Suggests and decides, over that study.
         pace: Measures how fast trials go.
+        packing: How trials share GPUs; None: they run on CPUs.
     """
 
     def __init__(
@@ -55,14 +56,14 @@ class SearchSession:
         study: DurableStudy,
         strategy: Strategy,
         pace: Pace,
+        packing: Packing | None,
     ) -> None:
-        self.search, self.directory, self.record = search, directory, record
+        self.search, self.directory, self.record, self.packing = search, directory, record, packing
         self.strategy, self.pace, self.request = strategy, pace, search.request
         self._study, self._storage = study, search.storage
         self._kept: set[int] = set()  # trials that have ended, but whose checkpoints stay
         self._refreshed = time.monotonic()
-        self.packing: Packing | None = None  # how trials share GPUs; None: they run on CPUs
-        self.eager: dict[int, str] = {}  # trials whose passes cannot be recorded, and why
+        self._eager: dict[int, str] = {}  # trials whose passes cannot be recorded, and why
         self._due = 0.0  # when the result files are to be brought up to date
 
     @property
@@ -130,15 +131,17 @@ class SearchSession:
 
     def _why_eager(self, number: int) -> str:
         """Says why a trial's passes are not recorded: it was tried, or with several others it did not work."""
-        reasons = list(self.eager.values())
-        return self.eager.get(number, reasons[-1] if len(reasons) >= _CONVINCING else "")
+        reasons = list(self._eager.values())
+        return self._eager.get(number, reasons[-1] if len(reasons) >= _CONVINCING else "")
 
     def leaves_eager(self, number: int) -> bool:
         """Tells whether a trial's process ended because a pass could not be recorded; the next one leaves it eager."""
-        reason = self._storage.read(f"{number}.eager")
-        if reason is None or number in self.eager:
+        reason = None
+        with suppress(OSError):  # a place that cannot be reached now: this counts as a death of the worker
+            reason = self._storage.read(f"{number}.eager")
+        if reason is None or number in self._eager:
             return False
-        self.eager[number] = reason.decode(errors="replace")
+        self._eager[number] = reason.decode(errors="replace")
         return True
 
     def hang_of(self, number: int) -> str:
@@ -230,7 +233,11 @@ class SearchSession:
 
 @contextmanager
 def open_session(
-    search: Search, directory: RunDirectory, workers: int = 1, hours: float | None = None
+    search: Search,
+    directory: RunDirectory,
+    workers: int = 1,
+    hours: float | None = None,
+    packing: Packing | None = None,
 ) -> Iterator[SearchSession]:
     """Opens the study of a search for writing, alone, with the strategy that continues it.
 
@@ -241,6 +248,7 @@ def open_session(
         directory: Its run directory, with a record in it.
         workers: Trials at a time, for predictions.
         hours: How long it may take; None: as long as it likes.
+        packing: How trials share GPUs; None: they run on CPUs.
 
     Raises:
         RunError: if the study is damaged, the images are others, or the run to replay does not compare.
@@ -265,7 +273,7 @@ def open_session(
         search.finished_elsewhere(),
         "" if search.replay is None else search.replay.path.resolve().name,
     )
-    session = SearchSession(search, directory, record, study, strategy, pace)
+    session = SearchSession(search, directory, record, study, strategy, pace, packing)
     session.begin()
     try:
         yield session
