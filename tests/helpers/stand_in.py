@@ -38,7 +38,7 @@ class Settings:
     gpus: int = 1
     memory: int = 1 << 30  # bytes of each
     context: int = 16 << 20  # bytes that a process takes beside its tensors
-    broken: tuple[int, ...] = ()  # cannot be used, though they are counted
+    broken: tuple[int, ...] = ()  # what they compute fails, which the process sees when it waits for them
     records: bool = True  # else recording raises
     log: str = ""
 
@@ -195,9 +195,7 @@ class StandIn(Cuda):
     def make_current(self):
         if self.device.index is None:
             raise ValueError(f"Expected a torch.device with a specified index or an integer, but got: {self.device}")
-        number = self.ask("current")
-        if number in settings().broken:
-            raise RuntimeError("CUDA error: device-side trouble")
+        self.ask("current")
         StandIn.current = self.device.index
         Memory.start()
 
@@ -225,7 +223,8 @@ class StandIn(Cuda):
     def synchronize(self):
         if not StandIn.waiting:
             raise RuntimeError("called a synchronizing CUDA operation")
-        self.ask("synchronize")
+        if self.ask("synchronize") in settings().broken:
+            raise RuntimeError("CUDA error: device-side trouble")
 
     @contextmanager
     def forbid_waits(self):
