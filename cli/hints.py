@@ -63,7 +63,7 @@ _IN_SEARCH = {
     "--device": "a search uses all GPUs, or the CPU with --gpus-per-trial 0",
     "--num-trials": "write --trials N",
     "--n-trials": "write --trials N",
-    "--sampler": "write --set search.sampler=gp, tpe, nsga2 or random",
+    "--sampler": "write --set search.sampler=ehvi, gp, tpe, nsga2 or random",
     "--scheduler": "write --set search.scheduler=asha",
     "--timeout": "write --hours H",
 }

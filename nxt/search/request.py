@@ -20,7 +20,7 @@ from nxt.space.load import space_from_dict
 from nxt.space.space import Space
 from nxt.train.recipe import Recipe, load_recipe
 
-SAMPLERS = ("gp", "tpe", "nsga2", "random")
+SAMPLERS = ("ehvi", "gp", "tpe", "nsga2", "random")
 SCHEDULERS = ("none", "asha", "pareto-asha")
 OBJECTIVES = ("macs", "acts")
 KEEP = ("running", "front", "all")
@@ -36,7 +36,7 @@ class Settings:
         ConfigError: if values are out of range.
     """
 
-    sampler: str = "gp"  # proposes architectures: gp, tpe, nsga2 or random
+    sampler: str = "ehvi"  # proposes architectures: ehvi, gp, tpe, nsga2 or random
     scheduler: str = "none"  # stops trials early: none, asha (in bands of cost) or pareto-asha
     eta: float = 3.0  # one in eta trials continues at a rung
     grace: float = 0.5  # share of a trial's epochs before the first rung

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nxt.errors import SpaceError
 from nxt.space.budget import Budget
-from nxt.space.cost_table import CostTable
+from nxt.space.cost_table import COSTS, CostTable
 from nxt.space.space import Point, Space
 from nxt.units import format_count
 
@@ -45,7 +45,7 @@ class FeasibleSet:
         self._depths = np.stack(depths, axis=1)
         self._blocks = np.stack([np.ones(len(self._depths)), *(np.array(depths) - 1.0)])  # 1, then further blocks
         self._limits = [(limit, self.cost_table.coefficients(limit.cost)) for limit in budget.limits]
-        self._bits = np.concatenate([np.packbits(self._fits(chunk), axis=1) for chunk in self._chunks()])
+        self._bits = np.concatenate([np.packbits(self._inside(chunk), axis=1) for chunk in self._chunks()])
         self._counts = _ONES[self._bits].sum(axis=1, dtype=np.int64)
         self._ends = np.cumsum(self._counts)
         if not len(self):
@@ -72,12 +72,23 @@ class FeasibleSet:
 
     def __contains__(self, point: Point) -> bool:
         """Tells whether a point makes a network that fits."""
-        try:
-            k = int(self.cost_table.find(np.array([point]))[0])
-        except IndexError:
-            return False
-        row = np.ravel_multi_index(point[: self._steps.shape[1]], [len(values) for values in self.space.depths])
-        return k >= 0 and bool(self._members(np.array([k]))[0, row])
+        return bool(self.fits(np.array([point]))[0])
+
+    def fits(self, points: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+        """Tells which of some points, (N, axes), make a network that fits."""
+        sizes = np.array([len(values) for values in self.space.axis_values])
+        fits = np.asarray(((points >= 0) & (points < sizes)).all(axis=1))
+        inside = points[fits]
+        k = self.cost_table.find(inside)
+        stages = len(self.space.depths)
+        row = np.ravel_multi_index(tuple(inside[:, :stages].T), tuple(sizes[:stages].tolist()))
+        bits = self._bits[k, row >> 3] >> (7 - (row & 7)).astype(np.uint8) & 1  # np.packbits begins at the highest bit
+        fits[fits] = (k >= 0) & bits.astype(np.bool_)
+        return fits
+
+    def costs(self, points: NDArray[np.integer[Any]]) -> dict[str, NDArray[np.float64]]:
+        """Returns the costs of points of the space, (N, axes), each by its name, (N,)."""
+        return dict(zip(COSTS, self.cost_table.costs(points), strict=True))
 
     def nearest(self, point: Point, taken: Collection[Point] = ()) -> Point | None:
         """Returns the nearest feasible point that is not taken, or None if all are taken.
@@ -144,7 +155,7 @@ class FeasibleSet:
         for start in range(0, len(self.space.choices), width):
             yield slice(start, start + width)
 
-    def _fits(self, chunk: slice) -> NDArray[np.bool_]:
+    def _inside(self, chunk: slice) -> NDArray[np.bool_]:
         """Tells which combinations of depths (columns) of some choices (rows) fit."""
         fits = np.ones((len(self.space.choices[chunk]), len(self._depths)), dtype=np.bool_)
         for limit, coefficients in self._limits:
@@ -154,7 +165,7 @@ class FeasibleSet:
         return fits
 
     def _members(self, choices: slice | NDArray[np.intp]) -> NDArray[np.uint8]:
-        """Returns the result of `_fits` for some choices, as zeros and ones."""
+        """Returns the result of `_inside` for some choices, as zeros and ones."""
         return np.unpackbits(self._bits[choices], axis=1, count=len(self._depths))
 
     def _at(self, indices: NDArray[np.integer[Any]]) -> list[Point]:

@@ -17,7 +17,7 @@ from nxt.config import require
 from nxt.pareto import hypervolume
 from nxt.search.simulation.table import Table
 from nxt.search.strategy.agenda import SearchAgenda
-from nxt.search.strategy.sampler import FeasibleSampler
+from nxt.search.strategy.samplers import make_sampler
 from nxt.search.strategy.schedulers import Decision, make_scheduler, rungs
 from nxt.search.strategy.strategy import Strategy
 from nxt.search.study.memory import InMemoryStudy
@@ -76,7 +76,7 @@ def simulate(
     stops = rungs(table.epochs, eta, grace)
     strategy = Strategy(
         InMemoryStudy(table, "macs"),
-        SearchAgenda(FeasibleSampler(table, [], sampler, seed), {}, None),
+        SearchAgenda(make_sampler(sampler, table, [], seed), {}, None),
         make_scheduler(scheduler, stops, eta, Budget(), "macs"),
         table.epochs,
         seed,

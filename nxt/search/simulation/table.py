@@ -117,6 +117,18 @@ class Table:
         """Draws a point uniformly."""
         return self._points[int(rng.integers(len(self)))]
 
+    def sample(self, rng: np.random.Generator, n: int) -> list[Point]:
+        """Draws n different points; each set of n has the same probability."""
+        return [self._points[i] for i in rng.choice(len(self), n, replace=False)]
+
+    def fits(self, points: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tells at which of some points, (N, axes), the table has a network."""
+        return np.array([point in self.rows for point in map(tuple, points.tolist())], dtype=np.bool_)
+
+    def costs(self, points: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        """Returns the MACs at points, (N, axes)."""
+        return {"macs": np.array([self.cost(point).macs for point in map(tuple, points.tolist())], dtype=np.float64)}
+
     def nearest(self, point: Point, taken: Collection[Point] = ()) -> Point | None:
         """Returns the point fewest axis steps away that is not taken (of equally near ones the first), or None."""
         steps = np.abs(self._array - np.array(point)).sum(axis=1)

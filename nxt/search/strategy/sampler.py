@@ -1,30 +1,19 @@
-"""Optuna samplers inside a budget: each proposal is moved to a feasible architecture that has not been tried."""
+"""What all samplers share: the references come first, nothing is proposed twice, and nothing outside the budget."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
+from optuna.samplers import BaseSampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
-from nxt.errors import ConfigError, suggestion
-from nxt.search.request import SAMPLERS
 from nxt.search.study.memory import ExhaustedError, distributions
 from nxt.space.space import Architectures, Point
-
-# From a seed to a sampler, by its name in SAMPLERS. "random" has none: every proposal is a uniform feasible draw.
-_MAKERS: dict[str, Callable[[int], BaseSampler] | None] = {
-    "gp": lambda seed: GPSampler(seed=seed, n_startup_trials=_STARTUP),
-    "tpe": lambda seed: TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=_STARTUP),
-    "nsga2": lambda seed: NSGAIISampler(seed=seed, population_size=20),
-    "random": None,
-}
-_STARTUP = 10  # trials drawn uniformly before a model is fitted
-_GP_TRIALS = 200  # after so many finished trials a Gaussian process takes a second for a proposal, and TPE replaces it
 
 
 class Choices(Protocol):
@@ -40,32 +29,32 @@ class Choices(Protocol):
     def draw(self, rng: np.random.Generator) -> Point:
         """Draws a point uniformly."""
 
+    def sample(self, rng: np.random.Generator, n: int) -> list[Point]:
+        """Draws n different points; each set of n has the same probability."""
+
     def nearest(self, point: Point, taken: Collection[Point] = ()) -> Point | None:
         """Returns the point fewest axis steps away that is not taken, or None if all are."""
 
+    def fits(self, points: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tells which of some combinations of axis positions, (N, axes), may be chosen."""
+
+    def costs(self, points: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        """Returns the costs of points (N, axes), each by its name, (N,)."""
+
 
 class FeasibleSampler(BaseSampler):
-    """Proposes the references first, then those of another sampler, moved to the nearest untried feasible point.
+    """Proposes the references first, then feasible points that have not been tried: here, drawn uniformly.
 
-    A point's axes are integer parameters (positions in the axes' value lists), so that samplers see their order.
-    The study records the moved point, and the sampler learns from it.
+    A point's axes are integer parameters (positions in the axes' value lists), so that models see their order.
 
     Args:
         feasible: The architectures to choose from.
         first: Points to propose before anything else.
-        name: A key of SAMPLERS.
         seed: Decides each proposal, together with the trial's number, so that a resumed study makes the same ones.
-
-    Raises:
-        ConfigError: if there is no such sampler.
     """
 
-    def __init__(self, feasible: Choices, first: Sequence[Point], name: str, seed: int) -> None:
-        if name not in SAMPLERS:
-            near = suggestion(name, SAMPLERS) or f"; known are {', '.join(SAMPLERS)}"
-            raise ConfigError(f"no sampler is called {name!r}{near}")
+    def __init__(self, feasible: Choices, first: Sequence[Point], seed: int) -> None:
         self.feasible, self.first, self.seed = feasible, first, seed
-        self._name = name
         self.distributions = distributions(feasible.space)
         self._points: set[Point] = set()
         self._seen = 0  # number of trials that `_points` covers
@@ -82,23 +71,31 @@ class FeasibleSampler(BaseSampler):
         Raises:
             ExhaustedError: if all feasible points have been tried.
         """
-        point = self._propose(study, trial, search_space)
+        taken = self._tried(study)
+        point = next((point for point in self.first if point not in taken), None)
+        if point is None:
+            if len(taken) >= len(self.feasible):
+                raise ExhaustedError
+            point = self.choose(study, trial, taken, np.random.default_rng([self.seed, trial.number]))
         return dict(zip(self.feasible.space.axis_names, point, strict=True))
 
-    def _propose(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> Point:
-        taken = self._tried(study)
-        for point in self.first:
-            if point not in taken:
-                return point
-        if len(taken) >= len(self.feasible):
-            raise ExhaustedError
-        rng = np.random.default_rng([self.seed, trial.number])
-        point = self.feasible.draw(rng)
-        if make := _MAKERS[self._model(study)]:
-            proposal = make(int(rng.integers(2**31))).sample_relative(study, trial, search_space)
-            # Axes without a proposal (mutated by NSGA-II, or all before the model is fitted) keep the drawn position.
-            names = self.feasible.space.axis_names
-            point = tuple(int(proposal.get(name, drawn)) for name, drawn in zip(names, point, strict=True))
+    def choose(self, study: Study, trial: FrozenTrial, taken: Collection[Point], rng: np.random.Generator) -> Point:
+        """Chooses a feasible point that is not taken; there is one.
+
+        Args:
+            study: The trials so far.
+            trial: The trial to propose for.
+            taken: The points of all of them.
+            rng: The source of chance, made for this trial.
+        """
+        return self.free(self.feasible.draw(rng), taken)
+
+    def free(self, point: Point, taken: Collection[Point]) -> Point:
+        """Returns the point itself if it may be proposed, else the nearest that may.
+
+        Raises:
+            ExhaustedError: if there is none.
+        """
         if point in self.feasible and point not in taken:
             return point
         nearest = self.feasible.nearest(point, taken)
@@ -106,18 +103,16 @@ class FeasibleSampler(BaseSampler):
             raise ExhaustedError
         return nearest
 
-    def _model(self, study: Study) -> str:
-        """Returns the name of the sampler that proposes after the study's finished trials."""
-        finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return "tpe" if self._name == "gp" and len(finished) > _GP_TRIALS else self._name
+    def point(self, trial: FrozenTrial) -> Point:
+        """Returns the point of a trial of the study."""
+        return tuple(trial.params[name] for name in self.feasible.space.axis_names)
 
     def _tried(self, study: Study) -> set[Point]:
         """Returns the points of all trials of the study, with any outcome. It reads only trials that are new."""
-        names = self.feasible.space.axis_names
         for trial in study.get_trials(deepcopy=False)[self._seen :]:
-            if len(trial.params) < len(names):
+            if len(trial.params) < len(self.distributions):
                 break  # the trial that is being proposed
-            self._points.add(tuple(trial.params[name] for name in names))
+            self._points.add(self.point(trial))
             self._seen += 1
         return self._points
 

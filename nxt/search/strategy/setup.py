@@ -8,7 +8,7 @@ from functools import cached_property
 
 from nxt.search.request import SearchRequest
 from nxt.search.strategy.agenda import Agenda, ListAgenda, SearchAgenda
-from nxt.search.strategy.sampler import FeasibleSampler
+from nxt.search.strategy.samplers import make_sampler
 from nxt.search.strategy.schedulers import Scheduler, make_scheduler, rungs
 from nxt.space.arch_list import ArchList
 from nxt.space.feasible import FeasibleSet
@@ -63,5 +63,7 @@ class SearchSetup:
         if self.feasible is None:
             return ListAgenda(request.space, request.repeats, enough)
         first = self.references if families is None else families
-        sampler = FeasibleSampler(self.feasible, list(first), settings.sampler, request.seed)
+        limit = request.budget.limit("macs")
+        window = limit is not None and limit.is_window
+        sampler = make_sampler(settings.sampler, self.feasible, list(first), request.seed, (request.objective,), window)
         return SearchAgenda(sampler, first, request.trials, settings.confirm, settings.confirm_seeds, enough)

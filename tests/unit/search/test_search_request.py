@@ -66,7 +66,7 @@ def test_conditions_differ_where_accuracies_would_not_compare():
         ({"lr": 0.1}, r"`settings` lr...: the sections are proxy, recipe and search; write recipe\.lr=VALUE"),
         ({"proxy": 3}, "`settings` proxy: write section.key=value"),
         ({"recipe": {"epochs": 3}}, r"`settings` recipe\.epochs: a trial's length is proxy\.epochs"),
-        ({"search": {"sampler": "none"}}, "search: sampler is 'none', not one of gp, tpe, nsga2, random"),
+        ({"search": {"sampler": "none"}}, "search: sampler is 'none', not one of ehvi, gp, tpe, nsga2, random"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, message):

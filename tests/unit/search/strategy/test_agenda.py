@@ -8,7 +8,8 @@ import pytest
 from nxt.arch.costs import cost
 from nxt.search.ranking import ranked
 from nxt.search.strategy.agenda import ListAgenda, NothingToRun, SearchAgenda
-from nxt.search.strategy.sampler import FeasibleSampler, PointSampler
+from nxt.search.strategy.sampler import PointSampler
+from nxt.search.strategy.samplers import make_sampler
 from nxt.search.trial import Epoch, Outcome, Trial
 from nxt.space.arch_list import load_list
 from nxt.space.budget import Budget
@@ -16,7 +17,7 @@ from nxt.space.feasible import FeasibleSet
 from nxt.space.load import load_space
 
 SPACE = load_space("smoke")
-SAMPLER = FeasibleSampler(FeasibleSet(SPACE, Budget(())), [], "random", 0)
+SAMPLER = make_sampler("random", FeasibleSet(SPACE, Budget(())), [], 0)
 POINTS = [(a, b, c, 0, 0, 0) for a in (0, 1) for b in (0, 1) for c in (0, 1)]
 LIST = load_list(["resnet50", "resnet101", "resnet152"])
 FAILED = [outcome for outcome in Outcome if outcome.failed]

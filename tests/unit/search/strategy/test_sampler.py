@@ -11,7 +11,7 @@ from limits import LIMIT
 from nxt.arch.costs import cost
 from nxt.errors import ConfigError
 from nxt.search.request import SAMPLERS
-from nxt.search.strategy.sampler import FeasibleSampler
+from nxt.search.strategy.samplers import make_sampler
 from nxt.search.study.memory import ExhaustedError, distributions
 from nxt.space.budget import Budget, parse_budget
 from nxt.space.feasible import FeasibleSet
@@ -34,7 +34,7 @@ def study(path=None):
 
 def propose(search, feasible, count, name="tpe", seed=0, first=()):
     """Ask for points one after the other, with accuracies and failures that follow from the point."""
-    search.sampler = FeasibleSampler(feasible, list(first), name, seed)
+    search.sampler = make_sampler(name, feasible, list(first), seed)
     points = []
     for _ in range(count):
         trial = search.ask(distributions(feasible.space))
@@ -150,7 +150,7 @@ def test_tpe_learns_where_accuracy_is():
     """With accuracy that follows one axis alone, more of the later proposals than of a uniform draw have it high."""
     feasible = FeasibleSet(load_space("cifar"), Budget())
     search = study()
-    search.sampler = FeasibleSampler(feasible, [], "tpe", 0)
+    search.sampler = make_sampler("tpe", feasible, [], 0)
     late = []
     for index in range(60):
         trial = search.ask(distributions(feasible.space))
@@ -161,8 +161,8 @@ def test_tpe_learns_where_accuracy_is():
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("tep", "did you mean 'tpe'"), ("zzz", "known are gp, tpe, nsga2, random")]
+    ("name", "message"), [("tep", "did you mean 'tpe'"), ("zzz", "known are ehvi, gp, tpe, nsga2, random")]
 )
 def test_an_unknown_sampler_is_an_error_with_a_way_out(name, message):
     with pytest.raises(ConfigError, match=f"no sampler is called '{name}'; {message}"):
-        FeasibleSampler(smoke(), [], name, 0)
+        make_sampler(name, smoke(), [], 0)

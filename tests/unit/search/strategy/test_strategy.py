@@ -8,7 +8,7 @@ import sqlalchemy
 
 from nxt.search.ranking import best_of, pareto, ranked
 from nxt.search.strategy.agenda import SearchAgenda
-from nxt.search.strategy.sampler import FeasibleSampler
+from nxt.search.strategy.samplers import make_sampler
 from nxt.search.strategy.schedulers import Decision, make_scheduler, rungs
 from nxt.search.strategy.strategy import Strategy
 from nxt.search.study.database import DurableStudy, read_trials
@@ -45,7 +45,7 @@ def make(path, trials=8, seed=0, eta=3.0, grace=0.5, confirm=0, seeds=2, control
     budget = parse_budget(texts)
     feasible = FeasibleSet(load_space("smoke"), budget)
     families = {point: family for family, point in references(feasible).items()}
-    sampler = FeasibleSampler(feasible, list(families), "random", seed)
+    sampler = make_sampler("random", feasible, list(families), seed)
     return Strategy(
         DurableStudy(path, feasible.space, "macs"),
         SearchAgenda(sampler, families, trials, confirm, seeds),
