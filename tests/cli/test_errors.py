@@ -621,7 +621,7 @@ def test_a_place_that_holds_no_checkpoints_is_refused(place, two_cpus, places, n
 
 
 def begun(trained, tmp_path, **recipe):
-    """Copy a training of one epoch as one that was asked for more, and has the others before it."""
+    """Copy a run of one epoch and change its recipe to three epochs, so that two remain."""
     run, last = tmp_path / "run", tmp_path / "run" / "checkpoints" / "last.pt"
     shutil.copytree(trained, run)
     state = read(last)
@@ -722,7 +722,7 @@ def test_weights_for_other_classes_are_evaluated_only_where_the_classes_are_thei
 
 
 @pytest.mark.slow
-def test_where_no_cluster_is_nothing_is_joined(nxt_process, tmp_path):
+def test_a_search_refuses_an_address_without_a_ray_cluster(nxt_process, tmp_path):
     result = nxt_process(*SEARCH, "--address", "127.0.0.1:1")
     assert (result.code, result.out) == (1, "")
     [line] = result.err.splitlines()
@@ -730,7 +730,7 @@ def test_where_no_cluster_is_nothing_is_joined(nxt_process, tmp_path):
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_a_refusal_in_a_process_of_its_own(places, nxt_process):
+def test_an_error_in_a_process_of_its_own_is_one_line(places, nxt_process):
     result = nxt_process("eval", places["root"] / "checkpoints" / "pickle.pt")
     assert result.code == 1
     assert result.out == ""
@@ -739,13 +739,13 @@ def test_a_refusal_in_a_process_of_its_own(places, nxt_process):
 
 
 @pytest.mark.parametrize("arguments", [["zoo"], ["zoo", "--json"], ["profile", "resnet50"]], ids=label)
-def test_a_closed_stdout_is_no_defect(arguments, nxt_process):
+def test_a_closed_stdout_prints_no_traceback(arguments, nxt_process):
     result = nxt_process(*arguments, stdout=None, preexec_fn=lambda: os.close(1))
     assert "Traceback" not in result.err
 
 
 @pytest.mark.parametrize("arguments", [["zoo"], ["zoo", "--json"]], ids=label)
-def test_a_reader_that_leaves_is_no_defect(arguments, nxt_process):
+def test_output_to_a_closed_pipe_prints_no_error(arguments, nxt_process):
     reader, writer = os.pipe()
     os.close(reader)
     result = nxt_process(*arguments, stdout=writer)

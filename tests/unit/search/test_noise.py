@@ -83,7 +83,7 @@ def test_no_points_have_no_probabilities():
     assert front_probability([], [], []).shape == (0,)
 
 
-def test_of_two_points_that_the_noise_does_not_tell_apart_the_dearer_is_there_half_the_time():
+def test_the_costlier_of_two_equal_accuracies_is_on_the_front_half_the_time():
     cheap, dear = front_probability([1.0, 2.0], [0.5, 0.5], [0.02, 0.02])
     assert cheap == 1.0 and dear == pytest.approx(0.5, abs=0.05)
     assert front_probability([2.0, 2.0], [0.5, 0.5], [0.02, 0.02]) == pytest.approx([0.5, 0.5], abs=0.05)

@@ -220,7 +220,7 @@ def test_like_makes_a_window_around_the_multiply_adds_of_a_network(name):
     assert limit.allows(macs) and limit.is_window
 
 
-def test_like_gives_way_to_flops_and_stands_beside_the_others():
+def test_flops_overrides_like_and_other_limits_add_to_it():
     spec = parse_name("resnet50")
     assert parse_budget({"flops": ":1G"}, like=spec) == parse_budget({"flops": ":1G"})
     both = parse_budget({"flops": None, "params": ":30M"}, like=spec)

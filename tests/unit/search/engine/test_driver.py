@@ -67,7 +67,7 @@ def test_a_machine_without_memory_is_told_from_a_hang():
     assert failures == [(0, Outcome.OOM, "the machine ran out of memory")]
 
 
-def test_a_recording_that_failed_is_no_death():
+def test_a_failed_cuda_graph_recording_uses_no_retry():
     made, failures = driver(retries=0, eager=True)
     made.died(0, SAID)
     assert made._waiting.pop(0) and failures == []

@@ -106,7 +106,7 @@ def test_checkpoints_of_the_front_are_kept_if_asked_for(tmp_path, place):
         assert set(again.storage.names()) == members
 
 
-def test_what_a_killed_driver_left_of_trials_that_had_ended_goes(tmp_path):
+def test_resuming_deletes_files_that_a_killed_driver_left(tmp_path):
     job = begun(tmp_path / "run")
     with opened(job) as session:
         train(session), train(session, upto=1)
@@ -304,7 +304,7 @@ def test_curves_of_trials_that_ended_are_there_for_tensorboard_once(tmp_path):
 
 
 @pytest.mark.parametrize("said", [{"networks": ["resnet50"]}, {"top": 2}, {"repeats": 3}])
-def test_trainings_that_go_on_refuse_what_their_record_says(said, tmp_path):
+def test_train_many_refuses_recorded_arguments_with_resume(said, tmp_path):
     (name,) = said
     with pytest.raises(UsageError, match=f"{name}`? cannot be given with `resume`"):
         nxt.train_many(resume=tmp_path, **said)

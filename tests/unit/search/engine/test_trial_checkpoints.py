@@ -106,7 +106,7 @@ def test_a_uri_that_leads_nowhere_is_one_line_of_error(place):
     assert "checkpoints cannot be stored there" in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_what_belongs_to_a_file_lies_beside_it_or_where_this_machine_keeps_such(tmp_path):
+def test_local_files_lie_in_the_storage_folder_or_for_a_uri_on_this_machine(tmp_path):
     assert Storage(str(tmp_path)).local("7.hung") == tmp_path / "7.hung"
     places = ["s3://bucket/one", "s3://bucket/two", f"s3://bucket/{'deep/' * 100}end"]
     found = [Storage(place).local("7.hung") for place in places]

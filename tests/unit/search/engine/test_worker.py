@@ -256,7 +256,7 @@ def test_a_loss_that_is_not_finite_ends_a_trial_of_few_steps_after_its_epoch(tmp
     assert TrialRun(task(tmp_path), data).step().outcome == Outcome.DIVERGED
 
 
-def test_a_rate_far_too_high_really_ends_so(tmp_path, data):
+def test_a_far_too_high_learning_rate_ends_a_trial_as_diverged(tmp_path, data):
     run = TrialRun(task(tmp_path, epochs=30, lr=1e30), data)
     for _ in range(3):
         if isinstance(found := run.step(), TrialFailure):

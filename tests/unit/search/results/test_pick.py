@@ -62,7 +62,7 @@ def test_two_points_have_no_knee_and_the_most_accurate_has_no_next_step():
     assert (picked.entry.accuracy, picked.knee, picked.next, picked.candidates) == (0.8, None, None, 2)
 
 
-def test_with_limits_it_is_the_most_accurate_inside_them_weighed_by_the_one_cost_that_is_limited():
+def test_pick_returns_the_most_accurate_architecture_inside_the_limits_and_names_its_cost():
     run = finished((1, 0.5), (2, 0.8), (5, 0.9), (6, 0.7))
     picked = pick(run, parse_budget({"flops": ":4M"}))
     assert (picked.entry.accuracy, picked.candidates, picked.cost, picked.knee) == (0.8, 2, "macs", None)

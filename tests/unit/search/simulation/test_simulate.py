@@ -58,7 +58,7 @@ def test_the_clock_runs_on_every_worker_at_once():
     assert [simulate(table, "random", "none", 10**6, workers=n).clock for n in (1, 2, 4, 16)] == [96, 48, 24, 6]
 
 
-def test_the_clock_waits_for_whom_takes_longest():
+def test_the_clock_ends_with_the_slowest_trial():
     table = made(side=2, seconds=lambda a, b: 10.0 if (a, b) == (1, 1) else 1.0)
     result = simulate(table, "random", "none", 10**6, workers=4)
     assert result.clock == 60 and result.epochs == 24

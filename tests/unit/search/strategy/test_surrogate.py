@@ -35,7 +35,7 @@ def test_repeats_tell_it_how_noisy_a_training_is(noise):
     assert 0.7 * noise < Surrogate(points, scores).noise < 1.4 * noise
 
 
-def test_what_is_supposed_changes_no_mean_and_takes_doubt_away():
+def test_suppose_keeps_the_means_and_lowers_the_deviations():
     points, scores = seen(12)
     model = Surrogate(points, scores)
     new, others = np.array([[0.9, 0.1, 0.9]]), seen(50, seed=2)[0]

@@ -40,11 +40,11 @@ def test_what_lasts_longer_than_its_epochs_is_slowed_down_by_the_median():
         ([Trial(0, (0,), SPEC, Cost(1))], {0: span(0, 100)}),
     ],
 )
-def test_without_a_trial_that_tells_nothing_is_slowed_down(trials, times):
+def test_slowdown_is_one_if_no_trial_gives_evidence(trials, times):
     assert slowdown(trials, times) == 1
 
 
-def test_as_many_run_together_as_overlap_where_the_latest_began():
+def test_together_counts_the_trials_that_run_when_the_latest_one_begins():
     four = {n: span(0, 10) for n in range(4)}
     assert together(four) == 4
     two = {4 + n: span(10 * n + 10, 10 * n + 25) for n in range(12)}  # each begins while the one before still runs
