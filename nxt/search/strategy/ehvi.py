@@ -17,6 +17,7 @@ import numpy as np
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from scipy.special import ndtr
+from threadpoolctl import threadpool_limits
 
 from nxt.search.strategy.features import Array, Features, Points, untried
 from nxt.search.strategy.improvement import hypervolume_improvement, non_dominated
@@ -59,6 +60,10 @@ class ImprovementSampler(FeasibleSampler):
 
     def choose(self, study: Study, trial: FrozenTrial, taken: Collection[Point], rng: np.random.Generator) -> Point:
         """Chooses by the model; while there are too few results for one, spreads trials over the costs."""
+        with threadpool_limits(1):  # matrices are so small that threads only wait for each other, and for the trials
+            return self._choose(study, trial, taken, rng)
+
+    def _choose(self, study: Study, trial: FrozenTrial, taken: Collection[Point], rng: np.random.Generator) -> Point:
         from nxt.search.strategy.surrogate import Surrogate  # loads scikit-learn, which takes a second
 
         rows = [row for row in study.get_trials(deepcopy=False) if row.number != trial.number]
