@@ -36,7 +36,7 @@ def _lines(job: Search, plan: Plan) -> list[str]:
     if plan.explored:
         rungs = ", ".join(f"{share:.0%} go on at {r}" for r, share in zip(plan.rungs, plan.reaching, strict=True))
         lines.append(f"trials: {plan.explored:,} of up to {plan.epochs} epochs" + (f" ({rungs})" if rungs else ""))
-        lines.append(f"confirmation: {plan.confirming} trainings of {plan.epochs} epochs")
+        lines.append(f"confirmation: up to {plan.confirming} trainings of {plan.epochs} epochs")
     else:
         lines.append(f"trainings: {plan.confirming:,} of {plan.epochs} epochs")
     epoch = format_seconds(plan.epoch_seconds)

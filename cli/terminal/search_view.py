@@ -38,7 +38,7 @@ class View:
     phase: str
     ended: int
     total: int | None  # trials; None: as many as the hours allow
-    later: int  # trainings of these that will confirm the best and have not begun
+    later: int  # trainings of these, at most, that will confirm the best and have not begun
     gone: float  # seconds since the trials of this session began
     left: float | None  # seconds; None: not known yet
     tally: str
@@ -79,7 +79,7 @@ def _head(view: View, width: int) -> list[Text]:
     if view.run.full:
         title = Text.assemble(("nxt train", "bold"), f"  {request.space.name} on {request.data.display}")
     count = f"{view.ended}" if view.total is None else f"{view.ended} of {view.total - view.later}"
-    later = f" (then {view.later} to confirm)" if view.later and view.total else ""
+    later = f" (then up to {view.later} to confirm)" if view.later and view.total else ""
     progress, times = f"{view.phase}, {count} trials{later}", f"{format_seconds(view.gone)} gone"
     if view.left:
         times += f", about {format_seconds(view.left)} left"

@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from string import ascii_letters
 
 import numpy as np
 from numpy.typing import NDArray
 
 _DRAWS = 2000
+_TINY = 1e-9  # error of what varies not at all
 _LETTERS = ascii_letters + "".join(chr(code) for code in range(0x100, 0x180))  # Latin Extended-A after ASCII
 CLEAR = 2.0  # a difference of this many standard errors counts as more than noise
 
@@ -77,6 +79,14 @@ def front_probability(
     result = np.empty(len(cost))
     result[order] = on_front / _DRAWS
     return result
+
+
+def best_probability(index: int, accuracies: Sequence[float], errors: Sequence[float]) -> float:
+    """Returns the probability that one of several is the best, where true values are normal around those measured."""
+    true = [NormalDist(accuracy, max(error, _TINY)) for accuracy, error in zip(accuracies, errors, strict=True)]
+    others = true[:index] + true[index + 1 :]
+    values = [true[index].inv_cdf((draw + 0.5) / _DRAWS) for draw in range(_DRAWS)]
+    return math.fsum(math.prod(other.cdf(value) for other in others) for value in values) / _DRAWS
 
 
 def ties(accuracies: Sequence[float], errors: Sequence[float]) -> list[str]:

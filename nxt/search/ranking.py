@@ -1,13 +1,14 @@
 """Ranks architectures, each with all its finished trainings.
 
 If an architecture was trained again with fresh seeds, only those trainings count: the search selected the first one
-for its high accuracy, so that one is biased upwards.
+for its high accuracy, so that one is biased upwards. Those that dropped out of the confirmation have fewer fresh seeds
+than the others and are never the best of them.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 from nxt.arch.costs import Cost
 from nxt.arch.spec import ArchSpec
 from nxt.pareto import front
+from nxt.search.confirmation import Rounds, replay
 from nxt.search.noise import Noise, deviation, pooled_deviation
 from nxt.search.trial import Outcome, Trial
 
@@ -24,6 +26,7 @@ class RankedArch:
     """An architecture with at least one finished training; its accuracy is the mean over them."""
 
     trials: tuple[Trial, ...]
+    dropped: bool = False  # out of the confirmation, with fewer fresh seeds than those that stayed in
 
     @property
     def spec(self) -> ArchSpec:
@@ -85,17 +88,28 @@ class RankedRun(Protocol):
 
 def ranked(trials: Iterable[Trial], objective: str = "macs") -> list[RankedArch]:
     """Returns the architectures with finished trainings, the most accurate first; of equal ones, the cheaper first."""
-    groups: dict[str, list[Trial]] = defaultdict(list)
+    trials, groups = list(trials), defaultdict[str, list[Trial]](list)
     for trial in sorted(trials, key=lambda trial: trial.replicate):
         if trial.outcome is Outcome.DONE:
             groups[trial.spec.fingerprint].append(trial)
-    entries = [RankedArch(tuple([trial for trial in group if trial.replicate] or group)) for group in groups.values()]
+    rounds = rounds_of(trials).finished
+    entries = []
+    for group in groups.values():
+        again = tuple(trial for trial in group if trial.replicate)
+        entries.append(RankedArch(again or tuple(group), 0 < len(again) < rounds))
     return sorted(entries, key=lambda entry: (-entry.accuracy, getattr(entry.cost, objective), entry.trials[0].number))
 
 
 def best_of(entries: Sequence[RankedArch]) -> RankedArch | None:
-    """Returns the most accurate of the confirmed entries; if none is confirmed, of all."""
-    return next((entry for entry in entries if entry.confirmed), entries[0] if entries else None)
+    """Returns the most accurate entry of those that stayed in the confirmation, else of the confirmed, else of all."""
+    confirmed = [entry for entry in entries if entry.confirmed]
+    stayed = [entry for entry in confirmed if not entry.dropped]
+    return next(iter([*stayed, *confirmed, *entries]), None)
+
+
+def rounds_of(trials: Collection[Trial]) -> Rounds:
+    """Returns how far the confirmation of a search is; a plain list has none."""
+    return replay(trials) if any(not trial.replicate for trial in trials) else Rounds()
 
 
 def pareto(entries: Sequence[RankedArch], objective: str) -> list[RankedArch]:

@@ -41,8 +41,8 @@ class Settings:
     eta: float = 3.0  # one in eta trials continues at a rung
     grace: float = 0.5  # share of a trial's epochs before the first rung
     control: float = 0.15  # share of the trials due to stop that continue to the end
-    confirm: int = 3  # how many of the most accurate are trained again before one is called the best
-    confirm_seeds: int = 2  # how often each of them is trained again
+    confirm: int = 3  # how many of the most accurate, at most, are trained again before one is called the best
+    confirm_seeds: int = 3  # how often each of them is trained again, at most
     retries: int = 2  # how often a trial is started again after its worker process died or hung
     patience: float = 3600.0  # seconds without a sign of life that a start may take; a step: 300, or 20 of the slowest
     keep: str = "running"  # checkpoints to keep: running (of running trials), front (also of the front) or all

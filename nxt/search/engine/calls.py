@@ -65,7 +65,7 @@ def search(
         data: "digits" (bundled, the default), "cifar10[:PATH]", "cifar100[:PATH]" or "folder:PATH".
         trials: How many to explore; by default 20, or with `hours` as many as fit.
         hours: Stop in time to have an answer after so many hours.
-        confirm: How many of the best are trained again with fresh seeds; by default 3.
+        confirm: How many of the best, at most, are trained again with fresh seeds; by default 3.
         seed: The same seed and arguments give the same run; by default 0.
         settings: Values under "proxy", "recipe" and "search" in the place of the defaults.
         out: The run directory to create; by default a new one under results/.

@@ -35,7 +35,7 @@ class Plan:
     architectures: int  # in the space or list
     feasible: int  # of those inside the budget
     explored: int  # trials to explore
-    confirming: int  # trials to confirm, or those of a list
+    confirming: int  # trials to confirm, at most; or those of a list
     epochs: int  # of a trial that is not stopped
     rungs: tuple[int, ...]
     reaching: tuple[float, ...]  # share of the explored trials expected to be trained beyond each rung

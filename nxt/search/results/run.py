@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nxt.rundir import is_active
-from nxt.search.noise import CLEAR, Noise, front_probability, ties
-from nxt.search.ranking import RankedArch, best_of, noise_of, pareto, ranked
+from nxt.search.noise import CLEAR, Noise, best_probability, front_probability, ties
+from nxt.search.ranking import RankedArch, best_of, noise_of, pareto, ranked, rounds_of
 from nxt.search.request import SearchRecord, SearchRequest, load_record
 from nxt.search.results.front_table import front_table
 from nxt.search.results.notebook import frame, html
@@ -79,7 +79,7 @@ class Run:
 
     @property
     def best(self) -> RankedArch | None:
-        """The most accurate entry; of the confirmed ones, if there are any."""
+        """The most accurate entry; of those that stayed in the confirmation, if there was one."""
         return best_of(self.entries)
 
     @property
@@ -129,27 +129,56 @@ class Run:
         }
 
     def verdict(self) -> str:
-        """Returns the gain of the best entry over the best reference, with its noise, and what was not confirmed."""
-        return " ".join(text for text in (self._gain(), self.unconfirmed()) if text)
+        """Returns the gain of the best entry over the best reference, how sure it is, and what was not confirmed."""
+        parts = (self._gain(), self.certainty(), self.dropped(), self.unconfirmed())
+        return " ".join(text for text in parts if text)
+
+    def certainty(self) -> str:
+        """Returns how probable it is that the best entry is the best of those confirmed; empty if nothing tells."""
+        compared = [entry for entry in self.entries if entry.confirmed and not entry.dropped]
+        rounds, best, seeds = rounds_of(self.trials), self.best, {entry.seeds for entry in compared}
+        if not rounds.finished or rounds.noise is None or best not in compared or len(compared) < 2 or len(seeds) > 1:
+            return ""
+        noise = Noise(rounds.noise, self.record.val_images)  # few seeds may agree by chance: see `confirmation`
+        errors = [noise.error(entry.accuracy, entry.seeds) for entry in compared]
+        probability = best_probability(compared.index(best), [entry.accuracy for entry in compared], errors)
+        sure = "over 99%" if probability > 0.99 else f"{probability:.0%}"
+        return (
+            f"The probability that it is the best of the {len(compared)} compared by {_fresh(*seeds)} each is {sure}."
+        )
+
+    def dropped(self) -> str:
+        """Names the architectures that dropped out of the confirmation as they fell behind; empty if none did."""
+        names = [
+            e.spec.name
+            for e in self.entries
+            if e.dropped and not any(o.failed for o in self._again[e.spec.fingerprint])
+        ]
+        return f"Fell behind after fewer seeds: {_some(names)}." if names else ""
 
     def unconfirmed(self) -> str:
-        """Names the architectures with fewer finished trainings than asked for, since some failed; empty if none."""
-        wanted = self.request.repeats if self.request.is_list else self.request.settings.confirm_seeds
-        again: dict[str, list[Outcome]] = defaultdict(list)
-        for trial in self.trials:
-            if trial.replicate:
-                again[trial.spec.fingerprint].append(trial.outcome)
+        """Names the architectures with fewer finished trainings than others, since some failed; empty if none."""
+        most = max((entry.seeds for entry in self.entries if entry.confirmed), default=1)
+        wanted = self.request.repeats if self.request.is_list else most
         listed = []
         for entry in self.entries:
-            own = again[entry.spec.fingerprint]
+            own = self._again[entry.spec.fingerprint]
             failed = Counter(outcome for outcome in own if outcome.failed)
             if not failed or Outcome.RUNNING in own or own.count(Outcome.DONE) >= wanted:
                 continue
             how = f"by {entry.seeds} of {wanted} trainings" if entry.confirmed else "unconfirmed"
             kinds = ", ".join(f"{number} {outcome}" for outcome, number in failed.items())
             listed.append(f"{entry.spec.name} ({how}; {kinds})")
-        more = f", and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
-        return f"Compared with fewer seeds than asked for: {', '.join(listed[:_NAMED])}{more}." if listed else ""
+        return f"Compared with fewer seeds than asked for: {_some(listed)}." if listed else ""
+
+    @cached_property
+    def _again(self) -> dict[str, list[Outcome]]:
+        """The outcomes of the trainings with fresh seeds, by fingerprint."""
+        again: dict[str, list[Outcome]] = defaultdict(list)
+        for trial in self.trials:
+            if trial.replicate:
+                again[trial.spec.fingerprint].append(trial.outcome)
+        return again
 
     def _gain(self) -> str:
         """Returns a sentence on the gain of the best entry over the best reference, compared with the noise."""
@@ -250,7 +279,16 @@ def load_run(path: Path | str) -> Run:
 def _seeds(entry: RankedArch) -> str:
     if not entry.confirmed:
         return ""
-    return ", one fresh seed" if entry.seeds == 1 else f", mean of {entry.seeds} fresh seeds"
+    return ", one fresh seed" if entry.seeds == 1 else f", mean of {_fresh(entry.seeds)}"
+
+
+def _fresh(seeds: int) -> str:
+    return "one fresh seed" if seeds == 1 else f"{seeds} fresh seeds"
+
+
+def _some(names: list[str]) -> str:
+    """Lists the first names, and how many there are more."""
+    return ", ".join(names[:_NAMED]) + (f", and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 def _trial_row(trial: Trial) -> dict[str, Any]:

@@ -53,15 +53,17 @@ def status_of(run: Run) -> Status:
     """
     request, running = run.request, run.count(Outcome.RUNNING)
     families = {trial.point: trial.family for trial in run.trials if trial.family}  # always tried first
-    agenda = SearchSetup(request).agenda(families=families)
-    remaining = agenda.remaining(run.trials)
     by_hours = request.trials is None
+    active = run.active
+    # Without a number of trials, exploring has ended where nothing runs any more.
+    agenda = SearchSetup(request).agenda(lambda _: by_hours and not active, families)
+    remaining = agenda.remaining(run.trials)
     phase = phase_of(run.trials, 0 if by_hours else remaining.to_explore, request.is_list)
-    if run.active:
+    if active:
         times = read_times(run.path / "study.db")
         workers = max(1, running, together(times))
         trials = {trial.number: trial for trial in run.trials}
         pace = Pace(trials, request.proxy.epochs, workers, slowdown=slowdown(run.trials, times))
         return Status("running", phase, None if by_hours else pace.left(agenda))
-    complete = not remaining.to_confirm if by_hours else agenda.next(run.trials) is NothingToRun.END
+    complete = agenda.next(run.trials) is NothingToRun.END
     return Status("ended" if complete and not running else "interrupted", phase, None)

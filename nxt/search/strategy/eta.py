@@ -48,16 +48,20 @@ class Pace:
         """Tells whether one more trial would use time that running and confirming trials need."""
         if self._deadline == math.inf:
             return False
-        needed = self._seconds(1, agenda.remaining(self.trials.values()).to_confirm)
+        needed = self._seconds(1, agenda.turns(self.trials.values(), self.workers))
         return time.monotonic() + (needed or 0.0) >= self._deadline
 
     def left(self, agenda: Agenda) -> float | None:
-        """Predicts the seconds until the study is complete or its time is up; None: nothing is measured yet."""
-        predicted = self._seconds(*agenda.remaining(self.trials.values()))
+        """Predicts the seconds until the study is complete or its time is up; None: nothing is measured yet.
+
+        A confirmation counts with all its rounds: the answer may be clear earlier.
+        """
+        trials = self.trials.values()
+        predicted = self._seconds(agenda.remaining(trials).to_explore, agenda.turns(trials, self.workers))
         return None if predicted is None else min(predicted, max(0.0, self._deadline - time.monotonic()))
 
-    def _seconds(self, to_explore: int, to_confirm: int) -> float | None:
-        """Predicts the seconds that the running trials and these further ones take on all workers."""
+    def _seconds(self, to_explore: int, turns: int) -> float | None:
+        """Predicts the seconds that the running trials, these further ones, and so many whole ones in turn take."""
         self._fold()
         live = self._live()
         epochs = self._epochs + sum(len(trial.curve) for trial in live)
@@ -67,7 +71,7 @@ class Pace:
         length = self._explored[1] / self._explored[0] if self._explored[0] else self.epochs
         running = [self.epochs - len(t.curve) for t in self.trials.values() if t.outcome is Outcome.RUNNING]
         exploring = max((sum(running) + to_explore * length) / self.workers, *running, length if to_explore else 0)
-        confirming = math.ceil(to_confirm / self.workers) * self.epochs  # begins after all others have ended
+        confirming = turns * self.epochs  # begins after all others have ended
         return self._slowdown() * epoch * (exploring + confirming)
 
     def _fold(self) -> None:

@@ -80,7 +80,7 @@ def test_with_room_the_view_has_everything(width, height, longer):
     run = package.load_run(longer)
     text = "\n".join(printed(search_view.lines_of(moment(run), width, height), width))
     assert str(run.request.budget) in text
-    assert "exploring, 12 of 16 trials (then 4 to confirm)" in text and "2m 12s gone, about 28s left" in text
+    assert "exploring, 12 of 16 trials (then up to 4 to confirm)" in text and "2m 12s gone, about 28s left" in text
     assert "12 done, 1 running" in text and "120 trials an hour" in text
     assert f"{run.best.accuracy:.1%} \u00b1 {100 * run.error(run.best):.1f}" in text
     assert all(entry.spec.name in text for entry in run.entries[:3])
@@ -203,9 +203,9 @@ def test_a_search_that_runs_says_so_from_another_process(nxt, tmp_path):
         result = nxt("show", out)
         found = status_of(package.load_run(out))
     assert "1 running" in result.out
-    # One epoch takes half a second: 2 for the one that runs, 2 each for 2 more, then 2 each for 2 times 2 to confirm.
-    assert found == Status("running", "exploring", pytest.approx(0.5 * 2 * (1 + 2 + 4)))
-    assert "Running: exploring, about 7s left by the epochs so far." in result.out
+    # One epoch takes half a second: 2 for the one that runs, 2 each for 2 more, then 2 each for 3 times 2 to confirm.
+    assert found == Status("running", "exploring", pytest.approx(0.5 * 2 * (1 + 2 + 6)))
+    assert "Running: exploring, about 9s left by the epochs so far." in result.out
 
 
 def test_a_search_that_ended_says_so(confirmed, nxt):
@@ -271,7 +271,7 @@ def test_elsewhere_a_search_is_plain_lines(tmp_path, capsys):
     assert lines[0] == "space smoke: 96 of 96 architectures fit, macs <= 1.000G (conv + linear MACs)"
     assert lines[1] == f"4 trials of up to 2 epochs, 1 at a time, into {out}"
     for number, line in enumerate(lines[2:]):
-        head = rf"\[{number + 1}/8, about \d+s left\] trial {number} done 5{number}\.0%"
+        head = rf"\[{number + 1}/10, about \d+s left\] trial {number} done 5{number}\.0%"
         assert re.fullmatch(rf"{head}: resnext_\S+ \(.* reference\)", line), line
     assert len(lines) == 4
 

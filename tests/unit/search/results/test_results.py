@@ -154,7 +154,10 @@ def test_the_verdict_on_a_plain_list_misses_no_reference():
 
 def test_the_verdict_compares_what_was_confirmed():
     text, name = run(CONFIRMED).verdict(), TRIALS[0].spec.name
-    assert text == f"Nothing found beats the ResNet-like reference {name} (90.0%, mean of 2 fresh seeds)."
+    assert text == (
+        f"Nothing found beats the ResNet-like reference {name} (90.0%, mean of 2 fresh seeds). "
+        "The probability that it is the best of the 2 compared by 2 fresh seeds each is 60%."
+    )
     better = [*CONFIRMED, trial(14, 300, 0.93, replicate=1, of=2)]
     text = run(better, val_images=10_000).verdict()
     assert text.startswith(
@@ -194,6 +197,43 @@ def test_the_verdict_names_what_lost_all_its_trainings_as_unconfirmed():
     told = run([*TRIALS[:6], *failed, trial(29, 450, None, Outcome.KILLED, replicate=1, of=5), *others]).unconfirmed()
     assert told.count("unconfirmed") == 3 and told.endswith(", and 2 more.")
     assert run(CONFIRMED).unconfirmed() == run(TRIALS).unconfirmed() == ""
+
+
+def test_how_sure_the_best_is_follows_from_its_lead_and_from_all_noise():
+    def told(*ends, images=10_000):
+        fresh = [(5, ends[0]), (2, ends[1])]
+        more = [
+            trial(10 + 2 * of + n, TRIALS[of].cost.macs, end - 0.01 * n, replicate=n, of=of)
+            for of, end in fresh
+            for n in (1, 2)
+        ]
+        return run([*TRIALS[:6], *more], val_images=images).certainty()
+
+    start = "The probability that it is the best of the 2 compared by 2 fresh seeds each is "
+    assert told(0.9, 0.9) == f"{start}50%."
+    assert told(0.99, 0.4) == f"{start}over 99%."
+    shares = [
+        int(told(0.9, other, images=images)[len(start) : -2])
+        for other, images in ((0.88, 10_000), (0.88, 100), (0.85, 10_000))
+    ]
+    assert 50 < shares[1] < shares[0] < shares[2] < 100
+    assert run(TRIALS).certainty() == run(CONFIRMED[:-1]).certainty() == ""  # not confirmed; in the middle of a round
+
+
+def test_one_that_fell_behind_is_named_and_never_the_best():
+    """After three rounds the others are lower than it was after the first."""
+    means = {0: (0.90, 0.70, 0.70), 5: (0.91, 0.71, 0.71), 2: (0.80,)}
+    again = [
+        trial(10 + 3 * of + n, TRIALS[of].cost.macs, end, replicate=n, of=of, family=TRIALS[of].family)
+        for of, ends in means.items()
+        for n, end in enumerate(ends, 1)
+    ]
+    close = [trial(n, 20 + n, 0.80 + 0.001 * n) for n in range(20, 30)]  # a search of little spread, hence noise
+    result = run([*TRIALS[:3], TRIALS[5], *close, *again])
+    assert result.best.spec == TRIALS[5].spec and result.best.accuracy < 0.78
+    assert f"Fell behind after fewer seeds: {TRIALS[2].spec.name}." in result.verdict()
+    assert "the best of the 2 compared by 3 fresh seeds each" in result.verdict()
+    assert best_of([entry for entry in result.entries if entry.dropped]).spec == TRIALS[2].spec
 
 
 def test_of_a_list_the_trainings_that_were_asked_for_count():

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from nxt.arch.costs import cost
-from nxt.search.ranking import ranked
+from nxt.search.ranking import best_of, ranked
 from nxt.search.strategy.agenda import ListAgenda, NothingToRun, SearchAgenda
 from nxt.search.strategy.sampler import PointSampler
 from nxt.search.strategy.samplers import make_sampler
@@ -74,21 +74,23 @@ def test_nothing_is_trained_again_before_the_last_explorer_has_ended():
     assert point_of(search().next(trials)) == POINTS[2]
 
 
-def test_the_most_accurate_are_trained_again_with_every_seed_one_after_the_other():
+def test_the_most_accurate_are_trained_again_in_rounds_of_one_seed_each():
     trials = explored(0.5, 0.8, 0.7, 0.6)
     begun = confirm_all(search(seeds=2), trials, lambda point, replicate: 0.9)
-    assert begun == [(POINTS[1], 1), (POINTS[1], 2), (POINTS[2], 1), (POINTS[2], 2)]
+    assert begun == [(POINTS[1], 1), (POINTS[2], 1), (POINTS[1], 2), (POINTS[2], 2)]
 
 
-def test_while_trials_that_confirm_are_running_others_are_begun_and_then_waited_for():
-    agenda, trials = search(confirm=1, seeds=2), explored(0.5, 0.8, 0.7, 0.6)
+def test_a_round_is_begun_on_all_workers_and_the_next_one_waits_for_it():
+    agenda, trials = search(confirm=2, seeds=2), explored(0.5, 0.8, 0.79, 0.6)
     for replicate in (1, 2):
-        step = agenda.next(trials)
-        assert (point_of(step), step.replicate) == (POINTS[1], replicate)
-        trials.append(trial(len(trials), POINTS[1], 0.9, replicate, Outcome.RUNNING))
-    assert agenda.next(trials) is NothingToRun.WAIT
-    for row in trials[4:]:
-        row.outcome = Outcome.DONE
+        for point in (POINTS[1], POINTS[2]):
+            step = agenda.next(trials)
+            assert (point_of(step), step.replicate) == (point, replicate)
+            trials.append(trial(len(trials), point, 0.7, replicate, Outcome.RUNNING))
+        assert agenda.next(trials) is NothingToRun.WAIT
+        trials[-1].outcome = Outcome.DONE
+        assert agenda.next(trials) is NothingToRun.WAIT
+        trials[-2].outcome = Outcome.DONE
     assert agenda.next(trials) is NothingToRun.END
 
 
@@ -121,36 +123,58 @@ def test_without_a_number_to_confirm_the_search_ends_with_exploring():
     assert search(confirm=0).next(explored(0.1, 0.2, 0.3, 0.4)) is NothingToRun.END
 
 
-def test_whoever_stands_above_the_best_confirmed_is_confirmed_too_until_nobody_does():
-    means = {POINTS[3]: 0.5, POINTS[2]: 0.55, POINTS[1]: 0.65, POINTS[0]: 0.4}
-    trials = explored(0.6, 0.7, 0.8, 0.9)
-    begun = confirm_all(search(confirm=2, seeds=2), trials, lambda point, replicate: means[point])
-    # The top two fall below the third, which holds; the fourth stands below it and is left alone.
-    assert begun == [(POINTS[n], replicate) for n in (3, 2, 1) for replicate in (1, 2)]
+def test_a_clear_answer_ends_the_confirmation_after_two_rounds_and_an_unclear_one_at_the_last():
+    means = {POINTS[1]: 0.9, POINTS[2]: 0.8}
+    trials = explored(0.5, 0.8, 0.79, 0.78)
+    asked = confirm_all(search(seeds=5), trials, lambda point, seed: means[point] + 0.01 * (-1) ** seed)
+    assert asked == [(point, seed) for seed in (1, 2) for point in (POINTS[1], POINTS[2])]
+    trials = explored(0.5, 0.8, 0.79, 0.78)
+    asked = confirm_all(search(seeds=5), trials, lambda point, seed: 0.8 + 0.01 * (-1) ** seed)
+    assert asked == [(point, seed) for seed in range(1, 6) for point in (POINTS[1], POINTS[2])]
 
 
-def test_in_the_end_a_confirmed_one_is_on_top_whatever_the_accuracies():
-    rng, ends = random.Random(1), [Outcome.DONE, Outcome.DONE, Outcome.CRASHED]
+def test_one_that_is_clearly_beaten_drops_out_but_never_the_best_reference():
+    means = {POINTS[0]: 0.1, POINTS[2]: 0.8, POINTS[3]: 0.8, POINTS[4]: 0.4}
+    trials = explored(0.70, 0.69, 0.8, 0.79, 0.78, 0.77, families=(0, 1))
+    agenda = search(trials=6, confirm=3, seeds=3, families=(0, 1))
+    asked = confirm_all(agenda, trials, lambda point, seed: means[point] + 0.005 * (-1) ** seed)
+    first = [(POINTS[n], 1) for n in (2, 3, 4, 0)]
+    assert asked == [*first, *((POINTS[n], seed) for seed in (2, 3) for n in (2, 3, 0))]
+    entries = {entry.trials[0].point: entry for entry in ranked(trials)}
+    assert {point for point, entry in entries.items() if entry.dropped} == {POINTS[4]}
+    assert {entries[POINTS[n]].seeds for n in (2, 3, 0)} == {3}
+
+
+def test_what_the_search_found_far_behind_its_best_is_not_trained_again():
+    trials = explored(0.5, 0.51, 0.52, 0.53, 0.54, 0.8)
+    assert confirm_all(search(trials=6, confirm=3, seeds=2), trials) == [(POINTS[5], 1), (POINTS[5], 2)]
+
+
+def test_what_was_not_confirmed_is_never_the_best_however_accurate():
+    trials = explored(0.6, 0.7, 0.8, 0.79)
+    confirm_all(search(confirm=2, seeds=2), trials, lambda point, seed: 0.65 + 0.01 * seed)
+    best = best_of(ranked(trials))
+    assert best.confirmed and best.accuracy < 0.7 and not ranked(trials)[0].confirmed
+
+
+def test_all_that_are_compared_have_as_many_fresh_seeds_whatever_happens():
+    rng, ends = random.Random(1), [*[Outcome.DONE] * 6, Outcome.CRASHED, Outcome.DIVERGED]
     for _ in range(100):
-        trials = explored(*(rng.random() for _ in range(8)), families=(0, 1))
-        agenda = search(trials=8, confirm=rng.randint(1, 3), seeds=rng.randint(1, 3), families=(0, 1))
-        asked = confirm_all(agenda, trials, lambda *_: rng.random(), lambda *_: rng.choice(ends))
-        again = {point: [t for t in trials if t.replicate and t.point == point] for point, _ in asked}
-        for rows in again.values():
-            lost = sum(t.outcome is Outcome.CRASHED for t in rows[: agenda.seeds])
-            assert [t.replicate for t in rows] == list(range(1, agenda.seeds + lost + 1))
-        means = [
-            sum(t.accuracy for t in done) / len(done)
-            for rows in again.values()
-            if (done := [t for t in rows if t.outcome is Outcome.DONE])
-        ]
-        untouched = [t.accuracy for t in trials if not t.replicate and t.point not in again]
-        assert not untouched or not means or max(means) >= max(untouched)
-        assert means or not untouched
+        trials = explored(*(rng.gauss(0.5, 0.02) for _ in range(8)), families=(0, 1))
+        agenda = search(trials=8, confirm=rng.randint(1, 4), seeds=rng.randint(1, 4), families=(0, 1))
+        asked = confirm_all(agenda, trials, lambda *_: rng.gauss(0.5, 0.01), lambda *_: rng.choice(ends))
+        stayed = [entry for entry in ranked(trials) if entry.confirmed and not entry.dropped]
+        assert len({entry.seeds for entry in stayed}) <= 1 and all(entry.seeds <= agenda.seeds for entry in stayed)
+        for point in {point for point, _ in asked}:
+            assert [seed for other, seed in asked if other == point] == list(
+                range(1, 1 + len([p for p, _ in asked if p == point]))
+            )
+        best = best_of(ranked(trials))
+        assert best in stayed or not stayed
 
 
 @pytest.mark.parametrize("outcome", FAILED)
-def test_one_all_of_whose_trainings_failed_is_not_tried_for_ever_and_the_next_one_gets_its_turn(outcome):
+def test_one_that_fails_in_the_first_round_is_not_tried_again_and_the_next_one_takes_its_place(outcome):
     trials = explored(0.6, 0.7, 0.8, 0.9)
     asked = confirm_all(
         search(confirm=1, seeds=2),
@@ -158,50 +182,40 @@ def test_one_all_of_whose_trainings_failed_is_not_tried_for_ever_and_the_next_on
         lambda *_: 0.75,
         lambda point, replicate: outcome if point == POINTS[3] else Outcome.DONE,
     )
-    tried = [(POINTS[3], replicate) for replicate in ((1, 2, 3, 4) if outcome in LOST else (1, 2))]
+    tried = [(POINTS[3], replicate) for replicate in ((1, 2) if outcome in LOST else (1,))]
     assert asked == [*tried, (POINTS[2], 1), (POINTS[2], 2)]
 
 
 @pytest.mark.parametrize("outcome", LOST)
-def test_for_a_training_that_was_lost_there_is_one_with_another_seed(outcome):
-    trials, agenda = explored(0.6, 0.7, 0.8, 0.9), search(confirm=2, seeds=2)
-    asked = confirm_all(
-        agenda, trials, lambda *_: 0.95, lambda *who: outcome if who == (POINTS[3], 1) else Outcome.DONE
-    )
-    assert asked == [(POINTS[3], 1), (POINTS[3], 2), (POINTS[3], 3), (POINTS[2], 1), (POINTS[2], 2)]
-    assert [entry.seeds for entry in ranked(trials)] == [2, 2, 1, 1]
+@pytest.mark.parametrize("replicate", [1, 2])
+def test_for_a_training_that_was_lost_there_is_one_with_another_seed_in_the_same_round(outcome, replicate):
+    trials, agenda = explored(0.6, 0.7, 0.8, 0.79), search(confirm=2, seeds=2)
+    ends = {(POINTS[2], replicate): outcome}
+    asked = confirm_all(agenda, trials, lambda *_: 0.78, lambda *who: ends.get(who, Outcome.DONE))
+    expected = {
+        1: [(POINTS[2], 1), (POINTS[2], 2), (POINTS[3], 1), (POINTS[2], 3), (POINTS[3], 2)],
+        2: [(POINTS[2], 1), (POINTS[3], 1), (POINTS[2], 2), (POINTS[2], 3), (POINTS[3], 2)],
+    }
+    assert asked == expected[replicate]
+    assert [entry.seeds for entry in ranked(trials) if entry.confirmed] == [2, 2]
 
 
-@pytest.mark.parametrize("outcome", LOST)
-def test_a_training_that_stands_for_a_lost_one_and_is_lost_as_well_is_not_made_up_for(outcome):
-    trials, agenda = explored(0.6, 0.7, 0.8, 0.9), search(confirm=1, seeds=2)
-    ends = {(POINTS[3], 1): outcome, (POINTS[3], 3): outcome}
-    asked = confirm_all(agenda, trials, lambda *_: 0.95, lambda *who: ends.get(who, Outcome.DONE))
-    assert asked == [(POINTS[3], 1), (POINTS[3], 2), (POINTS[3], 3)] and agenda.remaining(trials) == (0, 0)
-
-
-@pytest.mark.parametrize("outcome", OWN)
-def test_a_training_that_failed_by_its_own_architecture_is_not_made_up_for(outcome):
-    trials = explored(0.6, 0.7, 0.8, 0.9)
-    ends = {(POINTS[3], 1): outcome}
-    asked = confirm_all(search(confirm=1, seeds=2), trials, lambda *_: 0.95, lambda *who: ends.get(who, Outcome.DONE))
-    assert asked == [(POINTS[3], 1), (POINTS[3], 2)]
-
-
-def test_what_is_left_to_confirm_grows_by_one_with_each_that_was_lost():
-    trials, agenda = explored(0.6, 0.7, 0.8, 0.9), search(confirm=1, seeds=2)
-    left = []
-    for end in (Outcome.KILLED, Outcome.DONE, Outcome.TIMEOUT):
-        left.append(agenda.remaining(trials).to_confirm)
-        wanted = agenda.next(trials)
-        trials.append(trial(len(trials), point_of(wanted), 0.95, wanted.replicate, end))
-    assert [*left, agenda.remaining(trials).to_confirm] == [2, 2, 1, 0] and agenda.next(trials) is NothingToRun.END
+@pytest.mark.parametrize("second", [*OWN, "lost"])
+@pytest.mark.parametrize("lost", LOST)
+def test_one_that_fails_in_a_later_round_drops_out(second, lost):
+    trials, agenda = explored(0.6, 0.7, 0.8, 0.79), search(confirm=2, seeds=3)
+    ends = {(POINTS[2], 2): lost, (POINTS[2], 3): lost} if second == "lost" else {(POINTS[2], 2): second}
+    asked = confirm_all(agenda, trials, lambda *_: 0.78, lambda *who: ends.get(who, Outcome.DONE))
+    assert [who for who in asked if who[0] == POINTS[2]] == [(POINTS[2], n) for n in range(1, len(ends) + 2)]
+    entries = {entry.trials[0].point: entry for entry in ranked(trials)}
+    assert entries[POINTS[2]].dropped and not entries[POINTS[3]].dropped and entries[POINTS[3]].seeds == 2
+    assert best_of(ranked(trials)) is not None and best_of(ranked(trials)).trials[0].point == POINTS[3]
 
 
 @pytest.mark.parametrize("outcome", FAILED)
 def test_if_all_that_is_trained_again_fails_the_search_ends(outcome):
-    trials = explored(0.6, 0.7, 0.8, 0.9)
-    count = 16 if outcome in LOST else 8
+    trials = explored(0.76, 0.77, 0.8, 0.79)
+    count = 8 if outcome in LOST else 4
     assert len(confirm_all(search(seeds=2), trials, outcome=lambda *_: outcome)) == count
 
 
@@ -211,6 +225,14 @@ def test_a_sampler_with_nothing_left_ends_exploring():
     agenda.exhausted()
     assert confirm_all(agenda, trials) == [(POINTS[1], 1), (POINTS[0], 1)]
     assert agenda.remaining(trials) == (0, 0)
+
+
+def test_what_the_confirmation_spares_of_a_time_limit_is_not_explored():
+    short = iter([False, True, False])
+    agenda, trials = search(trials=100, seeds=1, enough=lambda _: next(short)), explored(0.5, 0.6)
+    assert agenda.next(trials).sampler is SAMPLER
+    assert [point for point, _ in confirm_all(agenda, trials)] == [POINTS[1], POINTS[0]]
+    assert agenda.remaining(trials) == (len(SAMPLER.feasible) - 2, 0)
 
 
 def test_enough_ends_exploring_but_not_confirming():
@@ -223,43 +245,76 @@ def test_enough_ends_exploring_but_not_confirming():
     assert all(caller is agenda for caller in callers)
 
 
-def test_what_was_begun_is_finished_after_more_were_explored():
+def test_one_that_leads_after_more_were_explored_is_trained_as_often_as_those_before():
     trials = explored(0.5, 0.6, 0.7, 0.8)
-    trials.append(trial(4, POINTS[0], 0.1, replicate=1))  # once among the best
+    confirm_all(search(trials=4, confirm=1, seeds=2), trials, lambda *_: 0.75)
     agenda = search(trials=5, confirm=1, seeds=2)
     assert agenda.next(trials).sampler is SAMPLER
-    trials.append(trial(5, POINTS[4], 0.9))
-    assert (POINTS[0], 2) in confirm_all(agenda, trials, lambda *_: 0.99)
+    trials.append(trial(len(trials), POINTS[4], 0.9))
+    assert confirm_all(agenda, trials, lambda *_: 0.75) == [(POINTS[4], 1), (POINTS[4], 2)]
+    assert {entry.seeds for entry in ranked(trials) if entry.confirmed} == {2}
+
+
+def test_a_confirmation_of_the_old_rule_goes_on():
+    """It trained one after the other, each twice, in parallel, and what was lost under higher numbers."""
+    trials = explored(0.6, 0.7, 0.8, 0.79)
+    trials += [trial(4, POINTS[2], None, 1, Outcome.KILLED), trial(5, POINTS[2], 0.78, 2)]
+    agenda = search(confirm=2, seeds=2)
+    running = trial(6, POINTS[2], 0.78, 3, Outcome.RUNNING)
+    assert agenda.next([*trials, running]).replicate == 1
+    asked = confirm_all(agenda, trials, lambda *_: 0.78)
+    assert asked == [(POINTS[3], 1), (POINTS[2], 3), (POINTS[3], 2)]
 
 
 @pytest.mark.parametrize("families", [(), (0, 1)])
 @pytest.mark.parametrize("confirm", [0, 1, 3])
 def test_what_is_left_before_the_search_is_all_of_it(families, confirm):
     again = (confirm + bool(families)) * 2 if confirm else 0
-    assert search(trials=6, confirm=confirm, families=families).remaining([]) == (6, again)
+    agenda = search(trials=6, confirm=confirm, families=families)
+    assert agenda.remaining([]) == (6, again)
+    assert agenda.turns([], 1) == again and agenda.turns([], 100) == (2 if confirm else 0)
 
 
-def test_what_is_left_falls_by_one_with_every_trial_and_ends_at_nothing():
-    trials, agenda = [], search(trials=5, confirm=2, seeds=2, families=(0,))
-    for row in explored(0.9, 0.8, 0.7, 0.95, 0.6, families=(0,)):
-        assert agenda.remaining(trials) == (5 - len(trials), 6)
-        trials.append(row)
-    # The reference is among the best two, so that one is trained again less than it might have been.
-    for count in (4, 3, 2, 1):
-        assert agenda.remaining(trials) == (0, count)
-        step = agenda.next(trials)
-        trials.append(trial(len(trials), point_of(step), 0.99, step.replicate))
-    assert agenda.remaining(trials) == (0, 0) and agenda.next(trials) is NothingToRun.END
+def test_rounds_follow_one_after_another_also_on_many_workers():
+    agenda, trials = search(confirm=2, seeds=3, families=(0,)), explored(0.7, 0.71, 0.72, 0.73, families=(0,))
+    assert [agenda.turns(trials, workers) for workers in (1, 2, 3, 8)] == [9, 6, 3, 3]
+    trials.append(trial(4, POINTS[3], 0.7, 1, Outcome.RUNNING))
+    assert agenda.remaining(trials) == (0, 8)
+    assert [agenda.turns(trials, workers) for workers in (1, 2, 3, 8)] == [8, 5, 3, 3]
 
 
-def test_what_is_left_is_never_less_than_nothing():
-    rng = random.Random(2)
-    for _ in range(50):
-        agenda, trials = search(trials=4, seeds=rng.randint(1, 3)), explored(*(rng.random() for _ in range(6)))
-        while not isinstance(step := agenda.next(trials), NothingToRun):
-            assert min(agenda.remaining(trials)) >= 0
-            trials.append(trial(len(trials), point_of(step), rng.random(), step.replicate))
-        assert agenda.remaining(trials) == (0, 0)
+@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize("lost", [0.0, 0.1])
+def test_the_count_includes_what_will_come(workers, lost):
+    """Simulated searches: the total is known from the beginning, shrinks, and is reached at the end alone."""
+    ended_early = 0
+    for seed in range(40):
+        rng = random.Random(seed)
+        true = [rng.gauss(0.5, 0.012) for _ in POINTS]
+        agenda, trials = search(trials=8, confirm=3, seeds=3, families=(0, 1)), []
+        counts = []
+        while True:
+            running = [t for t in trials if t.outcome is Outcome.RUNNING]
+            counts.append((len(trials) - len(running), len(trials) + sum(agenda.remaining(trials)), len(trials)))
+            step = agenda.next(trials) if len(running) < workers else NothingToRun.WAIT
+            if step is NothingToRun.END and not running:
+                break
+            if isinstance(step, NothingToRun):
+                row = rng.choice(running)
+                row.curve.append(Epoch(1, rng.gauss(true[POINTS.index(row.point)], 0.009), 1.0, 0.5))
+                row.outcome = Outcome.KILLED if row.replicate and rng.random() < lost else Outcome.DONE
+            else:
+                number = len(trials)
+                point = point_of(step) if step.replicate else POINTS[number]
+                family = "ResNet-like" if number in (0, 1) and not step.replicate else ""
+                trials.append(trial(number, point, None, step.replicate, Outcome.RUNNING, family))
+        totals = [total for _, total, _ in counts]
+        assert all(done < total for done, total, _ in counts[:-1]) and counts[-1][:2] == (len(trials), len(trials))
+        assert totals[0] == 8 + 4 * 3
+        if not lost:
+            assert totals == sorted(totals, reverse=True)
+        ended_early += len(trials) < totals[0]
+    assert ended_early > 20
 
 
 def test_asking_changes_nothing():

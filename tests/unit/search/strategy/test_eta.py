@@ -1,5 +1,6 @@
 """How long a study takes: from made-up trials and a made-up clock."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -33,7 +34,8 @@ def pace(*trials, workers=1, hours=None):
 
 
 def agenda(stoppable=0, whole=0):
-    return SimpleNamespace(remaining=lambda trials: Remaining(stoppable, whole))
+    turns = lambda trials, workers: math.ceil(whole / workers)  # noqa: E731
+    return SimpleNamespace(remaining=lambda trials: Remaining(stoppable, whole), turns=turns)
 
 
 def test_trials_that_were_not_trained_here_tell_nothing():
