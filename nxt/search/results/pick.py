@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from nxt.errors import RunError
 from nxt.pareto import knee
 from nxt.search.noise import CLEAR
+from nxt.search.ranking import RankedArch, RankedRun, best_of
 
 if TYPE_CHECKING:
-    from nxt.search.ranking import RankedArch, RankedRun
     from nxt.space.budget import Budget
 
 
@@ -43,7 +43,9 @@ class Picked:
 
 
 def pick(run: RankedRun, budget: Budget) -> Picked:
-    """Picks the front's knee, or the most accurate of all architectures inside the budget if it has limits.
+    """Picks the front's knee; or, if the budget has limits, the most accurate of all architectures inside it.
+
+    If the search's best is inside, that is picked: an accuracy that is higher, but not confirmed, proves less.
 
     Args:
         run: The run of a search.
@@ -70,7 +72,9 @@ def pick(run: RankedRun, budget: Budget) -> Picked:
             f"the nearest is {nearest.spec.name}, whose {broken}"
         )
     cost = budget.limits[0].cost if len(budget.limits) == 1 else run.objective
-    return Picked(inside[0], cost, len(inside), budget, None, _next_step(run, inside[0], cost))
+    best = best_of(run.entries)
+    entry = best if best is not None and best in inside else inside[0]
+    return Picked(entry, cost, len(inside), budget, None, _next_step(run, entry, cost))
 
 
 def _shares(points: list[tuple[float, float]], index: int) -> tuple[float, float]:

@@ -446,9 +446,9 @@ def test_a_plan_measures_and_leaves_nothing_behind(nxt, tmp_path):
     few = ["--set", "proxy.epochs=4", "--set", "proxy.share=0.3", "--set", "search.eta=2"]
     few += ["--set", "search.scheduler=asha", "--set", "search.control=0.5", "--workers", "3"]
     found = answer(nxt("search", "smoke", "--flops", ":6M", "--trials", 20, "--plan", *few, "--json"))
-    assert (found["architectures"], found["explored"], found["confirming"], found["epochs"]) == (96, 20, 8, 4)
+    assert (found["architectures"], found["explored"], found["confirming"], found["epochs"]) == (96, 20, 12, 4)
     assert 0 < found["feasible"] < 96 and found["rungs"] == [2] and found["reaching"] == [0.75]
-    assert found["total_epochs"] == pytest.approx(20 * (2 + 2 * 0.75) + 8 * 4)
+    assert found["total_epochs"] == pytest.approx(20 * (2 + 2 * 0.75) + 12 * 4)
     assert found["device_hours"] == pytest.approx(found["total_epochs"] * found["epoch_seconds"] / 3600)
     assert found["workers"] == 3 and found["epoch_seconds"] > 0 and found["memory"] > 0 and found["disk"] > 0
     listed = answer(nxt("search", "--arch", TINY, "--arch", TINY, "--repeats", 3, "--plan", "--json"))

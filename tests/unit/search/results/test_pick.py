@@ -1,5 +1,6 @@
 """Picking: the knee of the front, the most accurate inside limits, and the next costlier architecture."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +56,15 @@ def test_the_next_step_is_the_cheapest_of_those_that_are_costlier_and_more_accur
     assert (step.more_cost, step.gain, step.error) == pytest.approx((1.5, 0.1, 0.03 * 2**0.5))
     assert step.clear  # 10 points are more than twice 4.2
     assert not pick(finished((1, 0.5), (2, 0.8), (5, 0.82)), Budget()).next.clear
+
+
+def test_inside_limits_the_confirmed_best_comes_before_what_only_the_search_saw_higher():
+    run = finished((1, 0.5), (2, 0.8), (5, 0.9))
+    again = [dataclasses.replace(run.entries[1].trials[0], number=9 + n, replicate=n) for n in (1, 2)]
+    confirmed = Finished(ranked([*(entry.trials[0] for entry in run.entries), *again]))
+    assert pick(confirmed, parse_budget({"flops": ":6M"})).entry.cost.macs == 2 * 10**6
+    assert pick(confirmed, parse_budget({"flops": "4M:6M"})).entry.cost.macs == 5 * 10**6
+    assert pick(run, parse_budget({"flops": ":6M"})).entry.cost.macs == 5 * 10**6
 
 
 def test_two_points_have_no_knee_and_the_most_accurate_has_no_next_step():
