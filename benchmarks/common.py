@@ -143,7 +143,7 @@ def options_of(options: argparse.Namespace) -> dict[str, str]:
     return {
         key: str(value)
         for key, value in vars(options).items()
-        if key not in ("json", "out", "profile", "part", "folder")
+        if key not in ("json", "out", "profile", "part", "folder", "keep")
     }
 
 

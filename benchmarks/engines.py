@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -110,8 +111,8 @@ class Objective:
         return outcomes
 
 
-def _optuna(sampler: str, objective: Objective, seed: int, **options: Any) -> None:
-    """Optuna: missing networks are infeasible by a constraint, with the mean of the outcomes so far."""
+def optuna_with(sampler: str, objective: Objective, seed: int, **options: Any) -> None:
+    """A sampler of Optuna; missing networks are infeasible by a constraint, with the mean of the outcomes so far."""
     import optuna
 
     def evaluate(trial: optuna.Trial) -> Outcomes:
@@ -124,28 +125,13 @@ def _optuna(sampler: str, objective: Objective, seed: int, **options: Any) -> No
     optuna.create_study(directions=["maximize", "minimize"], sampler=made).optimize(evaluate)
 
 
-def optuna_tpe(objective: Objective, seed: int) -> None:
-    """TPE as it is by default."""
-    _optuna("TPESampler", objective, seed)
-
-
-def optuna_nsga2(objective: Objective, seed: int) -> None:
-    """NSGA-II with nxt's population; the default is 50."""
-    _optuna("NSGAIISampler", objective, seed, population_size=20)
-
-
-def optuna_gp(objective: Objective, seed: int) -> None:
-    """A Gaussian process for each outcome and for feasibility, and the expected hypervolume improvement."""
-    _optuna("GPSampler", objective, seed, n_startup_trials=START)
-
-
 def botorch_qlognehvi(objective: Objective, seed: int) -> None:
     """BoTorch's qLogNEHVI over a list of the networks that are not yet trained: it proposes nothing that is missing."""
     import torch
     from botorch import fit_gpytorch_mll
     from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
     from botorch.models import ModelListGP, SingleTaskGP
-    from botorch.models.transforms import Normalize, Standardize
+    from botorch.models.transforms import Normalize
     from botorch.optim import optimize_acqf_discrete
     from botorch.sampling import SobolQMCNormalSampler
     from botorch.utils.multi_objective import infer_reference_point, is_non_dominated
@@ -159,12 +145,8 @@ def botorch_qlognehvi(objective: Objective, seed: int) -> None:
     while True:
         x = torch.tensor([*objective.known]).double()
         y = torch.tensor([*objective.known.values()]).double() * torch.tensor([1.0, -1.0])
-        dimensions = len(objective.sizes)
-        models = [
-            SingleTaskGP(x, y[:, i : i + 1], input_transform=Normalize(dimensions, bounds=bounds), outcome_transform=t)
-            for i, t in enumerate((Standardize(1), Standardize(1)))
-        ]
-        model = ModelListGP(*models)
+        positions = Normalize(len(objective.sizes), bounds=bounds)
+        model = ModelListGP(*(SingleTaskGP(x, y[:, i, None], input_transform=positions) for i in (0, 1)))
         fit_gpytorch_mll(SumMarginalLogLikelihood(model.likelihood, model))
         sampler = SobolQMCNormalSampler(torch.Size([128]), seed=seed)
         reference = infer_reference_point(y[is_non_dominated(y)], scale=0.1)
@@ -241,17 +223,27 @@ def smac_parego(objective: Objective, seed: int) -> None:
             facade.tell(info, TrialValue(cost=[1 - accuracy, log_macs], status=status), save=False)
 
 
-def syne_moasha(objective: Objective, seed: int) -> None:
-    """MOASHA of Syne Tune, which draws uniformly and stops at nxt's rungs those that others dominate."""
+def syne_moasha(objective: Objective, seed: int, ranked: bool = False) -> None:
+    """MOASHA of Syne Tune, which draws uniformly and stops at nxt's rungs those that others dominate.
+
+    In 0.16.0 `NonDominatedPriority` returns the order of the trials (an argsort) where MOASHA takes their ranks, so
+    that whom it stops has little to do with the outcomes. `ranked` turns the one into the other.
+    """
     from syne_tune.backend.trial_status import Trial
     from syne_tune.config_space import randint
     from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
+    from syne_tune.optimizer.schedulers.multiobjective.multiobjective_priority import NonDominatedPriority
+
+    class Ranks(NonDominatedPriority):  # type: ignore[misc]
+        def priority_unsafe(self, objectives: Any) -> Any:
+            return np.argsort(super().priority_unsafe(objectives))
 
     np.random.seed(seed)  # noqa: NPY002 - MOASHA draws from numpy's global generator
     epochs = objective.table.epochs
     scheduler = MOASHA(
         {name: randint(0, size - 1) for name, size in objective.sizes.items()},
         metrics=["error", "log_macs"],
+        multiobjective_priority=Ranks() if ranked else NonDominatedPriority(),
         max_t=epochs,
         grace_period=rungs(epochs, ETA, GRACE)[0],
         reduction_factor=ETA,
@@ -279,13 +271,14 @@ class Engine:
 
 
 ENGINES = {
-    "optuna-tpe": Engine(optuna_tpe, "optuna"),
-    "optuna-nsga2": Engine(optuna_nsga2, "optuna"),
-    "optuna-gp": Engine(optuna_gp, "optuna", 10, 50),
-    "botorch-qlognehvi": Engine(botorch_qlognehvi, "botorch", 10, 50),
+    "optuna-tpe": Engine(partial(optuna_with, "TPESampler"), "optuna", 14),
+    "optuna-nsga2": Engine(partial(optuna_with, "NSGAIISampler", population_size=20), "optuna"),
+    "optuna-gp": Engine(partial(optuna_with, "GPSampler", n_startup_trials=START), "optuna", 6, 50),
+    "botorch-qlognehvi": Engine(botorch_qlognehvi, "botorch", 6, 50),
     "pymoo-nsga2": Engine(pymoo_nsga2, "pymoo"),
-    "smac-parego": Engine(smac_parego, "smac", 10, 50),
+    "smac-parego": Engine(smac_parego, "smac", 6, 25),
     "syne-moasha": Engine(syne_moasha, "syne-tune"),
+    "syne-moasha-ranked": Engine(partial(syne_moasha, ranked=True), "syne-tune"),
 }
 
 

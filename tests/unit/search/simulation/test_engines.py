@@ -60,7 +60,7 @@ def test_an_engine_trains_no_network_twice_spends_what_it_is_given_and_repeats_b
     assert len(set(points)) == len(points) and all(point in table for point in points)
     assert result.epochs == 8 * EPOCHS + 1 and result.clock == 2 * result.epochs
     assert proposals >= result.trials == len(points) + result.stopped + 1
-    assert result.stopped == 0 or name == "syne-moasha"
+    assert result.stopped == 0 or name.startswith("syne-moasha")
     assert engines.search_with(name, table, 8 * EPOCHS + 1, seed=1) == (result, proposals)
     assert engines.search_with(name, table, 8 * EPOCHS + 1, seed=2) != (result, proposals)
 
@@ -73,7 +73,7 @@ def test_an_engine_ends_where_little_or_nothing_is_left_to_train(name):
     assert result.trials == len(table) or proposals >= engines.PATIENCE
 
 
-@pytest.mark.parametrize("name", [name for name in QUICK if name != "syne-moasha"])  # that one draws
+@pytest.mark.parametrize("name", [name for name in QUICK if "moasha" not in name])  # that one draws
 def test_an_engine_finds_more_than_chance(name):
     """With either outcome the wrong way round it would find less."""
     table = made(side=12)
