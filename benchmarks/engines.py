@@ -166,7 +166,7 @@ def pymoo_nsga2(objective: Objective, seed: int) -> None:
     from pymoo.operators.sampling.rnd import IntegerRandomSampling
     from pymoo.optimize import minimize
 
-    class Problem(ElementwiseProblem):
+    class Problem(ElementwiseProblem):  # type: ignore[misc]
         def __init__(self) -> None:
             highest = np.array([*objective.sizes.values()]) - 1
             super().__init__(n_var=len(highest), n_obj=2, n_ieq_constr=1, xl=0, xu=highest, vtype=int)
@@ -189,7 +189,10 @@ def pymoo_nsga2(objective: Objective, seed: int) -> None:
 
 
 def smac_parego(objective: Objective, seed: int) -> None:
-    """SMAC's facade for hyperparameters (a random forest) with ParEGO; missing ones crash, at the worst outcomes."""
+    """SMAC's facade for hyperparameters (a random forest) with ParEGO; missing ones crash, at the worst outcomes.
+
+    Its proposals depend on the hash seed: it repeats a search only with the same PYTHONHASHSEED.
+    """
     from ConfigSpace import ConfigurationSpace
     from smac import HyperparameterOptimizationFacade as Facade
     from smac import Scenario
