@@ -21,6 +21,7 @@ from nxt.errors import ArchError
 FOLDER = Path(__file__).with_name("proxies")
 _TRIES = 64
 _LEAST = 4  # pixels
+SMALL = 32  # pixels: up to here the strides of an ImageNet stem leave a pixel or less to the last stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class Proxy:
     about: str = ""  # a description
     size: int | None = None  # largest image side in pixels; smaller if the data's own is smaller
     scale: float = 1.0  # share of the data's own side, if it has one
-    stem: str = "auto"  # "auto": 3x3 for images up to 64 px, else "own": the network's own
+    stem: str = "auto"  # "auto": 3x3 for images up to 32 px, else "own": the network's own
     width: float = 1.0  # multiplier of all widths
     share: float = 1.0  # of the training images
     epochs: int = 9  # of a trial that is not stopped
@@ -73,7 +74,7 @@ class Proxy:
         """
         stem = self.stem
         if stem == "auto":
-            stem = "cifar" if size <= 64 else "own"
+            stem = "cifar" if size <= SMALL else "own"
         if stem == "own":
             stem = spec.stem
         if self.width == 1:

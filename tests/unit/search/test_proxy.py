@@ -99,8 +99,8 @@ def test_a_wider_proxy_is_never_cheaper():
     ("stem", "size", "own", "expected"),
     [
         ("auto", 8, "imagenet", "cifar"),
-        ("auto", 64, "deep", "cifar"),
-        ("auto", 65, "imagenet", "imagenet"),
+        ("auto", 32, "deep", "cifar"),
+        ("auto", 33, "imagenet", "imagenet"),
         ("auto", 224, "deep", "deep"),
         ("auto", 224, "cifar", "cifar"),
         ("own", 8, "imagenet", "imagenet"),
@@ -112,6 +112,13 @@ def test_the_stem_follows_the_image_side_unless_it_is_given(stem, size, own, exp
     spec = parse_name("resnet50").replace(stem=own)
     assert Proxy(stem=stem).apply(spec, size).stem == expected
     assert Proxy(stem=stem, width=0.5).apply(spec, size).stem == expected
+
+
+@pytest.mark.parametrize("network", ["resnet50", "resnest50d"])
+def test_smaller_images_than_those_of_folders_never_make_a_dearer_proxy(network):
+    spec, most = parse_name(network), load_proxy(DataRef("folder"), {}).size
+    costs = {size: cost(Proxy(size=size).apply(spec, size), size).macs for size in range(8, most + 1)}
+    assert max(costs.values()) == costs[most]
 
 
 @pytest.mark.parametrize("name", SPACES)
