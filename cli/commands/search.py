@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .. import complete, options
+from ..messages import as_options
 from ..terminal import tables
 from ..terminal.status_text import resume_command, shell_path
 
@@ -110,8 +111,12 @@ def search(
     )
     request = chosen.request()  # finds wrong options before torch is imported
     from nxt.search.engine.calls import prepare, run_search
+    from nxt.search.engine.notices import notices
 
     job = prepare(chosen, request)
+    if resume is None:
+        for text in notices(job):
+            tables.err().print(f"note: {as_options(text)}", soft_wrap=True)
     if plan:
         from .search_plan import print_plan
 

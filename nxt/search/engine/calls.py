@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from nxt.arch.spec import ArchSpec
 from nxt.data.ref import DataRef
 from nxt.search.engine.execute import Ending, Observer, Resources, execute
+from nxt.search.engine.notices import notices
 from nxt.search.engine.progress import SearchBar
 from nxt.search.engine.search import Search, prepare_search
 from nxt.search.options import SearchOptions
@@ -109,6 +111,9 @@ def search(
         address=address,
     )
     job = prepare(options, options.request())
+    if resume is None and observer is None:
+        for text in notices(job):
+            sys.stderr.write(f"note: {text}\n")
     return finished(job, run_search(job, options, observer or SearchBar(callback)))
 
 

@@ -27,7 +27,7 @@ from nxt.space.space import Point
 if TYPE_CHECKING:
     from nxt.search.strategy.surrogate import Surrogate
 
-_STARTUP = 5  # architectures that are spread over the costs before there is a model; the references count
+STARTUP = 5  # architectures that are spread over the costs before there is a model; the references count
 _POOL = 10_000  # feasible architectures that are compared with each other
 _PAIRS = 1_500_000  # candidates times trainings at most, so that a proposal stays a matter of milliseconds
 _CLIMBS = 10  # steps uphill at most
@@ -69,7 +69,7 @@ class ImprovementSampler(FeasibleSampler):
         rows = [row for row in study.get_trials(deepcopy=False) if row.number != trial.number]
         done = [row for row in rows if row.state is TrialState.COMPLETE]
         points = [self.point(row) for row in done]
-        if len(set(points)) < min(_STARTUP, len(self.feasible)):
+        if len(set(points)) < min(STARTUP, len(self.feasible)):
             return self._spread(taken, rng)
         scores = -np.log(np.maximum(1 - np.array([row.values[0] for row in done]), _LEAST_ERROR))
         model = Surrogate(self._features.inputs(np.array(points)), scores)
@@ -129,16 +129,16 @@ class ImprovementSampler(FeasibleSampler):
     def _spread(self, taken: Collection[Point], rng: np.random.Generator) -> Point:
         """Draws from that part of the range of costs, in logarithms, that has the fewest trials so far."""
         free = untried(self._features.pool, taken)
-        parts, counts = self._parts(free), np.zeros(_STARTUP, dtype=np.int64)
+        parts, counts = self._parts(free), np.zeros(STARTUP, dtype=np.int64)
         if taken:
-            counts = np.bincount(self._parts(np.array(list(taken))), minlength=_STARTUP)
-        for part in sorted(rng.permutation(_STARTUP), key=lambda part: counts[part]):
+            counts = np.bincount(self._parts(np.array(list(taken))), minlength=STARTUP)
+        for part in sorted(rng.permutation(STARTUP), key=lambda part: counts[part]):
             if (parts == part).any():
                 return tuple(rng.choice(free[parts == part]).tolist())
         return self.free(self.feasible.draw(rng), taken)
 
     def _parts(self, points: Points) -> Points:
-        return np.clip((self._costs(points)[:, 0] * _STARTUP).astype(np.int64), 0, _STARTUP - 1)
+        return np.clip((self._costs(points)[:, 0] * STARTUP).astype(np.int64), 0, STARTUP - 1)
 
     def _costs(self, points: Points) -> Array:
         """Returns the logarithms of the costs to minimise, (points, objectives), within 0..1 for the feasible ones."""

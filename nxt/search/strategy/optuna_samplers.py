@@ -12,13 +12,13 @@ from optuna.trial import FrozenTrial, TrialState
 from nxt.search.strategy.sampler import Choices, FeasibleSampler
 from nxt.space.space import Point
 
-_STARTUP = 10  # trials drawn uniformly before a model is fitted
+MODEL_STARTUP = 10  # trials drawn uniformly before a model is fitted
 _GP_TRIALS = 200  # after so many finished trials Optuna's Gaussian process takes a second, and TPE replaces it
 
 # From a seed to a sampler of Optuna's.
 MAKERS: dict[str, Callable[[int], BaseSampler]] = {
-    "gp": lambda seed: GPSampler(seed=seed, n_startup_trials=_STARTUP),
-    "tpe": lambda seed: TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=_STARTUP),
+    "gp": lambda seed: GPSampler(seed=seed, n_startup_trials=MODEL_STARTUP),
+    "tpe": lambda seed: TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=MODEL_STARTUP),
     "nsga2": lambda seed: NSGAIISampler(seed=seed, population_size=20),
 }
 

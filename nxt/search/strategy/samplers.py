@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from nxt.errors import ConfigError, suggestion
 from nxt.search.request import SAMPLERS
-from nxt.search.strategy.ehvi import ImprovementSampler
-from nxt.search.strategy.optuna_samplers import MovedSampler
+from nxt.search.strategy.ehvi import STARTUP, ImprovementSampler
+from nxt.search.strategy.optuna_samplers import MODEL_STARTUP, MovedSampler
 from nxt.search.strategy.sampler import Choices, FeasibleSampler
 from nxt.space.space import Point
 
@@ -41,3 +41,8 @@ def make_sampler(
     if name == "random":
         return FeasibleSampler(feasible, first, seed)
     return MovedSampler(feasible, first, seed, name)
+
+
+def begins(name: str) -> int | None:
+    """Returns the number of architectures after which a sampler proposes by a model; None if it has none."""
+    return {"ehvi": STARTUP, "gp": MODEL_STARTUP, "tpe": MODEL_STARTUP}.get(name)

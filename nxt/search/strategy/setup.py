@@ -8,7 +8,7 @@ from functools import cached_property
 
 from nxt.search.request import SearchRequest
 from nxt.search.strategy.agenda import Agenda, ListAgenda, SearchAgenda
-from nxt.search.strategy.samplers import make_sampler
+from nxt.search.strategy.samplers import begins, make_sampler
 from nxt.search.strategy.schedulers import Scheduler, make_scheduler, rungs
 from nxt.space.arch_list import ArchList
 from nxt.space.feasible import FeasibleSet
@@ -36,6 +36,11 @@ class SearchSetup:
     def references(self) -> dict[Point, str]:
         """The papers' templates inside the budget: reference family by point."""
         return {} if self.feasible is None else {point: family for family, point in references(self.feasible).items()}
+
+    @property
+    def model_begins(self) -> int | None:
+        """The number of architectures after which the sampler proposes by a model; None if it has none."""
+        return begins(self.request.settings.sampler)
 
     @cached_property
     def rungs(self) -> tuple[int, ...]:

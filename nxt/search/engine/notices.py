@@ -1,0 +1,68 @@
+"""What is worth knowing about a search before it starts, as sentences: little to choose from, a dear proxy."""
+
+from __future__ import annotations
+
+import re
+
+from nxt.arch.costs import cost
+from nxt.search.engine.search import Search
+from nxt.search.options import TRIALS
+from nxt.search.proxy import SMALL
+from nxt.search.strategy.setup import SearchSetup
+from nxt.space.budget import COSTS, Budget
+from nxt.space.feasible import FeasibleSet
+
+_OPTIONS = {cost: option for option, cost in COSTS.items()}
+
+
+def notices(search: Search) -> list[str]:
+    """Returns what a user should know before a search starts; arguments stand in backquotes, as in errors."""
+    return [text for text in (_choice(search.setup), _unmodelled(search.setup), _dear_proxy(search)) if text]
+
+
+def _choice(setup: SearchSetup) -> str:
+    """Says if fewer architectures fit than trials are asked, and which limit leaves so few."""
+    request, feasible = setup.request, setup.feasible
+    asked = TRIALS if request.trials is None else request.trials
+    if feasible is None or len(feasible) >= asked:
+        return ""
+    text = f"only {len(feasible):,} of {request.space.size:,} architectures fit, fewer than the {asked:,} trials"
+    limits = request.budget.limits
+    if len(limits) > 1:
+        others = {limit: Budget(tuple(other for other in limits if other is not limit)) for limit in limits}
+        counts = {limit: len(FeasibleSet(feasible.space, rest, feasible.cost_table)) for limit, rest in others.items()}
+        limits = tuple(sorted(counts, key=lambda limit: -counts[limit]))
+        text += "; " + ", ".join(f"without {limit} {counts[limit]:,}" for limit in limits)
+    windows = [limit for limit in limits if limit.is_window and limit.text[:1].isdigit() and ":" not in limit.text]
+    caps = [f"`{_OPTIONS[limit.cost]}` :{re.split('[+±]', limit.text)[0].strip()}" for limit in windows]
+    return text + ("; a number alone is a window, a cap has a colon: " * bool(caps)) + ", ".join(caps)
+
+
+def _unmodelled(setup: SearchSetup) -> str:
+    """Says if a search ends before its sampler has a model, so that it only draws."""
+    request, feasible = setup.request, setup.feasible
+    if feasible is None or request.trials is None or request.trials >= len(feasible):
+        return ""
+    begins, references = setup.model_begins, len(setup.references)
+    if begins is None or request.trials > max(begins, references):
+        return ""
+    return (
+        f"the sampler {request.settings.sampler} proposes by what it has learnt only after {max(begins, references)} "
+        f"architectures ({references} of them references): {request.trials} trials are all chosen without it"
+    )
+
+
+def _dear_proxy(search: Search) -> str:
+    """Says if larger images would make the proxy cheaper, since they keep the network's own stem."""
+    request, size, natural = search.request, search.size, search.source.size
+    larger = SMALL + 1
+    if request.recipe.size is not None or size >= larger or (natural is not None and natural < larger):
+        return ""
+    example = request.space.example
+    here, there = (cost(request.proxy.apply(example, side), side).macs for side in (size, larger))
+    if here <= there:
+        return ""
+    return (
+        f"at {size} px proxies have a 3x3 stem without strides, which costs {here / there:.0f} times as much as "
+        f"{larger} px with the networks' own; `settings` proxy.size={larger} or proxy.stem=own is cheaper"
+    )

@@ -1,0 +1,60 @@
+"""What a search says before it starts: little to choose from, no model, a proxy that larger images make cheaper."""
+
+import dataclasses
+
+import pytest
+
+from nxt.config import parse_settings
+from nxt.search.engine.notices import notices
+from nxt.search.engine.search import prepare_search
+from nxt.search.request import make_request
+from nxt.space.budget import parse_budget
+from nxt.space.load import load_space
+
+
+def told(tmp_path, space, trials=20, *settings, natural=None, **limits):
+    request = make_request(load_space(space), parse_budget(limits), "digits", trials, 0, parse_settings(settings))
+    search = prepare_search(request, tmp_path / "run")
+    source = dataclasses.replace(search.source, size=natural)
+    size = request.proxy.image_size(natural, request.space.example)
+    return notices(dataclasses.replace(search, source=source, size=size))
+
+
+def test_of_two_narrow_windows_each_is_told_and_how_a_cap_is_written(tmp_path):
+    (text,) = told(tmp_path, "imagenet", flops="600M", params="8M", natural=8)
+    assert text.startswith("only 4 of 6,461,280 architectures fit, fewer than the 20 trials")
+    assert "without macs 552.0M to 648.0M 89,939, without params 7.360M to 8.640M 21,292" in text
+    assert text.endswith("a cap has a colon: `flops` :600M, `params` :8M")
+
+
+def test_a_cap_and_a_range_are_no_windows_to_explain(tmp_path):
+    (text,) = told(tmp_path, "smoke", flops=":2M", acts="1K:100M")
+    assert text.startswith("only ") and "without acts" in text and "colon" not in text
+
+
+@pytest.mark.parametrize("sampler", ["ehvi", "gp"])
+def test_a_search_that_ends_before_its_sampler_has_a_model_is_told(tmp_path, sampler):
+    begins = {"ehvi": 5, "gp": 10}[sampler]
+    setting = f"search.sampler={sampler}"
+    (text,) = told(tmp_path, "smoke", begins, setting, flops=":1G", natural=8)
+    assert f"only after {begins} architectures (2 of them references): {begins} trials" in text
+    assert told(tmp_path, "smoke", begins + 1, setting, flops=":1G", natural=8) == []
+    assert told(tmp_path, "smoke", begins, "search.sampler=random", flops=":1G", natural=8) == []
+
+
+def test_a_proxy_that_larger_images_make_cheaper_is_told(tmp_path):
+    (text,) = told(tmp_path, "imagenet", 20, "proxy.size=32", flops=":4G")
+    assert text.startswith("at 32 px") and "proxy.size=33" in text
+
+
+@pytest.mark.parametrize(
+    ("space", "setting", "natural"),
+    [
+        ("imagenet", "proxy.size=33", None),
+        ("imagenet", "proxy.size=8", None),  # cheap all the same
+        ("imagenet", "proxy.size=32", 32),  # there are no larger images
+        ("cifar", "proxy.size=32", None),  # its stem has no strides
+    ],
+)
+def test_a_proxy_that_is_as_cheap_as_it_can_be_is_not(tmp_path, space, setting, natural):
+    assert told(tmp_path, space, 20, setting, flops=":4G", natural=natural) == []
