@@ -18,7 +18,8 @@ def print_plan(
     """Measures how long training takes, and prints the plan to stdout."""
     from nxt.search.engine.estimate import plan
 
-    estimate = plan(job, job.load_data(), workers, hours, gpus_per_trial)
+    note = tables.err()
+    estimate = plan(job, workers, hours, gpus_per_trial, lambda text: note.print(f"{text} ...", soft_wrap=True))
     if as_json:
         tables.print_json(dataclasses.asdict(estimate))
         return
@@ -40,11 +41,13 @@ def _lines(job: Search, plan: Plan) -> list[str]:
     else:
         lines.append(f"trainings: {plan.confirming:,} of {plan.epochs} epochs")
     epoch = format_seconds(plan.epoch_seconds)
-    shared = f"{plan.devices} GPU(s), sharing their time" if plan.devices < plan.workers else "devices of their own"
+    place = "on a GPU each" if plan.memory_measured else "on this machine's CPUs"
+    if plan.devices < plan.workers:
+        place = f"on {plan.devices} GPU(s), sharing their time"
     lines += [
         f"in all: {plan.total_epochs:,.0f} epochs of {epoch} (measured on this machine's {plan.device})",
-        f"time: {plan.device_hours:.2f} device hours; {plan.workers} at a time on {shared}, "
-        f"{format_seconds(max(3600 * plan.device_hours / plan.devices, plan.epochs * plan.epoch_seconds))}",
+        f"time: {format_seconds(plan.seconds)}, {format_seconds(plan.starting)} of it to start; "
+        f"{plan.workers} at a time {place}, {plan.device_hours:.2f} device hours",
         f"memory: {format_count(plan.memory)}B a trial ({measured})",
         f"disk: {format_count(plan.disk)}B at a time",
     ]

@@ -5,9 +5,14 @@ from __future__ import annotations
 import dataclasses
 import gc
 import os
+import subprocess
+import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
+from math import ceil
 
 import numpy as np
 import torch
@@ -17,15 +22,20 @@ from nxt.arch.spec import ArchSpec
 from nxt.compute.accelerator import accelerator, gpus
 from nxt.compute.cuda_graph import RecordingError
 from nxt.compute.devices import choose
-from nxt.data.dataset import Dataset, Split
+from nxt.data.dataset import Dataset, Split, divided
 from nxt.errors import DeviceError
 from nxt.search.engine.packing import Gpu, look, uses_gpus
 from nxt.search.engine.search import Search
 from nxt.search.strategy.setup import SearchSetup
 from nxt.train.engine.setup import resident_trainer
+from nxt.train.recipe import Recipe
 
-_SAMPLES = 3  # architectures measured
-_BATCHES = 4  # of each
+_SAMPLES = 3  # architectures measured, as far as the time goes
+_BATCHES = 4  # of each at most
+_PROBE = 8  # images that tell how many can be measured
+_SECONDS = 10.0  # for measuring all of them
+_IMPORT = 6.0  # seconds at most to find out how long a process takes to start
+_STARTS = 3  # processes that start one after the other before a trial begins: the driver, Ray's, a worker
 
 
 @dataclass(frozen=True)
@@ -43,51 +53,60 @@ class Plan:
     device: str
     epoch_seconds: float  # mean over the measured architectures
     device_hours: float
+    starting: float  # seconds until the first trial begins: reading the images, starting Ray and the workers
+    seconds: float  # from the start to the end
     memory: int  # bytes of the largest of the measured architectures: on a GPU of a trial, else of a training step
     memory_measured: bool  # as a GPU's peak; else predicted as for `Cost.memory`
     disk: int  # bytes in the run directory
     workers: int  # trials at a time
-    devices: int  # that they compute on; fewer where trials share a GPU, and with it its time
+    devices: int  # that they compute on, on a CPU parts of it; fewer where trials share a GPU, and with it its time
 
 
 def plan(
     search: Search,
-    data: Dataset,
     workers: int | None = None,
     hours: float | None = None,
     gpus_per_trial: float | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Plan:
-    """Predicts what a search costs in all, training a few batches of a few of its architectures.
+    """Predicts what a search costs in all, training a few images of a few of its architectures, for 20 s at most.
 
     Args:
         search: The search.
-        data: What it trains on.
         workers: Trials at a time; None: as many as fit on this machine.
         hours: The time there is, if that limits the number of trials.
         gpus_per_trial: Part of a GPU for each trial; 0: the CPU; None: what each needs, if there are GPUs.
+        say: Is called with a line of text before each measurement.
 
     Raises:
         DeviceError: if there are no GPUs, they cannot be used, or a pass cannot be recorded there.
+        DataError: if images cannot be read.
     """
     request = search.request
-    device, overhead = choose("cpu"), 0
+    device, overhead, cpus = choose("cpu"), 0, os.cpu_count() or 1
+    say("reading some images")
+    few = _read(search)
     if uses_gpus(gpus_per_trial, gpus().count(), gpus().problem()):
         gpu, device = look(), choose("cuda")
-        images, overhead = data.train.images.nbytes + data.val.images.nbytes, gpu.overhead
-        workers, devices = _places(search, gpu, images, workers, gpus_per_trial)
+        overhead = gpu.overhead
+        workers, devices = _places(search, gpu, few.bytes, workers, gpus_per_trial)
     else:
-        workers = devices = workers or os.cpu_count() or 1
+        workers = devices = workers or cpus
     explored, confirming = search.setup.agenda().remaining(())
     if request.is_list:
         explored, confirming = 0, explored + confirming
     rungs, reaching = search.setup.rungs, _reaching(search.setup)
     length = _expected_length(request.proxy.epochs, rungs, reaching)
-    measured = [_measure(search, spec, data, device) for spec in search.samples(_SAMPLES)]
+    say("starting a process, as each worker is one")
+    starting = _STARTS * _start_of_a_process() + few.reading
+    with _threads(max(1, cpus // workers)):
+        measured = _measure_some(search, few, device, say)
     seconds = float(np.mean([row.epoch_seconds for row in measured]))
     if hours is not None:
-        left = 3600 * hours * devices / seconds - confirming * request.proxy.epochs
+        left = (3600 * hours - starting) * devices / seconds - confirming * request.proxy.epochs
         explored = min(explored, max(0, int(left / length)))
     total = explored * length + confirming * request.proxy.epochs
+    rounds = max(explored / workers, min(1, explored)) * length + ceil(confirming / workers) * request.proxy.epochs
     return Plan(
         architectures=request.space.size,
         feasible=request.space.size if search.setup.feasible is None else len(search.setup.feasible),
@@ -100,12 +119,74 @@ def plan(
         device=accelerator(device).name,
         epoch_seconds=seconds,
         device_hours=total * seconds / 3600,
+        starting=starting,
+        seconds=starting + rounds * seconds * workers / devices,
         memory=max(row.memory for row in measured) + overhead,
         memory_measured=accelerator(device).is_gpu,
         disk=workers * max(row.checkpoint for row in measured) + 4096 * (explored + confirming),
         workers=workers,
         devices=devices,
     )
+
+
+@dataclass(frozen=True)
+class _Few:
+    """Some of a search's images, and what is known of all."""
+
+    data: Dataset
+    train: int  # images in all
+    val: int
+    bytes: int  # of all
+    reading: float  # seconds for all
+
+
+def _read(search: Search) -> _Few:
+    """Reads as many images as are measured."""
+    source, recipe = search.source, search.request.recipe
+    train, held_in, val = divided(source, search.request.proxy.share)
+    side, most = recipe.preprocess(search.size, source.mean, source.std).resized, _BATCHES * recipe.batch
+    began = time.perf_counter()
+    splits = [
+        Split(source.images(name, rows[:most], side), source.labels(name)[rows[:most]])
+        for name, rows in (("train", train), (held_in, val))
+    ]
+    read, count = sum(map(len, splits)), len(train) + len(val)
+    each = (time.perf_counter() - began) / read if search.request.data.kind == "folder" else 0.0  # others read all
+    data = Dataset(source.name, source.classes, source.mean, source.std, source.mirror, *splits)
+    return _Few(data, len(train), len(val), sum(split.images.nbytes for split in splits) * count // read, each * count)
+
+
+def _start_of_a_process() -> float:
+    """Returns the seconds that a process takes to start and to import what a worker needs."""
+    began = time.perf_counter()
+    with suppress(subprocess.TimeoutExpired):
+        command = [sys.executable, "-c", "import ray.tune, nxt.search.engine.worker"]
+        subprocess.run(command, capture_output=True, timeout=_IMPORT, check=False)
+    return time.perf_counter() - began
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Computes in so many threads, as a worker does."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _measure_some(search: Search, few: _Few, device: torch.device, say: Callable[[str], None]) -> list[_Measured]:
+    """Measures architectures one after the other while there is time; one at least."""
+    began, measured = time.perf_counter(), list[_Measured]()
+    specs = search.samples(_SAMPLES)
+    for index, spec in enumerate(specs):
+        left = _SECONDS - (time.perf_counter() - began)
+        if measured and left < (time.perf_counter() - began) / index:
+            break
+        say(f"measuring {spec.name}, {index + 1} of {len(specs)}")
+        measured.append(_measure(search, spec, few, device, left / (len(specs) - index)))
+    return measured
 
 
 def _places(search: Search, gpu: Gpu, images: int, workers: int | None, part: float | None) -> tuple[int, int]:
@@ -140,38 +221,44 @@ class _Measured:
     checkpoint: int
 
 
-def _measure(search: Search, spec: ArchSpec, data: Dataset, device: torch.device) -> _Measured:
-    """Trains an architecture's proxy network for a few batches."""
+def _measure(search: Search, spec: ArchSpec, few: _Few, device: torch.device, seconds: float) -> _Measured:
+    """Trains an architecture's proxy network on a few batches; on a CPU on so few images that it takes that time."""
     request = search.request
     recipe = dataclasses.replace(request.recipe, calibrate=0)
-    few = dataclasses.replace(
-        data, train=_first(data.train, _BATCHES * recipe.batch), val=_first(data.val, _BATCHES * recipe.batch)
-    )
     proxy, gpu = request.proxy.apply(spec, search.size), accelerator(device)
+    count = _BATCHES * recipe.batch
     if gpu.is_gpu:  # from here on: an epoch of recorded passes allocates nothing
         gc.collect()
         gpu.release_memory()  # of the architecture before
         gpu.reset_peaks()
-    trainer = resident_trainer(proxy, few, recipe, search.size, device, request.seed)
+    else:  # the probe trains twice
+        probe = _rate(search, proxy, few, recipe, device, _PROBE)
+        count = min(count, int(max(0.0, seconds - 3 * _PROBE * probe) / (2 * probe)))
+    rate = _rate(search, proxy, few, recipe, device, count) if count > _PROBE else probe
+    own = cost(proxy, search.size, len(few.data.classes))
+    left_out = few.bytes - sum(split.images.nbytes for split in (few.data.train, few.data.val))
+    return _Measured(
+        epoch_seconds=rate * (few.train + request.recipe.calibrate / 3 + few.val / 3),
+        memory=gpu.peak_reserved() + left_out if gpu.is_gpu else own.step_memory(recipe.batch),
+        checkpoint=8 * own.params,
+    )
+
+
+def _rate(search: Search, proxy: ArchSpec, few: _Few, recipe: Recipe, device: torch.device, count: int) -> float:
+    """Returns the seconds to train on an image; evaluating one takes a third of that."""
+    batch = min(recipe.batch, count)
+    train, val = (_first(split, max(1, count // batch) * batch) for split in (few.data.train, few.data.val))
+    batch = min(batch, len(train))
+    smaller = dataclasses.replace(recipe, batch=batch, accumulate=min(recipe.accumulate, batch))
+    data = dataclasses.replace(few.data, train=train, val=val)
+    trainer = resident_trainer(proxy, data, smaller, search.size, device, search.request.seed)
     try:
         trainer.run_epoch()  # the first one also prepares the device's libraries
     except RecordingError as error:  # in a search such a trial starts again in another process
         raise DeviceError(f"nothing can be measured in this process any more: {error}; search without `plan`") from None
     start = time.perf_counter()
     trainer.run_epoch()
-    rate = (time.perf_counter() - start) / (len(few.train) + len(few.val) / 3)  # evaluation is a third of training
-    own = cost(proxy, search.size, len(data.classes))
-    left_out = sum(_bytes(all_of) - _bytes(some) for all_of, some in ((data.train, few.train), (data.val, few.val)))
-    return _Measured(
-        epoch_seconds=rate * (len(data.train) + request.recipe.calibrate / 3 + len(data.val) / 3),
-        memory=gpu.peak_reserved() + left_out if gpu.is_gpu else own.step_memory(recipe.batch),
-        checkpoint=8 * own.params,
-    )
-
-
-def _bytes(split: Split) -> int:
-    """Returns the bytes of a split's images, which are on the device while a trial runs."""
-    return int(split.images.nbytes)
+    return (time.perf_counter() - start) / (len(train) + len(val) / 3)
 
 
 def _first(split: Split, count: int) -> Split:

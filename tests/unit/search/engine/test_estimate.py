@@ -42,7 +42,7 @@ def gpus(monkeypatch):
 
 def test_on_a_gpu_memory_is_that_of_a_pass_that_computes_all_images_and_the_process(search, gpus):
     data = search.load_data()
-    made = estimate.plan(search, data)
+    made = estimate.plan(search)
     assert len(gpus) == 2 * estimate._SAMPLES and made.memory_measured
     images = data.train.images.nbytes + data.val.images.nbytes
     weights = made.disk  # an upper bound of what the small networks add
@@ -56,29 +56,74 @@ def test_each_architecture_is_measured_without_the_one_before(search, gpus, monk
         monkeypatch.setattr(
             stand_in.StandIn, name, lambda gpu, real=real, name=name: (asked.append(name), real(gpu))[1]
         )
-    estimate.plan(search, search.load_data())
+    estimate.plan(search)
     each = ["release_memory", "reset_peaks", "peak_reserved"] * estimate._SAMPLES
     assert asked[-len(each) :] == each  # after a look at each GPU
 
 
 def test_trials_that_share_a_gpu_share_its_time(search, gpus):
-    data = search.load_data()
-    plans = {share: estimate.plan(search, data, gpus_per_trial=share) for share in (None, 0.3, 0)}
+    plans = {share: estimate.plan(search, gpus_per_trial=share) for share in (None, 0.3, 0)}
     assert {share: (made.workers, made.devices) for share, made in plans.items()} == {
         None: (16, 2),  # networks as small as these: as many on a GPU as may share its time
         0.3: (6, 2),
         0: (16, 16),
     }
-    made = estimate.plan(search, data, workers=1)
+    made = estimate.plan(search, workers=1)
     assert (made.workers, made.devices) == (1, 1)
 
 
 def test_a_gpu_that_is_not_there_is_an_error(search):
     with pytest.raises(DeviceError, match=r"`gpus_per_trial` 0.5: there are no GPUs here"):
-        estimate.plan(search, search.load_data(), gpus_per_trial=0.5)
+        estimate.plan(search, gpus_per_trial=0.5)
 
 
 def test_without_a_gpu_for_trials_it_measures_on_the_cpu(search, gpus):
-    made = estimate.plan(search, search.load_data(), gpus_per_trial=0)
+    made = estimate.plan(search, gpus_per_trial=0)
     assert made.device == "cpu" and not made.memory_measured and set(gpus) == {torch.device("cpu")}
     assert made.workers == made.devices == 16
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that only epochs of training move: a second for each image; processes start in 2 seconds."""
+    now = [0.0]
+    monkeypatch.setattr(estimate.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(estimate, "_start_of_a_process", lambda: 2.0)
+    monkeypatch.setattr(estimate.os, "cpu_count", lambda: 2)
+
+    def epoch(trainer):
+        trained.append((len(trainer.train_images), torch.get_num_threads()))
+        now[0] += speed[0] * (len(trainer.train_images) + len(trainer.val_images) / 3)
+
+    speed, trained = [1.0], []
+    monkeypatch.setattr(Trainer, "run_epoch", epoch)
+    return speed, trained
+
+
+@pytest.mark.parametrize("speed", [1e-4, 0.01, 0.1, 1.0])
+def test_measuring_ends_in_time_however_slow_the_networks_are(search, clock, speed):
+    clock[0][0], said = speed, []
+    made = estimate.plan(search, workers=1, say=said.append)
+    images = sum(count * 4 / 3 for count, _ in clock[1])
+    assert speed * images <= max(1.5 * estimate._SECONDS, speed * 2 * 4 / 3 * estimate._PROBE)
+    record = search.record()
+    calibrate = search.request.recipe.calibrate
+    assert made.epoch_seconds == pytest.approx(
+        speed * (record.train_images + (record.val_images + calibrate) / 3), rel=1e-6
+    )
+    assert said[0] == "reading some images" and said[-1].startswith("measuring resnext_")
+
+
+def test_the_time_contains_the_start_and_whole_rounds(search, clock):
+    clock[0][0] = 1e-4
+    made = estimate.plan(search, workers=2)
+    assert {threads for _, threads in clock[1]} == {1}  # each worker has one of two CPUs
+    assert made.starting == 2.0 * estimate._STARTS
+    assert made.seconds == pytest.approx(made.starting + 2 * 2 * made.epoch_seconds)
+    one = estimate.plan(search, workers=3)  # the fourth trial has to wait
+    assert one.seconds == pytest.approx(one.starting + 2 * 4 / 3 * one.epoch_seconds)
+
+
+def test_a_process_is_waited_for_only_so_long(monkeypatch):
+    monkeypatch.setattr(estimate, "_IMPORT", 0.05)
+    assert estimate._start_of_a_process() >= 0.05
