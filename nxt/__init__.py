@@ -1,6 +1,13 @@
 """nxt: architecture search and model zoo for the ResNeXt/ResNeSt family.
 
-The names below are loaded on first use, so that `import nxt` costs nothing.
+    nxt.search(...)        searches a design space, and returns its run
+    nxt.load_run(path)     reads a run of a search: its trials, its front, its best
+    nxt.train(...)         trains a network fully; nxt.train_many(...) several
+    nxt.load(path)         returns a trained network; nxt.evaluate(...) tests it, nxt.export(...) writes it for others
+    nxt.build(network)     returns a fresh network, by name, architecture file (as nxt.load_arch reads) or ArchSpec
+    nxt.cost(network)      returns its exact cost; nxt.profile(network) all of it, also measured
+
+Each has its own help, such as help(nxt.search). They are loaded on first use, so that `import nxt` costs nothing.
 """
 
 from __future__ import annotations
@@ -41,3 +48,6 @@ _HOMES = {
 }
 if not TYPE_CHECKING:
     __getattr__, __all__ = lazy_face(__name__, _HOMES)
+
+    def __dir__() -> list[str]:  # help() and completion list what is not loaded yet, too
+        return sorted({*globals(), *__all__})

@@ -39,6 +39,20 @@ def test_what_people_need_stands_in_the_top_face():
     assert {"ArchSpec", "build", "cost", "load", "load_arch", "load_run", "profile"} <= set(nxt.__all__)
 
 
+def test_help_names_every_function(capsys):
+    help(nxt)
+    shown = capsys.readouterr().out
+    assert {name for name in nxt.__all__ if f"nxt.{name}" not in shown} == {"ArchSpec"} and "ArchSpec" in shown
+    assert set(nxt.__all__) <= set(dir(nxt))
+
+
+@pytest.mark.parametrize("how", [["-m", "nxt"], ["-c", "from nxt.cli.main import main; main()"]])
+def test_the_command_line_is_the_module_s_too(how):
+    command = [sys.executable, *how, "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=LIMIT)
+    assert done.stdout == f"nxt {nxt.__version__}\n"
+
+
 @pytest.mark.parametrize("first", ["nxt.search.proxy", "nxt.arch.spec"])
 def test_search_is_a_function_also_once_something_inside_the_package_was_imported(first):
     code = (

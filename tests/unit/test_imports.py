@@ -23,7 +23,7 @@ ROOMS = [
     "nxt.models", "nxt.compute", "nxt.data", "nxt.train", "nxt.train.engine", "nxt.inference",
     "nxt.search", "nxt.search.study", "nxt.search.strategy", "nxt.search.results", "nxt.search.engine",
     "nxt.search.simulation", "nxt.analysis", "nxt.report",
-    "nxt.cli.terminal", "nxt.cli", "nxt.cli.commands",
+    "nxt.cli.terminal", "nxt.cli", "nxt.cli.commands", "nxt.__main__",
 ]  # fmt: skip
 PURE = ROOMS[: ROOMS.index("nxt.models")]
 STANDS_ALONE = ("nxt.errors", "nxt.faces", "nxt.pareto")  # import nothing of nxt
