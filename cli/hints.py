@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from typing import Any
 
 import typer
@@ -80,8 +81,9 @@ class Command(TyperCommand):
             raise typer.BadParameter(as_options(str(error)), ctx) from None
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parses the arguments; fails with a hint if an option does not exist."""
+        """Parses the arguments; fails if an option of one value is given twice, or with a hint if there is none."""
         try:
+            self._refuse_twice(ctx, args)
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
             if "unable to parse string as a number" in error.message:
@@ -95,6 +97,13 @@ class Command(TyperCommand):
                 raise
             ctx.fail(f"No such option: {option}; {hint}")
             raise  # not reached: what fails there raises
+
+    def _refuse_twice(self, ctx: Any, args: list[str]) -> None:
+        """Fails if an option that takes one value is given twice: the parser would drop the first one silently."""
+        order: list[Any] = self.make_parser(ctx).parse_args(args=list(args))[2]
+        for param, count in Counter(order).items():
+            if count > 1 and param.param_type_name == "option" and not (param.multiple or param.is_flag or param.count):
+                raise typer.BadParameter(f"{param.opts[0]}: given twice, but it takes one value", ctx)
 
     def _hint(self, option: str) -> str:
         """Returns what to write instead of an option; empty if that is unknown or names an option of other commands."""

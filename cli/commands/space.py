@@ -30,7 +30,7 @@ Name = Annotated[
 ]
 
 
-@app.command("list")
+@app.command("list", cls=hints.Command)
 def list_spaces(as_json: options.Json = False) -> None:
     """List the spaces that come with nxt."""
     from nxt.space.load import load_space
@@ -43,7 +43,7 @@ def list_spaces(as_json: options.Json = False) -> None:
         tables.say(f"{each.name}: {each.size:,} architectures. {each.about}")
 
 
-@app.command()
+@app.command(cls=hints.Command)
 def show(
     space: Name = "imagenet",
     flops: options.Flops = None,
@@ -66,7 +66,7 @@ def show(
         space_view.print_space(answer)
 
 
-@app.command("lint")
+@app.command("lint", cls=hints.Command)
 def check(
     space: Name,
     flops: options.Flops = None,
@@ -91,7 +91,7 @@ def check(
         space_view.print_lint(linted)
 
 
-@app.command()
+@app.command(cls=hints.Command)
 def sample(
     space: Name,
     number: Annotated[int, typer.Option("--number", "-n", help="How many, all different.", min=1)] = 1,
@@ -129,7 +129,7 @@ def sample(
     typer.echo(f"{number} architecture files written to {out}")
 
 
-@app.command()
+@app.command(cls=hints.Command)
 def iso(
     like: Annotated[str, typer.Option(help="The reference: a name or an architecture file.", metavar="NAME_OR_YAML")],
     cardinality: Annotated[
@@ -155,5 +155,5 @@ def iso(
         space_view.print_family(answer)
 
 
-app.command("narrow")(space_runs.narrow)
-app.command("compare")(space_runs.compare)
+app.command("narrow", cls=hints.Command)(space_runs.narrow)
+app.command("compare", cls=hints.Command)(space_runs.compare)

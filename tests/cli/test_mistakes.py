@@ -93,3 +93,14 @@ def test_the_table_has_every_command():
     assert len(MISTAKES) >= 60 and len({typed for typed, _ in MISTAKES}) == len(MISTAKES)
     used = {shlex.split(typed)[0] for typed, _ in MISTAKES}
     assert used >= {"search", "show", "pick", "report", "train", "eval", "export", "profile", "zoo", "space"}
+
+
+@pytest.mark.parametrize("words", [["search", "smoke"], ["space", "sample", "smoke"]])
+def test_only_lists_are_given_twice(words, nxt):
+    again = ["--seed", "1", "--seed", "2"]
+    assert answer(nxt(*words, "--flops", ":1G", *again)) == "Invalid value: --seed: given twice, but it takes one value"
+
+
+def test_lists_and_flags_may_be_given_twice(nxt):
+    twice = ["--set", "proxy.epochs=1", "--set", "proxy.size=3", "--download", "--download"]
+    assert "size is 3" in answer(nxt("search", "smoke", "--flops", ":1G", *twice))
