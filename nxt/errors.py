@@ -82,7 +82,38 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+# What other tools call settings, without underscores: {nxt's name: theirs}.
+_ELSEWHERE = {
+    "lr": ("learningrate", "lr0", "baselr", "initiallr", "maxlr"),
+    "batch": ("batchsize", "bs", "trainbatchsize", "perdevicetrainbatchsize"),
+    "weight_decay": ("wd", "decay", "l2"),
+    "epochs": ("numepochs", "nepochs", "maxepochs", "numtrainepochs"),
+    "schedule": ("scheduler", "lrscheduler", "lrschedule", "sched", "lrdecay"),
+    "warmup": ("warmupepochs", "lrwarmupepochs"),
+    "optimizer": ("opt", "optim", "solver"),
+    "label_smoothing": ("smoothing",),
+    "clip": ("clipgrad", "gradclip", "gradientclip", "gradientclipval", "maxgradnorm", "clipgradnorm"),
+    "accumulate": ("gradaccum", "accumulategradbatches", "gradientaccumulationsteps", "accumsteps"),
+    "stochastic_depth": ("droppath", "droppathrate", "dropconnect", "survivalprob"),
+    "dropout": ("drop", "droprate", "dropoutrate"),
+    "drop_block": ("dropblockrate",),
+    "mixup": ("mixupalpha",),
+    "cutmix": ("cutmixalpha",),
+    "loss": ("criterion", "lossfn", "objective"),
+    "ema": ("modelema", "emadecay", "modelemadecay"),
+    "size": ("imgsize", "imagesize", "imgsz", "resolution", "inputsize", "trainsize", "traincropsize"),
+}
+_OWN_NAMES = {theirs: own for own, others in _ELSEWHERE.items() for theirs in others}
+
+
+def own_name(word: str) -> str:
+    """Returns nxt's name of a setting that other tools call by this one; else the word."""
+    return _OWN_NAMES.get(word.lower().replace("_", "").replace("-", ""), word)
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """Returns `; did you mean X?` with the nearest of the known words, or an empty string if none is near."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    """Returns `; did you mean X?` with the known word that is meant or the nearest; an empty string if none is near."""
+    names = list(known)
+    own = own_name(word)
+    near = [own] if own in names else difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -10,7 +10,7 @@ from typing import Any
 from nxt.compute.mode import Compute
 from nxt.config import check_record, from_mapping, key_paths, require, to_mapping
 from nxt.data.ref import DataRef
-from nxt.errors import ArchError, ConfigError, DataError, SpaceError
+from nxt.errors import ArchError, ConfigError, DataError, SpaceError, own_name
 from nxt.provenance import typed, versions
 from nxt.rundir import RECORD, read_run_record
 from nxt.search.proxy import Proxy, full_training, load_proxy
@@ -302,7 +302,7 @@ def _check_sections(settings: Mapping[str, Any]) -> None:
     for section, values in settings.items():
         if section not in _SECTIONS:
             keys = (f"{name}.{key}" for name, kind in _SECTIONS.items() for key in key_paths(kind))
-            near = next((f"; write {key}=VALUE" for key in keys if key.endswith(f".{section}")), "")
+            near = next((f"; write {key}=VALUE" for key in keys if key.endswith(f".{own_name(section)}")), "")
             raise ConfigError(f"`settings` {section}...: the sections are proxy, recipe and search{near}")
         problem = "write section.key=value, such as proxy.epochs=3"
         require(isinstance(values, Mapping), f"`settings` {section}", problem)
