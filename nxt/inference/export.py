@@ -1,7 +1,8 @@
 """Exports trained networks for other programs: as ONNX, torch.export programs, or safetensors.
 
 Each file is made in memory and compared with the network on images before it is written. ONNX files and programs take
-normalised images (B, 3, size, size) with any B. All files contain what `describe` returns.
+normalised images (B, 3, size, size) with any B. All files contain what `describe` returns; those
+for other programs without the epochs' log and the path of the data.
 """
 
 from __future__ import annotations
@@ -96,6 +97,8 @@ def export(
         if target == "safetensors":
             content, run = _safetensors(network, about)
         else:
+            del about["metrics"]  # the log is for those who go on training
+            about["data"] = str(replace(checkpoint.data, path=Path(checkpoint.data.path).name))
             content, run = (_onnx if target == "onnx" else _program)(model, images[:2], names, about)
         difference = max(_difference(model, run, images, out), _difference(model, run, images[:1], out))
     with replacing(out) as file:

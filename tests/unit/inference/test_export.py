@@ -93,6 +93,20 @@ def test_an_onnx_file_says_what_it_is(onnx_file):
     assert session.get_inputs()[0].shape == ["batch", 3, 14, 14]
 
 
+@pytest.mark.parametrize("target", ["onnx", "torch"])
+def test_a_file_for_other_programs_tells_neither_the_log_nor_where_the_data_lay(target, tmp_path):
+    made = replace(make(), data=DataRef("folder", "/home/me/clothes"), metrics=[{"epoch": 1, "loss": 0.25}])
+    done = export(made, target, tmp_path / f"a{exporting.SUFFIXES[target]}")
+    extra = {"nxt.json": ""}
+    if target == "onnx":
+        about = session_of(done.path).get_modelmeta().custom_metadata_map
+    else:
+        torch.export.load(done.path, extra_files=extra)
+        about = json.loads(extra["nxt.json"])
+    assert about["data"] == "folder:clothes" and "metrics" not in about
+    assert b"/home/me" not in done.path.read_bytes()
+
+
 def test_what_was_written_is_reported(onnx_file, program_file):
     for done in (onnx_file, program_file):
         assert done.bytes == done.path.stat().st_size
