@@ -42,6 +42,11 @@ class DataRef:
     def __str__(self) -> str:
         return f"{self.kind}:{self.path}" if self.path else self.kind
 
+    @property
+    def name(self) -> str:
+        """The data set in a file's name: its kind, or a folder's own name."""
+        return (Path(self.path).name if self.kind == "folder" else "") or self.kind
+
     def absolute(self) -> DataRef:
         """Returns the reference with an absolute path, so that it means the same from any folder."""
         try:

@@ -109,8 +109,8 @@ class SearchOptions:
 
     def directory(self, request: SearchRequest) -> Path:
         """Returns the run directory: that of `resume`, that of `out`, or a free one under results/."""
-        limits = [limit.text.replace(" ", "-") for limit in request.budget.limits]
-        return self.resume or self.out or free_run_directory(request.space.name, *limits, request.data.kind)
+        limits = [limit.label for limit in request.budget.limits]
+        return self.resume or self.out or free_run_directory(request.space.name, *limits, request.data.name)
 
     def _space(self) -> Space:
         return self.space if isinstance(self.space, Space) else load_space(str(self.space or DEFAULT))

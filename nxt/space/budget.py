@@ -43,6 +43,14 @@ class Limit:
         """Whether the limit is a narrow window (high at most 1.25 x low), in which networks cost about the same."""
         return self.low * 1.25 >= self.high
 
+    @property
+    def label(self) -> str:
+        """The limit in a file's name: 4.1G, 4.1Gpm2, 1G-4.1G, le4.1G, ge1G, like-resnet50."""
+        low, colon, high = (part.strip() for part in self.text.partition(":"))
+        if not colon:
+            return re.sub(r"\+-|\+/-|±", "pm", low).strip("%").replace(" ", "-")
+        return f"{low}-{high}" if low and high else f"ge{low}" if low else f"le{high}"
+
     def allows(self, value: int) -> bool:
         """Tells whether a value is inside."""
         return self.low <= value <= self.high

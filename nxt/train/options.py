@@ -73,7 +73,7 @@ class TrainOptions:
             data=data,
             recipe=self.recipe_for(spec.name),
             seed=self.seed or 0,
-            out=self.out or free_run_directory("train", spec.name, data.kind),
+            out=self.out or free_run_directory("train", spec.name, data.name),
             weights=str(self.weights or ""),
             freeze=self.freeze or "",
             workers=1 if self.workers is None else self.workers,

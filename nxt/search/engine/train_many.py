@@ -88,7 +88,7 @@ def prepare(networks: Sequence[NetworkRef], options: TrainOptions, top: int | No
     """
     if options.resume is None:
         request = _request(networks, options, top, repeats)
-        out = options.out or free_run_directory("train", f"{request.space.size}-networks", request.data.kind)
+        out = options.out or free_run_directory("train", f"{request.space.size}-networks", request.data.name)
         return prepare_search(request, out, options.download)
     for name, given in {"networks": networks, "`top`": top, "`repeats`": repeats}.items():
         if given:

@@ -54,8 +54,22 @@ def test_specifications_and_names_make_a_list():
 def test_a_free_run_directory_is_named_by_what_was_asked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said = SearchOptions(space="smoke", flops=":1G")
-    assert said.directory(said.request()) == Path("results/smoke_-1G_digits_1")
+    assert said.directory(said.request()) == Path("results/smoke_le1G_digits_1")
     assert SearchOptions(space="smoke", flops=":1G", out=Path("x")).directory(said.request()) == Path("x")
+
+
+@pytest.mark.parametrize(
+    ("limits", "name"),
+    [
+        ({"flops": ":600M", "params": ":8M"}, "smoke_le600M_le8M_clothes_1"),
+        ({"flops": "1K:600M", "params": "1K:"}, "smoke_1K-600M_ge1K_clothes_1"),
+        ({"flops": "20M+-50%"}, "smoke_20Mpm50_clothes_1"),
+    ],
+)
+def test_a_run_directory_names_the_folder_and_no_negative_numbers(limits, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = SearchOptions(space="smoke", data=DataRef("folder", "/home/me/clothes"), **limits)
+    assert said.directory(said.request()) == Path("results", name)
 
 
 def test_a_search_goes_on_with_other_numbers_alone(tmp_path):
