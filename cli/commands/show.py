@@ -121,6 +121,7 @@ def print_run(
     if status is not None:
         tables.say(status_sentence(run, status))
     tables.say(f"{run.request.budget} ({run.request.convention})")
+    tables.say(f"{'Full' if run.full else 'Proxy'} trainings: {run.record.trained}")
     if run.front:
         _print_front(run)
     for line in _failures(run):

@@ -171,7 +171,7 @@ def failures(data: ReportData) -> Html:
 
 def _request(data: ReportData) -> dict[str, object]:
     """Returns the request and the progress of the search, by heading."""
-    run, request, proxy = data.run, data.run.request, data.run.request.proxy
+    run, request = data.run, data.run.request
     explored = sum(not trial.replicate for trial in run.trials)
     trials = f"{explored} explored"
     if request.is_list:
@@ -187,8 +187,7 @@ def _request(data: ReportData) -> dict[str, object]:
         "Space": f"{request.space.name}, {size}",
         "Budget": f"{request.budget} ({request.convention})",
         "Data": f"{request.data.display}, {images}",
-        "Trained": proxy.about,
-        "Epochs": f"{proxy.epochs}, recipe {proxy.recipe}",
+        "Trained": f"{'full' if run.full else 'proxy'} training: {run.record.trained}",
         "Search": "" if request.is_list else searched,
         "Seed": str(request.seed),
         "Trials": trials,

@@ -63,6 +63,21 @@ class Proxy:
         limits = [side for side in (self.size, own) if side is not None]
         return min(limits) if limits else spec.size
 
+    def described(self, size: int | None, own: str) -> str:
+        """Returns how it shrinks networks whose stem is `own`, and their images, apart from the side, as text."""
+        stem = self._stem(size, own) if size is not None else self.stem
+        stems = {"cifar": "3x3 stem", "auto": "own or 3x3 stem", "own": "own stem"} | {own: "own stem"}
+        width = "" if self.width == 1 else f"{self.width:g} of the width"
+        share = "" if self.share == 1 else f"{self.share:g} of the training images"
+        return ", ".join(part for part in (stems.get(stem, f"{stem} stem"), width, share) if part)
+
+    def _stem(self, size: int, own: str) -> str:
+        """Returns the stem of the proxy of a network with that stem, on images of that side."""
+        stem = self.stem
+        if stem == "auto":
+            stem = "cifar" if size <= SMALL else "own"
+        return own if stem == "own" else stem
+
     def apply(self, spec: ArchSpec, size: int) -> ArchSpec:
         """Returns the network to train instead of an architecture, on images of the given side.
 
@@ -72,11 +87,7 @@ class Proxy:
         Raises:
             ArchError: if no base width near the scaled one is valid.
         """
-        stem = self.stem
-        if stem == "auto":
-            stem = "cifar" if size <= SMALL else "own"
-        if stem == "own":
-            stem = spec.stem
+        stem = self._stem(size, spec.stem)
         if self.width == 1:
             return spec.replace(stem=stem)
         unit = math.gcd(*spec.widths) // EXPANSION  # stage widths are 4 * unit * ratio

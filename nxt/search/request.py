@@ -168,6 +168,17 @@ class SearchRecord:
     typed: str = field(default_factory=typed)
     versions: Mapping[str, Any] = field(default_factory=versions)
     ways: Mapping[str, Compute] = field(default_factory=dict)  # how proxies compute on a GPU, by family, if measured
+    size: int | None = None  # image side in pixels that trials train at; None in older records
+
+    @property
+    def trained(self) -> str:
+        """How trials are trained: image side, stem, width, share of the images, epochs and recipe, as they are."""
+        request, proxy = self.request, self.request.proxy
+        most = f"at most {proxy.size} px" if proxy.size else ""
+        size = most if self.size is None else f"{self.size} px"
+        epochs = f"{proxy.epochs} epoch{'s' * (proxy.epochs != 1)}"
+        parts = [size, "" if proxy.full else proxy.described(self.size, request.space.example.stem), epochs]
+        return ", ".join(part for part in (*parts, f"recipe {proxy.recipe}") if part)
 
     @property
     def conditions(self) -> dict[str, Any]:
@@ -178,7 +189,8 @@ class SearchRecord:
         """Returns the record as plain data, for run.yaml."""
         made_by = {"typed": self.typed, "versions": dict(self.versions)}
         ways = {"ways": {name: to_mapping(way) for name, way in self.ways.items()}} if self.ways else {}
-        return {"command": "search", **self.request.to_dict(), **made_by, **self._images, **ways}
+        size = {} if self.size is None else {"size": self.size}
+        return {"command": "search", **self.request.to_dict(), **made_by, **self._images, **size, **ways}
 
     @property
     def _images(self) -> dict[str, int]:
@@ -194,6 +206,7 @@ def load_record(run: Path) -> SearchRecord:
     """
     data, where = read_run_record(run, "search"), str(run / RECORD)
     check_record(data, {"train_images": int, "val_images": int}, where)
+    require(isinstance(data.get("size"), int | None), where, f"damaged; size is {data.get('size')!r}")
     return SearchRecord(
         request=SearchRequest.from_dict(data, where),
         train_images=data["train_images"],
@@ -201,6 +214,7 @@ def load_record(run: Path) -> SearchRecord:
         typed=str(data.get("typed", "")),
         versions=data.get("versions") or {},
         ways={name: from_mapping(Compute, way, where) for name, way in (data.get("ways") or {}).items()},
+        size=data.get("size"),
     )
 
 

@@ -57,7 +57,9 @@ class Search:
             RunError: if the run to replay was made under other conditions.
         """
         train, _, val = divided(self.source, self.request.proxy.share)
-        record = SearchRecord(request=self.request, train_images=len(train), val_images=len(val), ways=self.ways)
+        record = SearchRecord(
+            request=self.request, train_images=len(train), val_images=len(val), ways=self.ways, size=self.size
+        )
         _check_replay(record, self.replay)
         return record
 

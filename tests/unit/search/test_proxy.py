@@ -236,3 +236,18 @@ def test_a_mistyped_data_set_is_told_as_such():
 
     with pytest.raises(NxtError, match=r"no data set is called 'digit'; did you mean 'digits'"):
         make_request(load_space("smoke"), Budget(), "digit", 3, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "size", "own", "said"),
+    [
+        ({}, 72, "imagenet", "own stem"),
+        ({}, 32, "imagenet", "3x3 stem"),
+        ({}, 8, "cifar", "own stem"),
+        ({"stem": "deep"}, 72, "imagenet", "deep stem"),
+        ({"width": 0.25, "share": 0.5}, 8, "imagenet", "3x3 stem, 0.25 of the width, 0.5 of the training images"),
+        ({}, None, "imagenet", "own or 3x3 stem"),
+    ],
+)
+def test_it_is_described_as_it_is(changes, size, own, said):
+    assert Proxy(**changes).described(size, own) == said
