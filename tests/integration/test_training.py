@@ -447,6 +447,19 @@ def test_a_training_that_diverges_says_so_and_keeps_what_came_before(tmp_path):
         run(request)
 
 
+def test_weights_that_are_not_finite_are_never_saved(tmp_path, monkeypatch):
+    """After the step that overflows the loss is still finite, and a state is due after every step."""
+    from nxt.errors import DivergedError
+
+    request = request_for(tmp_path / "run", saving={"minutes": ALWAYS})
+    with monkeypatch.context() as patched:
+        patched.setattr(Recipe, "rate", lambda _self, number, _steps: 1e45 if number == 2 else 0.01)
+        with pytest.raises(DivergedError, match=r"weights became .* epoch 1, step 3.* \(inside epoch 1\)"):
+            run(request)
+    state = checkpoints.read(request.out).state
+    assert state["step"] == 2 and all(value.isfinite().all() for value in state["weights"]["raw"].values())
+
+
 def test_a_training_that_diverges_late_names_the_last_good_checkpoint(tmp_path, monkeypatch):
     from nxt.errors import DivergedError
 

@@ -16,7 +16,7 @@ import torch
 from nxt.config import to_mapping
 from nxt.data.dataset import Source
 from nxt.errors import DivergedError
-from nxt.files import display_path, write_text
+from nxt.files import display_path, is_file, write_text
 from nxt.train.checkpoint import Checkpoint
 from nxt.train.checkpoint_folder import LAST, CheckpointFolder
 from nxt.train.engine.trainer import EpochReport, Trainer
@@ -106,7 +106,7 @@ class Training:
         """Trains to the end of the recipe, with checkpoints on the way.
 
         Raises:
-            DivergedError: if the loss is no longer finite.
+            DivergedError: if the loss, a weight or an output is no longer finite; no state of it is saved.
             StoppedError: if a signal stops it; the state is saved.
             RunError: if the run directory cannot be written.
         """
@@ -180,6 +180,7 @@ class Training:
 
     def _save(self, best: bool = False) -> None:
         self.trainer.check()
+        self.trainer.check_weights()
         if self.trainer.ranks.rank == 0:
             self.folder.save(self.checkpoint(), best)
         self.saved = time.monotonic()
@@ -203,9 +204,10 @@ class Training:
         )
 
     def _last_good(self) -> str:
-        if not self.metrics:
+        if not is_file(self.folder.path / LAST):
             return "No checkpoint was written before"
-        return f"The last good checkpoint is {self.folder.path / LAST} (epoch {len(self.metrics)})"
+        where = f"epoch {len(self.metrics)}" if self.metrics else "inside epoch 1"
+        return f"The last good checkpoint is {self.folder.path / LAST} ({where})"
 
 
 _FIELDS = tuple(EpochReport.__dataclass_fields__)

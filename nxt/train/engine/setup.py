@@ -51,7 +51,11 @@ def start_from(network: Network, weights: str) -> str:
         return f"started from {load_weights(network, released.state, released.name)}"
     if not (is_file(Path(weights)) or is_folder(Path(weights))):
         raise CheckpointError(f"`weights` {weights}: no such file; for published weights write `weights` {PUBLISHED}")
-    return f"started from {load_weights(network, read_weights(weights), weights)}"
+    loaded = load_weights(network, read_weights(weights), weights)
+    for name, value in network.state_dict().items():
+        if not value.isfinite().all():
+            raise CheckpointError(f"`weights` {weights}: {name!r} holds infinite or NaN values; use an earlier file")
+    return f"started from {loaded}"
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ class Trainer:
         is whole then, and what `on_step` raises ends the epoch there. In measurements it runs in inference mode.
 
         Raises:
-            DivergedError: if the loss is no longer finite.
+            DivergedError: if the loss, or an output for a validation image, is no longer finite.
         """
         notify = on_step or (lambda: None)
         start, begun, waited = time.perf_counter(), self.step, self.train_images.waited
@@ -172,6 +172,18 @@ class Trainer:
                 raise DivergedError(f"the loss became {loss} {where}; lower the recipe's lr")
         self._checked = len(self._losses)
 
+    @torch.no_grad()
+    def check_weights(self) -> None:
+        """Raises DivergedError if a weight or a BN statistic is not finite. The loss shows that a step later only."""
+        values = [value for value in self.network.state_dict().values() if value.is_floating_point()]
+        if not torch.stack([value.isfinite().all() for value in values]).all():
+            raise DivergedError(f"the weights became infinite or NaN {self._where()}")
+
+    def _where(self) -> str:
+        """Returns where the training is, and what to do where it diverged."""
+        rate = self.optimizer.param_groups[0]["lr"]
+        return f"in epoch {self.epoch + 1}, step {self.step}, at a rate of {rate:.3g}; lower the recipe's lr"
+
     def _step(self, passes: Iterator[tuple[Tensor, Tensor]]) -> None:
         """Trains one step. On a GPU it only launches: nothing in it reads a value, which would wait for the GPU."""
         recipe, number = self.recipe, self.epoch * self.steps_per_epoch + self.step
@@ -215,7 +227,10 @@ class Trainer:
             self._calibrate(network, notify)
         self.ranks.share_buffers(network)
         own = self._draw.batch // self.ranks.world
-        return evaluate(network, self.val_images, own, self.compute, self.ranks, notify)
+        try:
+            return evaluate(network, self.val_images, own, self.compute, self.ranks, notify)
+        except DivergedError as error:
+            raise DivergedError(f"{error} {self._where()}") from None
 
     @torch.no_grad()
     def _calibrate(self, network: nn.Module, notify: Callable[[], None]) -> None:
@@ -281,9 +296,13 @@ def evaluate(
     ranks: Ranks,
     notify: Callable[[], None] = lambda: None,
 ) -> float:
-    """Returns the top-1 accuracy in 0..1 on all images, which the workers share among them."""
+    """Returns the top-1 accuracy in 0..1 on all images, which the workers share among them.
+
+    Raises:
+        DivergedError: if an output is not finite. The largest of NaNs is the first, so an accuracy would come out.
+    """
     network.eval()
-    correct = torch.zeros((), dtype=torch.int64, device=images.device)
+    counts = torch.zeros(2, dtype=torch.int64, device=images.device)  # correct images; those with outputs not finite
     gpu = accelerator(images.device).is_gpu
     wanted = max(_JUDGED, batch, min(_JUDGED_ON_GPU, 8 * batch)) if gpu else max(_JUDGED, batch)
     wanted = min(wanted, -(-len(images) // ranks.world))
@@ -291,7 +310,11 @@ def evaluate(
         missing = wanted - len(inputs) if gpu else 0  # else cuDNN would choose anew for a shape that comes once
         inputs = F.pad(inputs, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else inputs
         with compute.autocast(images.device):
-            logits = network(inputs.contiguous(memory_format=compute.memory_format))
-        correct += (logits[: len(labels)].argmax(dim=1) == labels).sum()
+            logits = network(inputs.contiguous(memory_format=compute.memory_format))[: len(labels)]
+        counts[0] += (logits.argmax(dim=1) == labels).sum()
+        counts[1] += (~logits.isfinite().all(dim=1)).sum()
         notify()
-    return int(ranks.total(correct)) / len(images)
+    correct, broken = ranks.total(counts).tolist()
+    if broken:
+        raise DivergedError(f"the outputs for {broken} of {len(images)} validation images became infinite or NaN")
+    return int(correct) / len(images)

@@ -264,6 +264,11 @@ def test_a_far_too_high_learning_rate_ends_a_trial_as_diverged(tmp_path, data):
     assert found.outcome == Outcome.DIVERGED
 
 
+def test_a_trial_whose_only_step_overflows_is_diverged_and_has_no_accuracy(tmp_path, data):
+    found = TrialRun(task(tmp_path, lr=1e30, batch=len(data.train)), data).step()
+    assert found.outcome == Outcome.DIVERGED and found.message.startswith("the outputs for ")
+
+
 @pytest.mark.parametrize(
     ("error", "text"),
     [

@@ -6,7 +6,9 @@ import torch
 
 from nxt.arch.spec import ArchSpec
 from nxt.data.dataset import Dataset, Split
-from nxt.train.engine.setup import resident_trainer
+from nxt.errors import CheckpointError
+from nxt.models.network import build
+from nxt.train.engine.setup import resident_trainer, start_from
 from nxt.train.recipe import Recipe
 
 SPEC = ArchSpec(stem="cifar", stem_width=4, depths=(1, 1), widths=(16, 32), cardinality=2, base_width=2)
@@ -35,3 +37,15 @@ def test_a_proxys_images_live_on_the_device_as_far_as_they_fit_and_the_numbers_s
     assert (made.train_images.on_device, made.val_images.on_device) == (train, val)
     report, plain = made.run_epoch(), expected.run_epoch()
     assert (report.loss, report.accuracy) == (plain.loss, plain.accuracy)
+
+
+def test_weights_to_start_from_that_are_not_finite_are_refused_by_name(tmp_path):
+    network = build(SPEC, 3)
+    state = network.state_dict()
+    name = [key for key in state if key.endswith("running_var")][-1]
+    torch.save(state, tmp_path / "good.pt")
+    assert start_from(build(SPEC, 3), str(tmp_path / "good.pt")).startswith("started from")
+    state[name][0] = float("nan")
+    torch.save(state, tmp_path / "nan.pt")
+    with pytest.raises(CheckpointError, match=rf"nan\.pt: '{name}' holds infinite or NaN values"):
+        start_from(build(SPEC, 3), str(tmp_path / "nan.pt"))

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import gc
+import math
 import weakref
 from itertools import islice
 
@@ -253,6 +254,32 @@ def test_a_loss_that_is_no_number_in_the_last_step_is_noticed_before_anything_is
     made = trainer(lr=1e30, momentum=0.0, nesterov=False, clip=0.0)
     with pytest.raises(DivergedError, match="in epoch 1, step 2, at a rate of"):
         made.run_epoch()
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.5])
+def test_weights_that_overflow_in_the_only_step_of_an_epoch_give_no_accuracy(ema):
+    """Its loss was finite, and the largest output of NaNs is that of class 0."""
+    made = trainer(count=32, lr=1e30, momentum=0.0, nesterov=False, clip=0.0, ema=ema)
+    with pytest.raises(DivergedError, match=r"^the outputs for 48 of 48 validation images became .* step 1, at a rate"):
+        made.run_epoch()
+    assert math.isfinite(made._losses[0]) and made.epoch == 0
+
+
+def test_one_output_that_is_not_finite_is_enough():
+    made = trainer(count=32)
+    made.network.register_forward_hook(lambda _net, _given, out: out.index_fill(0, torch.tensor([3]), float("inf")))
+    with pytest.raises(DivergedError, match="the outputs for 1 of 48 validation images"):
+        evaluate(made.network, made.val_images, 48, Compute(), Ranks())
+
+
+def test_weights_and_statistics_that_are_not_finite_are_told_before_the_loss_shows_it():
+    made = trainer()
+    made.check_weights()
+    for name in ("running_var", "weight"):
+        broken = trainer()
+        next(value for key, value in broken.network.state_dict().items() if key.endswith(name))[0] = float("nan")
+        with pytest.raises(DivergedError, match="the weights became infinite or NaN in epoch 1, step 0"):
+            broken.check_weights()
 
 
 def test_letting_go_of_a_trainer_frees_its_networks_at_once():
