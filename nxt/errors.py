@@ -73,6 +73,10 @@ class CheckpointError(NxtError):
     """A checkpoint is missing or damaged, or belongs to another network or training."""
 
 
+class UnreadableError(CheckpointError):
+    """The system does not give a checkpoint: it is missing, or there are no rights. What is in it may well be whole."""
+
+
 class RunError(NxtError):
     """A run directory cannot be created, read or continued."""
 

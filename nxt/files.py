@@ -28,6 +28,20 @@ def is_folder(path: Path) -> bool:
         return False
 
 
+def names_in(folder: Path) -> list[str]:
+    """Returns the names of what is in a folder, sorted; none if there is no such folder.
+
+    Raises:
+        RunError: if it cannot be read.
+    """
+    try:
+        return sorted(path.name for path in folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise RunError(f"{folder}: cannot be read ({getattr(error, 'strerror', error)})") from None
+
+
 def display_path(path: Path) -> Path:
     """Returns a path for messages: relative if it lies in the current folder, else unchanged."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import pickle
 import warnings
 import zipfile
@@ -13,7 +14,7 @@ import safetensors
 import torch
 from torch import Tensor
 
-from nxt.errors import CheckpointError
+from nxt.errors import CheckpointError, UnreadableError
 
 
 def read_tensors(source: Path | BinaryIO, name: str = "") -> dict[str, Any]:
@@ -24,9 +25,11 @@ def read_tensors(source: Path | BinaryIO, name: str = "") -> dict[str, Any]:
     checkpoints, counts as plain data.
 
     Raises:
-        CheckpointError: if the file is missing, damaged, or contains anything else.
+        UnreadableError: if the file is missing or cannot be read.
+        CheckpointError: if it is damaged, or contains anything else.
     """
     path = name or source
+    _open_once(source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about unusual pickles: they are refused, or contain plain data
@@ -38,13 +41,13 @@ def read_tensors(source: Path | BinaryIO, name: str = "") -> dict[str, Any]:
                 source.seek(0)
             with torch.serialization.safe_globals([argparse.Namespace]):
                 content = torch.load(source, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such checkpoint") from None
     except (pickle.UnpicklingError, AttributeError):
         raise CheckpointError(
             f"{path}: holds more than tensors and plain data, or is no checkpoint; not loaded"
         ) from None
-    except (RuntimeError, EOFError, ValueError, LookupError, zipfile.BadZipFile, OSError):
+    except (RuntimeError, EOFError, ValueError, LookupError, zipfile.BadZipFile, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # a wrong offset is invalid
+            raise _unreadable(path, error) from None
         raise CheckpointError(
             f"{path}: truncated or damaged; use another checkpoint of the run, or train again"
         ) from None
@@ -57,12 +60,26 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Reads a safetensors file; returns its tensors on the CPU and the metadata in its header.
 
     Raises:
-        CheckpointError: if it is missing or damaged.
+        UnreadableError: if it is missing or cannot be read.
+        CheckpointError: if it is damaged.
     """
+    _open_once(path)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such checkpoint") from None
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: no safetensors file, or damaged ({str(error).splitlines()[0]})") from None
+
+
+def _open_once(source: Path | BinaryIO) -> None:
+    """Raises UnreadableError unless the file can be opened. (Libraries take one without rights for a damaged one.)"""
+    if isinstance(source, Path):
+        try:
+            source.open("rb").close()
+        except OSError as error:
+            raise _unreadable(source, error) from None
+
+
+def _unreadable(path: object, error: OSError) -> UnreadableError:
+    missing = isinstance(error, FileNotFoundError)
+    return UnreadableError(f"{path}: " + ("no such checkpoint" if missing else f"cannot be read ({error.strerror})"))

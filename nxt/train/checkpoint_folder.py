@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from nxt.errors import CheckpointError, RunError
-from nxt.files import is_file
+from nxt.errors import CheckpointError, RunError, UnreadableError
+from nxt.files import is_file, names_in
 from nxt.train import checkpoint as checkpoints
 from nxt.train.checkpoint import Checkpoint
 from nxt.train.recipe import Saving
@@ -54,22 +54,28 @@ class CheckpointFolder:
         checkpoints.save(self.path / name, dataclasses.replace(checkpoint, state=state))
 
     def _kept(self) -> list[Path]:
-        kept = (path for path in self.path.iterdir() if re.fullmatch(r"epoch-\d+\.pt", path.name))
+        kept = (self.path / name for name in names_in(self.path) if re.fullmatch(r"epoch-\d+\.pt", name))
         return sorted(kept, key=lambda path: int(path.stem.partition("-")[2]))
 
     def newest(self, warn: Callable[[str], None]) -> Checkpoint | None:
         """Returns the newest whole state; None if nothing has been saved yet.
 
-        A damaged one is passed over for the one before it, and `warn` is called with what is wrong.
+        A damaged one is passed over for the one before it, and `warn` is called with what is wrong. One that cannot
+        be read may be whole, and is never passed over: going on from an older state would replace it.
 
         Raises:
+            RunError: if the folder cannot be read.
+            UnreadableError: if one of them cannot be read.
             CheckpointError: if there are only damaged ones.
         """
-        paths = [path for name in ("next.pt", LAST, PREVIOUS) if is_file(path := self.path / name)]
+        present = names_in(self.path)
+        paths = [self.path / name for name in ("next.pt", LAST, PREVIOUS) if name in present]
         problems = []
         for path in paths:
             try:
                 checkpoint = checkpoints.read(path)
+            except UnreadableError:
+                raise
             except CheckpointError as error:
                 problems.append(str(error))
                 continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import sqlite3
 import warnings
 from collections.abc import Iterator
@@ -57,7 +58,7 @@ class DurableStudy(InMemoryStudy):
     def __init__(self, path: Path, space: Architectures, objective: str) -> None:
         super().__init__(space, objective)
         self.path = path
-        if path.exists():
+        if os.path.lexists(path):
             _check_file(path)
             _check_integrity(path)
         with self._writing("opened"):
@@ -179,8 +180,10 @@ def _check_file(path: Path) -> None:
     try:
         with path.open("rb") as file:
             magic = file.read(len(_MAGIC))
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"{path}: no such study; has the search begun?") from None
+    except OSError as error:
+        raise RunError(f"{path}: the study cannot be read ({error.strerror})") from None
     if magic != _MAGIC:
         raise RunError(f"{path}: the study is damaged (not an SQLite file){_way_back(path)}")
 

@@ -10,7 +10,7 @@ from PIL import Image
 from nxt.arch.spec import ArchSpec
 from nxt.data.preprocess import Preprocess
 from nxt.data.ref import DataRef
-from nxt.errors import CheckpointError
+from nxt.errors import CheckpointError, UnreadableError
 from nxt.models.network import build
 from nxt.models.tensors import read_tensors
 from nxt.train.checkpoint import FORMAT, Checkpoint, load, read, save
@@ -100,6 +100,16 @@ def test_a_directory_in_place_of_the_file_is_refused(tmp_path):
     (tmp_path / "checkpoints" / "last.pt").mkdir(parents=True)
     with pytest.raises(CheckpointError):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.pt", "a.safetensors"])
+def test_a_file_that_cannot_be_read_is_not_called_damaged(tmp_path, name):
+    path = tmp_path / name
+    with pytest.raises(UnreadableError, match=f"{name}: no such checkpoint"):
+        read(path)
+    path.symlink_to(path)
+    with pytest.raises(UnreadableError, match=rf"{name}: cannot be read \(Too many levels of symbolic links\)"):
+        read(path)
 
 
 @pytest.mark.parametrize("share", [0, 0.0005, 0.001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95, 0.99, 0.999, 0.9999])

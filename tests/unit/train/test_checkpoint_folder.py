@@ -9,7 +9,7 @@ import torch
 from nxt.arch.spec import ArchSpec
 from nxt.data.preprocess import Preprocess
 from nxt.data.ref import DataRef
-from nxt.errors import CheckpointError, RunError
+from nxt.errors import CheckpointError, RunError, UnreadableError
 from nxt.train import checkpoint as checkpoints
 from nxt.train.checkpoint import Checkpoint
 from nxt.train.checkpoint_folder import CheckpointFolder
@@ -170,6 +170,49 @@ def test_a_damaged_state_is_passed_over_with_a_word(folder, damage):
     (folder / "last.pt").write_bytes(damage)
     assert kept.newest(told.append).epoch == 1
     assert told == [f"{folder / 'last.pt'}: truncated or damaged; going on from previous.pt (epoch 2)"]
+
+
+def closed(path):
+    path.chmod(0)
+
+
+def looping(path):
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to(path)
+
+
+def gone(path):
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("on a disk that is not there")
+
+
+@pytest.mark.parametrize(
+    ("shut", "problem"),
+    [
+        pytest.param(closed, "Permission denied", marks=pytest.mark.skipif(not os.getuid(), reason="root reads all")),
+        (looping, "Too many levels of symbolic links"),
+        (gone, "no such checkpoint"),
+    ],
+)
+@pytest.mark.parametrize("name", ["next.pt", "last.pt"])
+def test_a_state_that_cannot_be_read_is_not_damaged_and_nothing_older_replaces_it(folder, shut, problem, name):
+    kept = keeper(folder)
+    for number in (1, 2):
+        kept.save(state(number))
+    if name == "next.pt":
+        (folder / name).write_bytes((folder / "last.pt").read_bytes())
+    shut(folder / name)
+    with pytest.raises(UnreadableError, match=rf"{name}: .*{problem}"):
+        kept.newest(none)
+
+
+def test_a_folder_of_states_that_cannot_be_read_is_not_an_empty_one(folder):
+    kept = keeper(folder)
+    folder.rmdir()
+    assert kept.newest(none) is None
+    folder.symlink_to(folder)
+    with pytest.raises(RunError, match=r"checkpoints: cannot be read \(Too many levels of symbolic links\)"):
+        kept.newest(none)
 
 
 def test_of_two_damaged_states_both_are_told_and_the_third_serves(folder):

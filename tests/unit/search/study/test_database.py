@@ -141,6 +141,11 @@ def test_a_study_that_is_missing_or_of_something_else_is_a_run_error(tmp_path):
         read_trials(path, LIST)
     with pytest.raises(RunError, match="cannot be opened"):
         DurableStudy(tmp_path / "no" / "study.db", LIST, "macs")
+    path.unlink()
+    path.symlink_to(path)
+    for opened in (lambda: read_trials(path, LIST), lambda: DurableStudy(path, LIST, "macs")):
+        with pytest.raises(RunError, match=r"the study cannot be read \(Too many levels of symbolic links\)"):
+            opened()
 
 
 def test_a_damaged_copy_is_not_recommended(made, path):
