@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Progress = Callable[[int, int], None]  # images done, images in all
-_FORMAT = "1"  # of the files; caches of another one are not found
+_FORMAT = "2"  # of the files; caches of another one are not found
 _CHUNK = 32  # images that a worker decodes at a time
 _SAMPLE = 64  # images from which the size of all is estimated
 _WAIT = 0.5  # seconds between two looks at what another process builds

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nxt.data.dataset import check_classes, digest
+from nxt.data.preprocess import rgb, without_warnings
 from nxt.errors import DataError, first_line
 
 if TYPE_CHECKING:
@@ -44,10 +45,12 @@ class ImageFiles:
         return self._labels[split]
 
     def images(self, split: str, chosen: NDArray[np.int64], side: int) -> NDArray[np.uint8]:
-        return _decode([self._file(split, row) for row in chosen], side)
+        with without_warnings():
+            return _decode([self._file(split, row) for row in chosen], side)
 
     def open(self, split: str, row: int) -> Image:
-        return _rgb(self._file(split, row))
+        with without_warnings():
+            return _rgb(self._file(split, row))
 
     def called(self, split: str, row: int) -> str:
         return bytes(self._names[split][row]).decode(errors="backslashreplace")
@@ -59,7 +62,7 @@ class ImageFiles:
         """Returns the shorter side in pixels of the first image that can be opened; None if it is not small."""
         for row in range(min(100, len(self._names["train"]))):
             try:
-                with _open(self._file("train", row)) as image:
+                with without_warnings(), _open(self._file("train", row)) as image:
                     side = min(image.size)
             except DataError:
                 continue  # said by name when it is read
@@ -152,7 +155,7 @@ def _rgb(file: Path, side: int | None = None) -> Image:
         try:
             if side is not None:
                 image.draft("RGB", (side, side))
-            return image.convert("RGB")
+            return rgb(image)
         except Exception as error:  # whatever a decoder makes of a damaged file
             raise _unreadable(file, error) from None
 
@@ -176,11 +179,11 @@ def _unreadable(file: Path, error: Exception) -> DataError:
 def _decode_one(file: Path, side: int) -> NDArray[np.uint8]:
     from PIL import Image
 
-    rgb = _rgb(file, side)
-    width, height = rgb.size
+    image = _rgb(file, side)
+    width, height = image.size
     short = min(width, height)
     left, top = (width - short) / 2, (height - short) / 2
     box = (left, top, left + short, top + short)
-    if rgb.size != (side, side):
-        rgb = rgb.resize((side, side), Image.Resampling.BILINEAR, box=box)
-    return np.asarray(rgb).transpose(2, 0, 1)
+    if image.size != (side, side):
+        image = image.resize((side, side), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(image).transpose(2, 0, 1)

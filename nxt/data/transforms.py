@@ -17,7 +17,7 @@ from torchvision.transforms.v2 import functional as F
 
 from nxt.data.augment import Augment
 from nxt.data.draw import PCA_VALUES, PCA_VECTORS
-from nxt.data.preprocess import Preprocess
+from nxt.data.preprocess import Preprocess, rgb
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -54,8 +54,12 @@ def evaluation(preprocess: Preprocess) -> Transform:
 
 
 def network_input(preprocess: Preprocess, image: Image) -> Tensor:
-    """Returns an image as a network expects it: in RGB, as evaluation resizes and crops it, normalised (3, S, S)."""
-    pixels = F.to_dtype(evaluation(preprocess)(image.convert("RGB")), torch.float32, scale=True)
+    """Returns an image as a network expects it: in RGB, as evaluation resizes and crops it, normalised (3, S, S).
+
+    Raises:
+        DataError: as `preprocess.rgb` does.
+    """
+    pixels = F.to_dtype(evaluation(preprocess)(rgb(image)), torch.float32, scale=True)
     normalised: Tensor = F.normalize(pixels, list(preprocess.mean), list(preprocess.std))
     return normalised
 
