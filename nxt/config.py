@@ -89,13 +89,27 @@ def _plain_loader() -> type[yaml.SafeLoader]:
                 seen.add(key.value)
             return super().construct_mapping(node, deep)
 
+        def refuse_old_number(self, node: yaml.ScalarNode) -> None:
+            """YAML 1.1 reads 010 as 8 and 1:30 as 90, YAML 1.2 as a 10 and a word: whoever writes them is misread."""
+            digits = node.value.lstrip("+-")
+            if ":" in digits or (digits[:1] == "0" and digits[1:2] in set("01234567_")):
+                problem = f"{node.value!r} would be read as a number of base {60 if ':' in digits else 8}"
+                raise yaml.constructor.ConstructorError(None, None, f"{problem}; write it plainly", node.start_mark)
+
+        def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+            if ":" in node.value:
+                self.refuse_old_number(node)
+            return float(super().construct_yaml_float(node))
+
         def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+            self.refuse_old_number(node)
             value = int(super().construct_yaml_int(node))
             if abs(value) > _MAX_INT:
                 raise yaml.constructor.ConstructorError(None, None, "the number is too large", node.start_mark)
             return value
 
     PlainLoader.add_constructor("tag:yaml.org,2002:int", PlainLoader.construct_yaml_int)
+    PlainLoader.add_constructor("tag:yaml.org,2002:float", PlainLoader.construct_yaml_float)
     return PlainLoader
 
 

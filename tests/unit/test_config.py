@@ -365,3 +365,21 @@ def test_a_setting_of_another_form_is_refused_with_an_example(setting):
 def test_a_setting_with_an_unreadable_value_is_refused(value):
     with pytest.raises(ConfigError, match=re.escape("`settings` a.b=")):
         parse_settings([f"a.b={value}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "base"), [("010", 8), ("-07", 8), ("0_7", 8), ("1:30", 60), ("1:30.5", 60), ("-1:00", 60)]
+)
+def test_numbers_that_yaml_1_1_reads_in_another_base_are_refused(text, base):
+    for written in (f"batch: {text}", f"depths: [1, {text}]"):
+        with pytest.raises(ConfigError, match=rf"line 1: .*'{text}' would be read as a number of base {base}; write"):
+            parse_yaml(written, "recipe.yaml")
+    assert parse_yaml(f"batch: '{text}'", "recipe.yaml") == {"batch": text}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("0", 0), ("-5", -5), ("10", 10), ("1_000", 1000), ("0x1F", 31), ("0.5", 0.5), ("01.5", 1.5), (".5", 0.5)],
+)
+def test_numbers_that_everybody_reads_alike_stay(text, value):
+    assert parse_yaml(f"x: {text}", "a.yaml") == {"x": value}
