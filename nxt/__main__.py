@@ -1,6 +1,5 @@
-"""`python -m nxt`: the command line."""
+"""`python -m nxt` is the command line."""
 
-from nxt.cli.main import main
+from importlib import import_module
 
-if __name__ == "__main__":
-    main()
+import_module("nxt.cli.main").main()  # the folder cli/ becomes nxt.cli when nxt is installed
