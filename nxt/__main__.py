@@ -2,4 +2,5 @@
 
 from importlib import import_module
 
-import_module("nxt.cli.main").main()  # the folder cli/ becomes nxt.cli when nxt is installed
+if __name__ == "__main__":  # processes that read images import this file, too
+    import_module("nxt.cli.main").main()  # the folder cli/ becomes nxt.cli when nxt is installed
