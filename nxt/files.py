@@ -28,6 +28,14 @@ def is_folder(path: Path) -> bool:
         return False
 
 
+def exists(path: Path) -> bool:
+    """Returns whether there is something at a path; False also where that cannot be seen."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def names_in(folder: Path) -> list[str]:
     """Returns the names of what is in a folder, sorted; none if there is no such folder.
 

@@ -85,6 +85,7 @@ class Source:
     images: Callable[[str, NDArray[np.int64], int], NDArray[np.uint8]]
     open: Callable[[str, int], Image]
     identity: Callable[[], str]  # digest of what the data is: another one, other data
+    notes: tuple[str, ...] = ()  # what a person should know of it: what was left out, and why
     called: Callable[[str, int], str] = numbered
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,13 +16,19 @@ from numpy.typing import NDArray
 from nxt.data.dataset import check_classes, digest
 from nxt.data.preprocess import rgb, without_warnings
 from nxt.errors import DataError, first_line
+from nxt.files import is_folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".gif")
+SUFFIXES = (  # of the pictures that Pillow reads by itself; not of drawings, films and scientific data
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".gif", ".bmp", ".dib", ".tif", ".tiff",
+    ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".tga", ".pcx", ".sgi", ".qoi",
+)  # fmt: skip
 ADVICE = "; repair or remove it, or leave such files out with `skip_bad`"
+_LEAST = 4  # pixels; of no smaller side anything is trained
 _MEMORY = 16 << 30  # bytes of decoded images that may be resident
+_SAMPLE = 64  # images whose sizes are looked at
 _SMALL = 64  # pixels; images that small are trained on at their own size
 
 
@@ -38,8 +46,10 @@ class ImageFiles:
         self.classes = _class_names(folders["train"])
         self._names: dict[str, NDArray[np.bytes_]] = {}  # relative to the split's folder
         self._labels: dict[str, NDArray[np.int64]] = {}
+        left_out: dict[str, list[str]] = {}
         for split, where in folders.items():
-            self._names[split], self._labels[split] = _image_files(where, self.classes)
+            self._names[split], self._labels[split] = _image_files(where, self.classes, left_out)
+        self.left_out = [f"{len(names):,} {kind} (such as {min(names)})" for kind, names in left_out.items()]
 
     def labels(self, split: str) -> NDArray[np.int64]:
         return self._labels[split]
@@ -58,16 +68,27 @@ class ImageFiles:
     def identity(self) -> str:
         return self._identity
 
-    def natural_size(self) -> int | None:
-        """Returns the shorter side in pixels of the first image that can be opened; None if it is not small."""
-        for row in range(min(100, len(self._names["train"]))):
-            try:
-                with without_warnings(), _open(self._file("train", row)) as image:
-                    side = min(image.size)
-            except DataError:
-                continue  # said by name when it is read
-            return side if side <= _SMALL else None
-        return None
+    def natural_size(self) -> tuple[int | None, str]:
+        """Returns the median of the images' shorter sides in pixels, None if it is not small; and a remark.
+
+        It looks at images from all over the training split. The remark tells what differs from what one would expect.
+        """
+        rows = np.unique(np.linspace(0, len(self._names["train"]) - 1, _SAMPLE).round().astype(int)).tolist()
+        sides = {}
+        for row in rows:
+            with without_warnings(), suppress(DataError), _open(self._file("train", row)) as image:
+                sides[row] = min(image.size)  # what cannot be opened is said by name when it is read
+        if not sides:
+            return None, ""
+        size = max(_LEAST, int(np.median(list(sides.values()))))
+        least, most = min(sides, key=sides.__getitem__), max(sides, key=sides.__getitem__)
+        if size <= _SMALL < sides[most] or sides[least] < _LEAST or sides[least] <= _SMALL < size:
+            how = f"are trained at {size} px" if size <= _SMALL else "are taken for large ones"
+            ends = [f"{sides[row]} px (train/{self.called('train', row)})" for row in (least, most)]
+            remark = f"the images {how}: shorter sides are from {ends[0]} to {ends[1]}, by {len(sides)} looked at"
+        else:
+            remark = ""
+        return size if size <= _SMALL else None, remark
 
     def _file(self, split: str, row: int) -> Path:
         return self._folders[split] / os.fsdecode(self._names[split][row])
@@ -75,7 +96,7 @@ class ImageFiles:
     @cached_property
     def _identity(self) -> str:
         return digest(
-            f"{split}/{name}/{entry.name} {entry.stat().st_size}"
+            f"{split}/{name}/{entry.name} {_bytes(entry)}"
             for split, where in self._folders.items()
             for name in self.classes
             for entry in _images_in(where / name)
@@ -83,7 +104,7 @@ class ImageFiles:
 
 
 def _class_names(train: Path) -> tuple[str, ...]:
-    names = sorted(entry.name for entry in _scan(train) if entry.is_dir() and not entry.name.startswith("."))
+    names = folders_in(train)
     if not names and any(map(_is_image, _scan(train))):
         raise DataError(f"{train}: images, but no class folders; expected {train.name}/CLASS/image files")
     empty = [name for name in names if not any(map(_is_image, _scan(train / name)))]
@@ -95,14 +116,24 @@ def _class_names(train: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _image_files(where: Path, classes: tuple[str, ...]) -> tuple[NDArray[np.bytes_], NDArray[np.int64]]:
-    """Returns the names of the image files, as bytes and relative to the folder, and their labels."""
-    present = {entry.name for entry in _scan(where) if entry.is_dir() and not entry.name.startswith(".")}
-    for name in sorted(present.difference(classes)):
+def _image_files(
+    where: Path, classes: tuple[str, ...], left_out: dict[str, list[str]]
+) -> tuple[NDArray[np.bytes_], NDArray[np.int64]]:
+    """Returns the names of the image files, as bytes and relative to the folder, and their labels.
+
+    What is no image of a class is added to `left_out`: names by what they are.
+    """
+    present = folders_in(where)
+    for name in sorted(set(present).difference(classes)):
         raise DataError(f"{where / name}: the training images have no class {name!r}; add them to train, or remove it")
-    files = [
-        (f"{name}/{entry.name}", label) for label, name in enumerate(classes) for entry in _images_in(where / name)
-    ]
+    files: list[tuple[str, int]] = []
+    for label, name in enumerate(classes):
+        entries = sorted(_scan(where / name), key=lambda entry: entry.name) if name in present else []
+        files += [(f"{name}/{entry.name}", label) for entry in entries if _is_image(entry)]
+        for kind, other in _others(entries):
+            left_out.setdefault(kind, []).append(f"{where.name}/{name}/{other}")
+    if outside := [f"{where.name}/{entry.name}" for entry in _scan(where) if _is_image(entry)]:
+        left_out.setdefault("images outside the class folders", []).extend(outside)
     if not files:
         raise DataError(f"{where}: no images; expected {where.name}/CLASS/image files")
     missing = [name for name in classes if name not in present]
@@ -117,7 +148,36 @@ def _image_files(where: Path, classes: tuple[str, ...]) -> tuple[NDArray[np.byte
 
 def _images_in(where: Path) -> list[os.DirEntry[str]]:
     """Returns the image files of a class in order; none if there is no such folder."""
-    return sorted(filter(_is_image, _scan(where)), key=lambda entry: entry.name) if where.is_dir() else []
+    return sorted(filter(_is_image, _scan(where)), key=lambda entry: entry.name) if is_folder(where) else []
+
+
+def folders_in(where: Path, needed: tuple[str, ...] | None = None) -> list[str]:
+    """Returns the names of the folders in a folder, sorted, without hidden ones.
+
+    Raises:
+        DataError: if it cannot be read, or a link in it that may have been a folder (one of those `needed`) leads
+            nowhere.
+    """
+    entries = [entry for entry in _scan(where) if not entry.name.startswith(".")]
+    for entry in entries:
+        wanted = entry.name in needed if needed is not None else not entry.name.lower().endswith(SUFFIXES)
+        if wanted and _kind(entry) == "dead link":
+            raise DataError(f"{entry.path}: a link that leads nowhere; repair or remove it")
+    return sorted(entry.name for entry in entries if _kind(entry) == "folder")
+
+
+def _others(entries: Iterable[os.DirEntry[str]]) -> Iterator[tuple[str, str]]:
+    """Yields what in a class's folder is no image of it, except hidden files: its kind, and its name."""
+    for entry in entries:
+        if entry.name.startswith(".") or _is_image(entry):
+            continue
+        if _kind(entry) != "folder":
+            yield "files of other kinds", entry.name
+            continue
+        for top, _, names in os.walk(entry.path):
+            inside = os.path.relpath(top, Path(entry.path).parent)
+            images = (name for name in names if name.lower().endswith(SUFFIXES))
+            yield from (("images in folders inside class folders", f"{inside}/{name}") for name in images)
 
 
 def _scan(where: Path) -> list[os.DirEntry[str]]:
@@ -131,7 +191,24 @@ def _scan(where: Path) -> list[os.DirEntry[str]]:
 def _is_image(entry: os.DirEntry[str]) -> bool:
     if entry.name.startswith(".") or not entry.name.lower().endswith(SUFFIXES):
         return False
-    return entry.is_file() or (entry.is_symlink() and not entry.is_dir())  # a broken link is an image that is missing
+    return _kind(entry) in ("file", "dead link")  # that is an image that cannot be read
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    """Returns "file", "folder" or "dead link" (one that leads nowhere, in a circle, or behind a closed door)."""
+    try:
+        kind = "folder" if entry.is_dir() else "file" if entry.is_file() else ""
+        return kind or ("dead link" if entry.is_symlink() else "device")
+    except OSError:
+        return "dead link"
+
+
+def _bytes(entry: os.DirEntry[str]) -> int:
+    """Returns the size of a file; -1 if that cannot be seen, as of a link that leads nowhere."""
+    try:
+        return entry.stat().st_size
+    except OSError:
+        return -1
 
 
 def _decode(files: list[Path], side: int) -> NDArray[np.uint8]:

@@ -19,6 +19,7 @@ from nxt.data.preprocess import Preprocess
 from nxt.data.processes import Workers, default_workers
 from nxt.data.resident import Batches, Images
 from nxt.data.stream import Reader, Stream, Task
+from nxt.files import exists
 
 _CHUNK = 64  # images that a worker decodes at a time
 _ONCE = "they are read only once"
@@ -218,7 +219,7 @@ def _number(file: Path, key: str) -> int:
 
 def _free_disk(folder: Path) -> int:
     """Returns the free bytes where a folder is, or will be."""
-    while not folder.exists():
+    while not exists(folder) and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free
 

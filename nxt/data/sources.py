@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nxt.data.dataset import SPLIT_SEED, Source, digest, stratified
-from nxt.data.image_files import ImageFiles
+from nxt.data.image_files import ImageFiles, folders_in
 from nxt.data.ref import DataRef
 from nxt.errors import DataError, suggestion
+from nxt.files import is_folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+VAL_NAMES = ("val", "valid", "validation")  # what data sets call the split to select by
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CIFAR = {  # mean and deviation of the training images' values, per channel
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
@@ -105,42 +108,52 @@ def cifar(kind: str, path: str, download: bool) -> Source:
 
 
 def folder(path: str) -> Source:
-    """Returns a data set of image files: `train/CLASS/*.jpg`, with `val/`, `validation/` or `test/` beside it.
+    """Returns a data set of image files: `train/CLASS/*.jpg`, with `val/` or `test/` beside it.
 
-    With both a test folder and a val folder, val is used for selection. With one of them only, that one is the test
-    split, and selection uses images held out from train.
+    `valid/` and `validation/` are other names of `val/`. With both a test folder and a val folder, val is used for
+    selection. With one of them only, that one is the test split, and selection uses images held out from train.
 
     Raises:
         DataError: if the folders are missing or empty, or do not have the same classes as train.
     """
-    root = Path(path).expanduser().resolve()
-    if not path or not root.is_dir():
-        beside = [entry.parent.name for entry in root.parent.glob("*/train")]
+    root = Path(os.path.realpath(Path(path).expanduser()))  # `resolve` raises for a loop of links
+    if not path or not is_folder(root):
+        beside = []
+        with suppress(OSError):  # that folder may be closed, too
+            beside = [entry.parent.name for entry in root.parent.glob("*/train")]
         near = (path and suggestion(root.name, beside)) or "; write folder:PATH"
         raise DataError(f"folder:{path}: no such folder{near}")
-    if not (root / "train").is_dir():
+    inside = folders_in(root, ("train", "test", *VAL_NAMES))
+    if "train" not in inside:
         above = f"; did you mean folder:{root.parent}?" if root.name in ("train", "val", "test") else ""
         raise DataError(f"{root}: no folder 'train' in it{above or '; expected train/CLASS/image files'}")
-    present = [name for name in ("val", "validation", "test") if (root / name).is_dir()]
+    held = [name for name in VAL_NAMES if name in inside]
+    if len(held) > 1:
+        raise DataError(f"{root}: {held[0]!r} and {held[1]!r} both name the validation split; keep one of them")
+    present = [*held, *(name for name in ("test",) if name in inside)]
     if not present:
-        raise DataError(f"{root}: no folder 'test', 'val' or 'validation' beside 'train'")
+        raise DataError(f"{root}: no folder 'test' or 'val' ('valid', 'validation') beside 'train'")
     folders = {"train": root / "train", "test": root / present[-1]}
     if len(present) > 1:
         folders["val"] = root / present[0]
     files = ImageFiles(folders)
+    size, remark = files.natural_size()
+    others = [f"the folder {name!r}" for name in inside if name not in ("train", *present)]
+    left_out = ", ".join([*files.left_out, *others])
     return Source(
         name=f"folder:{root}",
         classes=files.classes,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
         mirror=True,
-        size=files.natural_size(),
+        size=size,
         has_val="val" in folders,
         labels=files.labels,
         images=files.images,
         open=files.open,
         called=files.called,
         identity=files.identity,
+        notes=tuple(filter(None, (left_out and f"left out of {root}: {left_out}", remark))),
     )
 
 

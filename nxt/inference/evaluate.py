@@ -210,6 +210,8 @@ def _open(
 ) -> Examples:
     """Opens the images, and warns if a network may have been trained on images of the validation split."""
     source = open_source(data, download)
+    for text in source.notes:
+        note(text)
     if skip_bad:
         source = without_bad(source, lambda message: note(f"left out: {message}"))
     for path, checkpoint in loaded.items():

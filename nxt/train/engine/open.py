@@ -85,6 +85,8 @@ def prepared(
 
 def _source(request: TrainRequest, watcher: Watcher) -> Source:
     source = open_source(request.data, request.download)
+    for note in source.notes:
+        watcher.note(note)
     if not request.skip_bad:
         return source
     return without_bad(source, lambda problem: watcher.note(f"left out: {problem}"), watcher.reading)

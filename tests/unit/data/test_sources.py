@@ -16,6 +16,7 @@ from splits import load_split
 
 from nxt.data import image_files
 from nxt.data.dataset import Source, Split, divided, load_train, stratified
+from nxt.data.readable import without_bad
 from nxt.data.ref import KINDS, DataRef
 from nxt.data.sources import open_source
 from nxt.errors import DataError
@@ -212,6 +213,7 @@ def test_stratified_depends_on_the_seed_alone():
         (("train", "test"), "test", False),
         (("train", "val"), "val", False),
         (("train", "validation"), "validation", False),
+        (("train", "valid"), "valid", False),
         (("train", "val", "test"), "test", True),
         (("train", "validation", "test"), "test", True),
     ],
@@ -268,8 +270,36 @@ def test_images_of_other_kinds_become_colour(tmp_path, mode, suffix):
 @pytest.mark.parametrize(("side", "size"), [(32, 32), (64, 64), (65, None), (200, None)])
 def test_the_natural_size_of_small_images_is_their_own(tmp_path, side, size):
     tree(tmp_path, ("train", "test"))
-    paint(tmp_path / "train" / "cat" / "0.png", size=(side + 5, side))
-    assert open_source(DataRef("folder", str(tmp_path))).size == size
+    for file in (tmp_path / "train").glob("*/*"):
+        paint(file, size=(side + 5, side))
+    source = open_source(DataRef("folder", str(tmp_path)))
+    assert (source.size, source.notes) == (size, ())
+
+
+@pytest.mark.parametrize(
+    ("odd", "others", "size", "remark"),
+    [
+        (20, 200, None, r"the images are taken for large ones: .* from 20 px \(train/cat/0\.png\) to 200 px \(train/"),
+        (200, 20, 20, r"the images are trained at 20 px: .* from 20 px .* to 200 px \(train/cat/0\.png\), by 6 looked"),
+        (1, 200, None, r"the images are taken for large ones: .* from 1 px \(train/cat/0\.png\)"),
+        (1, 20, 20, r"the images are trained at 20 px: .* from 1 px \(train/cat/0\.png\) to 20 px"),
+    ],
+)
+def test_one_odd_image_does_not_decide_for_all_and_is_named(tmp_path, odd, others, size, remark):
+    tree(tmp_path, ("train", "test"))
+    for file in (tmp_path / "train").glob("*/*"):
+        paint(file, size=(others, others))
+    paint(tmp_path / "train" / "cat" / "0.png", size=(2000, odd))
+    source = open_source(DataRef("folder", str(tmp_path)))
+    assert source.size == size and re.match(remark, *source.notes)
+
+
+def test_sizes_are_looked_at_all_over_the_split(tmp_path):
+    """The first class alone may be of small images."""
+    tree(tmp_path, ("train", "test"), count=100)
+    for file in (tmp_path / "train" / "dog").iterdir():
+        paint(file, size=(99, 90))
+    assert "by 64 looked at" in open_source(DataRef("folder", str(tmp_path))).notes[0]
 
 
 def test_hidden_folders_and_other_files_are_passed_over(tmp_path):
@@ -338,7 +368,7 @@ def prepare(root, problem):
     [
         ("one class", r"train.*1 class.*at least two"),
         ("missing train", r"no folder 'train' in it; expected train/CLASS"),
-        ("missing test", "no folder 'test', 'val' or 'validation' beside 'train'"),
+        ("missing test", r"no folder 'test' or 'val' \('valid', 'validation'\) beside 'train'"),
         ("no images", r"train: no images in any of its 2 folders"),
         ("no folders", r"train.*0 class.*at least two"),
         ("empty class", r"zebra: no images in this class"),
@@ -420,16 +450,80 @@ def test_why_an_image_is_unreadable_is_said(tmp_path, content, why):
         assert re.fullmatch(rf"{file}: not readable as an image \({why}\){ending}", str(caught.value))
 
 
-def test_a_broken_link_to_an_image_is_an_unreadable_image(tmp_path):
+@pytest.mark.parametrize(
+    ("target", "problem"), [("gone.png", "No such file or directory"), ("3.png", "Too many levels of symbolic links")]
+)
+def test_a_broken_link_to_an_image_is_an_unreadable_image(tmp_path, target, problem):
     tree(tmp_path, ("train", "test"))
-    (tmp_path / "train" / "cat" / "3.png").symlink_to(tmp_path / "gone.png")
+    (tmp_path / "train" / "cat" / "3.png").symlink_to(target)
     source = open_source(DataRef("folder", str(tmp_path)))
-    assert len(source.labels("train")) == 7
-    with pytest.raises(DataError, match=r"cat/3\.png: not readable as an image \(No such file or directory\)"):
+    assert len(source.labels("train")) == 7 and source.identity()
+    with pytest.raises(DataError, match=rf"cat/3\.png: not readable as an image \({problem}\)"):
         source.open("train", 3)
+    told = []
+    assert len(without_bad(source, told.append, workers=0).labels("train")) == 6 and "cat/3.png" in told[0]
 
 
-def test_the_natural_size_is_that_of_the_first_image_that_is_readable(tmp_path):
+@pytest.mark.parametrize("where", ["train/elk", "test/cat", "train", "val"])
+@pytest.mark.parametrize("target", ["gone", None])
+def test_a_folder_that_is_a_dead_link_is_not_left_out(tmp_path, where, target):
+    tree(tmp_path, ("train", "test"))
+    path = tmp_path / where
+    if path.exists():
+        path.rename(tmp_path / "moved")
+    path.symlink_to(target or path)
+    with pytest.raises(DataError, match=f"{where}: a link that leads nowhere; repair or remove it"):
+        open_source(DataRef("folder", str(tmp_path)))
+
+
+def test_a_data_set_in_a_circle_of_links_is_no_folder(tmp_path):
+    (tmp_path / "data").symlink_to(tmp_path / "data")
+    with pytest.raises(DataError, match="data: no such folder"):
+        open_source(DataRef("folder", str(tmp_path / "data")))
+
+
+def test_what_is_left_out_is_counted_on_one_line(tmp_path):
+    tree(tmp_path, ("train", "test"))
+    assert open_source(DataRef("folder", str(tmp_path))).notes == ()
+    for name in ("train/cat/sub/a.png", "train/dog/sub/deeper/a.png", "test/cat/sub/b.jpg", "test/loose.png"):
+        paint(tmp_path / name)
+    (tmp_path / "train" / "cat" / "sub" / "notes.txt").write_text("in a folder that is left out anyway")
+    for name in ("train/cat/drawing.eps", "train/dog/notes.txt", "train/cat/.hidden"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "holdout").mkdir()
+    source = open_source(DataRef("folder", str(tmp_path)))
+    assert len(source.labels("train")) == len(source.labels("test")) == 6
+    (note,) = source.notes
+    assert note == (
+        f"left out of {tmp_path}: 2 files of other kinds (such as train/cat/drawing.eps), 3 images in folders inside "
+        "class folders (such as test/cat/sub/b.jpg), 1 images outside the class folders (such as test/loose.png), the "
+        "folder 'holdout'"
+    )
+
+
+@pytest.mark.parametrize(
+    "suffix", ["pgm", "pbm", "pnm", "jpe", "jfif", "tga", "avif", "jp2", "j2k", "pcx", "sgi", "qoi"]
+)
+def test_pictures_that_pillow_reads_are_read(tmp_path, suffix):
+    suffix = f".{suffix}"
+    Image.init()
+    if Image.registered_extensions().get(suffix) not in Image.OPEN:
+        pytest.skip("this Pillow has no reader for it")
+    tree(tmp_path, ("train", "test"))
+    image = Image.new("RGB", (12, 10), (250, 250, 250))
+    image = image.convert("1") if suffix == ".pbm" else image.convert("L") if suffix == ".pgm" else image
+    image.save(tmp_path / "train" / "cat" / f"0{suffix.upper()}")
+    source = open_source(DataRef("folder", str(tmp_path)))
+    rows = [row for row in range(7) if source.called("train", row).endswith(suffix.upper())]
+    assert np.asarray(source.open("train", rows[0])).min() > 240
+
+
+def test_two_names_of_the_validation_split_are_an_error(tmp_path):
+    with pytest.raises(DataError, match="'val' and 'valid' both name the validation split; keep one"):
+        open_source(DataRef("folder", str(tree(tmp_path, ("train", "val", "valid")))))
+
+
+def test_the_natural_size_is_that_of_images_that_are_readable(tmp_path):
     tree(tmp_path, ("train", "test"))
     (tmp_path / "train" / "cat" / "0.png").write_bytes(b"")
     assert open_source(DataRef("folder", str(tmp_path))).size == 10
