@@ -27,7 +27,7 @@ from nxt.data.dataset import Split
 from nxt.data.resident import Batches
 from nxt.data.sources import open_source
 from nxt.errors import CheckpointError, DataError, RunError
-from nxt.files import replacing
+from nxt.files import is_folder, replacing
 from nxt.models.network import Network, build
 from nxt.train.checkpoint import WEIGHTS, Checkpoint, read, record
 
@@ -142,7 +142,7 @@ def export_file(
     file = Path(checkpoint)
     loaded = read(file)
     if out is None:
-        stem = file / loaded.spec.name if file.is_dir() else file.with_suffix("")
+        stem = file / loaded.spec.name if is_folder(file) else file.with_suffix("")
         path = stem.with_name(stem.name + ("_features" if features else "") + SUFFIXES.get(target, ""))
     else:
         path = Path(out)

@@ -24,6 +24,7 @@ from nxt.arch.costs import MAX_CLASSES, cost
 from nxt.arch.spec import ArchSpec
 from nxt.arch.zoo import ZOO
 from nxt.errors import CheckpointError, first_line
+from nxt.files import is_folder
 from nxt.models.network import Network, build
 from nxt.models.tensors import read_safetensors, read_tensors
 
@@ -73,7 +74,7 @@ def read_weights(path: Path | str, kind: str | None = None) -> dict[str, Tensor]
         CheckpointError: if there is no such file, or it is damaged, would run code, or has no weights of that kind.
     """
     path = Path(path)
-    if path.is_dir():
+    if is_folder(path):
         path = path / "checkpoints" / "last.pt"
     plain = path.suffix == ".safetensors"
     weights: Mapping[str, Any] = read_safetensors(path)[0] if plain else _chosen(read_tensors(path), kind, path)

@@ -11,7 +11,7 @@ import nxt
 from nxt.arch.spec import SCHEMA
 from nxt.config import check_keys, read_yaml, require
 from nxt.errors import ArchError, ConfigError, SpaceError, expecting, suggestion
-from nxt.files import is_file
+from nxt.files import is_file, is_folder
 from nxt.space.space import AXES, Space, read_values
 from nxt.space.stagewise import STAGE_PROPERTIES, read_stagewise
 from nxt.space.uniform import read_uniform
@@ -47,7 +47,7 @@ def spaces_folder() -> Path:
     """Returns the folder of the spaces that come with nxt: inside the installed package, or beside it in a checkout."""
     package = Path(nxt.__file__).parent
     inside = package / "search_spaces"
-    return inside if inside.is_dir() else package.parent / "search_spaces"
+    return inside if is_folder(inside) else package.parent / "search_spaces"
 
 
 def space_from_dict(data: Mapping[str, Any], name: str, where: str) -> Space:

@@ -53,7 +53,10 @@ class History:
         if self.state != "running" or not self.rows:
             return None
         each = float(sum(row["seconds"] for row in self.rows)) / len(self.rows)
-        began = (self.path / LOCK).stat().st_mtime  # this session; before it, nothing may have run for long
+        try:
+            began = (self.path / LOCK).stat().st_mtime  # this session; before it, nothing may have run for long
+        except OSError:
+            return None
         since = time.time() - max(began, float(self.rows[-1]["time"]))  # of the epoch that runs
         return max(0.0, each * (self.epochs - len(self.rows)) - min(since, each))
 

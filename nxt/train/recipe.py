@@ -13,6 +13,7 @@ from nxt.config import from_mapping, merged, read_yaml, require
 from nxt.data.augment import Augment
 from nxt.data.preprocess import INTERPOLATIONS, Preprocess
 from nxt.errors import ConfigError, expecting, suggestion
+from nxt.files import is_file
 
 FOLDER = Path(__file__).with_name("recipes")
 OPTIMIZERS = ("sgd", "adamw")
@@ -171,7 +172,7 @@ def load_recipe(name_or_path: str, overrides: Mapping[str, Any] | None = None, n
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         path = FOLDER / f"{name_or_path}.yaml"
-        if not path.is_file():
+        if not is_file(path):
             known = sorted(file.stem for file in FOLDER.glob("*.yaml") if file.stem != "proxy")
             near = suggestion(name_or_path, known) or f"; known are {', '.join(known)}, or give a YAML file"
             raise ConfigError(f"no recipe is called {name_or_path!r}{near}")

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from nxt.errors import ConfigError, RunError, first_line
-from nxt.files import replacing
+from nxt.files import names_in, replacing
 
 
 class Storage:
@@ -60,7 +60,7 @@ class Storage:
     def names(self) -> list[str]:
         """Returns the names of all files."""
         if self.folder is not None:
-            return [path.name for path in self.folder.iterdir()]
+            return names_in(self.folder)
         from pyarrow.fs import FileSelector
 
         filesystem, root = self._remote

@@ -7,6 +7,7 @@ best.yaml  tensorboard/NNNN_name (curves of trials that have ended)
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from nxt.config import require
 from nxt.errors import NxtError, RunError
+from nxt.files import exists
 from nxt.rundir import RunDirectory
 from nxt.search.engine.packing import ON_CPU, Packing
 from nxt.search.engine.search import Search
@@ -207,7 +209,7 @@ class SearchSession:
     def _add_to_tensorboard(self, trial: Trial) -> None:
         """Writes the curve of a trial that has ended for TensorBoard, once."""
         folder = self.out / "tensorboard" / f"{trial.number:04}_{trial.spec.name}"
-        if trial.outcome is Outcome.RUNNING or not trial.curve or folder.exists():
+        if trial.outcome is Outcome.RUNNING or not trial.curve or exists(folder):
             return
         unfinished = folder.with_name(f".{folder.name}")
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -297,7 +299,7 @@ def _check_images(now: SearchRecord, before: SearchRecord, out: Path) -> None:
 def _check_presence(study: Path) -> None:
     """Raises RunError if a study is gone whose copy is there: a new one would take the copy's place, too."""
     copy = backup_of(study)
-    if copy.exists() and not study.exists():
+    if exists(copy) and not os.path.lexists(study):
         raise RunError(f"{study}: gone, but its copy is there: copy {copy.name} to {study.name} and try again")
 
 

@@ -35,7 +35,7 @@ from nxt.compute.accelerator import gpus as gpu_kind
 from nxt.compute.devices import choose
 from nxt.compute.ranks import Ranks
 from nxt.errors import DeviceError, NxtError, RunError, first_line
-from nxt.files import is_file
+from nxt.files import is_file, is_folder
 from nxt.train.engine.open import prepared
 from nxt.train.engine.session import Position, TrainResult, Watcher
 from nxt.train.request import TrainRequest
@@ -258,7 +258,7 @@ class _Post:
 
     def deliver(self) -> None:
         """Passes the workers' messages to the watcher, and a wish to stop to the workers."""
-        if self.stop.signal is not None and self.request.out.is_dir():
+        if self.stop.signal is not None and is_folder(self.request.out):
             (self.request.out / STOP).touch()
         try:
             messages = self.mail.get_nowait_batch(self.mail.qsize())

@@ -16,7 +16,7 @@ import torch
 from nxt.config import to_mapping
 from nxt.data.dataset import Source
 from nxt.errors import DivergedError
-from nxt.files import display_path, is_file, write_text
+from nxt.files import display_path, exists, is_file, write_text
 from nxt.train.checkpoint import Checkpoint
 from nxt.train.checkpoint_folder import LAST, CheckpointFolder
 from nxt.train.engine.trainer import EpochReport, Trainer
@@ -161,7 +161,7 @@ class Training:
     def _agreed(self) -> bool:
         """Tells whether several workers are to stop; all of them must call this together."""
         ranks = self.trainer.ranks
-        there = ranks.rank == 0 and self.stop_file is not None and self.stop_file.exists()
+        there = ranks.rank == 0 and self.stop_file is not None and exists(self.stop_file)
         return bool(ranks.total(torch.tensor(float(there), device=self.trainer.device)))
 
     def _store(self, report: EpochReport) -> None:

@@ -187,3 +187,8 @@ def test_processes_on_one_gpu_share_a_third_of_its_memory(monkeypatch, gpus, pro
         assert placement._room(torch.device("cpu", 0), processes) == 1_000_000 // each
     finally:
         stand_in.unplug()
+
+
+def test_the_disk_of_a_cache_is_found_where_the_cache_cannot_be_seen(tmp_path):
+    """A name that is too long raises in pathlib as a closed folder does, for root, too."""
+    assert placement._free_disk(tmp_path / ("x" * 300) / "decoded") > 0
