@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from pathlib import Path
@@ -55,6 +56,8 @@ def main() -> None:
     for stream in ("stdout", "stderr"):
         if getattr(sys, stream) is None:  # closed by the caller
             setattr(sys, stream, Path(os.devnull).open("w"))  # noqa: SIM115  # for the rest of the process
+        if isinstance(getattr(sys, stream), io.TextIOWrapper):  # names of classes may not exist in the encoding
+            getattr(sys, stream).reconfigure(errors="backslashreplace")
     try:
         try:
             app()

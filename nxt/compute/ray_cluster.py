@@ -148,7 +148,7 @@ def cluster(data_bytes: int, address: str | None = None) -> Iterator[None]:
     """Runs a Ray instance of our own on local addresses during the block, or joins a cluster.
 
     Raises:
-        DeviceError: if there is no cluster at that address.
+        DeviceError: if there is no cluster at that address, or Ray cannot use its folder for temporary files.
     """
     for name in ("ray", "ray.tune", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -166,14 +166,18 @@ def cluster(data_bytes: int, address: str | None = None) -> Iterator[None]:
         # Else Ray listens on all interfaces. The variable is for the processes it starts, the constant for this one.
         os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
         ray_constants.ENABLE_RAY_CLUSTER = False
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            num_gpus=accelerator.gpus().count(),  # Ray itself counts those that torch cannot use, too
-            object_store_memory=_OBJECT_STORE + 2 * data_bytes,
-            _node_ip_address=_ADDRESS,
-            **quiet,
-        )
+        try:
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                num_gpus=accelerator.gpus().count(),  # Ray itself counts those that torch cannot use, too
+                object_store_memory=_OBJECT_STORE + 2 * data_bytes,
+                _node_ip_address=_ADDRESS,
+                **quiet,
+            )
+        except OSError as error:  # the paths of its sockets are limited to about a hundred characters
+            folder = "set TMPDIR or RAY_TMPDIR to a short folder that can be written, such as /tmp"
+            raise DeviceError(f"Ray cannot start ({first_line(error)}); {folder}") from None
     try:
         yield
     finally:

@@ -751,3 +751,22 @@ def test_output_to_a_closed_pipe_prints_no_error(arguments, nxt_process):
     result = nxt_process(*arguments, stdout=writer)
     os.close(writer)
     assert result.err == ""
+
+
+def test_what_an_encoding_has_not_is_escaped_where_it_is_printed(nxt_process, tmp_path, searched):
+    shutil.copytree(searched, tmp_path / "\u732b")
+    shown = nxt_process("show", "\u732b", env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert shown.code == 0 and shown.out.startswith("\\u732b: 5 trials") and not shown.err
+
+
+@pytest.mark.parametrize("problem", [OSError("AF_UNIX path length cannot exceed 107"), PermissionError(13, "denied")])
+def test_a_folder_that_ray_cannot_use_is_one_line(nxt, tmp_path, monkeypatch, problem):
+    def refuse(**_):
+        raise problem
+
+    monkeypatch.setattr(ray_cluster.ray, "init", refuse)
+    result = nxt(*SEARCH, "--gpus-per-trial", "0")
+    said = result.err.splitlines()[-1]
+    where = "set TMPDIR or RAY_TMPDIR to a short folder that can be written, such as /tmp"
+    assert result.code == 1 and said == f"nxt: Ray cannot start ({problem}); {where}" and "Traceback" not in result.err
+    assert not list(tmp_path.iterdir())
