@@ -48,6 +48,8 @@ class TrainProgress:
         self._first = self._now = position
         if position.done:
             inside = f"in epoch {position.epoch + 1}, after step {position.step} of {position.steps}"
+            if position.step == position.steps:
+                inside = f"with the evaluation of epoch {position.epoch + 1}"
             self.note(f"going on {inside if position.step else f'after epoch {position.epoch}'}")
         self._show()
 
@@ -80,8 +82,9 @@ class TrainProgress:
         ema = "" if report.ema_accuracy is None else f"  averaged {tables.percent(report.ema_accuracy)}"
         waits = f", {report.wait:.0%} of the time waiting for images" if report.wait > _WAITS else ""
         val = f"val {tables.percent(report.accuracy)}{ema}"
-        speed = f"{report.images_per_second:.0f} images/s{waits}"
-        return f"epoch {report.epoch}/{self._now.epochs}  loss {report.loss:.3f}  {val}  {speed}"
+        trained = report.images_per_second > 0  # not so if only the evaluation was left to do
+        speed = f"  {report.images_per_second:.0f} images/s{waits}" if trained else ""
+        return f"epoch {report.epoch}/{self._now.epochs}  loss {report.loss:.3f}  {val}{speed}"
 
     def _say(self, line: str) -> None:
         self._printed = time.monotonic()

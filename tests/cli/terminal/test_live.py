@@ -352,7 +352,10 @@ def test_a_training_that_goes_on_says_from_where(capsys):
         progress.begin(Position(epoch=2, step=0, steps=100, epochs=10, batch=32))
     with TrainProgress() as progress:
         progress.begin(Position(epoch=0, step=0, steps=100, epochs=10, batch=32))
+    with TrainProgress() as progress:
+        progress.begin(Position(epoch=2, step=100, steps=100, epochs=10, batch=32))
     lines = ["going on in epoch 3, after step 30 of 100", "going on after epoch 2"]
+    lines.append("going on with the evaluation of epoch 3")
     assert capsys.readouterr().err.splitlines() == lines
 
 
@@ -365,6 +368,13 @@ def test_elsewhere_a_training_is_a_line_an_epoch(capsys):
     lines = capsys.readouterr().err.splitlines()
     start = "epoch {}/2  loss 1.500  val 50.0%  100 images/s, 50% of the time waiting for images  about 0s left"
     assert lines == [start.format(1), start.format(2)]
+
+
+def test_an_epoch_that_was_only_evaluated_here_has_no_speed(capsys):
+    with TrainProgress() as progress:
+        progress.begin(Position(0, 10, 10, 1, 32))
+        progress.epoch(dataclasses.replace(report_of(1), images_per_second=0.0))
+    assert capsys.readouterr().err.splitlines()[-1] == "epoch 1/1  loss 1.500  val 50.0%  about ? left"
 
 
 # Tables
