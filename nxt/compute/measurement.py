@@ -96,6 +96,8 @@ def measure(
         fastest = max(by_way, key=lambda speed: max(speed.throughput.values()))
         best = dataclasses.replace(fastest.compute, compile=False)
         batch = min(max(*batches, _LEAST), _MOST)
+        if say is not None and batch > max(batches):
+            say(f"a training step is measured with {batch} images: batch norm cannot train on one")
         tell(f"{spec.name}: measuring a training step, {best}")
         step, step_bytes = training(spec, size, classes, batch, device, best)
     except (RuntimeError, MemoryError) as error:  # of memory, torch's own error is a RuntimeError too
