@@ -70,6 +70,7 @@ def search(
         typer.Option(help="Keep trial checkpoints here: a path or URI that every machine reaches.", metavar="PLACE"),
     ] = None,
     download: options.Download = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read.")] = False,
     settings: options.Set = None,
     as_json: options.Json = False,
 ) -> None:
@@ -105,6 +106,7 @@ def search(
         replay=replay,
         storage=storage,
         download=download,
+        skip_bad=skip_bad,
         workers=workers,
         gpus_per_trial=gpus_per_trial,
         address=address,

@@ -50,6 +50,7 @@ class SearchOptions:
     replay: Path | None = None
     storage: str | None = None
     download: bool = False
+    skip_bad: bool = False
     workers: int | None = None
     gpus_per_trial: float | None = None
     address: str | None = None
@@ -66,7 +67,7 @@ class SearchOptions:
         if self.resume is not None:
             refuse_given(
                 self,
-                ("space", "like", "archs", "out", "seed", *COSTS, "settings", "storage", "repeats"),
+                ("space", "like", "archs", "out", "seed", *COSTS, "settings", "storage", "repeats", "skip_bad"),
                 "cannot be given with `resume`: run.yaml has what was asked",
             )
         elif self.archs:
@@ -96,7 +97,7 @@ class SearchOptions:
         if self.resume is not None:
             return self._resumed(self.resume)
         confirm = {} if self.confirm is None else {"search": {"confirm": self.confirm}}
-        return make_request(
+        request = make_request(
             load_list(self.archs) if self.archs else self._space(),
             self.budget(),
             data=self.data or DataRef("digits"),
@@ -106,6 +107,7 @@ class SearchOptions:
             repeats=1 if self.repeats is None else self.repeats,
             storage=_absolute(self.storage),
         )
+        return dataclasses.replace(request, skip_bad=self.skip_bad)
 
     def directory(self, request: SearchRequest) -> Path:
         """Returns the run directory: that of `resume`, that of `out`, or a free one under results/."""

@@ -83,6 +83,7 @@ class SearchRequest:
     repeats: int = 1  # trainings of each architecture of a list
     storage: str = ""  # where trials keep their checkpoints, if not in the run directory
     origins: tuple[str, ...] = ()  # the searches that a list came from
+    skip_bad: bool = False  # images that cannot be read are left out
 
     def __post_init__(self) -> None:
         trials = 1 if self.trials is None else self.trials
@@ -125,6 +126,7 @@ class SearchRequest:
             "data": str(self.data),
             "storage": self.storage,
             "origins": list(self.origins),
+            **({"skip_bad": True} if self.skip_bad else {}),
             "proxy": to_mapping(self.proxy),
             "recipe": to_mapping(self.recipe),
             "search": to_mapping(self.settings),
@@ -151,6 +153,7 @@ class SearchRequest:
                 settings=from_mapping(Settings, data["search"], where),
                 trials=None if trials == _BY_HOURS else trials,
                 origins=tuple(data.get("origins", [])),
+                skip_bad=bool(data.get("skip_bad", False)),
                 data=DataRef.parse(data["data"]),
                 **{key: data[key] for key in ("seed", "objective", "repeats", "storage")},
             )

@@ -770,3 +770,16 @@ def test_a_folder_that_ray_cannot_use_is_one_line(nxt, tmp_path, monkeypatch, pr
     where = "set TMPDIR or RAY_TMPDIR to a short folder that can be written, such as /tmp"
     assert result.code == 1 and said == f"nxt: Ray cannot start ({problem}); {where}" and "Traceback" not in result.err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_search_leaves_out_images_that_cannot_be_read_if_asked(nxt, tmp_path):
+    for split, label in (("train", "cat"), ("train", "cow"), ("test", "cat"), ("test", "cow")):
+        (tmp_path / "pics" / split / label).mkdir(parents=True)
+        for number in range(12):
+            Image.new("RGB", (8, 8)).save(tmp_path / "pics" / split / label / f"{number}.png")
+    (tmp_path / "pics" / "train" / "cow" / "5.png").write_bytes(b"no image")
+    plan = [*SEARCH, "--data", "folder:pics", "--plan"]
+    refused = nxt(*plan)
+    assert refused.code == 1 and "--skip-bad" in refused.err
+    result = nxt(*plan, "--skip-bad")
+    assert result.code == 0 and "left out: " in result.err and "cow/5.png" in result.err

@@ -22,6 +22,10 @@ from nxt.space.space import Space
 NetworkRef = str | Path | ArchSpec
 
 
+def _to_stderr(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
 def search(
     space: str | Path | Space | None = None,
     *,
@@ -43,6 +47,7 @@ def search(
     replay: Path | str | None = None,
     storage: str | None = None,
     download: bool = False,
+    skip_bad: bool = False,
     workers: int | None = None,
     gpus_per_trial: float | None = None,
     address: str | None = None,
@@ -75,6 +80,7 @@ def search(
         replay: Take over the finished trials of this run, where they are the same.
         storage: Where trials keep their checkpoints: a path or URI that every machine reaches.
         download: Whether data may be downloaded if it is not there.
+        skip_bad: Whether to leave out images that cannot be read.
         workers: Trials at a time; by default as many as fit.
         gpus_per_trial: Part of a GPU for each trial, at most 1, or 0 for the CPU; by default what each needs.
         address: HOST:PORT of a Ray cluster to join; by default this machine alone.
@@ -106,6 +112,7 @@ def search(
         replay=_path(replay),
         storage=storage,
         download=download,
+        skip_bad=skip_bad,
         workers=workers,
         gpus_per_trial=gpus_per_trial,
         address=address,
@@ -113,14 +120,14 @@ def search(
     job = prepare(options, options.request())
     if resume is None and observer is None:
         for text in notices(job):
-            sys.stderr.write(f"note: {text}\n")
+            _to_stderr(f"note: {text}")
     return finished(job, run_search(job, options, observer or SearchBar(callback)))
 
 
-def prepare(options: SearchOptions, request: SearchRequest) -> Search:
+def prepare(options: SearchOptions, request: SearchRequest, say: Callable[[str], None] = _to_stderr) -> Search:
     """Opens what a request of these options needs; writes nothing. Raises NxtError as `prepare_search` does."""
     replay = None if options.replay is None else load_run(options.replay)
-    return prepare_search(request, options.directory(request), options.download, replay)
+    return prepare_search(request, options.directory(request), options.download, replay, say)
 
 
 def run_search(job: Search, options: SearchOptions, observer: Observer) -> Ending:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -15,6 +15,7 @@ from nxt.arch.costs import cost
 from nxt.arch.spec import ArchSpec
 from nxt.compute.mode import Compute
 from nxt.data.dataset import Dataset, Source, divided, load_train
+from nxt.data.readable import without_bad
 from nxt.data.sources import open_source
 from nxt.errors import ConfigError, RunError
 from nxt.search.engine.checkpoints import Storage
@@ -118,7 +119,13 @@ class Search:
         return {(trial.spec.fingerprint, trial.seed(self.replay.request.seed)): trial for trial in done}
 
 
-def prepare_search(request: SearchRequest, out: Path, download: bool = False, replay: Run | None = None) -> Search:
+def prepare_search(
+    request: SearchRequest,
+    out: Path,
+    download: bool = False,
+    replay: Run | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Search:
     """Opens the data of a search and checks that everything fits together; writes nothing.
 
     Args:
@@ -126,6 +133,7 @@ def prepare_search(request: SearchRequest, out: Path, download: bool = False, re
         out: The run directory, new or to go on with.
         download: Whether data may be downloaded.
         replay: A run whose finished trials are taken over.
+        say: Is called with a sentence for each image that is left out.
 
     Raises:
         SpaceError: if nothing fits the budget.
@@ -135,6 +143,8 @@ def prepare_search(request: SearchRequest, out: Path, download: bool = False, re
     """
     _check_replay(request, replay)
     source = open_source(request.data, download)
+    if request.skip_bad:
+        source = without_bad(source, lambda problem: say(f"left out: {problem}"))
     setup = SearchSetup(request)
     _ = setup.feasible  # where nothing fits, that is said before anything is read
     sizes = {spec.size for spec in request.space.specs} if isinstance(request.space, ArchList) else set()
