@@ -48,7 +48,7 @@ def _unmodelled(setup: SearchSetup) -> str:
         return ""
     return (
         f"the sampler {request.settings.sampler} proposes by what it has learnt only after {max(begins, references)} "
-        f"architectures ({references} of them references): {request.trials} trials are all chosen without it"
+        f"architectures ({references} of them references): all {request.trials} asked are chosen without it"
     )
 
 

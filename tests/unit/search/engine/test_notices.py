@@ -37,7 +37,7 @@ def test_a_search_that_ends_before_its_sampler_has_a_model_is_told(tmp_path, sam
     begins = {"ehvi": 5, "gp": 10}[sampler]
     setting = f"search.sampler={sampler}"
     (text,) = told(tmp_path, "smoke", begins, setting, flops=":1G", natural=8)
-    assert f"only after {begins} architectures (2 of them references): {begins} trials" in text
+    assert f"only after {begins} architectures (2 of them references): all {begins} asked" in text
     assert told(tmp_path, "smoke", begins + 1, setting, flops=":1G", natural=8) == []
     assert told(tmp_path, "smoke", begins, "search.sampler=random", flops=":1G", natural=8) == []
 
