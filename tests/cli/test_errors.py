@@ -207,7 +207,7 @@ NAMES = [
     ([*SEARCH, "--data", "digit"], ["no data set is called 'digit'", "did you mean 'digits'?"]),
     ([*SEARCH, "--data", "imagenet"], ["no data set is called 'imagenet'"]),
     ([*SEARCH, "--data", ""], ["no data set is called ''"]),
-    ([*SEARCH, "--set", "search.sampler=tpee"], ["sampler is 'tpee', not one of gp, tpe"]),
+    ([*SEARCH, "--set", "search.sampler=tpee"], ["sampler is 'tpee', not one of ehvi, gp, tpe"]),
     (["show", "{root}/nowhere"], ["not a run directory"]),
     (["pick", "{root}/nowhere"], ["not a run directory"]),
     (["eval", "{root}/nowhere.pt"], ["nowhere.pt: no such checkpoint"]),
