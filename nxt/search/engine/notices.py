@@ -1,4 +1,4 @@
-"""What is worth knowing about a search before it starts, as sentences: little to choose from, a dear proxy."""
+"""What is worth knowing about a search before it starts, as sentences: images left out, little to choose from, a dear proxy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ _OPTIONS = {cost: option for option, cost in COSTS.items()}
 
 def notices(search: Search) -> list[str]:
     """Returns what a user should know before a search starts; arguments stand in backquotes, as in errors."""
-    return [text for text in (_choice(search.setup), _unmodelled(search.setup), _dear_proxy(search)) if text]
+    texts = (*search.source.notes, _choice(search.setup), _unmodelled(search.setup), _dear_proxy(search))
+    return [text for text in texts if text]
 
 
 def _choice(setup: SearchSetup) -> str:

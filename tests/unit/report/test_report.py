@@ -96,7 +96,13 @@ def test_a_search_that_has_everything_has_every_section_and_a_link_to_each(tmp_p
     assert set(links) <= {attrs["id"] for _, attrs in page.elements if "id" in attrs}
     assert len(page.all("div", "aria-label")) == len(page.figures) > 20
     given = report_data(some(40))
-    for said in (given.run.verdict(), given.run.stopping(), "nxt train here/best.yaml", "Kendall's tau", "ehvi sampler"):
+    for said in (
+        given.run.verdict(),
+        given.run.stopping(),
+        "nxt train here/best.yaml",
+        "Kendall's tau",
+        "ehvi sampler",
+    ):
         assert said in page.text
 
 

@@ -58,3 +58,9 @@ def test_a_proxy_that_larger_images_make_cheaper_is_told(tmp_path):
 )
 def test_a_proxy_that_is_as_cheap_as_it_can_be_is_not(tmp_path, space, setting, natural):
     assert told(tmp_path, space, 20, setting, flops=":4G", natural=natural) == []
+
+
+def test_what_was_left_out_of_the_images_is_told_first(tmp_path):
+    search = prepare_search(make_request(load_space("smoke"), parse_budget({"flops": ":1G"}), "digits", 20), tmp_path)
+    source = dataclasses.replace(search.source, notes=("left out of mine: 3 of other kinds",))
+    assert notices(dataclasses.replace(search, source=source))[0] == "left out of mine: 3 of other kinds"
