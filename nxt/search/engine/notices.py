@@ -1,4 +1,4 @@
-"""What is worth knowing about a search before it starts, as sentences: images left out, little to choose from, a dear proxy."""
+"""What to know about a search before it starts: images left out, little to choose from, a dear proxy."""
 
 from __future__ import annotations
 
