@@ -93,7 +93,7 @@ def _plain_loader() -> type[yaml.SafeLoader]:
             """YAML 1.1 reads 010 as 8 and 1:30 as 90, YAML 1.2 as a 10 and a word: whoever writes them is misread."""
             digits = node.value.lstrip("+-")
             if ":" in digits or (digits[:1] == "0" and digits[1:2] in set("01234567_")):
-                problem = f"{node.value!r} would be read as a number of base {60 if ':' in digits else 8}"
+                problem = f"{node.value[:40]!r} would be read as a number of base {60 if ':' in digits else 8}"
                 raise yaml.constructor.ConstructorError(None, None, f"{problem}; write it plainly", node.start_mark)
 
         def construct_yaml_float(self, node: yaml.ScalarNode) -> float:

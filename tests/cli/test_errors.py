@@ -5,6 +5,7 @@ In the tables, {name} stands for something that the fixture `places` made.
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import pickle
 import re
@@ -25,8 +26,20 @@ from nxt.train.checkpoint import read, save
 from nxt.train.engine.trainer import Trainer
 
 TINY = "resnext_1-1-1_w8_1x8d_cifar"
-SEARCH = ["search", "smoke", "--flops", ":1G", "--trials", "2"]
+SEARCH = ["search", "smoke", "--flops", ":1G", "--trials", "8"]
 TRAIN = ["train", TINY, "--epochs", "1", "--set", "warmup=0", "--size", "8"]
+
+
+def given(base, *own):
+    """Return a command with options of its own, in the place of the base's."""
+    kept = [at for at, word in enumerate(base) if word.startswith("--") and word not in own]
+    return [
+        *itertools.takewhile(lambda word: not word.startswith("--"), base),
+        *(part for at in kept for part in base[at : at + 2]),
+        *own,
+    ]
+
+
 ARCH = "stem: cifar\nstem_width: 8\ndepths: [1, 1]\nwidths: [32, 64]\nbase_width: 8\n"
 SPACE = """\
 about: a test
@@ -415,9 +428,9 @@ ONE_LINE = [
     *((["profile", f"{{root}}/{name}"], [name, *parts]) for name, parts in ARCH_FILES.items()),
     *((["space", "show", f"{{root}}/{name}"], [name, *parts]) for name, parts in SPACE_FILES.items()),
     *(([*SEARCH, "--set", text], parts) for text, parts in SETTINGS.items()),
-    *(([*SEARCH, *more], parts) for more, parts in SEARCHES),
+    *((given(SEARCH, *more), parts) for more, parts in SEARCHES),
     *((["search", *more], parts) for more, parts in LISTS),
-    *(([*TRAIN, *more], parts) for more, parts in TRAININGS),
+    *((given(TRAIN, *more), parts) for more, parts in TRAININGS),
     *RUNS,
     *((["eval", f"{{root}}/checkpoints/{name}.pt"], parts) for name, parts in EVALS.items()),
     (["eval", "{last}", "--size", "3"], ["--size", "3 is not between"]),
@@ -433,7 +446,7 @@ USAGE = [
     ([*SEARCH, "--workers", "0"], ["--workers 0"]),
     ([*SEARCH, "--gpus-per-trial", "-1"], ["--gpus-per-trial -1"]),
     ([*SEARCH, "--gpus-per-trial", "nan"], ["--gpus-per-trial nan"]),
-    ([*SEARCH, "--trials", "x"], ["--trials", "one whole number was expected"]),
+    (given(SEARCH, "--trials", "x"), ["--trials", "one whole number was expected"]),
     ([*SEARCH, "--confirm", "x"], ["--confirm", "one whole number was expected"]),
     ([*SEARCH, "--confirm", "-1"], ["--confirm", "greater than or equal to 0"]),
     (["search", "--arch", TINY, "--repeats", "0"], ["--repeats", "greater than or equal to 1"]),

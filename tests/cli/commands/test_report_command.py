@@ -41,7 +41,7 @@ def test_against_a_random_search_its_hypervolume_stands_beside(nxt, longer, draw
     assert "9 of 10 orders" in page
     swapped = nxt("report", drawn, "--against", longer, "--out", "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert swapped.code == 0 and "mean over orders" not in page and f"Grey: {longer}, gp," in page
+    assert swapped.code == 0 and "mean over orders" not in page and f"Grey: {longer}, ehvi," in page
 
 
 @pytest.mark.parametrize(
