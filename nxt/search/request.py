@@ -260,7 +260,6 @@ def make_request(
     for key, value in full_only.items():
         problem = "it is for full trainings; in a search images are resident, and sized by proxy.size"
         require(not value, f"recipe: {key}", problem)
-    limit = budget.limit("macs")
     return SearchRequest(
         space=space,
         budget=budget,
@@ -269,7 +268,7 @@ def make_request(
         recipe=recipe,
         trials=space.size * repeats if isinstance(space, ArchList) else trials,
         seed=seed,
-        objective="acts" if limit is not None and limit.is_window else "macs",
+        objective="acts" if budget.is_window else "macs",
         settings=from_mapping(Settings, settings.get("search", {}), "`settings` search"),
         repeats=repeats,
         storage=storage,

@@ -89,6 +89,12 @@ class Budget:
         """Returns the limit on a cost, if there is one."""
         return next((limit for limit in self.limits if limit.cost == name), None)
 
+    @property
+    def is_window(self) -> bool:
+        """Whether it asks for networks of one size: a window of multiply-adds."""
+        limit = self.limit("macs")
+        return limit is not None and limit.is_window
+
     def __str__(self) -> str:
         return ", ".join(str(limit) for limit in self.limits) or "no limit"
 

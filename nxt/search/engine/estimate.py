@@ -226,15 +226,16 @@ def _measure(search: Search, spec: ArchSpec, few: _Few, device: torch.device, se
     request = search.request
     recipe = dataclasses.replace(request.recipe, calibrate=0)
     proxy, gpu = request.proxy.apply(spec, search.size), accelerator(device)
-    count = _BATCHES * recipe.batch
+    count, rate = _BATCHES * recipe.batch, None
     if gpu.is_gpu:  # from here on: an epoch of recorded passes allocates nothing
         gc.collect()
         gpu.release_memory()  # of the architecture before
         gpu.reset_peaks()
     else:  # the probe trains twice
-        probe = _rate(search, proxy, few, recipe, device, _PROBE)
-        count = min(count, int(max(0.0, seconds - 3 * _PROBE * probe) / (2 * probe)))
-    rate = _rate(search, proxy, few, recipe, device, count) if count > _PROBE else probe
+        rate = _rate(search, proxy, few, recipe, device, _PROBE)
+        count = min(count, int(max(0.0, seconds - 3 * _PROBE * rate) / (2 * rate)))
+    if rate is None or count > _PROBE:
+        rate = _rate(search, proxy, few, recipe, device, count)
     own = cost(proxy, search.size, len(few.data.classes))
     left_out = few.bytes - sum(split.images.nbytes for split in (few.data.train, few.data.val))
     return _Measured(

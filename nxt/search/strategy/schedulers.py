@@ -91,8 +91,7 @@ def make_scheduler(name: str, rungs: tuple[int, ...], eta: float, budget: Budget
     """
     if name == "pareto-asha":
         return ParetoScheduler(rungs, eta, objective)
-    limit = budget.limit("macs")
-    band = None if limit is not None and limit.is_window else _BAND
+    band = None if budget.is_window else _BAND
     return Scheduler(() if name == "none" else rungs, eta, band)
 
 

@@ -68,7 +68,6 @@ class SearchSetup:
         if self.feasible is None:
             return ListAgenda(request.space, request.repeats, enough)
         first = self.references if families is None else families
-        limit = request.budget.limit("macs")
-        window = limit is not None and limit.is_window
-        sampler = make_sampler(settings.sampler, self.feasible, list(first), request.seed, (request.objective,), window)
+        objectives, window = (request.objective,), request.budget.is_window
+        sampler = make_sampler(settings.sampler, self.feasible, list(first), request.seed, objectives, window)
         return SearchAgenda(sampler, first, request.trials, settings.confirm, settings.confirm_seeds, enough)

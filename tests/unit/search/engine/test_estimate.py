@@ -72,6 +72,12 @@ def test_trials_that_share_a_gpu_share_its_time(search, gpus):
     assert (made.workers, made.devices) == (1, 1)
 
 
+def test_a_batch_smaller_than_the_probe_of_a_cpu_is_measured_on_a_gpu_too(tmp_path, gpus):
+    settings = parse_settings(["proxy.epochs=2", "recipe.batch=2"])
+    request = make_request(load_space("smoke"), parse_budget({"flops": "5M:9M"}), "digits", 4, 0, settings)
+    assert estimate.plan(prepare_search(request, tmp_path / "run")).epoch_seconds > 0
+
+
 def test_a_gpu_that_is_not_there_is_an_error(search):
     with pytest.raises(DeviceError, match=r"`gpus_per_trial` 0.5: there are no GPUs here"):
         estimate.plan(search, gpus_per_trial=0.5)
