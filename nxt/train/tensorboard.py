@@ -29,7 +29,7 @@ class TensorBoardWriter:
 
         if self._writer is None:
             try:
-                self._writer = SummaryWriter(str(self.folder), purge_step=row["epoch"])
+                self._writer = SummaryWriter(str(self.folder), purge_step=row["epoch"], flush_secs=1)
             except OSError:
                 return  # a training can do without
         for key, name in _NAMES.items():

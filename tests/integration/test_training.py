@@ -182,6 +182,17 @@ def test_a_training_cut_off_after_an_epoch_continues_to_the_same_bits(whole, tmp
     assert dataclasses.replace(again.last, **clock) == dataclasses.replace(whole.last, **clock)
 
 
+def test_what_a_kill_lost_of_the_curves_for_tensorboard_is_written_again(whole, tmp_path):
+    request = request_for(tmp_path / "cut")
+    with pytest.raises(CutOffError):
+        run(request, 3)
+    for path in (request.out / "tensorboard").iterdir():
+        path.unlink()
+    run(request, resume=True)
+    [events] = (request.out / "tensorboard").iterdir()
+    assert events.read_bytes().count(b"val/accuracy") == EPOCHS
+
+
 def test_a_training_cut_off_while_it_saves_trains_that_epoch_again(whole, tmp_path, monkeypatch):
     request, save = request_for(tmp_path / "cut"), checkpoints.save
 

@@ -121,6 +121,9 @@ class Training:
         if self.metrics and self.trainer.ranks.rank == 0:
             self._write()  # what a kill may have left behind
         with stopping() as stop, closing(TensorBoardWriter(self.out / "tensorboard")) as self._board:
+            if self.trainer.ranks.rank == 0 and self.trainer.epoch < self.request.recipe.epochs:
+                for row in self.metrics:  # again: a kill may have lost the newest of them
+                    self._board.add(row)
 
             def on_step() -> None:
                 if (number := self._asked(stop)) is not None:
