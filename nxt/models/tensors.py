@@ -37,6 +37,7 @@ def read_tensors(source: Path | BinaryIO, name: str = "") -> dict[str, Any]:
                 with zipfile.ZipFile(source) as archive:
                     if archive.testzip() is not None:
                         raise zipfile.BadZipFile
+                    _refuse_program(archive, path)
             if not isinstance(source, Path):
                 source.seek(0)
             with torch.serialization.safe_globals([argparse.Namespace]):
@@ -69,6 +70,14 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: no safetensors file, or damaged ({str(error).splitlines()[0]})") from None
+
+
+def _refuse_program(archive: zipfile.ZipFile, path: object) -> None:
+    """Raises CheckpointError for an archive of a whole network, from which weights are not read."""
+    inside = {name.partition("/")[2] for name in archive.namelist()}
+    for member, kind in (("archive_format", "an exported program (.pt2)"), ("constants.pkl", "a TorchScript file")):
+        if member in inside:
+            raise CheckpointError(f"{path}: {kind}, not a checkpoint; give the checkpoint that it was made from")
 
 
 def _open_once(source: Path | BinaryIO) -> None:

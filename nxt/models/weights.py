@@ -29,8 +29,12 @@ from nxt.models.network import Network, build
 from nxt.models.tensors import read_safetensors, read_tensors
 
 HEAD = ("fc.weight", "fc.bias")
-# Keys of weights in the checkpoints of training scripts (torchvision's, timm's), with the kind of the weights.
-_WRAPPERS = (("state_dict_ema", "ema"), ("model_ema", "ema"), ("state_dict", "raw"), ("model", "raw"))
+# Keys of weights in the checkpoints of training scripts, with the kind of the weights.
+_WRAPPERS = {
+    **dict.fromkeys(("state_dict_ema", "model_ema", "params_ema"), "ema"),
+    **dict.fromkeys(("state_dict", "model", "model_state_dict", "net", "params"), "raw"),
+}
+_PREFIX = re.compile(r"^((module|_orig_mod|model|net|network|backbone)\.)+")  # of what wraps a network
 _COUNTER = "num_batches_tracked"  # of batch norms; missing in old files, and without effect on the network
 _STATISTICS = ("running_mean", "running_var")  # of batch norms: no parameters
 
@@ -63,8 +67,8 @@ def read_weights(path: Path | str, kind: str | None = None) -> dict[str, Tensor]
     """Reads a network's weights by name onto the CPU.
 
     Reads checkpoints of nxt and its run directories, plain state dicts (zip archives or the older pickles), the
-    checkpoints of torchvision's and timm's training scripts, and safetensors. Removes prefixes of DataParallel and
-    torch.compile.
+    checkpoints of training scripts (such as torchvision's and timm's), and safetensors. Removes prefixes such as those
+    of DataParallel, torch.compile and modules that hold the network.
 
     Args:
         path: The file, or a run directory with `checkpoints/last.pt`.
@@ -78,7 +82,7 @@ def read_weights(path: Path | str, kind: str | None = None) -> dict[str, Tensor]
         path = path / "checkpoints" / "last.pt"
     plain = path.suffix == ".safetensors"
     weights: Mapping[str, Any] = read_safetensors(path)[0] if plain else _chosen(read_tensors(path), kind, path)
-    state = {re.sub(r"^((module|_orig_mod)\.)+", "", str(key)): value for key, value in weights.items()}
+    state = {_PREFIX.sub("", str(key)): value for key, value in weights.items()}
     state.pop("n_averaged", None)  # of torch.optim.swa_utils.AveragedModel
     others = [key for key, value in state.items() if not isinstance(value, Tensor)]
     if others or not state:
@@ -95,7 +99,7 @@ def _chosen(content: Mapping[str, Any], kind: str | None, path: Path) -> Mapping
         sets, preferred = own, max(own, key=lambda name: accuracies.get(name, 0.0))
     else:
         sets = {}
-        for key, key_kind in _WRAPPERS:
+        for key, key_kind in _WRAPPERS.items():
             if isinstance(content.get(key), dict):
                 sets.setdefault(key_kind, content[key])
         sets, preferred = sets or {"raw": content}, "ema" if "ema" in sets else "raw"
@@ -108,8 +112,8 @@ def _chosen(content: Mapping[str, Any], kind: str | None, path: Path) -> Mapping
 def load_weights(network: Network, state: Mapping[str, Tensor], where: str) -> Loaded:
     """Loads weights into a network: all of them, or none if they do not fit.
 
-    A last layer for another number of classes is left out. A stem for RGB is adapted to other input channels as timm
-    does: summed for one channel, else repeated and scaled by 3 / channels.
+    A last layer for another number of classes, or none at all, leaves the network's own. A stem for RGB is adapted to
+    other input channels as timm does: summed for one channel, else repeated and scaled by 3 / channels.
 
     Args:
         network: The network.
@@ -150,12 +154,14 @@ def _fit_stem(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> tuple[st
 
 
 def _fit_head(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """Replaces a last layer for another number of classes by the network's own; returns the keys if it did."""
-    if not all(key in weights for key in HEAD) or weights[HEAD[0]].ndim != 2:
-        return ()
-    theirs, ours = weights[HEAD[0]].shape, own[HEAD[0]].shape
-    if theirs[0] == ours[0] or theirs[1] != ours[1]:
-        return ()
+    """Puts the network's own last layer for none, or one of other classes; returns the keys if it did."""
+    there = [key for key in HEAD if key in weights]
+    if there:
+        if len(there) < len(HEAD) or weights[HEAD[0]].ndim != 2:
+            return ()
+        theirs, ours = weights[HEAD[0]].shape, own[HEAD[0]].shape
+        if theirs[0] == ours[0] or theirs[1] != ours[1]:
+            return ()
     weights.update({key: own[key] for key in HEAD})
     return HEAD
 

@@ -28,6 +28,7 @@ from nxt.train.checkpoint import Checkpoint, save
 from nxt.train.recipe import Recipe
 
 SPEC = ArchSpec(stem="cifar", stem_width=8, depths=(1, 1), widths=(16, 32), cardinality=2, base_width=4)
+PREFIXES = ("model", "net", "network", "backbone", "model.backbone")
 DEEP = SPEC.replace(stem="deep", radix=2)
 REFERENCES = {
     "torchvision resnet50": "resnet50",
@@ -115,10 +116,16 @@ def test_a_state_dict_is_read_from_each_format(write, tmp_path):
         lambda state: {f"module.{key}": value for key, value in state.items()},
         lambda state: {f"_orig_mod.{key}": value for key, value in state.items()},
         lambda state: {"state_dict": {f"module._orig_mod.{key}": value for key, value in state.items()}},
+        *(lambda state, key=key: {key: state, "epoch": 1} for key in ("model_state_dict", "net", "params")),
+        lambda state: {"params": network(9).state_dict(), "params_ema": state},
+        *(lambda state, at=at: {f"{at}.{key}": value for key, value in state.items()} for at in PREFIXES),
         lambda state: {"n_averaged": torch.tensor(5)} | {f"module.{key}": value for key, value in state.items()},
     ],
-    ids=["state_dict", "model", "args", "timm's EMA", "torchvision's EMA", "module.", "_orig_mod.", "both", "averaged"],
-)
+    ids=[
+        "state_dict", "model", "args", "timm's EMA", "torchvision's EMA", "module.", "_orig_mod.", "both",
+        "model_state_dict", "net", "params", "params_ema", *(f"{at}." for at in PREFIXES), "averaged",
+    ],
+)  # fmt: skip
 def test_wrappers_and_prefixes_are_taken_off(wrap, tmp_path):
     torch.save(wrap(network().state_dict()), tmp_path / "w.pth")
     assert same(read_weights(tmp_path / "w.pth"), network().state_dict())
@@ -187,6 +194,19 @@ def test_files_of_something_else_are_refused(content, tmp_path):
         read_weights(tmp_path / "w.pth")
 
 
+@pytest.mark.parametrize("kind", ["an exported program", "a TorchScript file"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_file_of_a_whole_network_is_called_what_it_is(kind, tmp_path):
+    model, images, path = nn.Linear(2, 2), torch.ones(1, 2), tmp_path / "w.pt"
+    if kind == "an exported program":
+        torch.export.save(torch.export.export(model, (images,)), tmp_path / "w.pt2")
+        (tmp_path / "w.pt2").rename(path)
+    else:
+        torch.jit.save(torch.jit.trace(model, images), path)
+    with pytest.raises(CheckpointError, match=rf"w\.pt: {kind}.*, not a checkpoint"):
+        read_weights(path)
+
+
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
 @pytest.mark.parametrize("share", [0, 0.001, 0.3, 0.9, 0.9999])
 def test_truncated_files_are_refused(name, share, tmp_path):
@@ -214,15 +234,18 @@ def test_weights_of_the_same_network_replace_all_of_it():
     assert str(report) == f"{len(state)} tensors from w.pth"
 
 
-def test_a_head_for_other_classes_is_left_new():
+@pytest.mark.parametrize("headless", [False, True])
+def test_a_head_for_other_classes_or_none_is_left_new(headless):
     mine, state = network(1, classes=7), network(2).state_dict()
+    if headless:
+        state = {key: value for key, value in state.items() if not key.startswith("fc.")}
     before = copy.deepcopy(mine.state_dict())
     report = load_weights(mine, state, "w.pth")
     for key, value in mine.state_dict().items():
         assert torch.equal(value, (before if key.startswith("fc.") else state)[key]), key
     assert report.fresh == ("fc.weight", "fc.bias")
     assert set(report.loaded) == set(state) - set(report.fresh)
-    assert str(report) == f"{len(state) - 2} tensors from w.pth, fc.weight, fc.bias left new"
+    assert str(report) == f"{len(report.loaded)} tensors from w.pth, fc.weight, fc.bias left new"
 
 
 @pytest.mark.parametrize("spec", [SPEC, DEEP, SPEC.replace(stem="imagenet")])
@@ -270,8 +293,12 @@ def test_files_without_the_counters_of_batch_norms_load():
             r"conv1\.weight is 8x5x3x3 in the file and 8x3x3x3 in the network, and 1 more such$",
         ),
         (
-            lambda state: {key: value for key, value in state.items() if not key.startswith("fc.")},
-            r"fc\.weight \(3x32\) is missing in the file, and 1 more such$",
+            lambda state: {key: value for key, value in state.items() if not key.startswith("bn1.running")},
+            r"bn1\.running_mean \(8\) is missing in the file, and 1 more such$",
+        ),
+        (
+            lambda state: {key: value for key, value in state.items() if key != "fc.weight"},
+            r"fc\.weight \(3x32\) is missing in the file$",
         ),
         (lambda state: {**state, "head.weight": torch.ones(2, 2)}, r"head\.weight \(2x2\) is not in the network$"),
         (lambda state: {**state, "fc.weight": torch.ones(5, 6)}, r"fc\.weight is 5x6 in the file and 3x32"),
