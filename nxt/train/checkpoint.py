@@ -104,7 +104,9 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
     with replacing(path) as file:
         try:
             torch.save({**record(checkpoint), "state": checkpoint.state}, file)
-        except RuntimeError as error:  # torch's word for a disk that is full
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # what the system said, which torch's own words hide
+                raise error.__context__ from None
             raise RunError(f"{path}: cannot be written ({first_line(error)})") from None
 
 

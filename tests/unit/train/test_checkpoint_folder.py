@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import resource
 
 import pytest
 import torch
@@ -253,6 +254,17 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(folder, monkeypatch, 
     assert kept.newest(none).epoch == 3
     kept.save(state(4))
     assert kept.newest(none).epoch == 4
+
+
+def test_what_the_system_says_while_torch_writes_is_passed_on(folder):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    weights = {"epoch": 1, "step": 0, "weights": {"raw": {"w": torch.zeros(100_000)}}}
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(RunError, match=r"next\.pt: cannot be written \(File too large\)$"):
+            keeper(folder).save(dataclasses.replace(state(1), state=weights))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_folder_that_is_not_there_is_a_run_error(tmp_path):
