@@ -11,7 +11,7 @@ from nxt.arch.spec import SCHEMA, ArchSpec
 from nxt.arch.zoo import ZOO
 from nxt.config import check_keys, read_yaml
 from nxt.errors import ArchError, ConfigError, expecting, suggestion
-from nxt.files import is_file
+from nxt.files import exists, is_folder
 
 _LABELS = ("schema", "name", "provenance")  # of an architecture file, without effect
 
@@ -24,8 +24,8 @@ def resolve(network: str | Path | ArchSpec) -> ArchSpec:
     """
     if isinstance(network, ArchSpec):
         return network
-    text = str(network)
-    if text.endswith((".yaml", ".yml")) or is_file(Path(text)):
+    text, path = str(network), Path(network)
+    if text.endswith((".yaml", ".yml")) or (exists(path) and not is_folder(path)):  # also a pipe
         return load_arch(text)
     return parse_name(text)
 

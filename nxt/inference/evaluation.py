@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -184,6 +185,11 @@ class Examples:
         return len(self.rows)
 
 
+def _composed(name: str) -> str:
+    """Returns the one form in which names are compared: some systems take letters and their accents apart."""
+    return unicodedata.normalize("NFC", name)
+
+
 def examples(source: Source, split: str, classes: Sequence[str], columns: NDArray[np.int64] | None = None) -> Examples:
     """Returns the images of the test split, or of the validation split that a training on the source uses.
 
@@ -196,8 +202,8 @@ def examples(source: Source, split: str, classes: Sequence[str], columns: NDArra
     Raises:
         DataError: if the source has other classes, or no image is left.
     """
-    places = {name: index for index, name in enumerate(classes)}
-    unknown = [name for name in source.classes if name not in places]
+    places = {_composed(name): index for index, name in enumerate(classes)}
+    unknown = [name for name in source.classes if _composed(name) not in places]
     if unknown:
         raise DataError(
             f"{source.name}: {len(unknown)} of its {len(source.classes)} classes are none of the checkpoint's "
@@ -207,7 +213,7 @@ def examples(source: Source, split: str, classes: Sequence[str], columns: NDArra
         _, stored_split, rows = divided(source)
     else:
         stored_split, rows = split, np.arange(len(source.labels(split)))
-    labels = np.array([places[name] for name in source.classes])[source.labels(stored_split)[rows]]
+    labels = np.array([places[_composed(name)] for name in source.classes])[source.labels(stored_split)[rows]]
     if columns is not None:
         kept = np.isin(labels, columns)
         rows, labels = rows[kept], labels[kept]
@@ -228,10 +234,10 @@ def read_classes(path: Path, classes: Sequence[str]) -> NDArray[np.int64]:
         raise ConfigError(f"{path}: not a text file; one class name a line was expected") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read ({getattr(error, 'strerror', error)})") from None
-    places = {name: index for index, name in enumerate(classes)}
+    places = {_composed(name): index for index, name in enumerate(classes)}
     chosen: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
-        name = line.strip()
+        name = _composed(line.strip())
         if name in chosen:
             raise ConfigError(f"{path}: line {number}: {name!r} is given twice")
         if name and name not in places:

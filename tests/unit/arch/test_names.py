@@ -1,5 +1,6 @@
 """Names: parsing and naming are inverse to each other; the papers' and timm's spellings mean the same networks."""
 
+import os
 import re
 
 import pytest
@@ -242,6 +243,15 @@ def test_an_argument_is_a_name_or_a_file(tmp_path, monkeypatch):
     assert resolve("resnext26_8x16d") == spec
     monkeypatch.chdir(tmp_path)
     assert resolve("plain") == spec
+
+
+def test_an_architecture_is_read_from_a_pipe():
+    spec = parse_name("resnext26_8x16d")
+    reading, writing = os.pipe()
+    with os.fdopen(reading), os.fdopen(writing, "w") as file:
+        file.write(spec.to_yaml())
+        file.close()
+        assert resolve(f"/dev/fd/{reading}") == spec
 
 
 def test_a_missing_architecture_file_is_a_config_error_and_no_unknown_name(tmp_path):

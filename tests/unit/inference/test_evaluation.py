@@ -386,10 +386,16 @@ def test_other_classes_are_an_error_with_counts_and_an_example(pictures):
         examples(pictures, "test", ("cat", "cow", "dog"), np.array([1]))
 
 
-def test_listed_classes_are_read_in_the_networks_order(tmp_path):
+def test_accents_that_a_system_took_apart_change_no_class(pictures):
+    apart = dataclasses.replace(pictures, classes=("cafe\u0301", "dog"))
+    assert of(apart, ("caf\u00e9", "dog")).labels.tolist() == of(pictures, pictures.classes).labels.tolist()
+
+
+@pytest.mark.parametrize("accent", ["\u00e9", "e\u0301"])
+def test_listed_classes_are_read_in_the_networks_order(tmp_path, accent):
     file = tmp_path / "classes.txt"
-    file.write_bytes("\ufeffdog\r\n\r\n  café \r\nant".encode())
-    assert read_classes(file, ("ant", "cat", "café", "dog")).tolist() == [0, 2, 3]
+    file.write_bytes(f"\ufeffdog\r\n\r\n  caf{accent} \r\nant".encode())
+    assert read_classes(file, ("ant", "cat", "caf\u00e9", "dog")).tolist() == [0, 2, 3]
 
 
 @pytest.mark.parametrize(
