@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
@@ -127,8 +128,38 @@ def _advice(path: Path) -> str:
     return f"it is no run to continue; choose another `out`{inside}"
 
 
+_reserved: set[Path] = set()  # directories created by `free_run_directory`, absolute
+
+
 def free_run_directory(*parts: str) -> Path:
-    """Returns a directory under results/ that does not exist yet, named by the parts and a number."""
+    """Returns a new directory under results/ that no other process gets, named by the parts and a number.
+
+    It is created at once, and removed when this process ends if no run has begun in it.
+    """
     stem = "".join(c if c.isalnum() or c in "._-" else "-" for c in "_".join(parts))
     paths = (Path("results", f"{stem}_{number}") for number in itertools.count(1))
-    return next(path for path in paths if not path.exists())
+    return next(path for path in paths if _reserve(path.absolute()))
+
+
+def _reserve(path: Path) -> bool:
+    """Creates a directory for this process as if a run had left it before it began; False if it is another's."""
+    ours = path in _reserved and not is_file(path / RECORD)
+    try:
+        path.mkdir(parents=True, exist_ok=ours)
+        (path / LOCK).touch()
+    except FileExistsError:
+        return False
+    except OSError:
+        return True  # the run that is to begin there says what is wrong
+    _reserved.add(path)
+    return True
+
+
+@atexit.register
+def _remove_unused() -> None:
+    for path in _reserved:
+        if not is_file(path / RECORD):
+            with suppress(OSError):
+                (path / LOCK).unlink(missing_ok=True)
+                path.rmdir()
+                path.parent.rmdir()

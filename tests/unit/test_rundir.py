@@ -1,12 +1,16 @@
 """Run directories: how one begins, who may write there, and what is read of its record."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import nxt
 from nxt.errors import ConfigError, RunError
 from nxt.files import write_text
-from nxt.rundir import LOCK, hold_run_directory, is_active, read_run_record
+from nxt.rundir import LOCK, free_run_directory, hold_run_directory, is_active, read_run_record
 
 
 def test_a_run_directory_is_created_with_its_parents_and_returned_absolute(tmp_path, monkeypatch):
@@ -65,6 +69,28 @@ def test_only_what_a_run_left_that_had_not_begun_is_taken_and_it_stays(tmp_path,
             directory.__enter__()
     stays = [name for name in left if not (taken and name == LOCK)]  # its own lock goes again: nothing came of it
     assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted(stays)
+
+
+def test_two_processes_get_run_directories_of_their_own_and_leave_none_unused(tmp_path, monkeypatch):
+    choose = "from nxt.rundir import free_run_directory as free; print(free('a', 'b/c'), flush=True); input()"
+    command = [sys.executable, "-c", choose]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": tmp_path}
+    environment = {**os.environ, "PYTHONPATH": str(Path(nxt.__file__).parents[1])}
+    others = [subprocess.Popen(command, env=environment, **pipes) for _ in range(2)]
+    names = {process.stdout.readline().strip() for process in others}
+    assert names == {"results/a_b-c_1", "results/a_b-c_2"}
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):  # the first comes to nothing
+        path = free_run_directory("a", "b/c")
+        assert path == Path("results/a_b-c_3")
+        with hold_run_directory(path, "search", new=True) as directory:
+            pass
+    with hold_run_directory(free_run_directory("a", "b/c"), "search", new=True) as directory:
+        directory.write_record({"command": "search"})
+    assert free_run_directory("a", "b/c") == Path("results/a_b-c_4")
+    for process in others:
+        process.communicate("\n")
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["a_b-c_3", "a_b-c_4"]
 
 
 @pytest.mark.parametrize(("command", "kind"), [("search", "search"), ("train", "training")])
