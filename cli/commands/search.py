@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -124,13 +124,21 @@ def search(
 
         print_plan(job, workers, hours, gpus_per_trial, as_json)
         return
-    carry_out(job, lambda observer: run_search(job, chosen, observer), hours, as_json)
+    again: dict[str, object] = {"hours": None if hours is None else "H", "workers": workers}
+    again |= {"gpus_per_trial": gpus_per_trial, "address": address}
+    carry_out(job, lambda observer: run_search(job, chosen, observer), again, as_json)
 
 
-def carry_out(job: Search, run_search: Callable[[Observer], Ending], hours: float | None, as_json: bool) -> None:
-    """Starts or resumes a search and prints the result; raises typer.Exit or RunError if the search is not complete."""
+def carry_out(
+    job: Search, run_search: Callable[[Observer], Ending], again: Mapping[str, object], as_json: bool
+) -> None:
+    """Starts or resumes a search and prints the result; raises typer.Exit or RunError if the search is not complete.
+
+    `again` has the options to give again when it is resumed.
+    """
     from nxt.analysis import trust
     from nxt.errors import RunError
+    from nxt.files import is_file
     from nxt.report.matplotlib_figures import plot_front
     from nxt.search.engine.execute import Ending
     from nxt.search.results.run import load_run
@@ -138,7 +146,7 @@ def carry_out(job: Search, run_search: Callable[[Observer], Ending], hours: floa
     from ..terminal.search_progress import Progress
     from .show import print_run
 
-    progress = Progress()
+    progress = Progress(again)
     try:
         with progress.waiting():
             ending = run_search(progress)
@@ -149,19 +157,19 @@ def carry_out(job: Search, run_search: Callable[[Observer], Ending], hours: floa
         plot_front(run, job.out / "front.png")
         print_run(run, as_json, trust.between_epochs(run))
     except KeyboardInterrupt:  # pressed again: Ray handles the first one
-        if (job.out / "run.yaml").exists():
-            _print_resume(job, hours, "Interrupted")
+        if is_file(job.out / "run.yaml"):
+            _print_resume(job, again, "Interrupted")
         raise typer.Exit(130) from None
     if ending is Ending.INTERRUPTED:
-        _print_resume(job, hours, "Interrupted")
+        _print_resume(job, again, "Interrupted")
         raise typer.Exit(130)
     if ending is Ending.OUT_OF_TIME:
-        _print_resume(job, hours, "The hours are over")
+        _print_resume(job, again, "The hours are over")
     if run.best is None:
         raise RunError(f"{job.out}: no trial was trained to the end; nxt show {shell_path(job.out)} says why")
 
 
-def _print_resume(job: Search, hours: float | None, reason: str) -> None:
+def _print_resume(job: Search, again: Mapping[str, object], reason: str) -> None:
     """Prints why a search has stopped, and the command that resumes it."""
-    command = resume_command(job.out, job.request.full, hours is not None)
+    command = resume_command(job.out, job.request.full, **again)
     tables.err().print(f"{reason}. Go on with: {command}", soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -105,11 +106,14 @@ def train(
         train_many.train(networks, chosen, top, repeats, device, address, as_json)
         return
     request = chosen.request()
-    result = _run(request, device, resume is not None, address)
+    again = {"device": None if device == "auto" else device, "address": address}
+    result = _run(request, device, resume is not None, address, again)
     _show(request, result, as_json)
 
 
-def _run(request: TrainRequest, device: str, resume: bool, address: str | None) -> TrainResult:
+def _run(
+    request: TrainRequest, device: str, resume: bool, address: str | None, again: Mapping[str, object]
+) -> TrainResult:
     """Trains with progress on stderr; raises typer.Exit with the signal's exit code if a signal stops the training."""
     from nxt.train.engine.session import Watcher
     from nxt.train.engine.train import carry_out
@@ -122,7 +126,7 @@ def _run(request: TrainRequest, device: str, resume: bool, address: str | None) 
             watcher = Watcher(progress.note, progress.reading, progress.begin, progress.step, progress.epoch)
             return carry_out(request, device, resume, watcher, address)
     except StoppedError as stopped:
-        command = resume_command(request.out, full=True)
+        command = resume_command(request.out, full=True, **again)
         tables.err().print(f"{str(stopped).capitalize()}. Go on with: {command}", soft_wrap=True)
         raise typer.Exit(128 + stopped.signal) from None
     except KeyboardInterrupt:  # before the training began, or pressed twice

@@ -43,7 +43,8 @@ def train(
     from .search import carry_out
 
     job = prepare(networks, chosen, top, repeats)
-    carry_out(job, lambda observer: run_trainings(job, chosen, device, address, observer), None, as_json)
+    again = {"workers": chosen.workers, "device": None if device == "auto" else device, "address": address}
+    carry_out(job, lambda observer: run_trainings(job, chosen, device, address, observer), again, as_json)
     for origin in job.request.origins if not as_json else ():
         print_agreement(load_run(origin), load_run(job.out))
 

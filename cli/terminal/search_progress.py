@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -28,9 +28,14 @@ _FRESH = 0.4  # seconds between two refreshes of the view
 
 
 class Progress:
-    """Shows the progress of a search; see `nxt.search.engine.execute.Observer`."""
+    """Shows the progress of a search; see `nxt.search.engine.execute.Observer`.
 
-    def __init__(self) -> None:
+    Args:
+        again: The options to give again when the search is resumed.
+    """
+
+    def __init__(self, again: Mapping[str, object] | None = None) -> None:
+        self._again = again or {}
         self.console = tables.err()
         self._moves = live_region.moves(self.console)
         self._began = time.monotonic()
@@ -92,7 +97,7 @@ class Progress:
         if not self._moves:
             yield
             return
-        command = resume_command(self._run.path, self._run.full, hours=self._run.request.trials is None)
+        command = resume_command(self._run.path, self._run.full, **self._again)
         with live_region.screen(self._draw, f"nxt: killed. Go on with: {command}"):
             yield
 

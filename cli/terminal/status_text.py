@@ -19,15 +19,16 @@ def status_sentence(run: Run, status: Status) -> str:
     if status.state == "ended":
         return "Ended: all that was asked for is done."
     if status.state == "interrupted":
-        command = resume_command(run.path, run.full, hours=run.request.trials is None)
+        command = resume_command(run.path, run.full, hours="H" if run.request.trials is None else None)
         return f"Interrupted while {status.phase}. Go on with: {command}"
     left = "" if status.seconds is None else f", about {format_seconds(status.seconds)} left by the epochs so far"
     return f"Running: {status.phase}{left}."
 
 
-def resume_command(path: Path, full: bool, hours: bool = False) -> str:
-    """Returns the command that resumes a run; with `hours` it needs a new time limit."""
-    return f"nxt {'train' if full else 'search'} --resume {shell_path(path)}" + (" --hours H" if hours else "")
+def resume_command(path: Path, full: bool, **again: object) -> str:
+    """Returns the command that resumes a run, with the options to give again; those that are None were not given."""
+    options = [f" --{name.replace('_', '-')} {value}" for name, value in again.items() if value is not None]
+    return f"nxt {'train' if full else 'search'} --resume {shell_path(path)}{''.join(options)}"
 
 
 def shell_path(path: Path) -> str:

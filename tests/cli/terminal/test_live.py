@@ -256,7 +256,7 @@ def test_a_search_that_was_interrupted_goes_on_to_its_end_and_then_has_nothing_t
         os.kill(process.pid, signal.SIGINT)
         after = read().rpartition(LEAVE)[2]
         assert process.wait(LIMIT) == 130
-    assert f"Interrupted. Go on with: nxt search --resume {tmp_path / 'run'}" in after.replace("\n", "")
+    assert f"Interrupted. Go on with: nxt search --resume {tmp_path / 'run'} --workers 1" in after.replace("\n", "")
     begun = package.load_run(tmp_path / "run").trials
     done = nxt_process("search", "--resume", tmp_path / "run")
     assert done.code == 0 and f"going on: {tally(begun, 'cut off')}\n" in done.err
