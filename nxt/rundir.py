@@ -12,7 +12,7 @@ from typing import Any
 
 from nxt.config import dump_yaml, read_yaml
 from nxt.errors import RunError, expecting
-from nxt.files import is_file, is_folder, is_locked, locked, write_text
+from nxt.files import exists, is_file, is_folder, is_locked, locked, write_text
 
 RECORD = "run.yaml"  # the request of the run
 LOCK = ".lock"  # locked by the process that writes there
@@ -100,9 +100,9 @@ def _created(path: Path) -> Iterator[Path]:
 
     A folder with a lock and no visible file counts as new: it is left over from a run that was killed early.
     """
-    created = [folder for folder in (path, *path.parents) if not folder.exists()]
+    created = [folder for folder in (path, *path.parents) if not exists(folder)]
     try:
-        left_over = (path / LOCK).exists()
+        left_over = exists(path / LOCK)
         path.mkdir(parents=True, exist_ok=left_over)
         taken = left_over and any(not entry.name.startswith(".") for entry in path.iterdir())
     except FileExistsError:

@@ -9,6 +9,7 @@ from nxt.analysis.effects import LEAST_FOR_INTERVAL, by_cardinality_and_radix, m
 from nxt.analysis.error_distribution import sampling_notes
 from nxt.analysis.trust import COLUMNS
 from nxt.config import dump_yaml
+from nxt.files import is_file
 from nxt.report import plotly_axes
 from nxt.report.markup import Html, code, details, facts, joined, notes, paragraph, plot, small_plots, table
 from nxt.report.report_data import ReportData
@@ -104,7 +105,7 @@ def provenance(data: ReportData) -> Html:
 def _digest(data: ReportData, name: str) -> str:
     """Returns the hash of a file; empty if there is no file, or for a study that is being written."""
     file = data.run.path / name
-    if not file.is_file() or (name == "study.db" and data.run.active):
+    if not is_file(file) or (name == "study.db" and data.run.active):
         return ""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -15,7 +15,7 @@ from nxt.search.request import first_difference
 from nxt.search.results.run import Run, load_run
 from nxt.search.strategy.setup import SearchSetup
 from nxt.search.study.timestamps import Span, read_times
-from nxt.search.trial import Trial
+from nxt.search.trial import Outcome, Trial
 from nxt.space.arch_list import ArchList
 from nxt.space.coverage import Lint, lint
 from nxt.space.space import Space
@@ -48,6 +48,17 @@ class ReportData:
     def first(self) -> list[Trial]:
         """For each architecture that reached the last epoch, its first training that did."""
         return first_trainings(self.run)
+
+    @cached_property
+    def drawn(self) -> int | None:
+        """How many architectures, references aside, were drawn before the sampler had a model; None if that is unknown."""
+        begins = self.setup.model_begins
+        if begins is None or any(trial.number not in self.times for trial in self.run.trials):
+            return None
+        ends = [(self.times[t.number].ended, t.point) for t in self.run.trials if t.outcome is Outcome.DONE]
+        begun = [self.times[t.number].begun for t in self.run.trials if not t.replicate and not t.family]
+        results = [len({point for ended, point in ends if ended and ended <= moment}) for moment in begun]
+        return sum(known < begins for known in results)
 
     @cached_property
     def lint(self) -> Lint | None:

@@ -106,7 +106,12 @@ def _proposed(data: ReportData) -> str:
     if sampler == "random":
         return "The sampler was random: this is what drawing uniformly finds."
     hint = "" if data.other else " Against a search with search.sampler=random (nxt report --against) it says more."
-    return f"Proposed by {sampler}.{hint}"
+    explored = [trial for trial in data.run.trials if not trial.replicate]
+    drawn, references = data.drawn, sum(bool(trial.family) for trial in explored)
+    origins = f"Of {len(explored)} architectures {references} were references"
+    if drawn is not None:
+        origins += f", {drawn} drawn before {sampler} had a model ({data.setup.model_begins} results)"
+    return f"{origins}, {len(explored) - references - (drawn or 0)} proposed by {sampler}.{hint}"
 
 
 def curves(data: ReportData) -> Html:

@@ -129,6 +129,20 @@ def test_what_there_is_nothing_to_tell_of_is_left_out(tmp_path, given, missing):
     assert given.run.verdict() in page.text
 
 
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [
+        (20, "Of 20 architectures 1 were references, 5 drawn before ehvi had a model (5 results), 14 proposed by ehvi."),
+        (4, "Of 4 architectures 1 were references, 3 drawn before ehvi had a model (5 results), 0 proposed by ehvi."),
+    ],
+)
+def test_what_proposed_the_architectures_is_counted(tmp_path, count, told):
+    trials = [trial(n, planted(n), family="" if n else "ResNet-like") for n in range(count)]
+    given = report_data([*trials, trial(count, 0.6, of=0, replicate=1)])
+    assert told in report(given, tmp_path)[1].text
+    assert given.drawn == min(5, count - 1)
+
+
 def test_a_list_has_neither_axes_nor_a_gate(tmp_path):
     trials = [trial(n, 0.5 + 0.01 * n, of=n % 10, replicate=1 + n // 10) for n in range(20)]
     specs = tuple(SPACE.spec(point) for point in POINTS[:10])
