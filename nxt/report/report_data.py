@@ -51,7 +51,7 @@ class ReportData:
 
     @cached_property
     def drawn(self) -> int | None:
-        """How many architectures, references aside, were drawn before the sampler had a model; None if that is unknown."""
+        """How many architectures, references aside, were drawn before the sampler had a model; None: unknown."""
         begins = self.setup.model_begins
         if begins is None or any(trial.number not in self.times for trial in self.run.trials):
             return None

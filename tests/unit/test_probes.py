@@ -34,5 +34,7 @@ def test_a_bare_probe_is_found(call):
 def test_no_probe_of_a_path_can_end_in_a_traceback():
     files = [*sorted(ROOT.rglob("*.py")), *sorted((ROOT.parent / "cli").rglob("*.py"))]
     assert len(files) > 100
-    found = {str(path.relative_to(ROOT.parent)): lines for path in files if (lines := bare(ast.parse(path.read_text())))}
+    found = {
+        str(path.relative_to(ROOT.parent)): lines for path in files if (lines := bare(ast.parse(path.read_text())))
+    }
     assert found == {}

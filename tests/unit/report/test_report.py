@@ -132,7 +132,10 @@ def test_what_there_is_nothing_to_tell_of_is_left_out(tmp_path, given, missing):
 @pytest.mark.parametrize(
     ("count", "told"),
     [
-        (20, "Of 20 architectures 1 were references, 5 drawn before ehvi had a model (5 results), 14 proposed by ehvi."),
+        (
+            20,
+            "Of 20 architectures 1 were references, 5 drawn before ehvi had a model (5 results), 14 proposed by ehvi.",
+        ),
         (4, "Of 4 architectures 1 were references, 3 drawn before ehvi had a model (5 results), 0 proposed by ehvi."),
     ],
 )
