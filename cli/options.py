@@ -59,6 +59,12 @@ Like = Annotated[
         autocompletion=complete.networks,
     ),
 ]
+Size = Annotated[
+    int | None, typer.Option("--size", help="Count costs at this image side; default: what the space is made for.")
+]
+Classes = Annotated[
+    int | None, typer.Option("--classes", help="Count costs with so many classes; default: what the space is made for.")
+]
 Data = Annotated[
     DataRef | None,
     typer.Option(

@@ -30,6 +30,8 @@ def search(
     acts: options.Acts = None,
     memory: options.Memory = None,
     like: options.Like = None,
+    size: options.Size = None,
+    classes: options.Classes = None,
     archs: Annotated[
         list[str] | None,
         typer.Option(
@@ -93,6 +95,8 @@ def search(
         acts=acts,
         memory=memory,
         like=like,
+        size=size,
+        classes=classes,
         archs=tuple(archs or ()),
         repeats=repeats,
         data=data,

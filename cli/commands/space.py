@@ -51,6 +51,8 @@ def show(
     acts: options.Acts = None,
     memory: options.Memory = None,
     like: options.Like = None,
+    size: options.Size = None,
+    classes: options.Classes = None,
     as_json: options.Json = False,
 ) -> None:
     """Show a space's axes and exact size; with a budget, what of it fits and how that is spread."""
@@ -58,8 +60,8 @@ def show(
     from nxt.space.coverage import overview
     from nxt.space.load import load_space
 
-    budget = parse_budget({"flops": flops, "params": params, "acts": acts, "memory": memory}, like)
-    answer = overview(load_space(space), budget)
+    budget = parse_budget({"flops": flops, "params": params, "acts": acts, "memory": memory}, like, size, classes)
+    answer = overview(load_space(space).counted_at(size, classes), budget)
     if as_json:
         tables.print_json(answer)
     else:
@@ -74,6 +76,8 @@ def check(
     acts: options.Acts = None,
     memory: options.Memory = None,
     like: options.Like = None,
+    size: options.Size = None,
+    classes: options.Classes = None,
     as_json: options.Json = False,
 ) -> None:
     """Hold a space against a budget: what fits, how that changes the spread, and which values it rules out."""
@@ -81,10 +85,10 @@ def check(
     from nxt.space.coverage import lint
     from nxt.space.load import load_space
 
-    budget = parse_budget({"flops": flops, "params": params, "acts": acts, "memory": memory}, like)
+    budget = parse_budget({"flops": flops, "params": params, "acts": acts, "memory": memory}, like, size, classes)
     if not budget.limits:
         raise typer.BadParameter("give a budget, such as --flops 4.1G")
-    linted = lint(load_space(space), budget)
+    linted = lint(load_space(space).counted_at(size, classes), budget)
     if as_json:
         tables.print_json(linted.to_dict())
     else:
@@ -100,6 +104,8 @@ def sample(
     acts: options.Acts = None,
     memory: options.Memory = None,
     like: options.Like = None,
+    size: options.Size = None,
+    classes: options.Classes = None,
     seed: Annotated[int, typer.Option(help="Same seed, same command: same architectures.", min=0)] = 0,
     out: Annotated[
         Path | None, typer.Option(help="New folder for architecture files, instead of JSON lines on stdout.")
@@ -114,13 +120,13 @@ def sample(
     from nxt.space.feasible import FeasibleSet
     from nxt.space.load import load_space
 
-    budget = parse_budget({"flops": flops, "params": params, "acts": acts, "memory": memory}, like)
-    loaded = load_space(space)
+    budget = parse_budget({"flops": flops, "params": params, "acts": acts, "memory": memory}, like, size, classes)
+    loaded = load_space(space).counted_at(size, classes)
     points = FeasibleSet(loaded, budget).sample(np.random.default_rng(seed), number)
     specs = [loaded.spec(point) for point in points]
     if out is None:
         for spec in specs:
-            costs = dataclasses.asdict(cost(spec))
+            costs = dataclasses.asdict(cost(spec, *loaded.counted))
             line = {"name": spec.name, **costs, "fingerprint": spec.fingerprint, "arch": spec.to_dict()}
             typer.echo(json.dumps(line))
         return

@@ -32,7 +32,8 @@ def print_space(answer: Mapping[str, Any]) -> None:
     tables.say(f"architectures: {answer['size']:,}")
     if spread:
         share = 100 * answer["feasible"] / answer["size"]
-        tables.say(f"inside the budget ({answer['budget']}): {answer['feasible']:,} ({share:.3g} %)")
+        counted = "{size} px, {classes} classes".format(**answer["counted"])
+        tables.say(f"inside the budget ({answer['budget']}; {counted}): {answer['feasible']:,} ({share:.3g} %)")
         references = ", ".join(f"{name} ({family})" for family, name in answer["references"].items())
         tables.say(f"references: {references or 'none fits'}")
 

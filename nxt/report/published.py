@@ -12,12 +12,13 @@ _NEAR = 1.08  # largest factor between similar costs: the usual window of budget
 def published(run: Run) -> list[tuple[ZooEntry, Cost]]:
     """Returns networks with published accuracies whose multiply-adds lie in the run's range, by rising cost.
 
-    They are made for the same image side as the run's networks; their costs are at that side.
+    They are made for the same image side as the run's networks; their costs are counted as those of the run.
     """
     if not run.entries:
         return []
     macs = [entry.cost.macs for entry in run.entries]
     low, high = min(macs) / _NEAR, max(macs) * _NEAR
     sizes = {entry.spec.size for entry in run.entries}
-    known = [(entry, cost(entry.spec)) for entry in ZOO.values() if entry.published and entry.spec.size in sizes]
+    alike = [entry for entry in ZOO.values() if entry.published and entry.spec.size in sizes]
+    known = [(entry, cost(entry.spec, *run.request.space.counted)) for entry in alike]
     return sorted((pair for pair in known if low <= pair[1].macs <= high), key=lambda pair: pair[1].macs)

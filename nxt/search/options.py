@@ -37,6 +37,8 @@ class SearchOptions:
     acts: str | None = None
     memory: str | None = None
     like: str | None = None
+    size: int | None = None
+    classes: int | None = None
     archs: tuple[str | Path | ArchSpec, ...] = ()
     repeats: int | None = None
     data: DataRef | None = None
@@ -67,11 +69,24 @@ class SearchOptions:
         if self.resume is not None:
             refuse_given(
                 self,
-                ("space", "like", "archs", "out", "seed", *COSTS, "settings", "storage", "repeats", "skip_bad"),
+                (
+                    "space",
+                    "like",
+                    "size",
+                    "classes",
+                    "archs",
+                    "out",
+                    "seed",
+                    *COSTS,
+                    "settings",
+                    "storage",
+                    "repeats",
+                    "skip_bad",
+                ),
                 "cannot be given with `resume`: run.yaml has what was asked",
             )
         elif self.archs:
-            search_only = ("space", "like", "trials", "confirm", *COSTS)
+            search_only = ("space", "like", "size", "classes", "trials", "confirm", *COSTS)
             refuse_given(self, search_only, "cannot be given with `archs`: nothing is searched")
         elif self.repeats is not None:
             raise UsageError("`repeats` needs `archs`: the trainings of a search differ in their architectures")
@@ -85,7 +100,7 @@ class SearchOptions:
 
     def budget(self) -> Budget:
         """Returns the limits on costs. Raises BudgetError, ArchError or ConfigError if they cannot be read."""
-        return parse_budget(self.costs, self.like)
+        return parse_budget(self.costs, self.like, self.size, self.classes)
 
     def request(self) -> SearchRequest:
         """Returns the request of a new search, or that of the search to resume with the changes of these options.
@@ -115,7 +130,8 @@ class SearchOptions:
         return self.resume or self.out or free_run_directory(request.space.name, *limits, request.data.name)
 
     def _space(self) -> Space:
-        return self.space if isinstance(self.space, Space) else load_space(str(self.space or DEFAULT))
+        space = self.space if isinstance(self.space, Space) else load_space(str(self.space or DEFAULT))
+        return space.counted_at(self.size, self.classes)
 
     def _resumed(self, run: Path) -> SearchRequest:
         request = load_record(run).request

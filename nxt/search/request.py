@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nxt.arch.costs import resolution
 from nxt.compute.mode import Compute
 from nxt.config import check_record, from_mapping, key_paths, require, to_mapping
 from nxt.data.ref import DataRef
@@ -104,8 +105,8 @@ class SearchRequest:
     @property
     def convention(self) -> str:
         """Which operations count as multiply-adds, at which image size and number of classes."""
-        example = self.space.example
-        return f"MACs of convolution and linear layers, no bias, {example.size} px, {example.classes} classes"
+        size, classes = resolution(self.space.example, *self.space.counted)
+        return f"MACs of convolution and linear layers, no bias, {size} px, {classes} classes"
 
     @property
     def conditions(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from nxt.arch.spec import ArchSpec
 from nxt.config import require
 from nxt.errors import ArchError, RunError, expecting
 from nxt.files import is_folder, write_text
-from nxt.space.space import Point
+from nxt.space.space import Counted, Point
 
 NAME = "list"
 
@@ -44,6 +44,11 @@ class ArchList:
     def example(self) -> ArchSpec:
         """One of the architectures."""
         return self.specs[0]
+
+    @property
+    def counted(self) -> Counted:
+        """Costs are counted at what each network is made for."""
+        return None, None
 
     def spec(self, point: Point) -> ArchSpec:
         """Returns the architecture at a point."""

@@ -128,12 +128,19 @@ def parse_limit(name: str, text: str) -> Limit:
     return _window(name, target, width, text)
 
 
-def parse_budget(texts: Mapping[str, str | None], like: str | ArchSpec | None = None) -> Budget:
+def parse_budget(
+    texts: Mapping[str, str | None],
+    like: str | ArchSpec | None = None,
+    size: int | None = None,
+    classes: int | None = None,
+) -> Budget:
     """Reads a whole budget.
 
     Args:
         texts: Limit by option (`flops`, `params`, `acts`, `memory`); None without a limit.
         like: A network whose MACs become the window, unless `flops` is given; read as by `resolve`.
+        size: Image side in pixels at which it is counted; by default what it is made for.
+        classes: Outputs of its last layer; by default what it is made for.
 
     Raises:
         BudgetError: as `parse_limit`; the message names the option.
@@ -151,7 +158,7 @@ def parse_budget(texts: Mapping[str, str | None], like: str | ArchSpec | None = 
     if like is not None:
         spec = resolve(like)
         if not texts.get("flops"):
-            limits.insert(0, _window("macs", cost(spec).macs, WINDOW, f"like {spec.name}"))
+            limits.insert(0, _window("macs", cost(spec, size, classes).macs, WINDOW, f"like {spec.name}"))
     return Budget(tuple(limits))
 
 

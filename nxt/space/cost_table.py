@@ -23,7 +23,7 @@ _CHUNK = 1 << 13  # points costed at once: few enough to stay in the cache
 
 
 class CostTable:
-    """Bases and slopes of a space's choices, at the image size and classes that the space is made for.
+    """Bases and slopes of a space's choices, at the image size and classes at which the space is counted.
 
     Attributes:
         table: The base and the slope of each stage, by choice and cost, (choices, COSTS, 1 + stages).
@@ -82,7 +82,7 @@ def _one_by_one(space: Space) -> NDArray[np.float64]:
     """Computes the coefficients of each choice's network."""
     table = np.empty((len(space.configs), len(COSTS), 1 + len(space.depths)))
     for k, spec in enumerate(space.configs.values()):
-        base, slopes = coefficients(spec, spec.size, spec.classes)
+        base, slopes = coefficients(spec, *space.resolution)
         table[k] = np.array([_figures(cost) for cost in (base, *slopes)]).T
     return table
 
@@ -93,8 +93,9 @@ def _by_stage(space: StagewiseSpace) -> NDArray[np.float64]:
     networks = list(space.blocks.values())
     widths = sorted({width for width, _, _ in space.blocks})
     enters = np.array([widths.index(width) for width, _, _ in space.blocks])  # input of the stage after a block
-    heads = np.array([_figures(cost_of([head_layer(spec, 1, spec.classes)] if spec else [])) for spec in networks])
-    stem, side = stem_layers(space.example, space.example.size)
+    size, classes = space.resolution
+    heads = np.array([_figures(cost_of([head_layer(spec, 1, classes)] if spec else [])) for spec in networks])
+    stem, side = stem_layers(space.example, size)
     table = np.empty((chosen.shape[1], len(COSTS), 1 + len(chosen)))
     table[..., 0] = _figures(cost_of(stem)) + heads[chosen[-1]]
     for s, block in enumerate(chosen):

@@ -10,7 +10,7 @@ from typing import Any
 from nxt.space.budget import Budget
 from nxt.space.feasible import FeasibleSet
 from nxt.space.references import references
-from nxt.space.space import Space
+from nxt.space.space import COUNTED, Space
 
 RARE = 1e-3  # share of architectures below which a value is nearly never inside
 
@@ -116,6 +116,7 @@ def overview(space: Space, budget: Budget) -> dict[str, Any]:
         inside = FeasibleSet(space, budget)
         data |= {
             "budget": str(budget),
+            "counted": dict(zip(COUNTED, space.resolution, strict=True)),
             "feasible": len(inside),
             "spread": {axis: {str(v): n for v, n in by.items()} for axis, by in inside.spread().items()},
             "references": {family: space.spec(point).name for family, point in references(inside).items()},

@@ -12,7 +12,7 @@ from nxt.arch.spec import SCHEMA
 from nxt.config import check_keys, read_yaml, require
 from nxt.errors import ArchError, ConfigError, SpaceError, expecting, suggestion
 from nxt.files import is_file, is_folder
-from nxt.space.space import AXES, Space, read_values
+from nxt.space.space import AXES, COUNTED, Space, read_values
 from nxt.space.stagewise import STAGE_PROPERTIES, read_stagewise
 from nxt.space.uniform import read_uniform
 
@@ -58,7 +58,7 @@ def space_from_dict(data: Mapping[str, Any], name: str, where: str) -> Space:
         SpaceError: if no combination makes a network, or there are more than 10^8.
     """
     stagewise = isinstance(data, Mapping) and "stages" in data
-    check_keys(data, ("schema", "about", "network", "axes", "stages" if stagewise else "bottleneck"), where)
+    check_keys(data, ("schema", "about", "network", "axes", "counted", "stages" if stagewise else "bottleneck"), where)
     require(data.get("schema", SCHEMA) == SCHEMA, where, f"schema {data.get('schema')!r} is not known")
     fixed: Any = data.get("network", {})
     axes: Any = data.get("axes")
@@ -79,7 +79,19 @@ def space_from_dict(data: Mapping[str, Any], name: str, where: str) -> Space:
     if choices > most:
         raise SpaceError(f"{where}: {choices} combinations of the axes other than depths; at most {most}")
     _check_networks(space, where)
-    return space
+    return _counted(space, data.get("counted", {}), f"{where}: counted")
+
+
+def _counted(space: Space, given: Any, where: str) -> Space:
+    """Returns the space with its costs counted as a mapping with `size` and `classes` says."""
+    require(isinstance(given, dict), where, "a mapping was expected")
+    check_keys(given, COUNTED, where)
+    size, classes = (given.get(key) for key in COUNTED)
+    require(all(value is None or type(value) is int for value in (size, classes)), where, "whole numbers were expected")
+    try:
+        return space.counted_at(size, classes)
+    except ArchError as error:
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def _check_networks(space: Space, where: str) -> None:

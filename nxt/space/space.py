@@ -8,15 +8,16 @@ per axis; depths come first.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from nxt.arch.costs import Cost, cost
+from nxt.arch.costs import Cost, cost, resolution
 from nxt.arch.names import EXPANSION
 from nxt.arch.spec import SCHEMA, ArchSpec
 from nxt.config import check_keys, require
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Point = tuple[int, ...]
+Counted = tuple[int | None, int | None]  # image side and classes; None: what a network is made for
 NO_NETWORK, OUTSIDE, DUPLICATE = "no network", "outside the bottleneck ratio", "duplicate"
 FLAGS = ("avd", "avd_first", "avg_down", "shortcut", "preact")
 AXES = ("width", "cardinality", "base_width", "radix", "stem_width", *FLAGS)
+COUNTED = ("size", "classes")
 _MAX_VALUES = 10_000
 
 
@@ -58,6 +61,7 @@ class Space:
     `depths` has the possible numbers of blocks of each stage; `axes` the possible values of each other property;
     `fixed` the properties that all networks share. A `stem_width` of "width" equals the stage base width.
     `bottleneck` bounds cardinality x base width relative to the stage base width: 1 in ResNet, 2 in ResNeXt-50 32x4d.
+    `counted` is the image side in pixels and the number of classes at which costs are counted.
     """
 
     name: str
@@ -66,6 +70,7 @@ class Space:
     axes: Mapping[str, tuple[Any, ...]]
     fixed: Mapping[str, Any]
     bottleneck: tuple[float, float] = (0, math.inf)
+    counted: Counted = (None, None)
 
     @property
     def axis_names(self) -> list[str]:
@@ -150,8 +155,29 @@ class Space:
         return self._spec(depths, point[stages:])
 
     def cost(self, point: Point) -> Cost:
-        """Returns the cost of the architecture at a point, at the image size and classes it is made for."""
-        return cost(self.spec(point))
+        """Returns the cost of the architecture at a point."""
+        return cost(self.spec(point), *self.counted)
+
+    @property
+    def resolution(self) -> tuple[int, int]:
+        """The image side in pixels and the number of classes at which costs are counted."""
+        return resolution(self.example, *self.counted)
+
+    def counted_at(self, size: int | None, classes: int | None) -> Self:
+        """Returns the same space with its costs counted at another image side or number of classes; None: unchanged.
+
+        Raises:
+            ArchError: if one is out of range.
+        """
+        before_size, before_classes = self.counted
+        counted = before_size if size is None else size, before_classes if classes is None else classes
+        resolution(self.example, *counted)
+        return dataclasses.replace(self, counted=counted)
+
+    def _counted_dict(self) -> dict[str, Any]:
+        """Returns what `to_dict` says of how costs are counted; nothing if networks are counted as they are made."""
+        given = {key: value for key, value in zip(COUNTED, self.counted, strict=True) if value is not None}
+        return {"counted": given} if given else {}
 
     def _spec(self, depths: tuple[int, ...], choice: Point) -> ArchSpec:
         values = dict(self.fixed) | {name: self.axes[name][i] for name, i in zip(self.axes, choice, strict=True)}
@@ -166,7 +192,8 @@ class Space:
         axes: dict[str, Any] = {"depths": [list(values) for values in self.depths]}
         axes |= {name: list(values) for name, values in self.axes.items()}
         data = {"schema": SCHEMA, "about": self.about, "network": dict(self.fixed), "axes": axes}
-        return data if self.bottleneck[1] == math.inf else {**data, "bottleneck": list(self.bottleneck)}
+        bottleneck = {} if self.bottleneck[1] == math.inf else {"bottleneck": list(self.bottleneck)}
+        return {**data, **bottleneck, **self._counted_dict()}
 
 
 def read_values(value: Any, where: str, axis: str) -> tuple[Any, ...]:

@@ -142,7 +142,8 @@ class StagewiseSpace(Space):
         axes = {"depth": list(self.depths[0])}
         axes |= {name: list(self._options(name)) for name in _AXES if f"{name}1" in self.axes}
         network = dict(self.fixed)
-        return {"schema": SCHEMA, "about": self.about, "stages": len(self.depths), "network": network, "axes": axes}
+        data = {"schema": SCHEMA, "about": self.about, "stages": len(self.depths), "network": network, "axes": axes}
+        return {**data, **self._counted_dict()}
 
 
 def read_stagewise(data: Mapping[str, Any], name: str, where: str) -> StagewiseSpace:

@@ -34,6 +34,8 @@ def search(
     acts: str | None = None,
     memory: str | None = None,
     like: str | None = None,
+    size: int | None = None,
+    classes: int | None = None,
     archs: str | Path | ArchSpec | Sequence[str | Path | ArchSpec] = (),
     repeats: int | None = None,
     data: DataRef | str | None = None,
@@ -66,6 +68,8 @@ def search(
         acts: Limit on the output elements of all convolutions.
         memory: Limit on the predicted bytes of a training step (batch 32, float32).
         like: A network whose multiply-adds become the window.
+        size: Image side in pixels at which the budget is counted; by default what the space is made for.
+        classes: Number of classes at which the budget is counted; by default what the space is made for.
         archs: Train these instead of searching: names, architecture files, runs (their fronts) or specifications;
             one alone, or several.
         repeats: Trainings of each of `archs`, with seeds of their own; by default 1.
@@ -99,6 +103,8 @@ def search(
         acts=acts,
         memory=memory,
         like=like,
+        size=size,
+        classes=classes,
         archs=listed(archs),
         repeats=repeats,
         data=None if data is None else DataRef.of(data),

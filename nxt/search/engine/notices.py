@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import re
 
-from nxt.arch.costs import cost
+from nxt.arch.costs import cost, resolution
+from nxt.arch.names import BLOCKS
 from nxt.search.engine.search import Search
 from nxt.search.options import TRIALS
 from nxt.search.proxy import SMALL
 from nxt.search.strategy.setup import SearchSetup
 from nxt.space.budget import COSTS, Budget
 from nxt.space.feasible import FeasibleSet
+from nxt.units import format_count
 
+_NOTABLE = 0.05  # share of a cost
 _OPTIONS = {cost: option for option, cost in COSTS.items()}
 
 
 def notices(search: Search) -> list[str]:
     """Returns what a user should know before a search starts; arguments stand in backquotes, as in errors."""
-    texts = (*search.source.notes, _choice(search.setup), _unmodelled(search.setup), _dear_proxy(search))
+    setup = search.setup
+    texts = (
+        *search.source.notes,
+        _choice(setup),
+        _toys(setup),
+        _classes(search),
+        _unmodelled(setup),
+        _dear_proxy(search),
+    )
     return [text for text in texts if text]
 
 
@@ -37,6 +48,39 @@ def _choice(setup: SearchSetup) -> str:
     windows = [limit for limit in limits if limit.is_window and limit.text[:1].isdigit() and ":" not in limit.text]
     caps = [f"`{_OPTIONS[limit.cost]}` :{re.split('[+±]', limit.text)[0].strip()}" for limit in windows]
     return text + ("; a number alone is a window, a cap has a colon: " * bool(caps)) + ", ".join(caps)
+
+
+def _toys(setup: SearchSetup) -> str:
+    """Says if all references are far shallower than the networks they stand for, so that they are easily beaten."""
+    specs = [setup.request.space.spec(point) for point in setup.references]
+    template = {3: 9, 4: sum(BLOCKS[50])}.get(len(specs[0].depths), 0) if specs else 0
+    if not specs or any(2 * sum(spec.depths) >= template for spec in specs):
+        return ""
+    deepest = max(specs, key=lambda spec: sum(spec.depths))
+    return (
+        f"the references inside the budget have at most {sum(deepest.depths)} blocks ({deepest.name}), where the "
+        f"papers' have {template}: to be better says little; a space of narrower networks has fairer ones"
+    )
+
+
+def _classes(search: Search) -> str:
+    """Says if the budget is counted for another number of classes than the data has, and that matters."""
+    request, classes = search.request, len(search.source.classes)
+    if search.setup.feasible is None:
+        return ""
+    space = request.space
+    size, counted = resolution(space.example, *space.counted)
+    spec = search.samples(1)[0]
+    ours, own = cost(spec, size, counted), cost(spec, size, classes)
+    for limit in request.budget.limits:
+        there, here = getattr(ours, limit.cost), getattr(own, limit.cost)
+        if abs(here - there) > _NOTABLE * there:
+            return (
+                f"the budget is counted for {counted:,} classes and the data has {classes:,}: the {limit.cost} of "
+                f"{spec.name}, for one, count as {format_count(there)} and will be {format_count(here)}; "
+                f"`classes` {classes} counts as it will be"
+            )
+    return ""
 
 
 def _unmodelled(setup: SearchSetup) -> str:

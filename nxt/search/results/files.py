@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from nxt.arch.costs import resolution
 from nxt.errors import RunError
 from nxt.files import write_text
 from nxt.search.ranking import RankedArch
@@ -58,7 +59,7 @@ def arch_file(entry: RankedArch, run: Run) -> str:
         "macs": entry.cost.macs,
         "params": entry.cost.params,
         "acts": entry.cost.acts,
-        "size": entry.spec.size,
+        **dict(zip(("size", "classes"), resolution(entry.spec, *run.request.space.counted), strict=True)),
     }
     return entry.spec.to_yaml(provenance=provenance)
 

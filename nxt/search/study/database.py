@@ -21,7 +21,6 @@ import sqlalchemy.exc
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from nxt.arch.costs import cost
 from nxt.arch.spec import ArchSpec
 from nxt.errors import RunError, first_line
 from nxt.files import is_file
@@ -227,12 +226,12 @@ def _url(path: Path) -> str:
 
 def _trial(row: FrozenTrial, space: Architectures) -> Trial:
     attrs, outcome = row.user_attrs, _outcome(row)
-    spec = ArchSpec.from_dict(attrs["arch"])
+    point = tuple(row.params[name] for name in space.axis_names)
     return Trial(
         number=row.number,
-        point=tuple(row.params[name] for name in space.axis_names),
-        spec=spec,
-        cost=cost(spec),
+        point=point,
+        spec=ArchSpec.from_dict(attrs["arch"]),
+        cost=space.cost(point),
         curve=[Epoch(**epoch) for epoch in attrs.get("curve", [])],
         outcome=outcome,
         message=attrs.get("message", "") if outcome.failed or outcome is Outcome.STOPPED else "",

@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from runs import begin
 
+from nxt.arch.costs import cost
 from nxt.arch.load import parse_name
 from nxt.data.ref import DataRef
-from nxt.errors import UsageError
+from nxt.errors import ArchError, UsageError
 from nxt.search.options import TRIALS, SearchOptions
+from nxt.search.request import load_record
+from nxt.space.feasible import FeasibleSet
 from nxt.space.load import load_space
 
 
@@ -44,6 +48,29 @@ def test_a_request_has_what_was_said():
     assert (request.proxy.epochs, request.settings.sampler, request.settings.confirm, request.seed) == (2, "tpe", 1, 3)
     assert request.data == DataRef("digits") and request.budget.limit("macs") is not None
     assert settings == {"proxy": {"epochs": 2}, "search": {"sampler": "tpe"}}  # the caller's own stays as it is
+
+
+def test_a_budget_is_counted_at_the_size_and_classes_asked_and_so_is_what_is_read_back(tmp_path):
+    own = SearchOptions(space="imagenet", like="resnet50").request()
+    said = SearchOptions(space="imagenet", like="resnet50", size=112, classes=10)
+    request = said.request()
+    macs = cost(parse_name("resnet50"), 112, 10).macs
+    assert request.budget.limit("macs").allows(macs) and not own.budget.limit("macs").allows(macs)
+    assert request.convention.endswith("112 px, 10 classes") and own.convention.endswith("224 px, 1000 classes")
+    [point] = FeasibleSet(request.space, request.budget).sample(np.random.default_rng(0), 1)
+    assert request.budget.allows(cost(request.space.spec(point), 112, 10))
+    begin(request, tmp_path / "run")
+    read = load_record(tmp_path / "run").request
+    assert read == request and read.space.cost(point) == cost(request.space.spec(point), 112, 10)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [({"size": 0}, "image size 0 is not between 1 and 16384"), ({"classes": 0}, "0 classes are not between 1 and")],
+)
+def test_a_size_that_no_image_has_is_refused(given, message):
+    with pytest.raises(ArchError, match=message):
+        SearchOptions(space="imagenet", flops="4G", **given).request()
 
 
 def test_specifications_and_names_make_a_list():

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from nxt.arch.costs import cost
+from nxt.space.budget import Budget
 from nxt.space.cost_table import COSTS, CostTable
+from nxt.space.feasible import FeasibleSet
 from nxt.space.load import load_space, space_from_dict
 
 PREACT = {
@@ -76,6 +78,19 @@ def test_random_combinations_of_a_packaged_space_cost_what_their_networks_do(nam
             assert costs.tolist() == costs_of(space.spec(tuple(point)))
             checked += 1
     assert checked > 100
+
+
+@pytest.mark.parametrize("name", ["nds_resnext_b", "imagenet"])
+@pytest.mark.parametrize("counted", [(160, 10), (None, 7), (65, None)])
+def test_a_space_is_costed_at_the_image_size_and_classes_it_is_counted_at(name, counted):
+    space = load_space(name).counted_at(*counted)
+    points = FeasibleSet(space, Budget()).sample(np.random.default_rng(1), 50)
+    costs = [cost(space.spec(point), *counted) for point in points]
+    assert CostTable(space).costs(np.array(points)).T.tolist() == [
+        [each.macs, each.params, each.acts] for each in costs
+    ]
+    assert [space.cost(point) for point in points] == costs
+    assert space_from_dict(space.to_dict(), space.name, "here") == space
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int64])

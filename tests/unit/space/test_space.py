@@ -396,6 +396,10 @@ REFUSED = {
     "an endless bottleneck": ({"bottleneck": [1, math.inf]}, ConfigError, "bottleneck: two rising numbers"),
     "a bottleneck of nan": ({"bottleneck": [math.nan, 4]}, ConfigError, "bottleneck: two rising numbers"),
     "a bottleneck of words": ({"bottleneck": ["1", "4"]}, ConfigError, "bottleneck: two rising numbers"),
+    "a count that is a number": ({"counted": 224}, ConfigError, "here: counted: a mapping was expected"),
+    "a count at nothing known": ({"counted": {"px": 224}}, ConfigError, "here: counted: unknown key 'px'"),
+    "a count at half a pixel": ({"counted": {"size": 0.5}}, ConfigError, "here: counted: whole numbers were"),
+    "a count without classes": ({"counted": {"classes": 0}}, ConfigError, "here: counted: 0 classes are not between"),
     "a width that is a word": (
         {"axes__width": None, "network__width": "wide"},
         ConfigError,

@@ -21,7 +21,7 @@ def told(tmp_path, space, trials=20, *settings, natural=None, **limits):
 
 
 def test_of_two_narrow_windows_each_is_told_and_how_a_cap_is_written(tmp_path):
-    (text,) = told(tmp_path, "imagenet", flops="600M", params="8M", natural=8)
+    text, *_ = told(tmp_path, "imagenet", flops="600M", params="8M", natural=8)
     assert text.startswith("only 4 of 6,461,280 architectures fit, fewer than the 20 trials")
     assert "without macs 552.0M to 648.0M 89,939, without params 7.360M to 8.640M 21,292" in text
     assert text.endswith("a cap has a colon: `flops` :600M, `params` :8M")
@@ -30,6 +30,22 @@ def test_of_two_narrow_windows_each_is_told_and_how_a_cap_is_written(tmp_path):
 def test_a_cap_and_a_range_are_no_windows_to_explain(tmp_path):
     (text,) = told(tmp_path, "smoke", flops=":2M", acts="1K:100M")
     assert text.startswith("only ") and "without acts" in text and "colon" not in text
+
+
+def test_references_that_are_toys_are_told(tmp_path):
+    (text,) = told(tmp_path, "imagenet", flops=":600M", natural=8)
+    assert text.startswith("the references inside the budget have at most 5 blocks (resnext_1-1-2-1_w32")
+    assert "where the papers' have 16" in text
+    assert told(tmp_path, "imagenet", flops=":4G", natural=8) == []
+    (text,) = told(tmp_path, "cifar", flops="5M", natural=8)
+    assert "at most 3 blocks" in text and "where the papers' have 9" in text
+
+
+def test_a_budget_for_other_classes_than_those_of_the_data_is_told_where_that_matters(tmp_path):
+    (text,) = told(tmp_path, "imagenet", params=":8M", natural=8)
+    assert text.startswith("the budget is counted for 1,000 classes and the data has 10: the params of ")
+    assert text.endswith("; `classes` 10 counts as it will be")
+    assert told(tmp_path, "imagenet", flops=":4G", natural=8) == []  # of which a last layer is little
 
 
 @pytest.mark.parametrize("sampler", ["ehvi", "gp"])
