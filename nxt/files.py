@@ -50,6 +50,11 @@ def names_in(folder: Path) -> list[str]:
         raise RunError(f"{folder}: cannot be read ({getattr(error, 'strerror', error)})") from None
 
 
+def cache_folder() -> Path:
+    """Returns where caches of decoded images lie: `$NXT_CACHE`, or `~/.cache/nxt/decoded`."""
+    return Path(os.environ.get("NXT_CACHE") or "~/.cache/nxt/decoded").expanduser()
+
+
 def display_path(path: Path) -> Path:
     """Returns a path for messages: relative if it lies in the current folder, else unchanged."""
     try:

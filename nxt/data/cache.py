@@ -7,7 +7,6 @@ index is written last, so that where it is, and the pixels are as many as it say
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ from nxt.data.dataset import Source, digest
 from nxt.data.processes import Workers, default_workers
 from nxt.data.transforms import ASPECT, as_tensor, shrunk
 from nxt.errors import DataError
-from nxt.files import locked, replacing
+from nxt.files import cache_folder, locked, replacing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,11 +33,6 @@ _FORMAT = "2"  # of the files; caches of another one are not found
 _CHUNK = 32  # images that a worker decodes at a time
 _SAMPLE = 64  # images from which the size of all is estimated
 _WAIT = 0.5  # seconds between two looks at what another process builds
-
-
-def default_folder() -> Path:
-    """Returns where caches lie: `$NXT_CACHE`, or `~/.cache/nxt/decoded`."""
-    return Path(os.environ.get("NXT_CACHE") or "~/.cache/nxt/decoded").expanduser()
 
 
 def decoded(
@@ -60,7 +54,7 @@ def decoded(
         source: Where the images come from.
         split: Which of them.
         side: Largest shorter side in pixels.
-        folder: Where the cache lies; by default `default_folder`.
+        folder: Where the cache lies; by default `nxt.files.cache_folder`.
         interpolation: Of the shrinking, "bilinear" or "bicubic".
         workers: Processes that decode; by default as many as there are cores.
         on_progress: Is called with the number of images that are done, and of all.
@@ -69,7 +63,7 @@ def decoded(
         DataError: if an image is not readable, or the disk has not room.
         RunError: if the files cannot be written.
     """
-    folder = folder or default_folder()
+    folder = folder or cache_folder()
     cached = _cached(source, split, side, folder, interpolation)
     while not cached.whole():
         try:

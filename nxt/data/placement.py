@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from nxt.compute.accelerator import accelerator, gpus
 from nxt.data.augment import Augment
-from nxt.data.cache import Progress, decoded, default_folder, estimated, is_decoded
+from nxt.data.cache import Progress, decoded, estimated, is_decoded
 from nxt.data.dataset import ImagePlacement, Source, Split
 from nxt.data.preprocess import Preprocess
 from nxt.data.processes import Workers, default_workers
 from nxt.data.resident import Batches, Images
 from nxt.data.stream import Reader, Stream, Task
-from nxt.files import exists
+from nxt.files import cache_folder, exists
 
 _CHUNK = 64  # images that a worker decodes at a time
 _ONCE = "they are read only once"
@@ -58,7 +58,7 @@ def plan_placement(
         return ImagePlacement("resident", side, f"{split}: {count} in memory{where} ({_size(needed)})")
     area = augment is not None and augment.crop_area < 1
     side = max(preprocess.resized, preprocess.size * 3 // 2) if area else preprocess.resized
-    folder = folder or default_folder()
+    folder = folder or cache_folder()
     not_cached = _not_cached(source, split, rows, preprocess, side, passes, folder)
     if not not_cached:
         return ImagePlacement("cached", side, f"{split}: {count} decoded once, to {folder} ({why})")
@@ -99,7 +99,7 @@ def open_images(
         passes: How often they are gone through. What is read only once is not kept.
         processes: How many processes of this training run on this machine, and share its memory and cores.
         workers: Processes that read images; by default as many as there are cores.
-        folder: Where caches lie; by default `cache.default_folder`.
+        folder: Where caches lie; by default `nxt.files.cache_folder`.
         placement: How to keep them, as planned before.
         on_progress: Is called with the number of images that have been read before training, and of all.
 

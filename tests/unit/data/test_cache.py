@@ -18,7 +18,6 @@ import torch
 from limits import LIMIT
 from PIL import Image
 
-from nxt.data import cache
 from nxt.data.augment import Augment
 from nxt.data.cache import decoded, estimated, is_decoded
 from nxt.data.draw import Draw
@@ -27,6 +26,7 @@ from nxt.data.ref import DataRef
 from nxt.data.sources import open_source
 from nxt.data.stream import Stream
 from nxt.errors import DataError
+from nxt.files import cache_folder
 
 CPU = torch.device("cpu")
 SIZES = [(60, 40), (40, 60), (33, 33), (20, 25), (90, 20), (10, 10), (200, 8), (8, 200), (64, 64), (41, 40)]
@@ -152,7 +152,7 @@ def test_the_default_folder_is_that_of_the_environment(source, tmp_path, monkeyp
     build(source, None)
     assert len(list((tmp_path / "here").glob("train-40px-*.pixels"))) == 1
     monkeypatch.delenv("NXT_CACHE")
-    assert cache.default_folder().parts[-3:] == (".cache", "nxt", "decoded")
+    assert cache_folder().parts[-3:] == (".cache", "nxt", "decoded")
 
 
 # Damage, interruption, company
