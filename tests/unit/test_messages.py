@@ -17,6 +17,8 @@ OPTION = re.compile(r"(?<![\w-])--[a-z]")
 NOT_OURS = {
     "report/assets.py": "variables of a style sheet",
     "data/processes.py": "an option of docker",
+    "compute/doctor.py": "an option of docker",
+    "compute/machine.py": "options of nvidia-smi",
     "compute/ray_cluster.py": "an option of Ray's own program",
     "train/model_card.py": "the commands that a model card tells its reader",
     "report/sections.py": "the commands that a report tells its reader",
