@@ -59,11 +59,12 @@ def _gpus(machine: Machine) -> Finding:
         return Finding("GPUs", "problem", "; ".join(filter(None, (machine.gpu_problem, listed))), advice)
     if machine.driver_problem and not used:
         return Finding("GPUs", "warning", machine.driver_problem, "nxt computes on the CPU; look at the driver")
-    if used < len(machine.listed_gpus):
+    if machine.cuda is not None and used < len(machine.listed_gpus):
         found = f"torch uses {used} of {len(machine.listed_gpus)}: {listed}"
         return Finding("GPUs", "warning", found, "look at CUDA_VISIBLE_DEVICES, which hides GPUs")
-    built = f"CUDA {machine.cuda}" if machine.cuda else "CPUs alone"
-    return Finding("GPUs", "ok", f"{listed or '; '.join(machine.gpus) or 'none'} (torch is built for {built})")
+    target = f"CUDA {machine.cuda}" if machine.cuda else "CPUs alone"
+    built = "" if machine.cuda is None else f" (torch is built for {target})"  # None: torch does not load
+    return Finding("GPUs", "ok", f"{listed or '; '.join(machine.gpus) or 'none'}{built}")
 
 
 def _cpus(machine: Machine) -> Finding:

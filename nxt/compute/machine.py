@@ -32,7 +32,7 @@ class Machine:
     missing: tuple[str, ...] = ()  # packages that nxt needs
     broken: dict[str, str] = field(default_factory=dict)  # package -> why it cannot be imported
     extras: dict[str, tuple[str, ...]] = field(default_factory=dict)  # extra -> its packages that are missing
-    cuda: str | None = None  # what torch is built for; None: for CPUs alone
+    cuda: str | None = None  # what torch is built for; "": for CPUs alone
     gpus: tuple[str, ...] = ()  # that torch can use
     gpu_problem: str = ""  # why it can use none although there are some
     listed_gpus: tuple[str, ...] = ()  # as the driver tells them
@@ -51,7 +51,7 @@ class Machine:
 
 def gather() -> Machine:
     """Asks this machine; takes some seconds. torch is imported, Ray is not."""
-    broken = {name: problem for name in ("torch", "torchvision") if (problem := _problem_of(name))}
+    broken = _broken("torch", "torchvision")
     missing, extras = _packages(requires("nxt") if _is_installed("nxt") else None)
     listed, driver_problem = _listed_gpus()
     temporary = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"  # as Ray looks for it
@@ -126,6 +126,11 @@ def _is_installed(package: str) -> bool:
         return False
 
 
+def _broken(*packages: str) -> dict[str, str]:
+    """Returns the first of some packages that cannot be imported, and why; those after it import it, too."""
+    return next(({name: problem} for name in packages if (problem := _problem_of(name))), {})
+
+
 def _problem_of(package: str) -> str:
     """Returns why a package cannot be imported; empty if it can, or is not there."""
     try:
@@ -141,7 +146,7 @@ def _seen_by_torch() -> dict[str, Any]:
     from nxt.compute.accelerator import accelerator, gpus
 
     names = tuple(accelerator(gpus().at(index)).name for index in range(gpus().count()))
-    return {"cuda": torch.version.cuda, "gpus": names, "gpu_problem": gpus().problem()}
+    return {"cuda": torch.version.cuda or "", "gpus": names, "gpu_problem": gpus().problem()}
 
 
 def _listed_gpus() -> tuple[tuple[str, ...], str]:

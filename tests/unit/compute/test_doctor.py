@@ -14,6 +14,7 @@ GIB = 1 << 30
 FOLDER = ("/tmp", 9 * GIB)
 PLAIN = {
     "versions": {"nxt": "0.1.0", "python": "3.11.7", "torch": "2.15.0"},
+    "cuda": "",
     "cpus": 8,
     "usable_cpus": 8,
     "memory": 16 * GIB,
@@ -74,9 +75,9 @@ def test_what_is_not_as_it_should_be_is_told_with_what_to_do(changes, subject, s
 
 
 def test_the_rest_is_told_too_where_a_package_is_broken():
-    found = findings(broken={"torch": "libc10.so"})
+    found = findings(broken={"torch": "libc10.so"}, cuda=None, listed_gpus=("A",))
     assert [each.subject for each in found.values() if each.state == "problem"] == ["torch"]
-    assert "memory" in found and "GPUs" in found
+    assert "memory" in found and found["GPUs"].found == "A"
 
 
 def test_what_a_system_does_not_tell_is_left_out():
@@ -173,3 +174,5 @@ def test_a_package_that_does_not_load_is_told_from_one_that_is_not_there(tmp_pat
     assert asked._problem_of("damaged") == "libdamaged.so: not found"
     assert asked._problem_of("no_such_package") == ""
     assert asked._problem_of("typer") == ""
+    assert asked._broken("typer", "damaged", "torch") == {"damaged": "libdamaged.so: not found"}
+    assert asked._broken("typer") == {}
