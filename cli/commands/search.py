@@ -22,7 +22,8 @@ def search(
     space: Annotated[
         str | None,
         typer.Argument(
-            help="imagenet (the default), resnest, cifar, smoke, or a YAML file.", autocompletion=complete.spaces
+            help="imagenet (the default), mobile, resnest, cifar, smoke, or a YAML file.",
+            autocompletion=complete.spaces,
         ),
     ] = None,
     flops: options.Flops = None,

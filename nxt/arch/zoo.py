@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 from dataclasses import dataclass
 
+from nxt.arch.costs import Cost
 from nxt.arch.spec import ArchSpec
 
 PAPER, README = "ResNeXt paper", "ResNeXt repository, README"
@@ -40,6 +41,16 @@ class ZooEntry:
     def spec(self) -> ArchSpec:
         """The architecture."""
         return ArchSpec.from_name(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class RelatedNetwork:
+    """A published network that no ArchSpec describes, to compare with: nxt knows its cost and cannot build it."""
+
+    name: str
+    cost: Cost  # at `size` pixels and 1,000 classes
+    published: tuple[Published, ...]
+    size: int = 224
 
 
 def _at(size: int, *pairs: tuple[float, str]) -> tuple[Published, ...]:
@@ -115,6 +126,20 @@ _ENTRIES = (
 )
 
 ZOO: dict[str, ZooEntry] = {entry.name: entry for entry in _ENTRIES}
+
+# RegNetX (Radosavovic et al. 2020, arXiv 2003.13678): bottlenecks of ratio 1 whose groups are equally wide at all
+# stages, behind a 3x3 stem without pooling. Costs are counted on timm's code; accuracies are 100 less the errors that
+# pycls's MODEL_ZOO gives, means of five trainings.
+RELATED: tuple[RelatedNetwork, ...] = (
+    RelatedNetwork("RegNetX-200MF", Cost(199_039_872, 2_684_792, 2_163_056), _at(224, (68.9, PYCLS))),
+    RelatedNetwork("RegNetX-400MF", Cost(397_677_568, 5_157_512, 3_142_272), _at(224, (72.7, PYCLS))),
+    RelatedNetwork("RegNetX-600MF", Cost(600_890_112, 6_196_040, 3_974_096), _at(224, (74.1, PYCLS))),
+    RelatedNetwork(
+        "RegNetX-800MF",
+        Cost(799_699_712, 7_259_656, 5_147_744),
+        _at(224, (75.2, PYCLS), (75.212, TV1), (77.522, TV2)),
+    ),
+)
 
 
 def find(pattern: str = "*") -> list[ZooEntry]:

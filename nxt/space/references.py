@@ -2,7 +2,8 @@
 
 Each family is one rule for the bottleneck, the same at all stages. The depths follow a published pattern (3-4-6-3 of
 ResNet-50, 3-4-23-3, ...; three blocks each if there are not four stages), the widths double from stage to stage, and
-the stage base width is 64. If the budget excludes these depths and widths, the nearest feasible ones are taken.
+the stage base width is 64. If the budget excludes these depths and widths, the nearest feasible ones are taken; the
+patterns of ResNet-14 and 26 do not count, so that small budgets have narrower references before shallower ones.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from nxt.arch.names import BLOCKS, EXPANSION
 from nxt.arch.spec import ArchSpec
 from nxt.space.feasible import FeasibleSet
 from nxt.space.space import Point
+
+
+_TEMPLATES = [blocks for depth, blocks in BLOCKS.items() if depth >= 50]
 
 
 def _width(spec: ArchSpec) -> int:
@@ -64,7 +68,7 @@ def _distance(spec: ArchSpec) -> float:
 
 def _nearest_depths(feasible: FeasibleSet, choice: Point) -> tuple[float, Point | None]:
     stages = len(feasible.space.depths)
-    templates = list(BLOCKS.values()) if stages == 4 else [(3,) * stages]
+    templates = _TEMPLATES if stages == 4 else [(3,) * stages]
     best: tuple[float, Point | None] = (math.inf, None)
     for point in feasible.of_choice(choice):
         depths = [values[i] for values, i in zip(feasible.space.depths, point, strict=False)]

@@ -48,7 +48,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)
     import fvcore.nn  # noqa: F401  # warns of torch.jit.script where it is first imported
 
-SPACES = ["smoke", "cifar", "imagenet", "resnest", "nds_resnext_a", "nds_resnext_b"]
+SPACES = ["smoke", "cifar", "imagenet", "mobile", "resnest", "nds_resnext_a", "nds_resnext_b"]
 INITIALISERS = ("kaiming_normal_", "kaiming_uniform_", "uniform_", "zeros_", "ones_")
 
 

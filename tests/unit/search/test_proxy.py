@@ -16,7 +16,7 @@ from nxt.space.budget import Budget
 from nxt.space.feasible import FeasibleSet
 from nxt.space.load import load_space
 
-SPACES = ("imagenet", "resnest", "cifar", "smoke", "nds_resnext_a", "nds_resnext_b")
+SPACES = ("imagenet", "mobile", "resnest", "cifar", "smoke", "nds_resnext_a", "nds_resnext_b")
 PAPERS = ("resnet50", "resnext50_32x4d", "resnext101_32x8d", "resnest50d", "resnest101e")
 
 

@@ -38,7 +38,8 @@ def family_of(spec):
 
 def miss(spec):
     """How far a network is from its template: the depths, the width, and the groups where there are any."""
-    patterns = BLOCKS.values() if len(spec.depths) == 4 else [(3,) * len(spec.depths)]
+    papers = [blocks for depth, blocks in BLOCKS.items() if depth not in (14, 26)]
+    patterns = papers if len(spec.depths) == 4 else [(3,) * len(spec.depths)]
     depths = min(sum(abs(math.log2(d / b)) for d, b in zip(spec.depths, blocks, strict=True)) for blocks in patterns)
     groups = abs(math.log2(spec.base_width[0] / 4)) / 4 if spec.cardinality[0] > 1 else 0
     return depths + abs(math.log2(spec.widths[0] / EXPANSION / 64)) + groups
@@ -64,6 +65,24 @@ def test_around_8_g_the_references_are_the_networks_of_the_papers():
 
 def test_the_split_attention_reference_of_the_resnest_space_is_resnest50():
     assert named(load_space("resnest"), {"flops": "5.37G+-2%"})["split-attention"] == "resnest50"
+
+
+@pytest.mark.parametrize("flops", ["50M", "100M", "300M", "600M", "1G", ":50M", ":100M", ":300M", ":600M", ":1G"])
+def test_small_budgets_have_narrow_references_about_as_deep_as_resnet50(flops):
+    space = load_space("mobile")
+    nearest = references(FeasibleSet(space, parse_budget({"flops": flops})))
+    assert set(nearest) == set(FAMILIES)
+    for point in nearest.values():
+        depths = space.spec(point).depths
+        assert all(depth >= least for depth, least in zip(depths, (3, 3, 3, 2), strict=True)), depths
+
+
+def test_below_the_cost_of_resnext50_the_reference_is_not_resnext26():
+    """It would cost 2.47 G, little more than half of the budget."""
+    space = load_space("imagenet")
+    nearest = references(FeasibleSet(space, parse_budget({"flops": ":4.1G"})))
+    spec = space.spec(nearest["ResNeXt-like"])
+    assert spec.depths == (3, 4, 5, 3) and 4.0e9 < cost(spec).macs < 4.1e9
 
 
 @pytest.mark.parametrize(

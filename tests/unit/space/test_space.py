@@ -14,7 +14,7 @@ from nxt.config import dump_yaml
 from nxt.errors import ArchError, ConfigError, NxtError, SpaceError
 from nxt.space.load import DEFAULT, load_space, space_from_dict, spaces_folder
 
-PACKAGED = ["cifar", "imagenet", "nds_resnext_a", "nds_resnext_b", "resnest", "smoke"]
+PACKAGED = ["cifar", "imagenet", "mobile", "nds_resnext_a", "nds_resnext_b", "resnest", "smoke"]
 BASE = {
     "about": "A space for tests?",
     "network": {"stem": "cifar", "stem_width": "width"},
@@ -345,7 +345,8 @@ def test_an_unknown_space_gets_the_nearest_name(name, near):
 
 def test_an_unknown_space_that_is_near_to_none_lists_all():
     with pytest.raises(
-        SpaceError, match="known are cifar, imagenet, nds_resnext_a, nds_resnext_b, resnest, smoke, or give a YAML file"
+        SpaceError,
+        match="known are cifar, imagenet, mobile, nds_resnext_a, nds_resnext_b, resnest, smoke, or give a YAML file",
     ):
         load_space("qqq")
 
