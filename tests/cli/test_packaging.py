@@ -115,6 +115,8 @@ def test_the_wheel_declares_its_command_and_licence(wheel):
     }
     assert said["Name"] == "nxt"
     assert said["License-Expression"] == "Apache-2.0"
+    versions = [text.rpartition(" ")[2] for text in said.get_all("Classifier") if "Python :: 3." in text]
+    assert versions[0] == said["Requires-Python"].removeprefix(">=")
 
 
 def test_the_installed_package_works_from_another_folder(installed, tmp_path):
@@ -146,5 +148,21 @@ def test_the_installed_package_loads_a_checkpoint_in_a_fresh_process(installed, 
 
 def test_the_installed_command_works_from_another_folder(installed, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(installed)}
-    said = call(str(installed / "bin" / "nxt"), "space", "show", "smoke", "--json", cwd=tmp_path, env=environment)
-    assert json.loads(said)["size"] == 96
+    for command in ([str(installed / "bin" / "nxt")], [sys.executable, "-m", "nxt"]):
+        said = call(*command, "space", "show", "smoke", "--json", cwd=tmp_path, env=environment)
+        assert json.loads(said)["size"] == 96
+        assert "doctor" in call(*command, "--help", cwd=tmp_path, env=environment)
+
+
+def test_the_installed_doctor_knows_its_own_package(installed, tmp_path):
+    """The exit code is the machine's; what is missing of an extra is known from the wheel's own metadata."""
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    done = subprocess.run(
+        [sys.executable, "-m", "nxt", "doctor", "--json"],
+        capture_output=True, text=True, timeout=LIMIT, check=False, cwd=tmp_path, env=environment,
+    )  # fmt: skip
+    answer = json.loads(done.stdout)
+    found = {each["subject"]: each for each in answer["findings"]}
+    assert done.returncode == (0 if answer["usable"] else 1), done.stderr
+    assert found["nxt"]["found"] == nxt.__version__
+    assert {"extra onnx", "extra bench", "extra engines"} <= set(found) and "extra dev" not in found
