@@ -16,7 +16,6 @@ from nxt.arch.spec import ArchSpec
 from nxt.space.feasible import FeasibleSet
 from nxt.space.space import Point
 
-
 _TEMPLATES = [blocks for depth, blocks in BLOCKS.items() if depth >= 50]
 
 

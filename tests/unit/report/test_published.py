@@ -8,8 +8,10 @@ from nxt.arch.zoo import RELATED
 from nxt.report.published import published
 
 
-def run_of(*specs):
-    return SimpleNamespace(entries=[SimpleNamespace(cost=cost(spec), spec=spec) for spec in specs])
+def run_of(*specs, counted=(None, None)):
+    entries = [SimpleNamespace(cost=cost(spec, *counted), spec=spec) for spec in specs]
+    request = SimpleNamespace(space=SimpleNamespace(counted=counted))
+    return SimpleNamespace(entries=entries, request=request)
 
 
 def narrow(width):
@@ -35,6 +37,14 @@ def test_a_network_outside_the_range_of_costs_is_left_out():
 def test_beside_networks_for_small_images_stand_none_for_large_ones():
     found = published(run_of(ArchSpec.from_name("resnext29_8x64d_cifar"), narrow(20).replace(stem="cifar")))
     assert found and all(entry.name.endswith("_cifar") for entry, _ in found)
+
+
+def test_costs_counted_elsewhere_are_compared_with_costs_counted_there():
+    resnet50 = ArchSpec.from_name("resnet50")
+    found = dict(published(run_of(resnet50, counted=(112, 10))))
+    names = [entry.name for entry in found]
+    assert "resnet50" in names and not set(names) & {related.name for related in RELATED}
+    assert all(spent == cost(entry.spec, 112, 10) for entry, spent in found.items())
 
 
 def test_a_run_without_results_has_none():

@@ -34,7 +34,7 @@ def test_a_cap_and_a_range_are_no_windows_to_explain(tmp_path):
 
 def test_references_that_are_toys_are_told(tmp_path):
     (text,) = told(tmp_path, "imagenet", flops=":600M", natural=8)
-    assert text.startswith("the references inside the budget have at most 5 blocks (resnext_1-1-2-1_w32")
+    assert text.startswith("the references inside the budget have at most 6 blocks (resnext_2-1-2-1_w32")
     assert "where the papers' have 16" in text
     assert told(tmp_path, "imagenet", flops=":4G", natural=8) == []
     (text,) = told(tmp_path, "cifar", flops="5M", natural=8)
