@@ -28,7 +28,9 @@ def recipes(incomplete: str) -> list[str]:
 
 def data(incomplete: str) -> list[str]:
     """Returns the kinds of data that begin with a text."""
-    return [kind for kind in ("digits", "cifar10", "cifar100", "folder:") if kind.startswith(incomplete)]
+    return [
+        kind for kind in ("digits", "cifar10", "cifar100", "folder:", "table:", "hf:") if kind.startswith(incomplete)
+    ]
 
 
 def _stems(folder: Path, incomplete: str) -> list[str]:

@@ -69,8 +69,8 @@ Data = Annotated[
     DataRef | None,
     typer.Option(
         "--data",
-        help="digits (bundled), cifar10[:PATH], cifar100[:PATH] or folder:PATH; with --resume, where the same data "
-        "lies now.",
+        help="digits (bundled), cifar10[:PATH], cifar100[:PATH], folder:PATH (train/CLASS/*.jpg or CLASS/*.jpg, also "
+        "in a zip or tar), table:FILE.csv (also Parquet) or hf:PATH; with --resume, where the same data lies now.",
         metavar="DATA",
         show_default="digits",
         autocompletion=complete.data,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nxt.data.dataset import Dataset as Dataset
     from nxt.data.dataset import Source as Source
     from nxt.data.ref import DataRef as DataRef
-    from nxt.data.sources import open_source as open_source
+    from nxt.data.sources.open import open_source as open_source
 else:
     __getattr__, __all__ = lazy_face(
         __name__,
@@ -22,6 +22,6 @@ else:
             "DataRef": "nxt.data.ref",
             "Dataset": "nxt.data.dataset",
             "Source": "nxt.data.dataset",
-            "open_source": "nxt.data.sources",
+            "open_source": "nxt.data.sources.open",
         },
     )

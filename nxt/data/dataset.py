@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 VAL_SHARE, VAL_MOST = 0.2, 10_000  # share of the training images held out for selection, and the most of them
+ADVICE = "; repair or remove it, or leave such files out with `skip_bad`"  # about an image that cannot be read
 SPLIT_SEED = 0  # one split for all runs: an image that selected a network never trains it
 
 
@@ -80,13 +81,14 @@ class Source:
     std: tuple[float, float, float]
     mirror: bool
     size: int | None  # natural training size in pixels; None: the network's own
-    has_val: bool
+    has_val: bool  # else images are held out from "train" to select by
     labels: Callable[[str], NDArray[np.int64]]
     images: Callable[[str, NDArray[np.int64], int], NDArray[np.uint8]]
     open: Callable[[str, int], Image]
     identity: Callable[[], str]  # digest of what the data is: another one, other data
     notes: tuple[str, ...] = ()  # what a person should know of it: what was left out, and why
     called: Callable[[str, int], str] = numbered
+    has_test: bool = True  # else "test" was held out from the training images, by `held_out_test`
 
 
 def load_train(source: Source, side: int, share: float = 1.0) -> Dataset:
@@ -141,6 +143,22 @@ def divided(source: Source, share: float = 1.0) -> tuple[NDArray[np.int64], str,
     return (kept, "val", np.arange(len(source.labels("val")))) if source.has_val else (kept, "train", held)
 
 
+def held_out_test(labels: NDArray[np.int64], where: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Returns which of all images are the test split of data that comes without one, and which are left to train on.
+
+    The test split has a share of each class, as the validation split has. A class of fewer than
+    three images gives none.
+
+    Raises:
+        DataError: if no class has three images; `where` they are is said.
+    """
+    rows = np.flatnonzero((np.bincount(labels) >= 3)[labels])
+    if not len(rows):
+        raise DataError(f"{where}: no class has three images, so that none can be held out for a test; add some")
+    test, _ = _divide(rows, labels, min(VAL_SHARE, VAL_MOST / len(labels)))
+    return test, np.setdiff1d(np.arange(len(labels)), test)
+
+
 def _divide(
     rows: NDArray[np.int64], labels: NDArray[np.int64], share: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -165,9 +183,9 @@ def check_classes(names: Sequence[str], where: str) -> None:
     """Raises DataError unless there are at least two classes, with names that can be written."""
     for name in names:
         if name != name.encode("utf-8", "replace").decode():
-            raise DataError(f"{where}: the class {name!a} has a name that is not UTF-8; rename its folder")
+            raise DataError(f"{where}: the class {name!a} has a name that is not UTF-8; rename it")
     if len(names) < 2:
-        raise DataError(f"{where}: {len(names)} class folder(s) with images; classification needs at least two")
+        raise DataError(f"{where}: {len(names)} class(es) with images; classification needs at least two")
 
 
 def digest(parts: Iterable[str | NDArray[Any]]) -> str:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from nxt.data.dataset import Source, digest
-from nxt.data.image_files import ADVICE
+from nxt.data.dataset import ADVICE, Source, digest
 from nxt.data.processes import Workers, default_workers
 from nxt.errors import DataError
 

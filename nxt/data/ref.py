@@ -6,13 +6,17 @@ Requests and records are made without torch, so nothing here imports it.
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from nxt.errors import DataError, suggestion
-from nxt.files import display_path, is_folder
+from nxt.files import display_path, is_file, is_folder
 
-KINDS = ("digits", "cifar10", "cifar100", "folder")
+OWN = ("folder", "table", "hf")  # a user's own images, wherever their files lie
+KINDS = ("digits", "cifar10", "cifar100", *OWN)
+KNOWN = "digits, cifar10[:PATH], cifar100[:PATH], folder:PATH (also a zip or tar), table:FILE.csv or hf:PATH"
+_ENDINGS = re.compile(r"(?i)(\.tar)?\.(zip|tar|tgz|gz|bz2|xz|csv|tsv|parquet)$")
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class DataRef:
 
     @classmethod
     def parse(cls, text: str) -> DataRef:
-        """Reads `digits`, `cifar10[:PATH]`, `cifar100[:PATH]` or `folder:PATH`.
+        """Reads `digits`, `cifar10[:PATH]`, `cifar100[:PATH]`, `folder:PATH`, `table:FILE` or `hf:PATH`.
 
         Raises:
             DataError: if there is no such kind of data.
@@ -43,9 +47,14 @@ class DataRef:
         return f"{self.kind}:{self.path}" if self.path else self.kind
 
     @property
+    def is_own(self) -> bool:
+        """Whether it is a user's own images."""
+        return self.kind in OWN
+
+    @property
     def name(self) -> str:
-        """The data set in a file's name: its kind, or a folder's own name."""
-        return (Path(self.path).name if self.kind == "folder" else "") or self.kind
+        """The data set in a file's name: its kind, or the own name of a folder or file, without its ending."""
+        return (_ENDINGS.sub("", Path(self.path).name) if self.is_own else "") or self.kind
 
     def absolute(self) -> DataRef:
         """Returns the reference with an absolute path, so that it means the same from any folder."""
@@ -65,5 +74,6 @@ def _meant(text: str) -> str:
     """Returns what was probably meant by text that names no data set."""
     if text and is_folder(Path(text)):
         return f"; for the images in that folder write folder:{text}"
-    known = "known are digits, cifar10[:PATH], cifar100[:PATH] and folder:PATH"
-    return suggestion(text.partition(":")[0].lower(), KINDS) or f"; {known} (with PATH/train/CLASS/*.jpg)"
+    if is_file(Path(text)):
+        return f"; for the images in that file write {'folder' if re.search('zip|tar|tgz', text) else 'table'}:{text}"
+    return suggestion(text.partition(":")[0].lower(), KINDS) or f"; known are {KNOWN}"

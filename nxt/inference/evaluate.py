@@ -17,7 +17,7 @@ from nxt.compute.devices import choose
 from nxt.config import require
 from nxt.data.readable import without_bad
 from nxt.data.ref import DataRef
-from nxt.data.sources import open_source
+from nxt.data.sources.open import open_source
 from nxt.errors import CheckpointError
 from nxt.inference.evaluation import SPLITS, Examples, Predictions, ensemble, examples, predict, read_classes
 from nxt.inference.views import Views
@@ -215,8 +215,8 @@ def _open(
     if skip_bad:
         source = without_bad(source, lambda message: note(f"left out: {message}"))
     for path, checkpoint in loaded.items():
-        held_out = split == "val" and not source.has_val and data.absolute() == checkpoint.data.absolute()
-        if held_out and source.identity() != checkpoint.identity:
+        held_out = not (source.has_val if split == "val" else source.has_test)
+        if held_out and data.absolute() == checkpoint.data.absolute() and source.identity() != checkpoint.identity:
             warning = f"{data.display} is not as it was when {path} was trained"
             note(f"note: {warning}; it may have been trained on these images")
     return examples(source, split, next(iter(loaded.values())).classes, columns)

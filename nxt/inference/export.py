@@ -25,7 +25,7 @@ from torchvision.models._utils import IntermediateLayerGetter
 from nxt.config import require
 from nxt.data.dataset import Split
 from nxt.data.resident import Batches
-from nxt.data.sources import open_source
+from nxt.data.sources.open import open_source
 from nxt.errors import CheckpointError, DataError, RunError
 from nxt.files import is_folder, replacing
 from nxt.models.network import Network, build

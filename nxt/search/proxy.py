@@ -120,7 +120,7 @@ def load_proxy(data: DataRef, overrides: Mapping[str, Any]) -> Proxy:
     Raises:
         ConfigError: if keys are unknown or values out of range.
     """
-    default = read_yaml(FOLDER / f"{data.kind}.yaml")
+    default = read_yaml(FOLDER / f"{'folder' if data.is_own else data.kind}.yaml")
     return from_mapping(Proxy, merged(default, overrides), "proxy")
 
 

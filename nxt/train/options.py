@@ -13,7 +13,7 @@ from nxt.arch.spec import ArchSpec
 from nxt.config import read_yaml, refuse_given
 from nxt.data.ref import DataRef
 from nxt.errors import DataError, UsageError
-from nxt.files import is_folder
+from nxt.files import exists
 from nxt.rundir import free_run_directory
 from nxt.train.recipe import Recipe, make_recipe
 from nxt.train.request import TrainRequest, load_request
@@ -100,6 +100,6 @@ def data_of(network: str | Path | ArchSpec) -> DataRef:
         return DataRef("digits")
     provenance = read_yaml(network).get("provenance")
     data = DataRef.parse(str((isinstance(provenance, dict) and provenance.get("data")) or "digits"))
-    if data.kind == "folder" and not is_folder(Path(data.path)):
+    if data.is_own and not exists(Path(data.path)):
         raise DataError(f"{network}: was found on {data}, which is not here; say with `data` what to train on")
     return data.absolute()

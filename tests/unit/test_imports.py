@@ -20,7 +20,7 @@ import nxt
 ROOMS = [
     "nxt.errors", "nxt.faces", "nxt.pareto", "nxt.units", "nxt.config", "nxt.files", "nxt.rundir", "nxt.provenance",
     "nxt.arch", "nxt.space",  # pure: no torch, no Ray
-    "nxt.models", "nxt.compute", "nxt.data", "nxt.train", "nxt.train.engine", "nxt.inference",
+    "nxt.models", "nxt.compute", "nxt.data", "nxt.data.sources", "nxt.train", "nxt.train.engine", "nxt.inference",
     "nxt.search", "nxt.search.study", "nxt.search.strategy", "nxt.search.results", "nxt.search.engine",
     "nxt.search.simulation", "nxt.analysis", "nxt.report",
     "nxt.cli.terminal", "nxt.cli", "nxt.cli.commands", "nxt.__main__",
@@ -37,7 +37,8 @@ ALLOWED = {
     "optuna": ("nxt.search",),
     "ray": ("nxt.compute.ray_cluster", "nxt.train.engine.distributed", "nxt.search.engine.ray_runner"),
     "tensorboardX": ("nxt.train.tensorboard",),
-    "pyarrow": ("nxt.search.engine.checkpoints",),
+    "pyarrow": ("nxt.search.engine.checkpoints", "nxt.data.sources"),
+    "datasets": ("nxt.data.sources.hugging_face",),
     "rich": ("nxt.cli", "nxt.search.engine.progress", "nxt.train.engine.progress"),
     "typer": ("nxt.cli",),
     "matplotlib": ("nxt.report",),

@@ -151,7 +151,7 @@ def _read(search: Search) -> _Few:
         for name, rows in (("train", train), (held_in, val))
     ]
     read, count = sum(map(len, splits)), len(train) + len(val)
-    each = (time.perf_counter() - began) / read if search.request.data.kind == "folder" else 0.0  # others read all
+    each = (time.perf_counter() - began) / read if search.request.data.is_own else 0.0  # others read all
     data = Dataset(source.name, source.classes, source.mean, source.std, source.mirror, *splits)
     return _Few(data, len(train), len(val), sum(split.images.nbytes for split in splits) * count // read, each * count)
 

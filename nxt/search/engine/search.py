@@ -16,7 +16,7 @@ from nxt.arch.spec import ArchSpec
 from nxt.compute.mode import Compute
 from nxt.data.dataset import Dataset, Source, divided, load_train
 from nxt.data.readable import without_bad
-from nxt.data.sources import open_source
+from nxt.data.sources.open import open_source
 from nxt.errors import ConfigError, RunError
 from nxt.search.engine.checkpoints import Storage
 from nxt.search.engine.packing import Gpu, Packing

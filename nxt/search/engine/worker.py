@@ -24,7 +24,7 @@ from nxt.compute.mode import Compute
 from nxt.config import from_mapping, to_mapping
 from nxt.data.dataset import Dataset, ImagePlacement, Source
 from nxt.data.ref import DataRef
-from nxt.data.sources import open_source
+from nxt.data.sources.open import open_source
 from nxt.errors import CheckpointError, DivergedError, RunError, first_line
 from nxt.models.tensors import read_tensors
 from nxt.search.engine.checkpoints import Storage

@@ -19,7 +19,7 @@ from nxt.compute.sync_bn import synchronised
 from nxt.config import to_mapping
 from nxt.data.dataset import ImagePlacement, Source
 from nxt.data.readable import without_bad
-from nxt.data.sources import open_source
+from nxt.data.sources.open import open_source
 from nxt.errors import CheckpointError
 from nxt.files import is_file
 from nxt.rundir import hold_run_directory, read_run_record

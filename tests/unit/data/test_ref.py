@@ -10,7 +10,7 @@ from nxt.data.ref import KINDS, DataRef
 from nxt.errors import DataError
 
 
-@pytest.mark.parametrize("text", ["digits", "cifar10", "cifar100:/a", "folder:a b/c:d"])
+@pytest.mark.parametrize("text", ["digits", "cifar10", "cifar100:/a", "folder:a b/c:d", "table:a.csv", "hf:a"])
 def test_text_comes_back_from_a_reference(text):
     assert str(DataRef.parse(text)) == text
 
@@ -23,7 +23,10 @@ def test_the_path_is_what_follows_the_first_colon():
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ("", "known are digits, cifar10[:PATH], cifar100[:PATH] and folder:PATH"),
+        (
+            "",
+            "known are digits, cifar10[:PATH], cifar100[:PATH], folder:PATH (also a zip or tar), table:FILE.csv or hf:",
+        ),
         ("CIFAR10", "did you mean 'cifar10'?"),
         ("digits:/x", "did you mean 'digits'?"),
         ("imagenet", "known are digits"),

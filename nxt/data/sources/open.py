@@ -1,4 +1,4 @@
-"""The data sets: bundled digits, CIFAR-10 and CIFAR-100, and folders of images with a class a folder."""
+"""The data sets: bundled digits, CIFAR-10 and CIFAR-100, and a user's own images."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nxt.data.dataset import SPLIT_SEED, Source, digest, stratified
-from nxt.data.image_files import ImageFiles, folders_in
 from nxt.data.ref import DataRef
+from nxt.data.sources.archives import ArchiveTree
+from nxt.data.sources.folders import DiskTree, in_folders
+from nxt.data.sources.hugging_face import in_hugging_face, is_hugging_face
+from nxt.data.sources.image_files import ImageFiles
+from nxt.data.sources.tables import TABLES, in_table
 from nxt.errors import DataError, suggestion
-from nxt.files import is_folder
+from nxt.files import exists, is_file, is_folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-VAL_NAMES = ("val", "valid", "validation")  # what data sets call the split to select by
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CIFAR = {  # mean and deviation of the training images' values, per channel
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
@@ -38,8 +41,8 @@ def open_source(data: DataRef, download: bool = False) -> Source:
     Raises:
         DataError: if the data set is not there, or is not usable.
     """
-    if data.kind == "folder":
-        return folder(data.path)
+    if data.is_own:
+        return own_images(data)
     return digits() if data.kind == "digits" else cifar(data.kind, data.path, download)
 
 
@@ -49,7 +52,7 @@ def digits() -> Source:
     Source: Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository,
     CC BY 4.0; the subset that scikit-learn ships. A fixed fifth of every class is the test split.
     """
-    with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as file:
+    with np.load(Path(__file__).parent.with_name("digits.npz"), allow_pickle=False) as file:
         grey, labels = file["images"], file["labels"].astype(np.int64)
     pixels = np.repeat((grey.astype(np.uint16) * 255 // 16).astype(np.uint8)[..., None], 3, axis=3)
     test, train = stratified(labels, 0.2, SPLIT_SEED)
@@ -107,53 +110,47 @@ def cifar(kind: str, path: str, download: bool) -> Source:
     )
 
 
-def folder(path: str) -> Source:
-    """Returns a data set of image files: `train/CLASS/*.jpg`, with `val/` or `test/` beside it.
+def own_images(data: DataRef) -> Source:
+    """Returns a data set of a user's own images: a folder, an archive, a table, or a Hugging Face data set.
 
-    `valid/` and `validation/` are other names of `val/`. With both a test folder and a val folder, val is used for
-    selection. With one of them only, that one is the test split, and selection uses images held out from train.
+    With a test split and a validation split, the latter is used for selection. With one of them only, that one is the
+    test split, and selection uses images held out from train. With none, images of train are held out for both.
 
     Raises:
-        DataError: if the folders are missing or empty, or do not have the same classes as train.
+        DataError: if it is not there, or is not usable.
     """
-    root = Path(os.path.realpath(Path(path).expanduser()))  # `resolve` raises for a loop of links
-    if not path or not is_folder(root):
-        beside = []
+    root = Path(os.path.realpath(Path(data.path).expanduser()))  # `resolve` raises for a loop of links
+    if not data.path or not exists(root):
+        beside: list[str] = []
         with suppress(OSError):  # that folder may be closed, too
-            beside = [entry.parent.name for entry in root.parent.glob("*/train")]
-        near = (path and suggestion(root.name, beside)) or "; write folder:PATH"
-        raise DataError(f"folder:{path}: no such folder{near}")
-    inside = folders_in(root, ("train", "test", *VAL_NAMES))
-    if "train" not in inside:
-        above = f"; did you mean folder:{root.parent}?" if root.name in ("train", "val", "test") else ""
-        raise DataError(f"{root}: no folder 'train' in it{above or '; expected train/CLASS/image files'}")
-    held = [name for name in VAL_NAMES if name in inside]
-    if len(held) > 1:
-        raise DataError(f"{root}: {held[0]!r} and {held[1]!r} both name the validation split; keep one of them")
-    present = [*held, *(name for name in ("test",) if name in inside)]
-    if not present:
-        raise DataError(f"{root}: no folder 'test' or 'val' ('valid', 'validation') beside 'train'")
-    folders = {"train": root / "train", "test": root / present[-1]}
-    if len(present) > 1:
-        folders["val"] = root / present[0]
-    files = ImageFiles(folders)
-    size, remark = files.natural_size()
-    others = [f"the folder {name!r}" for name in inside if name not in ("train", *present)]
-    left_out = ", ".join([*files.left_out, *others])
+            beside = [entry.name for entry in root.parent.iterdir()]
+        near = (data.path and suggestion(root.name, beside)) or f"; write {data.kind}:PATH"
+        raise DataError(f"{data}: no such {'file' if data.kind == 'table' else 'folder'}{near}")
+    right = "table" if root.suffix.lower() in TABLES and is_file(root) else "hf" if is_hugging_face(root) else "folder"
+    if right != data.kind != "hf":
+        raise DataError(f"{data}: is read as {right}:{data.path}; write that")
+    if data.kind == "hf":
+        found = in_hugging_face(root)
+    elif data.kind == "table":
+        found = in_table(root)
+    else:
+        found = in_folders(DiskTree(root) if is_folder(root) else ArchiveTree(root))
+    files = ImageFiles(found)
     return Source(
-        name=f"folder:{root}",
+        name=f"{data.kind}:{root}",
         classes=files.classes,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
         mirror=True,
-        size=size,
-        has_val="val" in folders,
+        size=files.size,
+        has_val=files.has_val,
+        has_test=files.has_test,
         labels=files.labels,
         images=files.images,
         open=files.open,
         called=files.called,
         identity=files.identity,
-        notes=tuple(filter(None, (left_out and f"left out of {root}: {left_out}", remark))),
+        notes=files.notes,
     )
 
 
