@@ -75,5 +75,6 @@ def _meant(text: str) -> str:
     if text and is_folder(Path(text)):
         return f"; for the images in that folder write folder:{text}"
     if is_file(Path(text)):
-        return f"; for the images in that file write {'folder' if re.search('zip|tar|tgz', text) else 'table'}:{text}"
+        kind = "table" if text.lower().endswith((".csv", ".tsv", ".parquet")) else "folder"
+        return f"; for the images in that file write {kind}:{text}"
     return suggestion(text.partition(":")[0].lower(), KINDS) or f"; known are {KNOWN}"

@@ -28,11 +28,12 @@ FILES = {
 
 
 def images(folder, splits=("train", "test"), classes=("cat", "cow", "dog")):
-    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    rng = np.random.default_rng(0)
     for split in splits:
         for label in classes:
             (folder / split / label).mkdir(parents=True)
             for number in range(6):
+                pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / split / label / f"{number}.png")
 
 
@@ -43,10 +44,10 @@ def here(tmp_path_factory, searched, trained):
     shutil.copytree(searched, root / "results" / "search")
     shutil.copytree(trained, root / "results" / "training")
     images(root / "pics")
-    images(root / "untested", splits=("train",))
     images(root / "fruit", classes=("apple", "pear"))
     images(root / "flat", classes=(".",))
-    shutil.copytree(root / "pics" / "train", root / "bare")
+    (root / "damaged.zip").write_bytes(b"PK and no more")
+    (root / "list.csv").write_text("where,label\na.png,cat\n")
     for name, text in FILES.items():
         (root / name).write_text(text)
     return root

@@ -59,6 +59,8 @@ class ArchiveTree:
         self._data = _plain_tar(archive)
         self._folders: dict[Path, dict[str, Entry]] = {archive: {}}
         self._members: dict[str, _Member] = {}
+        if archive.suffix.lower() == ".zip" and not zipfile.is_zipfile(archive):
+            raise DataError(f"{archive}: is no zip archive, or is cut off")
         try:
             members = list(_zip(self._data) if zipfile.is_zipfile(self._data) else _tar(self._data))
         except (OSError, tarfile.TarError, zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as error:

@@ -31,11 +31,15 @@ def test_the_path_is_what_follows_the_first_colon():
         ("digits:/x", "did you mean 'digits'?"),
         ("imagenet", "known are digits"),
         ("pics", "for the images in that folder write folder:pics"),
+        ("pics.tgz", "for the images in that file write folder:pics.tgz"),
+        ("list.csv", "for the images in that file write table:list.csv"),
     ],
 )
 def test_what_names_no_data_is_refused_with_a_hint(tmp_path, monkeypatch, text, hint):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pics").mkdir()
+    for name in ("pics.tgz", "list.csv"):
+        (tmp_path / name).touch()
     with pytest.raises(DataError) as error:
         DataRef.parse(text)
     assert str(error.value).startswith(f"no data set is called {text!r}; ") and hint in str(error.value)

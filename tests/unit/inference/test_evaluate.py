@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from own_images import encoded, files_of, packed
 
 from nxt.arch.spec import ArchSpec
 from nxt.data.preprocess import Preprocess
@@ -66,6 +67,23 @@ def test_among_listed_classes_only_their_images_count(tmp_path):
     assert row["classes"] == 2 and row["images"] == len(measured.images) < TEST_IMAGES
     assert row["accuracy_kway"] == measured.ensemble.top(1) <= row["accuracy"] == measured.predictions.top(1)
     assert {image["predicted"] for image in measured.image_rows()} <= {"3", "7"}
+
+
+def test_a_test_split_that_was_held_out_is_the_same_or_one_is_warned(tmp_path):
+    """Once an image is added, another part of them may be held out."""
+    data = packed("folder", files_of(("",), count=10), tmp_path)
+    identity = open_source(DataRef.parse(data)).identity()
+    weights = {"raw": build(SPEC, 2).state_dict()}
+    path = saved(
+        tmp_path / "a.pt", classes=("cat", "dog"), data=DataRef.parse(data), identity=identity,
+        state={"epoch": 1, "weights": weights},
+    )  # fmt: skip
+    told = []
+    assert len(evaluate(path, device="cpu", note=told.append).images) == 4
+    assert not any("trained on these images" in text for text in told)
+    packed("folder", {"cat/more.png": encoded((1, 2, 3))}, tmp_path)
+    evaluate(path, device="cpu", note=told.append)
+    assert told[-1].endswith("was trained; it may have been trained on these images")
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,8 @@ def test_an_architecture_file_says_what_it_was_found_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
     assert data_of(file(tmp_path / "a.yaml", data="folder:mine")) == DataRef("folder", str(tmp_path / "mine"))
+    (tmp_path / "mine.zip").touch()
+    assert data_of(file(tmp_path / "a.yaml", data="folder:mine.zip")) == DataRef("folder", str(tmp_path / "mine.zip"))
     for silent in (file(tmp_path / "b.yaml"), file(tmp_path / "c.yaml", data=None), TINY, parse_name(TINY)):
         assert data_of(silent) == DataRef("digits")
     with pytest.raises(DataError, match=r"d\.yaml: was found on folder:nowhere, which is not here; say with `data`"):
