@@ -134,6 +134,7 @@ def places(tmp_path_factory, trained, searched):
     images(root / "one-class", classes=1)
     images(root / "no-images", number=0)
     images(root / "no-test", splits=("train",))
+    images(root / "no-train", splits=("test",))
     images(root / "unreadable", number=8)
     (root / "unreadable" / "train" / "class0" / "5.png").write_bytes(b"x")
     images(root / "too-few", number=1)
@@ -289,7 +290,7 @@ SEARCHES = [
     (["--data", "folder:{root}/nowhere"], ["no such folder"]),
     (["--data", "folder:{root}/one-class"], ["one-class", "at least two"]),
     (["--data", "folder:{root}/no-images"], ["no-images", "no images"]),
-    (["--data", "folder:{root}/no-test"], ["no folder 'test'"]),
+    (["--data", "folder:{root}/no-train"], ["no folder 'train' in it; expected train/CLASS/image files, or CLASS/"]),
     (["--data", "folder:{root}/unreadable"], ["5.png: not readable as an image"]),
     (["--out", "{searched}"], ["exists already", "--resume"]),
     (["--out", "{root}/folder"], ["exists already"]),
@@ -352,7 +353,7 @@ TRAININGS = [
     (["--data", "folder:{root}/nowhere"], ["no such folder"]),
     (["--data", "folder:{root}/one-class"], ["at least two"]),
     (["--data", "folder:{root}/no-images"], ["no images"]),
-    (["--data", "folder:{root}/no-test"], ["no folder 'test'"]),
+    (["--data", "folder:{root}/no-train"], ["no folder 'train' in it; expected train/CLASS/image files, or CLASS/"]),
     (["--data", "folder:{root}/unreadable"], ["class0/5.png: not readable as an image", "--skip-bad"]),
     (["--data", "folder:{root}/other-test"], ["other-test/test/class2: the training images have no class 'class2'"]),
     (["--data", "folder:{root}/too-few"], ["too-few"]),

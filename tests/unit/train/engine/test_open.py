@@ -14,9 +14,9 @@ from nxt.train.engine.session import Watcher
 
 @pytest.mark.parametrize("job", ["train", "evaluate"])
 def test_what_was_left_out_of_the_data_is_told(tmp_path, job):
-    for place in ("train/cat", "train/dog", "test/cat", "test/dog", "train/cat/inside"):
+    for shade, place in enumerate(("train/cat", "train/dog", "test/cat", "test/dog", "train/cat/inside")):
         (tmp_path / place).mkdir(parents=True)
-        Image.new("RGB", (8, 8)).save(tmp_path / place / "0.png")
+        Image.new("L", (8, 8), shade).save(tmp_path / place / "0.png")
     data, told = DataRef("folder", str(tmp_path)), []
     if job == "train":
         opening._source(SimpleNamespace(data=data, download=False, skip_bad=False), Watcher(note=told.append))
