@@ -13,13 +13,14 @@ import os
 import shutil
 import stat
 import tarfile
+import weakref
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -111,7 +112,7 @@ class Packed:
         self._members = np.array(members, dtype=np.int64).reshape(-1, len(_Member._fields))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key != "_file"}
+        return {key: value for key, value in vars(self).items() if key != "_descriptor"}
 
     def name(self, number: int) -> str:
         return os.fsdecode(self._names[number])
@@ -138,11 +139,13 @@ class Packed:
         return BytesIO(content)
 
     def _read(self, offset: int, count: int) -> bytes:
-        return os.pread(self._file.fileno(), count, offset)
+        return os.pread(self._descriptor, count, offset)
 
     @cached_property
-    def _file(self) -> BinaryIO:
-        return self._data.open("rb", buffering=0)
+    def _descriptor(self) -> int:
+        descriptor = os.open(self._data, os.O_RDONLY)
+        weakref.finalize(self, os.close, descriptor)
+        return descriptor
 
 
 def _inflated(content: bytes, size: int) -> bytes:

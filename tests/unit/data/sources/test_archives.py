@@ -52,9 +52,13 @@ def test_class_folders_alone_may_have_a_folder_around_them(tmp_path, ending):
         assert source.classes == ("cat", "dog") and len(source.labels("test")) == 2
 
 
-def test_only_train_is_no_folder_around_all(tmp_path):
+def test_a_split_alone_is_no_folder_around_all(tmp_path):
     source = opened(zipped(files_of(("train",), count=5), tmp_path / "a.zip"))
     assert source.classes == ("cat", "dog") and source.called("train", 0).startswith("cat/")
+    with pytest.raises(
+        DataError, match=r"b\.zip: no folder 'train' in it; expected train/CLASS/image files, or CLASS/"
+    ):
+        opened(zipped(files_of(("test",)), tmp_path / "b.zip"))
 
 
 @pytest.mark.parametrize("ending", ["tar.gz", "tar.bz2", "tar.xz"])
