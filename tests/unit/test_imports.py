@@ -9,11 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nxt.cli
 import pytest
 from limits import LIMIT
 
 import nxt
-import nxt.cli
 
 # The rooms, lowest first. A module may import from its own room and from those above it in this list. A room is a
 # module directly in nxt/, or a package without the packages inside it.

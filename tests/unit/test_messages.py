@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+from nxt.cli.messages import as_options, explained
 
 import nxt
-from nxt.cli.messages import as_options, explained
 from nxt.errors import ArchError, NxtError, expecting
 
 ROOT = Path(nxt.__file__).parent

@@ -24,12 +24,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nxt.data.cache import default_folder
 from nxt.data.dataset import digest
 from nxt.data.sources.folders import Entry
 from nxt.data.sources.image_files import SPLITS
 from nxt.errors import DataError, RunError, first_line
-from nxt.files import is_file, replacing
+from nxt.files import cache_folder, is_file, replacing
 
 _TAR = -1  # in place of a zip's method: the bytes lie there as they are, without a header of their own
 _LARGEST = 1 << 30  # bytes of an image file
@@ -196,7 +195,7 @@ def _plain_tar(archive: Path) -> Path:
     opened = next((function for magic, function in _COMPRESSED.items() if start.startswith(magic)), None)
     if opened is None:
         return archive
-    folder = default_folder()
+    folder = cache_folder()
     plain = folder / f"{digest([str(archive), str(status.st_size), str(status.st_mtime_ns)])}.tar"
     if is_file(plain):
         return plain
