@@ -20,6 +20,7 @@ from nxt.analysis.profile import Profile
 from nxt.arch.costs import Cost
 from nxt.arch.spec import Stage
 from nxt.inference.evaluate import Evaluation
+from nxt.inference.prediction import ImagePredictions
 from nxt.models.network import Network
 from nxt.search.noise import Noise
 from nxt.search.proxy import Proxy
@@ -43,6 +44,7 @@ RETURNED = (
     Outcome,
     TrainResult,
     Evaluation,
+    ImagePredictions,
     Profile,
 )  # by the public names or by each other
 NOTE = "Written by `python docs/generate.py`; a test compares."

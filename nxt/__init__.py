@@ -4,6 +4,7 @@
     nxt.load_run(path)     reads a run of a search: its trials, its front, its best
     nxt.train(...)         trains a network fully; nxt.train_many(...) several
     nxt.load(path)         returns a trained network; nxt.evaluate(...) tests it, nxt.export(...) writes it for others
+    nxt.predict(...)       tells what it takes image files for
     nxt.build(network)     returns a fresh network, by name, architecture file (as nxt.load_arch reads) or ArchSpec
     nxt.cost(network)      returns its exact cost; nxt.profile(network) all of it, also measured
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from nxt.arch.spec import ArchSpec as ArchSpec
     from nxt.inference.evaluate import evaluate as evaluate
     from nxt.inference.export import export_file as export  # noqa: F401  # handed out under this name
+    from nxt.inference.prediction import predict as predict
     from nxt.models.network import build as build
     from nxt.search.engine.calls import search as search
     from nxt.search.engine.train_many import train_many as train_many
@@ -36,6 +38,7 @@ _HOMES = {
     "ArchSpec": "nxt.arch.spec",
     "load_arch": "nxt.arch.load",
     "cost": "nxt.arch.load",
+    "predict": "nxt.inference.prediction",
     "profile": "nxt.analysis.profile",
     "build": "nxt.models.network",
     "evaluate": "nxt.inference.evaluate",

@@ -250,6 +250,23 @@ def read_classes(path: Path, classes: Sequence[str]) -> NDArray[np.int64]:
     return np.array(sorted(chosen.values()))
 
 
+def batch_size(network: Network, side: int, device: torch.device) -> int:
+    """Returns how many images of a side a network processes at a time on a device."""
+    elements = _ON_GPU if accelerator(device).is_gpu else _ON_THREAD * torch.get_num_threads()
+    return min(_MOST, max(1, elements // cost(network.spec, side).acts))
+
+
+def readers(images: int) -> int:
+    """Returns how many processes read so many images: none for a few, else as many as there are cores."""
+    return default_workers() if images > _FEW else 0
+
+
+def check_finite(outputs: NDArray[np.float32]) -> None:
+    """Raises CheckpointError if outputs of a network are not finite numbers."""
+    if not np.isfinite(outputs).all():
+        raise CheckpointError("the network's outputs are not finite numbers; use an earlier checkpoint")
+
+
 @torch.inference_mode()
 def predict(
     network: Network,
@@ -277,11 +294,10 @@ def predict(
     # In float32, without TF32: with fewer bits the largest logits are often equal, and loss and calibration are coarse.
     compute, normalised = Compute(channels_last=not gpu.is_gpu), Normalised(views.preprocess, device)
     model = views.applied(network).to(device).to(memory_format=compute.memory_format).eval()
-    elements = _ON_GPU if gpu.is_gpu else _ON_THREAD * torch.get_num_threads()
-    batch = min(_MOST, max(1, elements // cost(network.spec, views.largest).acts))
+    batch = batch_size(network, views.largest, device)
     tasks = [images.rows[start : start + batch] for start in range(0, len(images), batch)]
     if workers is None:
-        workers = default_workers() if len(images) > _FEW else 0
+        workers = readers(len(images))
     cutters = Workers(Cutter(images.source, images.split, views), workers)
     scores: list[NDArray[np.float32]] = []
     for rows, stacks in zip(tasks, cutters.map(tasks), strict=True):
@@ -293,7 +309,6 @@ def predict(
                     logits = model(shown.contiguous(memory_format=compute.memory_format))
                 total[places] = torch.logaddexp(total[places], logits.float().log_softmax(dim=1))
         scores.append(total.log_softmax(dim=1).cpu().numpy())  # the same as dividing by the number of views
-        if not np.isfinite(scores[-1]).all():
-            raise CheckpointError("the network's outputs are not finite numbers; use an earlier checkpoint")
+        check_finite(scores[-1])
         progress(len(rows))
     return np.concatenate(scores)

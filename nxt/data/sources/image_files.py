@@ -252,6 +252,11 @@ def _decode(files: Files, numbers: Sequence[int], side: int) -> NDArray[np.uint8
     return images
 
 
+def read_rgb(file: Path) -> Image:
+    """Reads an image file as all images are read. Raises DataError if it cannot be read."""
+    return _rgb(OnDisk(file.parent, [file.name]), 0)
+
+
 def _rgb(files: Files, number: int, side: int | None = None) -> Image:
     """Reads an image; with a side, JPEGs at any size that has it (which decodes faster)."""
     with _open(files, number) as image:

@@ -1,0 +1,81 @@
+"""`nxt predict`: tells what a trained network takes images for."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import options
+from ..terminal import tables
+
+
+def predict(
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(
+            help="A checkpoint, a training's run directory for its last one, or an ONNX file of nxt export.",
+            metavar="CHECKPOINT",
+        ),
+    ],
+    images: Annotated[
+        list[Path],
+        typer.Argument(help="Image files, and folders, which are walked through.", metavar="IMAGE|FOLDER"),
+    ],
+    top: Annotated[int, typer.Option(help="How many classes to tell of each image.", metavar="N")] = 5,
+    weights: Annotated[
+        str | None, typer.Option(help="raw or ema.", show_default="the better on validation", metavar="KIND")
+    ] = None,
+    device: options.Device = "auto",
+    as_json: options.Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print a row of comma-separated values an image.")] = False,
+) -> None:
+    """Tell what a trained network takes images for: the most probable classes, for files without labels.
+
+    An image that cannot be read is named and left out, and the exit code is then 1; so it is if none can be read.
+    """
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv: give one of both")
+    from nxt.inference.prediction import predict as predicted
+
+    console = tables.err()
+    with console.status("") as status:
+        found = predicted(
+            checkpoint,
+            images,
+            top=top,
+            weights=weights,
+            device=device,
+            note=lambda text: console.print(text, soft_wrap=True),
+            progress=lambda done, total: status.update(f"{done:,} of {total:,} images"),
+        )
+    if as_json:
+        tables.print_json({**found.network, "images": found.rows, "unreadable": list(found.unreadable)})
+    elif as_csv:
+        _print_csv(found.rows)
+    else:
+        _print_table(found.rows)
+    if found.unreadable:
+        raise typer.Exit(1)
+
+
+def _print_csv(rows: Sequence[dict[str, Any]]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    ends = ["", *(f"_{rank}" for rank in range(2, len(rows[0]["classes"]) + 1))]
+    writer.writerow(["image", *(f"{name}{end}" for end in ends for name in ("predicted", "probability"))])
+    for row in rows:
+        pairs = zip(row["classes"], row["probabilities"], strict=True)
+        writer.writerow([row["image"], *(cell for name, share in pairs for cell in (name, f"{share:.6f}"))])
+
+
+def _print_table(rows: Sequence[dict[str, Any]]) -> None:
+    columns = [f"top {rank}" for rank in range(1, len(rows[0]["classes"]) + 1)]
+    cells = []
+    for row in rows:
+        pairs = zip(row["classes"], row["probabilities"], strict=True)
+        cells.append([row["image"], *(f"{name} {share:.1%}" for name, share in pairs)])
+    tables.print_table(["image", *columns], cells, columns[:0:-1], left=columns)
