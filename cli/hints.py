@@ -41,7 +41,7 @@ _OPTIONS = {
     "--gpu": "write --device cuda:0",
     "--gpus": "write --workers N: one device each",
     "--pretrained": "write --weights torchvision, or --weights FILE",
-    "--format": "write --to onnx, torch or safetensors",
+    "--format": "write --to onnx, torch, safetensors, timm, hub or openvino",
     "--num-workers": "nothing to set: nxt chooses how many processes read images",
     "--imgsz": "write --size PIXELS",
     "--img-size": "write --size PIXELS",

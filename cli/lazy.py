@@ -21,7 +21,7 @@ COMMANDS = {
     "train": "Train a network fully. Killed at any moment, it goes on with --resume as if nothing had happened.",
     "eval": "Measure trained networks on the test split. Tables and files of several networks are of their ensemble.",
     "predict": "Tell what a trained network takes images for: the most probable classes, for files without labels.",
-    "export": "Write a trained network as ONNX, as a torch.export program or as safetensors, "
+    "export": "Write a trained network for other programs (ONNX, torch.export, timm and more), "
     "and compare it with the original.",
     "profile": "Show what networks cost, in closed form; two of them also stage by stage side by side.",
     "zoo": "List the named networks with their cost and published accuracies.",

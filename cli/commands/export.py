@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nxt.config import to_mapping
+
 from .. import options
 from ..terminal import tables
+
+if TYPE_CHECKING:
+    from nxt.inference.precision import Judged
 
 
 def export(
@@ -19,12 +24,14 @@ def export(
     to: Annotated[
         str | None,
         typer.Option(
-            help="onnx, torch (a program of torch.export) or safetensors (nxt reads it, too).", metavar="KIND"
+            help="onnx, torch (a program of torch.export), safetensors (nxt reads it, too), timm, hub (folders that "
+            "timm and the Hugging Face Hub read) or openvino.",
+            metavar="KIND",
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="The file to write; replaced if it exists.", show_default="beside the checkpoint"),
+        typer.Option(help="The file or folder to write; replaced if it exists.", show_default="beside the checkpoint"),
     ] = None,
     weights: Annotated[
         str | None, typer.Option(help="raw or ema.", show_default="the better on validation", metavar="KIND")
@@ -33,18 +40,31 @@ def export(
     features: Annotated[
         bool, typer.Option("--features", help="Let onnx or torch return each stage's features, by stride, not logits.")
     ] = False,
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="fp32; for onnx also fp16 or int8 (calibrated on the validation split); tells what it costs.",
+            metavar="KIND",
+        ),
+    ] = "fp32",
+    push: Annotated[
+        str | None,
+        typer.Option(help="Upload the hub folder there; a new repository is private.", metavar="USER/NAME"),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Write a trained network as ONNX, as a torch.export program or as safetensors, and compare it with the original.
+    """Write a trained network for other programs (ONNX, torch.export, timm and more), and compare it with the original.
 
     ONNX files and programs take normalised images in batches of any number; the file says how to normalise.
     """
     if to is None:
-        raise typer.BadParameter("give the kind of file with --to: onnx, torch or safetensors")
+        raise typer.BadParameter("give the kind of file with --to: onnx, torch, safetensors, timm, hub or openvino")
     to = to.lower()
     from nxt.inference.export import export_file
 
-    exported = export_file(checkpoint, to, out, weights=weights, size=size, features=features)
+    exported = export_file(
+        checkpoint, to, out, weights=weights, size=size, features=features, precision=precision, push=push
+    )
     if as_json:
         tables.print_json(
             {
@@ -59,12 +79,33 @@ def export(
                 "outputs": list(exported.outputs),
                 "difference": exported.difference,
                 "images": exported.images,
+                "precision": exported.precision,
+                "judged": to_mapping(exported.judged),
+                "pushed": exported.pushed,
             }
         )
         return
     agreement = f"within {exported.difference:.1e} of the network" if exported.difference else "equal to the network"
+    judged = exported.judged
+    if judged is not None:
+        agreement = f"in fp32 {agreement}"
     tables.out().print(
         f"{exported.path}: {exported.bytes / 1e6:.1f} MB, {', '.join(exported.outputs)} {agreement} "
         f"on {exported.images} ({exported.name}, epoch {exported.epoch}, {exported.kind} weights, {exported.size} px)",
         soft_wrap=True,
     )
+    if judged is not None:
+        tables.out().print(_told(exported.precision, judged, exported.bytes), soft_wrap=True)
+    if exported.pushed is not None:
+        tables.out().print(f"pushed to {exported.pushed}", soft_wrap=True)
+
+
+def _told(precision: str, judged: Judged, size: int) -> str:
+    """Returns what fewer bits cost, as a sentence."""
+    parts = [f"{precision}: {size / judged.bytes_fp32:.0%} of the {judged.bytes_fp32 / 1e6:.1f} MB of fp32"]
+    if judged.accuracy is not None:
+        parts.append(f"{judged.accuracy_fp32:.2%} before, {judged.accuracy:.2%} after")
+    kind = "random" if judged.accuracy is None else "validation"
+    parts.append(f"the same class for {judged.agreement:.2%} of {judged.images:,} {kind} images")
+    calibrated = f"; calibrated on {judged.calibration} of them" if judged.calibration else ""
+    return ", ".join(parts) + calibrated

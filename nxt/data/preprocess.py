@@ -59,6 +59,14 @@ class Preprocess:
         """Shorter side in pixels before the crop (crop 0.875 and size 224: 256)."""
         return max(self.size, math.floor(self.size / self.crop + 0.5))
 
+    def __str__(self) -> str:
+        mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (self.mean, self.std))
+        return (
+            f"RGB; shorter side resized to {self.resized} px ({self.interpolation}, antialiased, both sides in "
+            f"proportion: not squashed), centre crop of {self.size} x {self.size} px, divided by 255, minus mean "
+            f"({mean}), over deviation ({std}); NCHW"
+        )
+
 
 def rgb(image: Image) -> Image:
     """Returns an image in RGB with 8 bits a channel, as a viewer shows it.

@@ -1,23 +1,18 @@
-"""Exports trained networks for other programs: as ONNX, torch.export programs, or safetensors.
+"""Exports trained networks for other programs, in the formats of `nxt.inference.formats`.
 
 Each file is made in memory and compared with the network on images before it is written. ONNX files and programs take
-normalised images (B, 3, size, size) with any B. All files contain what `describe` returns; those
-for other programs without the epochs' log and the path of the data.
+normalised images (B, 3, size, size) with any B. All files contain what `describe` returns; those for other programs
+without the epochs' log and the path of the data.
 """
 
 from __future__ import annotations
 
-import io
-import json
 import warnings
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torchvision.models._utils import IntermediateLayerGetter
@@ -27,20 +22,22 @@ from nxt.data.dataset import Split
 from nxt.data.resident import Batches
 from nxt.data.sources.open import open_source
 from nxt.errors import CheckpointError, DataError, RunError
-from nxt.files import is_folder, replacing
-from nxt.models.network import Network, build
+from nxt.files import exists, is_folder, names_in, replacing
+from nxt.inference.formats import FORMATS, Job, Outputs, listed
+from nxt.inference.hub import push as push_folder
+from nxt.inference.precision import PRECISIONS, Judged, reduced
 from nxt.train.checkpoint import WEIGHTS, Checkpoint, read, record
 
-SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors"}
 TOLERANCE = 1e-4  # largest difference of outputs, relative to the largest output if that is above 1
 _IMAGES = 8
-_ONNX = ("onnx", "onnxscript", "onnxruntime")
-Outputs = Callable[[Tensor], list[Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """A written file. `difference` is the largest absolute difference between its outputs and the network's."""
+    """A written file or folder. `difference` is the largest absolute difference of its outputs from the network's.
+
+    That of ONNX in fewer bits is the difference of the 32-bit file that it was made from; `judged` says what it lost.
+    """
 
     path: Path
     bytes: int
@@ -51,6 +48,9 @@ class Exported:
     outputs: tuple[str, ...]
     difference: float
     images: str  # description of the images that were compared
+    precision: str = "fp32"
+    judged: Judged | None = None
+    pushed: str | None = None  # address on the Hugging Face Hub
 
 
 def export(
@@ -60,30 +60,38 @@ def export(
     kind: str | None = None,
     size: int | None = None,
     features: bool = False,
+    precision: str = "fp32",
+    push: str | None = None,
 ) -> Exported:
     """Writes a checkpoint's network for another program; whole, and equal to the network, or not at all.
 
     Args:
         checkpoint: What was trained.
-        target: "onnx", "torch" (a program of torch.export) or "safetensors" (which `nxt.load` reads, too).
-        out: The file; replaced if it exists.
+        target: A name of `FORMATS`: "onnx", "torch" (a program of torch.export), "safetensors" (which `nxt.load` reads,
+            too), "timm", "hub" or "openvino".
+        out: The file or folder; replaced if it exists.
         kind: "raw" or "ema" weights; None: the better ones.
         size: Image side in pixels; None: as evaluated in training.
         features: Whether to output the features of each stage, by stride, instead of logits.
+        precision: "fp32", or for ONNX "fp16" or "int8"; see `precision.reduced`.
+        push: USER/NAME on the Hugging Face Hub to upload a hub folder to.
 
     Raises:
-        ConfigError: for an unknown target or one without features, and for a size out of range.
+        ConfigError: for an unknown target or one without what was asked, and for a size out of range.
         CheckpointError: if the checkpoint has no weights of that kind, or they do not fit.
-        RunError: if packages are missing, the outputs differ, or the file cannot be written.
+        DataError: if int8 has no images to be calibrated on.
+        RunError: if packages are missing, the outputs differ, or the file cannot be written or pushed.
     """
-    require(target in SUFFIXES, "`target`", f"{target!r} is not one of {', '.join(SUFFIXES)}")
-    require(
-        not features or target != "safetensors", "`features`", "safetensors hold weights; write `target` onnx or torch"
-    )
-    require(kind is None or kind in WEIGHTS, "`weights`", f"{kind!r} is not one of {', '.join(WEIGHTS)}")
-    kind = kind or checkpoint.better
+    _check(target, kind, features, precision, push)
+    kind, how = kind or checkpoint.better, FORMATS[target]
     if size is not None:
         checkpoint = replace(checkpoint, preprocess=replace(checkpoint.preprocess, size=size))
+    if (
+        how.is_folder
+        and exists(out)
+        and (not is_folder(out) or "config.json" not in (names_in(out) or ["config.json"]))
+    ):
+        raise RunError(f"{out}: holds something else; give another `out`")
     network = checkpoint.network(kind)
     images, which = _images(checkpoint)
     names = tuple(f"stride{stride}" for stride in network.strides) if features else ("logits",)
@@ -92,20 +100,21 @@ def export(
         layers = {f"layer{index + 1}": name for index, name in enumerate(names)}
         model = IntermediateLayerGetter(network, layers).eval()
     about = describe(checkpoint, kind)
+    del about["metrics"]  # the log is for those who go on training
+    about["data"] = str(replace(checkpoint.data, path=Path(checkpoint.data.path).name))
+    about["preprocess"] |= {"resized": checkpoint.preprocess.resized}
+    job = Job(checkpoint=checkpoint, network=network, model=model, images=images, names=names, about=about)
+    judged = None
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporters' notices about themselves
-        if target == "safetensors":
-            content, run = _safetensors(network, about)
-        else:
-            del about["metrics"]  # the log is for those who go on training
-            about["data"] = str(replace(checkpoint.data, path=Path(checkpoint.data.path).name))
-            content, run = (_onnx if target == "onnx" else _program)(model, images[:2], names, about)
+        files, run = how.write(job)
         difference = max(_difference(model, run, images, out), _difference(model, run, images[:1], out))
-    with replacing(out) as file:
-        file.write(content)
+        if precision != "fp32":
+            files[".onnx"], judged = reduced(job, files[".onnx"], precision)
+    _write(out, files, how.is_folder)
     return Exported(
         path=out,
-        bytes=len(content),
+        bytes=sum(map(len, files.values())),
         name=checkpoint.spec.name,
         epoch=checkpoint.epoch,
         kind=kind,
@@ -113,7 +122,36 @@ def export(
         outputs=names,
         difference=difference,
         images=which,
+        precision=precision,
+        judged=judged,
+        pushed=push_folder(out, list(files), push) if push else None,
     )
+
+
+def _check(target: str, kind: str | None, features: bool, precision: str, push: str | None) -> None:
+    """Raises ConfigError for what is not possible, before anything is made."""
+    require(target in FORMATS, "`target`", f"{target!r} is not one of {', '.join(FORMATS)}")
+    can = ", ".join(name for name, one in FORMATS.items() if one.features)
+    require(not features or FORMATS[target].features, "`features`", f"{target} holds weights; write `target` {can}")
+    require(kind is None or kind in WEIGHTS, "`weights`", f"{kind!r} is not one of {', '.join(WEIGHTS)}")
+    require(precision in PRECISIONS, "`precision`", f"{precision!r} is not one of {', '.join(PRECISIONS)}")
+    lower = precision != "fp32"
+    require(not lower or (target == "onnx" and not features), "`precision`", f"{precision} is for logits in ONNX alone")
+    require(push is None or target == "hub", "`push`", "only a folder of `target` hub can be pushed")
+
+
+def _write(out: Path, files: dict[str, bytes], folder: bool) -> None:
+    """Writes files into a folder, or beside each other with the name of the first."""
+    if folder:
+        try:
+            out.mkdir(exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{out}: cannot be written ({error.strerror})") from None
+    for name, content in files.items():
+        first = name == next(iter(files))
+        path = out / name if folder else out if first else out.with_suffix(name)
+        with replacing(path) as file:
+            file.write(content)
 
 
 def export_file(
@@ -124,16 +162,20 @@ def export_file(
     weights: str | None = None,
     size: int | None = None,
     features: bool = False,
+    precision: str = "fp32",
+    push: str | None = None,
 ) -> Exported:
     """Writes the network of a checkpoint file for another program; see `export`.
 
     Args:
         checkpoint: A checkpoint, or a training's run directory for its last one.
-        target: "onnx", "torch" or "safetensors".
-        out: The file; by default beside the checkpoint, with the suffix of the target.
+        target: "onnx", "torch", "safetensors", "timm", "hub" or "openvino".
+        out: The file or folder; by default beside the checkpoint, with the suffix of the target.
         weights: "raw" or "ema"; by default those that are better on the validation split.
         size: Image side in pixels; by default as trained.
         features: Whether to output the features of each stage instead of logits.
+        precision: "fp32", or for ONNX "fp16" or "int8" (calibrated on the validation split).
+        push: USER/NAME on the Hugging Face Hub to upload a hub folder to; a new repository is private.
 
     Raises:
         RunError: if the suffix of the file is wrong for the target, or the file is the checkpoint itself.
@@ -141,17 +183,19 @@ def export_file(
     """
     file = Path(checkpoint)
     loaded = read(file)
+    suffix = FORMATS[target].suffix if target in FORMATS else ""
     if out is None:
         stem = file / loaded.spec.name if is_folder(file) else file.with_suffix("")
-        path = stem.with_name(stem.name + ("_features" if features else "") + SUFFIXES.get(target, ""))
+        more = ("_features" if features else "") + (f"_{precision}" if precision != "fp32" else "")
+        path = stem.with_name(stem.name + more + suffix)
     else:
         path = Path(out)
-    if target in SUFFIXES and path.suffix != SUFFIXES[target]:
-        raise RunError(f"{path}: a file of this kind is called NAME{SUFFIXES[target]}; give another `out`")
+    if suffix.startswith(".") and path.suffix != suffix:
+        raise RunError(f"{path}: a file of this kind is called NAME{suffix}; give another `out`")
     if path.resolve() == file.resolve():
         raise RunError(f"{path}: is what is to be exported; give another `out`")
     try:
-        return export(loaded, target, path, weights, size, features)
+        return export(loaded, target, path, weights, size, features, precision, push)
     except CheckpointError as error:
         raise CheckpointError(f"{file}: {error}") from None
 
@@ -182,7 +226,7 @@ def _images(checkpoint: Checkpoint) -> tuple[Tensor, str]:
 def _difference(model: nn.Module, run: Outputs, images: Tensor, out: Path) -> float:
     """Returns the largest difference between outputs. Raises RunError if it is too large."""
     worst = 0.0
-    for expected, actual in zip(_listed(model(images)), run(images), strict=True):
+    for expected, actual in zip(listed(model(images)), run(images), strict=True):
         difference, largest = float((actual - expected).abs().max()), float(expected.abs().max())
         if not difference <= TOLERANCE * max(1.0, largest):
             raise RunError(
@@ -191,52 +235,3 @@ def _difference(model: nn.Module, run: Outputs, images: Tensor, out: Path) -> fl
             )
         worst = max(worst, difference)
     return worst
-
-
-def _listed(outputs: Tensor | Mapping[str, Tensor]) -> list[Tensor]:
-    return [outputs] if isinstance(outputs, Tensor) else list(outputs.values())
-
-
-def _onnx(model: nn.Module, images: Tensor, names: tuple[str, ...], about: Mapping[str, Any]) -> tuple[bytes, Outputs]:
-    missing = [name for name in _ONNX if find_spec(name) is None]
-    if missing:
-        raise RunError(f"ONNX needs {' and '.join(missing)}: pip install 'nxt[onnx]'")
-    import onnxruntime
-
-    program = torch.onnx.export(
-        model,
-        (images,),
-        dynamo=True,
-        verbose=False,
-        dynamic_shapes=_DYNAMIC,
-        input_names=["images"],
-        output_names=names,
-    )
-    assert program is not None
-    for key, value in about.items():
-        program.model.metadata_props[key] = value if isinstance(value, str) else json.dumps(value)
-    content = program.model_proto.SerializeToString()
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    return content, lambda batch: [torch.from_numpy(o) for o in session.run(None, {"images": batch.numpy()})]
-
-
-def _program(
-    model: nn.Module, images: Tensor, names: tuple[str, ...], about: Mapping[str, Any]
-) -> tuple[bytes, Outputs]:
-    program = torch.export.export(model, (images,), dynamic_shapes=_DYNAMIC)
-    file = io.BytesIO()
-    torch.export.save(program, file, extra_files={"nxt.json": json.dumps({**about, "outputs": names}, indent=1)})
-    file.seek(0)
-    loaded = torch.export.load(file).module()
-    return file.getvalue(), lambda batch: _listed(loaded(batch))
-
-
-def _safetensors(network: Network, about: Mapping[str, Any]) -> tuple[bytes, Outputs]:
-    header = {"format": "pt", "nxt": json.dumps({key: value for key, value in about.items() if key != "name"})}
-    content = safetensors.torch.save(network.state_dict(), header)
-    loaded = build(network.spec, network.num_classes).eval()
-    loaded.load_state_dict(safetensors.torch.load(content))
-    return content, lambda batch: [loaded(batch)]
-
-
-_DYNAMIC = ({0: torch.export.Dim("batch")},)

@@ -8,6 +8,7 @@ from typing import Any
 
 from nxt.arch.costs import cost
 from nxt.config import dump_yaml, to_mapping
+from nxt.data.preprocess import Preprocess
 from nxt.files import write_text
 from nxt.train.history import accuracy_of
 from nxt.train.request import TrainRequest
@@ -20,6 +21,7 @@ def write_card(
     classes: Sequence[str],
     images: Mapping[str, int],
     rows: Sequence[Mapping[str, Any]],
+    preprocess: Preprocess,
 ) -> None:
     """Writes card.yaml and CARD.md into a run directory.
 
@@ -29,13 +31,14 @@ def write_card(
         classes: The names of the classes.
         images: How many images there are, by split.
         rows: The metrics of the epochs so far, at least one.
+        preprocess: How an image becomes input of the trained network.
 
     Raises:
         RunError: if they cannot be written.
     """
-    card = _card(request, classes, images, rows)
+    card = _card(request, classes, images, rows) | {"preprocess": to_mapping(preprocess)}
     write_text(out / "card.yaml", dump_yaml(card))
-    write_text(out / "CARD.md", _page(card, request))
+    write_text(out / "CARD.md", _page(card, request, preprocess))
 
 
 def _card(
@@ -63,7 +66,7 @@ def _result(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: row[key] for key in ("epoch", "accuracy", "ema_accuracy") if row[key] is not None}
 
 
-def _page(card: Mapping[str, Any], request: TrainRequest) -> str:
+def _page(card: Mapping[str, Any], request: TrainRequest, preprocess: Preprocess) -> str:
     recipe, own, results, epochs = request.recipe, card["cost"], card["results"], card["epochs"]
     images, classes = card["data"]["images"], card["data"]["classes"]
     cost = (
@@ -71,7 +74,6 @@ def _page(card: Mapping[str, Any], request: TrainRequest) -> str:
     )
     more = f" and {len(classes) - 20} more" if len(classes) > 20 else ""
     frozen = f", kept up to {request.freeze}" if request.freeze else ""
-    size, side, crop = recipe.size, recipe.eval_size, recipe.eval_crop
     rows = [f"| {kind}, epoch {results[kind]['epoch']} | {_accuracies(results[kind])} |" for kind in ("best", "last")]
     made = ", ".join(f"{name} {version}" for name, version in card["versions"].items())
     trained = f"Trained for {epochs['trained']} of {epochs['asked']} epochs on {images['train']:,} images"
@@ -83,7 +85,7 @@ def _page(card: Mapping[str, Any], request: TrainRequest) -> str:
         "\nThese images chose the best epoch, so they flatter it; `nxt eval` measures on images nobody has seen.\n",
         f"- **Cost** at {own['size']} px: {cost}, {format_count(own['acts'])} activations.",
         f"- **Classes** ({len(classes)}): {', '.join(classes[:20])}{more}.",
-        f"- **Input**: RGB, {size} px in training; {side} px, centre crop {crop:g}, after it.",
+        f"- **Input**: {recipe.size} px in training. After it: {preprocess}.",
         f"- **Recipe**: {recipe.optimizer}, {recipe.epochs} epochs, batch {recipe.batch}, rate {recipe.peak:g}.",
         *([f"  {recipe.about}"] if recipe.about else []),
         f"- **Start**: {request.weights or 'random weights'}{frozen}; seed {request.seed}.",
@@ -105,6 +107,6 @@ import nxt
 network = nxt.load("checkpoints/best.pt")  # a torch.nn.Module in evaluation mode
 ```
 
-`nxt eval checkpoints/best.pt` measures it, `nxt export checkpoints/best.pt --to onnx` hands it on. card.yaml has
-everything as data.
+`nxt eval checkpoints/best.pt` measures it, `nxt export checkpoints/best.pt --to onnx` hands it on,
+`nxt predict checkpoints/best.pt IMAGE...` uses it. card.yaml has everything as data.
 """

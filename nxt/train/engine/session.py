@@ -179,7 +179,9 @@ class Training:
         """Writes the metrics and the model card."""
         write_text(self.out / METRICS, "".join(json.dumps(row) + "\n" for row in self.metrics))
         images = {"train": len(self.trainer.train_images), "val": len(self.trainer.val_images)}
-        write_card(self.out, self.request, self.source.classes, images, self.metrics)
+        write_card(
+            self.out, self.request, self.source.classes, images, self.metrics, self.trainer.val_images.preprocess
+        )
 
     def _save(self, best: bool = False) -> None:
         self.trainer.check()

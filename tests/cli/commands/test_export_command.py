@@ -1,6 +1,7 @@
 """`nxt export` as its user meets it."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -59,7 +60,8 @@ def test_json_says_what_was_written_and_nothing_else_is_printed(nxt, run_folder)
     assert said == {
         "checkpoint": str(run_folder), "name": TINY, "to": "onnx", "file": "a.onnx",
         "bytes": (run_folder.parent / "a.onnx").stat().st_size, "weights": "ema", "epoch": 1, "size": 12,
-        "outputs": ["logits"], "images": "8 training images of digits",
+        "outputs": ["logits"], "images": "8 training images of digits", "precision": "fp32", "judged": None,
+        "pushed": None,
     }  # fmt: skip
 
 
@@ -73,10 +75,10 @@ def test_an_exported_network_is_measured_like_the_checkpoint(nxt, run_folder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("run", "--to", "tflite"), "--to: 'tflite' is not one of onnx, torch, safetensors"),
+        (("run", "--to", "tflite"), "--to: 'tflite' is not one of onnx, torch, safetensors, timm, hub, openvino"),
         (
             ("run", "--to", "safetensors", "--features"),
-            "--features: safetensors hold weights; write --to onnx or torch",
+            "--features: safetensors holds weights; write --to onnx, torch, openvino",
         ),
         (("run", "--to", "torch", "--weights", "best"), "--weights: 'best' is not one of raw, ema"),
         (("run", "--to", "torch", "--size", 0), "size is 0; it lies in 4..4096 pixels"),
@@ -102,3 +104,30 @@ def test_a_checkpoint_without_the_weights_asked_for_is_named(nxt, run_folder):
 def test_the_kind_of_file_has_to_be_given(nxt, run_folder):
     result = nxt("export", run_folder)
     assert result.code == 2 and "--to" in result.err
+
+
+def test_fewer_bits_are_told_with_what_they_cost(nxt, run_folder):
+    result = nxt("export", run_folder, "--to", "onnx", "--precision", "int8")
+    assert result.code == 0 and result.err == ""
+    first, second = result.out.splitlines()
+    assert first.startswith(f"{run_folder / TINY}_int8.onnx: 0.1 MB, logits in fp32 ")
+    form = (
+        r"int8: \d\d% of the 0\.\d MB of fp32, \d+\.\d\d% before, \d+\.\d\d% after, "
+        r"the same class for \d+\.\d\d% of 287 validation images; calibrated on 128 of them"
+    )
+    assert re.fullmatch(form, second), second
+
+
+def test_what_a_folder_cannot_be_made_of_and_pushed_is_said_in_one_line(nxt, run_folder):
+    for arguments, message in (
+        (("--to", "timm"), f"nxt: timm has no network like {TINY}, with a CIFAR stem; write --to safetensors or hub\n"),
+        (("--to", "onnx", "--push", "me/x"), "nxt: --push: only a folder of --to hub can be pushed\n"),
+    ):
+        result = nxt("export", run_folder, *arguments)
+        assert (result.code, result.out, result.err) == (1, "", message)
+
+
+def test_a_hub_folder_lies_in_the_run(nxt, run_folder):
+    result = nxt("export", run_folder, "--to", "hub")
+    assert result.code == 0 and result.out.startswith(f"{run_folder / TINY}_hub: ")
+    assert (run_folder / f"{TINY}_hub" / "README.md").is_file()

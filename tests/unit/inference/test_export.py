@@ -88,7 +88,9 @@ def test_an_onnx_file_says_what_it_is(onnx_file):
     assert json.loads(about["classes"]) == list(CLASSES)
     assert ArchSpec.from_dict(json.loads(about["arch"])) == SPEC
     shown = json.loads(about["preprocess"])
-    assert shown == {"size": 14, "crop": 0.875, "interpolation": "bicubic", "mean": [0.1, 0.2, 0.3], "std": [0.4] * 3}
+    assert shown == {
+        "size": 14, "crop": 0.875, "interpolation": "bicubic", "mean": [0.1, 0.2, 0.3], "std": [0.4] * 3, "resized": 16,
+    }  # fmt: skip
     assert about["name"] == SPEC.name and about["kind"] == "ema" and json.loads(about["accuracies"]) == {"ema": 0.625}
     assert session.get_inputs()[0].shape == ["batch", 3, 14, 14]
 
@@ -96,7 +98,7 @@ def test_an_onnx_file_says_what_it_is(onnx_file):
 @pytest.mark.parametrize("target", ["onnx", "torch"])
 def test_a_file_for_other_programs_tells_neither_the_log_nor_where_the_data_lay(target, tmp_path):
     made = replace(make(), data=DataRef("folder", "/home/me/clothes"), metrics=[{"epoch": 1, "loss": 0.25}])
-    done = export(made, target, tmp_path / f"a{exporting.SUFFIXES[target]}")
+    done = export(made, target, tmp_path / f"a{exporting.FORMATS[target].suffix}")
     extra = {"nxt.json": ""}
     if target == "onnx":
         about = session_of(done.path).get_modelmeta().custom_metadata_map
@@ -168,7 +170,7 @@ def test_features_come_by_stride(target, tmp_path):
 
 
 def test_safetensors_have_no_features(tmp_path):
-    with pytest.raises(ConfigError, match="`features`: safetensors hold weights"):
+    with pytest.raises(ConfigError, match="`features`: safetensors holds weights"):
         export(make(), "safetensors", tmp_path / "a.safetensors", features=True)
 
 
@@ -246,13 +248,13 @@ def test_an_existing_file_is_replaced(tmp_path):
 
 @pytest.mark.parametrize("error", [1e-2, float("nan")])
 def test_a_file_that_would_give_other_outputs_is_not_written(error, tmp_path, monkeypatch):
-    true = exporting._program
+    true = exporting.FORMATS["torch"].write
 
     def wrong(*arguments):
         content, run = true(*arguments)
         return content, lambda batch: [output + error for output in run(batch)]
 
-    monkeypatch.setattr(exporting, "_program", wrong)
+    monkeypatch.setitem(exporting.FORMATS, "torch", replace(exporting.FORMATS["torch"], write=wrong))
     with pytest.raises(RunError, match=r"a\.pt2: not written: its outputs would differ .* by (0\.01|nan)"):
         export(make(), "torch", tmp_path / "a.pt2")
     assert not list(tmp_path.iterdir())

@@ -7,6 +7,7 @@ from nxt.arch.load import parse_name
 from nxt.arch.spec import ArchSpec
 from nxt.compute.mode import Compute
 from nxt.config import read_yaml, to_mapping
+from nxt.data.preprocess import Preprocess
 from nxt.data.ref import DataRef
 from nxt.errors import RunError
 from nxt.train.model_card import write_card
@@ -32,7 +33,8 @@ ROWS = [row(1, 0.5, 0.1), row(2, 0.6, 0.7125), row(3, 0.61, 0.65)]
 
 def made(out, rows=ROWS, classes=CLASSES, **changes):
     """Return the card as data and as a page."""
-    write_card(out, request(out, **changes), classes, IMAGES, rows)
+    preprocess = Preprocess(size=80, crop=0.8, interpolation="bicubic", mean=(0.5, 0.25, 0.125), std=(0.2,) * 3)
+    write_card(out, request(out, **changes), classes, IMAGES, rows, preprocess)
     return read_yaml(out / "card.yaml"), (out / "CARD.md").read_text(encoding="utf-8")
 
 
@@ -62,8 +64,20 @@ def test_the_page_names_the_network_what_it_reached_and_how_to_load_it(tmp_path)
     assert "on 1,200 images of folder:/pets" in page and "validation split, 300 images" in page
     assert "| best, epoch 2 | 60.00% | 71.25% |" in page and "| last, epoch 3 | 61.00% | 65.00% |" in page
     assert 'network = nxt.load("checkpoints/best.pt")' in page and "nxt eval checkpoints/best.pt" in page
-    assert "cat, dog, owl" in page and "64 px in training; 80 px" in page and "random weights; seed 3" in page
+    assert "cat, dog, owl" in page and "64 px in training" in page and "random weights; seed 3" in page
     assert page.endswith("\n") and "None" not in page
+
+
+def test_the_preprocessing_is_told_in_numbers(tmp_path):
+    card, page = made(tmp_path)
+    for part in (
+        "shorter side resized to 100 px (bicubic, antialiased", "not squashed", "centre crop of 80 x 80 px",
+        "divided by 255", "minus mean (0.5, 0.25, 0.125)", "over deviation (0.2, 0.2, 0.2)", "RGB", "NCHW",
+    ):  # fmt: skip
+        assert part in page
+    assert card["preprocess"] == {
+        "size": 80, "crop": 0.8, "interpolation": "bicubic", "mean": [0.5, 0.25, 0.125], "std": [0.2] * 3,
+    }  # fmt: skip
 
 
 def test_without_averaged_weights_there_is_no_figure_for_them(tmp_path):
