@@ -76,7 +76,10 @@ def onnx_program(job: Job) -> Any:
         output_names=job.names,
     )
     assert program is not None
-    return program.model_proto
+    model = program.model_proto
+    for part in (*model.graph.node, *model.graph.value_info, model.graph):
+        del part.metadata_props[:]  # traces of calls, with the paths of this machine
+    return model
 
 
 def add_metadata(program: Any, about: Mapping[str, Any]) -> None:

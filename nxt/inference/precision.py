@@ -44,8 +44,9 @@ class Judged:
 def reduced(job: Job, whole: bytes, precision: str) -> tuple[bytes, Judged]:
     """Returns an ONNX file in fewer bits, and what it predicts beside the `whole` one in 32 bits.
 
-    fp16: weights and computation; input and output stay 32-bit floats. int8: weights of convolutions, per channel, and
-    their inputs, as pairs of QuantizeLinear and DequantizeLinear, with ranges from images of the validation split.
+    fp16: weights and computation; input and output stay 32-bit floats. int8: weights of convolutions and of linear
+    layers but the last, per channel, and their inputs, as pairs of QuantizeLinear and DequantizeLinear, with ranges
+    from images of the validation split.
 
     Raises:
         DataError: if int8 has no images to be calibrated on.
@@ -129,8 +130,9 @@ def _int8(content: bytes, images: list[Tensor]) -> Any:
         first.write_bytes(content)
         quant_pre_process(first, prepared, skip_symbolic_shape=True)  # folds batch norms into convolutions
         how = {"quant_format": QuantFormat.QDQ, "per_channel": True}
-        # The last layer's few weights cost most of the accuracy; attention and sums stay floats, too.
-        quantize_static(prepared, done, Reader(), op_types_to_quantize=["Conv"], **how)
+        last = [node.name for node in onnx.load(prepared).graph.node if "logits" in node.output]
+        how |= {"op_types_to_quantize": ["Conv", "Gemm", "MatMul"], "nodes_to_exclude": last}
+        quantize_static(prepared, done, Reader(), **how)
         return onnx.load(done)
 
 

@@ -46,7 +46,7 @@ ALLOWED = {
     "scipy": ("nxt.search.strategy", "nxt.analysis", "nxt.report", "nxt.cli"),
     "sklearn": ("nxt.search.strategy.surrogate",),
     "pandas": ("nxt.search.results.notebook",),
-    "timm": (),
+    "timm": ("nxt.inference.hub",),
 }
 
 

@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -107,6 +108,8 @@ def test_a_file_for_other_programs_tells_neither_the_log_nor_where_the_data_lay(
         about = json.loads(extra["nxt.json"])
     assert about["data"] == "folder:clothes" and "metrics" not in about
     assert b"/home/me" not in done.path.read_bytes()
+    if target == "onnx":  # nor where nxt is installed, as traces of calls would
+        assert str(Path(nxt.__file__).parent).encode() not in done.path.read_bytes()
 
 
 def test_what_was_written_is_reported(onnx_file, program_file):
