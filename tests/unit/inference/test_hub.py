@@ -126,7 +126,7 @@ def test_the_folder_says_classes_and_preprocessing(tmp_path):
     assert ((theirs - ours).abs() <= 1.01 * level).all()
 
 
-@pytest.mark.parametrize(("size", "crop"), [(224, 0.875), (40, 0.875), (31, 0.9), (320, 0.909), (97, 0.77), (8, 1.0)])
+@pytest.mark.parametrize(("size", "crop"), [(224, 0.875), (40, 0.875), (31, 0.9), (320, 0.909), (23, 0.77), (8, 1.0)])
 def test_timm_resizes_to_the_same_side(size, crop):
     preprocess = Preprocess(size=size, crop=crop, mean=(0.5,) * 3, std=(0.5,) * 3)
     assert int(size / crop_pct(preprocess)) == preprocess.resized
