@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nxt.config import to_mapping
 from nxt.data.resident import Normalised
-from nxt.data.sources import open_source
+from nxt.data.sources.open import open_source
 from nxt.errors import DataError, RunError
 from nxt.inference.evaluation import Examples, examples
 from nxt.inference.formats import Job, Outputs, add_metadata, onnx_outputs

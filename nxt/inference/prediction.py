@@ -18,10 +18,11 @@ from nxt.compute.accelerator import accelerator
 from nxt.compute.devices import choose
 from nxt.compute.mode import Compute
 from nxt.config import from_mapping, require
-from nxt.data.sources.image_files import ADVICE, SUFFIXES, read_rgb
+from nxt.data.dataset import ADVICE
 from nxt.data.preprocess import Preprocess, without_warnings
 from nxt.data.processes import Workers
 from nxt.data.resident import Normalised
+from nxt.data.sources.image_files import SUFFIXES, read_rgb
 from nxt.data.transforms import evaluation
 from nxt.errors import CheckpointError, DataError, NxtError, RunError, first_line
 from nxt.files import is_folder
