@@ -52,7 +52,15 @@ def names_in(folder: Path) -> list[str]:
 
 def cache_folder() -> Path:
     """Returns where caches of decoded images lie: `$NXT_CACHE`, or `~/.cache/nxt/decoded`."""
-    return Path(os.environ.get("NXT_CACHE") or "~/.cache/nxt/decoded").expanduser()
+    return expanded(os.environ.get("NXT_CACHE") or "~/.cache/nxt/decoded")
+
+
+def expanded(path: str | Path) -> Path:
+    """Returns a path with its leading ~ or ~user replaced; unchanged where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except (OSError, RuntimeError, ValueError):
+        return Path(path)
 
 
 def display_path(path: Path) -> Path:

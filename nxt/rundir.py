@@ -156,8 +156,10 @@ def _reserve(path: Path) -> bool:
 
 
 @atexit.register
-def _remove_unused() -> None:
-    for path in _reserved:
+def remove_unused_directories() -> None:
+    """Removes the directories of `free_run_directory` without a run, as the end of the process does."""
+    while _reserved:
+        path = _reserved.pop()
         if not is_file(path / RECORD):
             with suppress(OSError):
                 (path / LOCK).unlink(missing_ok=True)

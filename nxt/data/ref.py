@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nxt.errors import DataError, suggestion
-from nxt.files import display_path, is_file, is_folder
+from nxt.files import display_path, expanded, is_file, is_folder
 
 OWN = ("folder", "table", "hf")  # a user's own images, wherever their files lie
 KINDS = ("digits", "cifar10", "cifar100", *OWN)
@@ -59,8 +59,8 @@ class DataRef:
     def absolute(self) -> DataRef:
         """Returns the reference with an absolute path, so that it means the same from any folder."""
         try:
-            path = str(Path(self.path).expanduser().absolute()) if self.path else ""
-        except (OSError, RuntimeError):  # no current folder any more; no such user
+            path = str(expanded(self.path).absolute()) if self.path else ""
+        except OSError:  # no current folder any more
             return self
         return dataclasses.replace(self, path=path)
 

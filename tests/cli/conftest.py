@@ -17,6 +17,7 @@ from nxt.cli.main import main
 from runs import opened
 
 from nxt.config import parse_settings
+from nxt.rundir import remove_unused_directories
 from nxt.search.engine.search import prepare_search
 from nxt.search.request import make_request
 from nxt.search.strategy.schedulers import Decision
@@ -55,6 +56,8 @@ def run(*arguments, width=200):
             main()
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        finally:
+            remove_unused_directories()  # as where a process ends
     return Result(code, out.getvalue(), err.getvalue())
 
 

@@ -167,7 +167,9 @@ KINDS = {
     "names": lambda at: Texts(parse_name, *ZOO, "resnext_3-4-6-3_w32_2s4x8d", "resnext29_8x64d_cifar"),
     "budgets": lambda at: Texts(lambda t: parse_budget({"flops": t, "memory": t}), "4.1G+-2%", ":8M", "1G:4.1G", "8GB"),
     "settings": lambda at: Texts(lambda text: parse_settings([text]), "proxy.epochs=3", "augment={mirror: true}"),
-    "data": lambda at: Texts(DataRef.of, "digits", "cifar10:PATH", "folder:PATH"),
+    "data": lambda at: Texts(
+        lambda t: open_source(DataRef.of(t)), "digits", "cifar10:P", "folder:~me", "table:~/x.csv", "hf:P"
+    ),
     "architectures": lambda at: Files(load_arch, written(at / "a.yaml", ZOO["resnest50"].spec.to_yaml())),
     "spaces": lambda at: Files(load_space, written(at / "s.yaml", ""), str(at / "s.yaml"), spaces()),
     "recipes": lambda at: Files(load_recipe, written(at / "r.yaml", dump_yaml(RECIPE)), str(at / "r.yaml")),

@@ -8,7 +8,7 @@ import pytest
 import nxt
 
 ROOT = Path(nxt.__file__).parent
-PROBES = {"is_file", "is_dir", "exists", "stat", "iterdir"}
+PROBES = {"is_file", "is_dir", "exists", "stat", "iterdir", "expanduser"}
 
 
 def bare(tree):

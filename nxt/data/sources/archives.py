@@ -167,7 +167,7 @@ def _zip(path: Path) -> Iterator[tuple[str, str, _Member]]:
                 except UnicodeError:
                     pass
             is_link = stat.S_ISLNK(info.external_attr >> 16)
-            kind = "link" if is_link else "folder" if info.is_dir() else "file"
+            kind = "link" if is_link else "folder" if name.endswith("/") else "file"
             member = _Member(info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC)
             yield name, kind, member
 

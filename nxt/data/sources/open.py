@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from nxt.data.sources.hugging_face import in_hugging_face, is_hugging_face
 from nxt.data.sources.image_files import ImageFiles
 from nxt.data.sources.tables import TABLES, in_table
 from nxt.errors import DataError, suggestion
-from nxt.files import exists, is_file, is_folder
+from nxt.files import exists, expanded, is_file, is_folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -85,7 +84,7 @@ def cifar(kind: str, path: str, download: bool) -> Source:
     """
     from torchvision.datasets import CIFAR10, CIFAR100
 
-    root = Path(path or os.environ.get("NXT_DATA", "~/.cache/nxt")).expanduser()
+    root = expanded(path or os.environ.get("NXT_DATA", "~/.cache/nxt"))
     opened = CIFAR10 if kind == "cifar10" else CIFAR100
     try:
         splits = {name: opened(root, train=name == "train", download=download) for name in ("train", "test")}
@@ -119,11 +118,15 @@ def own_images(data: DataRef) -> Source:
     Raises:
         DataError: if it is not there, or is not usable.
     """
-    root = Path(os.path.realpath(Path(data.path).expanduser()))  # `resolve` raises for a loop of links
+    try:
+        root = Path(os.path.realpath(expanded(data.path)))  # `resolve` raises for a loop of links
+    except (OSError, ValueError):  # no file can have that name
+        root = Path(data.path)
     if not data.path or not exists(root):
-        beside: list[str] = []
-        with suppress(OSError):  # that folder may be closed, too
+        try:
             beside = [entry.name for entry in root.parent.iterdir()]
+        except (OSError, ValueError):  # that folder may be closed, too
+            beside = []
         near = (data.path and suggestion(root.name, beside)) or f"; write {data.kind}:PATH"
         raise DataError(f"{data}: no such {'file' if data.kind == 'table' else 'folder'}{near}")
     right = "table" if root.suffix.lower() in TABLES and is_file(root) else "hf" if is_hugging_face(root) else "folder"

@@ -24,7 +24,7 @@ from nxt.compute.mode import Compute, by_rule, compiled, compiling_anew
 from nxt.config import from_mapping, to_mapping
 from nxt.data.preprocess import Preprocess
 from nxt.errors import ConfigError, RunError
-from nxt.files import write_text
+from nxt.files import expanded, write_text
 from nxt.models.network import Network
 from nxt.train.engine import optim
 from nxt.train.engine.loss import Objective
@@ -165,7 +165,7 @@ def _cpu() -> str:
 
 
 def _file() -> Path:
-    return Path(os.environ.get("NXT_CACHE") or "~/.cache/nxt").expanduser() / "compute.json"
+    return expanded(os.environ.get("NXT_CACHE") or "~/.cache/nxt") / "compute.json"
 
 
 def known_ways() -> dict[str, Compute]:

@@ -682,6 +682,13 @@ def test_cifar10_and_cifar100_in_one_folder_are_two_data_sets(tmp_path, monkeypa
     assert sources[0].mean != sources[1].mean and sources[0].std != sources[1].std
 
 
+@pytest.mark.parametrize("kind", ["folder", "table", "hf", "cifar10"])
+@pytest.mark.parametrize("path", ["~nosuch/x", "a\0b", "~\0", "x" * 5000])
+def test_a_path_that_no_file_can_have_is_one_that_is_not_there(kind, path):
+    with pytest.raises(DataError, match="no such|: not in "):
+        open_source(DataRef.of(f"{kind}:{path}"))
+
+
 def test_every_kind_of_data_has_a_proxy():
     found = {kind: load_proxy(DataRef(kind), {}) for kind in KINDS}
     assert found["cifar100"] == found["cifar10"] != found["digits"]
