@@ -7,8 +7,10 @@ changes each belong to `make test`; `make test-all` goes on for ten minutes in a
 import io
 import json
 import random
+import shutil
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,9 +145,22 @@ def pictures(folder):
     return folder, forms
 
 
-def all_images(folder):
-    source = open_source(DataRef("folder", str(folder)))
+def a_table(folder):
+    """Make images and a table of them."""
+    pictures(folder)
+    names = sorted(str(path.relative_to(folder)) for path in folder.glob("*/*/*.png"))
+    rows = [f"{name},{Path(name).parent.name},{Path(name).parts[0]}" for name in names]
+    return written(folder / "t.csv", "\n".join(["path,label,split", *rows]))
+
+
+def all_images(place):
+    source = open_source(DataRef("table" if place.suffix == ".csv" else "folder", str(place)))
     return source.images("train", np.arange(len(source.labels("train"))), 8)
+
+
+def packed(folder, form):
+    pictures(folder / "p")
+    return Path(shutil.make_archive(folder / "packed", form, folder / "p"))
 
 
 def exports(path):
@@ -179,6 +194,10 @@ KINDS = {
     "checkpoints": lambda at: Files(read, a_checkpoint(at / "c.pt")),
     "weights": lambda at: Files(read_weights, a_checkpoint(at / "c.pt")),
     "safetensors": lambda at: Files(read_weights, exports(at / "w.safetensors")),
+    "tables": lambda at: Files(all_images, a_table(at / "t")),
+    "zip": lambda at: Files(all_images, packed(at, "zip")),
+    "tar": lambda at: Files(all_images, packed(at, "tar")),
+    "gzip": lambda at: Files(all_images, packed(at, "gztar")),
     "images": lambda at: Files(all_images, *reversed_pictures(at / "pictures")),
 }
 

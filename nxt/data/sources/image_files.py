@@ -74,7 +74,7 @@ class OnDisk:
     def size(self, number: int) -> int:
         try:
             return self.open(number).stat().st_size
-        except OSError:  # such as a link that leads nowhere
+        except (OSError, ValueError):  # a link that leads nowhere, or a name that no file can have
             return -1
 
 

@@ -55,7 +55,8 @@ def pick(columns: Any, names: tuple[str, ...], what: str, where: Path) -> str:
 
 def in_order(classes: set[str]) -> list[str]:
     """Returns classes sorted by name; by value, if all are whole numbers."""
-    return sorted(classes, key=int) if all(name.isdecimal() for name in classes) else sorted(classes)
+    numbers = all(name.isdecimal() and len(name) < 20 for name in classes)
+    return sorted(classes, key=int) if numbers else sorted(classes)
 
 
 def _text(table: Path) -> dict[str, list[str]]:

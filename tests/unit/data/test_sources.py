@@ -685,7 +685,7 @@ def test_cifar10_and_cifar100_in_one_folder_are_two_data_sets(tmp_path, monkeypa
 @pytest.mark.parametrize("kind", ["folder", "table", "hf", "cifar10"])
 @pytest.mark.parametrize("path", ["~nosuch/x", "a\0b", "~\0", "x" * 5000])
 def test_a_path_that_no_file_can_have_is_one_that_is_not_there(kind, path):
-    with pytest.raises(DataError, match="no such|: not in "):
+    with pytest.raises(DataError, match=r"no such|: not in "):
         open_source(DataRef.of(f"{kind}:{path}"))
 
 
