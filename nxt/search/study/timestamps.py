@@ -41,9 +41,14 @@ def read_times(study: Path) -> dict[int, Span]:
 
 
 def slowdown(trials: Iterable[Trial], times: Mapping[int, Span]) -> float:
-    """Returns the median ratio of a trial's duration to its training time; a median, because of interrupted trials."""
+    """Returns the median ratio of a trial's duration to its training time; a median, because of interrupted trials.
+
+    The first trials, which wait for their workers to start, do not count: those that began before any had ended.
+    """
+    first = min((span.ended for span in times.values() if span.ended), default=None)
     spans = [(times.get(trial.number), trial.seconds) for trial in trials if trial.curve and not trial.replayed]
-    ratios = [(s.ended - s.begun).total_seconds() / trained for s, trained in spans if s and s.ended and trained]
+    later = [(span, trained) for span, trained in spans if span and first and span.begun >= first]
+    ratios = [(span.ended - span.begun).total_seconds() / trained for span, trained in later if span.ended and trained]
     return max(1.0, median(ratios)) if ratios else 1.0
 
 

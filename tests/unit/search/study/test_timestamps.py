@@ -24,8 +24,9 @@ def trial(number, trained, replayed=""):
 
 
 def test_what_lasts_longer_than_its_epochs_is_slowed_down_by_the_median():
-    trials = [trial(0, 10), trial(1, 10), trial(2, 10)]
-    times = {0: span(0, 12), 1: span(0, 15), 2: span(15, 10_000)}  # the last one was cut off and resumed the next day
+    trials = [trial(n, 10) for n in range(5)]
+    times = {0: span(0, 90), 1: span(0, 95)}  # these waited for their workers to start
+    times |= {2: span(90, 102), 3: span(95, 110), 4: span(110, 10_000)}  # the last one was resumed the next day
     assert slowdown(trials, times) == pytest.approx(1.5)
 
 
@@ -35,8 +36,9 @@ def test_what_lasts_longer_than_its_epochs_is_slowed_down_by_the_median():
         ([], {}),
         ([trial(0, 10)], {}),
         ([trial(0, 10)], {0: span(0)}),
-        ([trial(0, 10)], {0: span(0, 9)}),  # clocks differ by a little
-        ([trial(0, 10, replayed="other")], {0: span(0, 100)}),
+        ([trial(0, 10)], {0: span(0, 90)}),  # with the start of its worker
+        ([trial(0, 10), trial(1, 10)], {0: span(0, 90), 1: span(90, 99)}),  # clocks differ by a little
+        ([trial(0, 10, replayed="other")], {0: span(0, 100), 1: span(0, 10)}),
         ([Trial(0, (0,), SPEC, Cost(1))], {0: span(0, 100)}),
     ],
 )
