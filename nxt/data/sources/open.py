@@ -125,7 +125,10 @@ def own_images(data: DataRef) -> Source:
     if not data.path or not exists(root):
         try:
             beside = [entry.name for entry in root.parent.iterdir()]
-        except (OSError, ValueError):  # that folder may be closed, too
+            root.stat()
+        except PermissionError as error:
+            raise DataError(f"{data}: cannot be seen from here ({error.strerror})") from None
+        except (OSError, ValueError):
             beside = []
         near = (data.path and suggestion(root.name, beside)) or f"; write {data.kind}:PATH"
         raise DataError(f"{data}: no such {'file' if data.kind == 'table' else 'folder'}{near}")

@@ -689,6 +689,19 @@ def test_a_path_that_no_file_can_have_is_one_that_is_not_there(kind, path):
         open_source(DataRef.of(f"{kind}:{path}"))
 
 
+def test_data_below_a_closed_folder_is_not_called_missing(tmp_path, monkeypatch):
+    stat = Path.stat
+
+    def closed(path, **options):
+        if path.name == "mine":
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", closed)
+    with pytest.raises(DataError, match=r"mine: cannot be seen from here \(Permission denied\)$"):
+        open_source(DataRef("folder", str(tmp_path / "mine")))
+
+
 def test_every_kind_of_data_has_a_proxy():
     found = {kind: load_proxy(DataRef(kind), {}) for kind in KINDS}
     assert found["cifar100"] == found["cifar10"] != found["digits"]
