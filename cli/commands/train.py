@@ -34,8 +34,8 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="quick, resnext-cifar, resnext-imagenet, resnest-imagenet, torchvision-long, or a YAML file.",
-            show_default="quick",
+            help="quick, finetune, resnext-cifar, resnext-imagenet, resnest-imagenet, torchvision-long, or a YAML file",
+            show_default="quick; with --weights finetune",
             autocompletion=complete.recipes,
         ),
     ] = None,

@@ -18,7 +18,7 @@ from nxt.rundir import free_run_directory
 from nxt.train.recipe import Recipe, make_recipe
 from nxt.train.request import TrainRequest, load_request
 
-RECIPE = "quick"  # unless another one is given
+RECIPE, FROM_WEIGHTS = "quick", "finetune"  # unless another is given: for new weights, for those from elsewhere
 _RECORDED = "recipe", "epochs", "size", "weights", "freeze", "settings", "seed", "out", "tune", "skip_bad"
 _IN_RECORD = "cannot be given with `resume`: run.yaml has what was asked"
 
@@ -53,7 +53,8 @@ class TrainOptions:
 
     def recipe_for(self, network: str) -> Recipe:
         """Returns the recipe that the options ask for, for a network of that name. Raises as `make_recipe` does."""
-        return make_recipe(self.recipe or RECIPE, network, epochs=self.epochs, size=self.size, settings=self.settings)
+        recipe = self.recipe or (FROM_WEIGHTS if self.weights else RECIPE)
+        return make_recipe(recipe, network, epochs=self.epochs, size=self.size, settings=self.settings)
 
     def request(self) -> TrainRequest:
         """Returns the request for a new training, or the one of the run to resume with what has changed.

@@ -19,7 +19,7 @@ import nxt
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "nxt", "cli", "search_spaces")
-RECIPES = ("proxy", "quick", "resnest-imagenet", "resnext-cifar", "resnext-imagenet", "torchvision-long")
+RECIPES = ("finetune", "proxy", "quick", "resnest-imagenet", "resnext-cifar", "resnext-imagenet", "torchvision-long")
 SPACES = ["cifar", "imagenet", "mobile", "nds_resnext_a", "nds_resnext_b", "resnest", "smoke"]
 NEEDED = [
     "nxt/py.typed",

@@ -31,6 +31,7 @@ from nxt.train.engine.setup import Inputs, network_for, open_inputs, start_from
 from nxt.train.engine.trainer import Trainer
 from nxt.train.history import METRICS
 from nxt.train.request import TrainRequest, at_size
+from nxt.units import format_count
 
 
 @contextmanager
@@ -102,6 +103,11 @@ def _trainer(
         network.freeze(request.freeze)
     if request.weights and fresh:
         watcher.note(start_from(network, request.weights))
+    if request.freeze:
+        trained, every = (sum(p.numel() for p in network.parameters() if p.requires_grad or kind) for kind in (0, 1))
+        watcher.note(
+            f"frozen up to {request.freeze}: {format_count(trained)} of {format_count(every)} parameters are trained"
+        )
 
     def inputs(placements: Mapping[str, ImagePlacement]) -> Inputs:
         return open_inputs(

@@ -50,7 +50,8 @@ def train(
         network: A name, an architecture file, or a specification; None with `resume`.
         data: "digits", "cifar10[:PATH]", "cifar100[:PATH]", "folder:PATH", "table:FILE" or "hf:PATH"; by default
             what an architecture file was found on, else the digits. With `resume`, where the same data lies now.
-        recipe: The name of a recipe of nxt, a YAML file, or a recipe's values; by default "quick".
+        recipe: The name of a recipe of nxt, a YAML file, or a recipe's values; by default "quick", or with
+            `weights` "finetune".
         epochs: Epochs, instead of the recipe's.
         size: Image side in pixels, in training and evaluation; by default the recipe's, the data's or the network's.
         weights: What to start from: a file, or "torchvision" for its published weights; by default nothing.

@@ -1,5 +1,6 @@
 """What a user says of a training: what it means, and what is refused."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def test_where_nothing_is_said_the_defaults_count(tmp_path, monkeypatch):
     assert (request.seed, request.workers, request.weights, request.freeze) == (0, 1, "", "")
     assert request.tune and not request.skip_bad and not request.download
     assert request.out == Path("results", f"train_{TINY}_digits_1")
-    request.out.mkdir(parents=True)
+    (request.out / "run.yaml").touch()
     assert TrainOptions(network=TINY).request().out.name.endswith("_2")
 
 
@@ -85,6 +86,13 @@ def test_a_training_that_goes_on_may_find_its_data_elsewhere(tmp_path):
     assert TrainOptions(resume=request.out).request().data == DataRef("folder", "/a")
     with pytest.raises(UsageError, match="`workers` cannot be given with `resume`"):
         TrainOptions(resume=request.out, workers=2).request()
+
+
+@pytest.mark.parametrize(("weights", "name"), [(None, "quick"), ("torchvision", "finetune")])
+def test_weights_from_elsewhere_have_a_recipe_of_their_own(weights, name):
+    said = TrainOptions(network="resnet50", weights=weights)
+    assert said.recipe_for("resnet50") == load_recipe(name, network="resnet50")
+    assert dataclasses.replace(said, recipe="proxy").recipe_for("resnet50") == load_recipe("proxy")
 
 
 def test_without_a_network_there_is_nothing_to_train():

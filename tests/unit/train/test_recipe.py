@@ -70,7 +70,8 @@ def test_the_rate_of_a_training_of_one_step_is_the_highest():
 
 
 def test_all_recipes_that_come_along_load_and_say_what_they_are_for():
-    assert PACKAGED == ["proxy", "quick", "resnest-imagenet", "resnext-cifar", "resnext-imagenet", "torchvision-long"]
+    ours, papers = ["finetune", "proxy", "quick"], ["resnest-imagenet", "resnext-cifar", "resnext-imagenet"]
+    assert [*ours, *papers, "torchvision-long"] == PACKAGED
     for name in PACKAGED:
         recipe = load_recipe(name)
         assert recipe.about and isinstance(recipe.augment, Augment)
@@ -274,7 +275,7 @@ def test_errors_in_a_file_name_the_file(tmp_path, text, message):
     ("name", "message"),
     [
         ("quik", "no recipe is called 'quik'; did you mean 'quick'"),
-        ("zzzz", "no recipe is called 'zzzz'; known are quick, .*or give a YAML file"),
+        ("zzzz", "no recipe is called 'zzzz'; known are finetune, .*or give a YAML file"),
         ("", "no recipe is called ''"),
         ("missing.yaml", r"missing\.yaml: no such file"),
     ],

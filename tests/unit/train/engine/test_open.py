@@ -4,12 +4,19 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from PIL import Image
 
+from nxt.arch.load import parse_name
+from nxt.compute.ranks import Ranks
 from nxt.data.ref import DataRef
+from nxt.data.sources import open_source
 from nxt.inference import evaluate
 from nxt.train.engine import open as opening
 from nxt.train.engine.session import Watcher
+from nxt.train.recipe import load_recipe
+from nxt.train.request import TrainRequest, at_size
+from nxt.units import format_count
 
 
 @pytest.mark.parametrize("job", ["train", "evaluate"])
@@ -26,3 +33,16 @@ def test_what_was_left_out_of_the_data_is_told(tmp_path, job):
     assert told == [
         f"left out of {tmp_path}: 1 images in folders inside class folders (such as train/cat/inside/0.png)"
     ]
+
+
+def test_how_much_of_a_frozen_network_is_trained_is_told(tmp_path):
+    spec, told = parse_name("resnext_1-1-1_w8_1x8d_cifar"), []
+    recipe = load_recipe("quick", {"size": 8})
+    request = TrainRequest(
+        spec=spec, data=DataRef("digits"), recipe=at_size(recipe, 8, spec), seed=0, out=tmp_path, freeze="stage3"
+    )
+    source = open_source(request.data)
+    _, trainer = opening._trainer(request, source, torch.device("cpu"), Ranks(), True, Watcher(note=told.append))
+    left = sum(value.numel() for name, value in trainer.network.named_parameters() if name.startswith("fc."))
+    every = sum(value.numel() for value in trainer.network.parameters())
+    assert f"frozen up to stage3: {format_count(left)} of {format_count(every)} parameters are trained" in told
