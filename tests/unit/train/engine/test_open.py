@@ -39,10 +39,16 @@ def test_how_much_of_a_frozen_network_is_trained_is_told(tmp_path):
     spec, told = parse_name("resnext_1-1-1_w8_1x8d_cifar"), []
     recipe = load_recipe("quick", {"size": 8})
     request = TrainRequest(
-        spec=spec, data=DataRef("digits"), recipe=at_size(recipe, 8, spec), seed=0, out=tmp_path, freeze="stage3"
+        spec=spec,
+        data=DataRef("digits"),
+        recipe=at_size(recipe, 8, spec),
+        seed=0,
+        out=tmp_path,
+        weights="w.pt",
+        freeze="stage3",
     )
     source = open_source(request.data)
-    _, trainer = opening._trainer(request, source, torch.device("cpu"), Ranks(), True, Watcher(note=told.append))
+    _, trainer = opening._trainer(request, source, torch.device("cpu"), Ranks(), False, Watcher(note=told.append))
     left = sum(value.numel() for name, value in trainer.network.named_parameters() if name.startswith("fc."))
     every = sum(value.numel() for value in trainer.network.parameters())
     assert f"frozen up to stage3: {format_count(left)} of {format_count(every)} parameters are trained" in told
