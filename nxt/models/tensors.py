@@ -30,6 +30,8 @@ def read_tensors(source: Path | BinaryIO, name: str = "") -> dict[str, Any]:
     """
     path = name or source
     _open_once(source)
+    if str(path).endswith(".onnx"):
+        raise CheckpointError(f"{path}: an ONNX file, not a checkpoint; nxt predict takes it")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about unusual pickles: they are refused, or contain plain data

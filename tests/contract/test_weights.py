@@ -194,16 +194,18 @@ def test_files_of_something_else_are_refused(content, tmp_path):
         read_weights(tmp_path / "w.pth")
 
 
-@pytest.mark.parametrize("kind", ["an exported program", "a TorchScript file"])
+@pytest.mark.parametrize("kind", ["an exported program", "a TorchScript file", "an ONNX file"])
 @pytest.mark.filterwarnings("ignore")
 def test_a_file_of_a_whole_network_is_called_what_it_is(kind, tmp_path):
-    model, images, path = nn.Linear(2, 2), torch.ones(1, 2), tmp_path / "w.pt"
+    model, images, path = nn.Linear(2, 2), torch.ones(1, 2), tmp_path / ("w.onnx" if "ONNX" in kind else "w.pt")
     if kind == "an exported program":
         torch.export.save(torch.export.export(model, (images,)), tmp_path / "w.pt2")
         (tmp_path / "w.pt2").rename(path)
+    elif kind == "an ONNX file":
+        path.write_bytes(b"\x08\x08\x12\x07pytorch")
     else:
         torch.jit.save(torch.jit.trace(model, images), path)
-    with pytest.raises(CheckpointError, match=rf"w\.pt: {kind}.*, not a checkpoint"):
+    with pytest.raises(CheckpointError, match=rf"w\.[a-z]+: {kind}.*, not a checkpoint"):
         read_weights(path)
 
 
