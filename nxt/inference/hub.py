@@ -130,7 +130,7 @@ def timm_outputs(files: Mapping[str, bytes], batch: Tensor) -> list[Tensor]:
 def page(checkpoint: Checkpoint, about: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     """Returns the model card of the Hugging Face Hub: YAML, then what the network is and how to use it."""
     spec, classes, timm = checkpoint.spec, checkpoint.classes, "library" not in settings
-    own, data = cost(spec, checkpoint.preprocess.size, len(classes)), about["data"].removeprefix("folder:")
+    own, data = cost(spec, checkpoint.preprocess.size, len(classes)), checkpoint.data.name
     reached = "".join(f", {share:.2%} on its validation split" for share in about["accuracies"].values())
     more = f" and {len(classes) - 20} more" if len(classes) > 20 else ""
     return "\n".join(
