@@ -159,7 +159,7 @@ class ImageFiles:
             return _rgb(self._files, int(self._splits[split].numbers[row]))
 
     def called(self, split: str, row: int) -> str:
-        return os.fsencode(self._name(split, row)).decode(errors="backslashreplace")
+        return _printable(self._name(split, row))
 
     def identity(self) -> str:
         return self._identity
@@ -195,7 +195,7 @@ class ImageFiles:
         least, most = min(sides, key=sides.__getitem__), max(sides, key=sides.__getitem__)
         if size <= _SMALL < sides[most] or sides[least] < _LEAST or sides[least] <= _SMALL < size:
             how = f"are trained at {size} px" if size <= _SMALL else "are taken for large ones"
-            ends = [f"{sides[row]} px (train/{self.called('train', row)})" for row in (least, most)]
+            ends = [f"{sides[row]} px ({_printable(self._files.name(int(numbers[row])))})" for row in (least, most)]
             remark = f"the images {how}: shorter sides are from {ends[0]} to {ends[1]}, by {len(sides)} looked at"
         else:
             remark = ""
@@ -235,6 +235,11 @@ class ImageFiles:
             for row, number in enumerate(self._splits[split].numbers.tolist())
             for name, of_class in [(self._name(split, row), self.classes[self._splits[split].labels[row]])]
         )
+
+
+def _printable(name: str) -> str:
+    """Returns a file's name for messages: bytes that are no text as escapes."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _decode(files: Files, numbers: Sequence[int], side: int) -> NDArray[np.uint8]:

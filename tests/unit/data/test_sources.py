@@ -294,6 +294,16 @@ def test_one_odd_image_does_not_decide_for_all_and_is_named(tmp_path, odd, other
     assert source.size == size and re.match(remark, *source.notes)
 
 
+def test_an_odd_image_in_class_folders_alone_is_named_by_where_it_is(tmp_path):
+    tree(tmp_path, ("train",), count=8)
+    for file in (tmp_path / "train").glob("*/*"):
+        paint(file, size=(200, 200))
+    paint(tmp_path / "train" / "cat" / "0.png", size=(20, 20))
+    (tmp_path / "train").rename(tmp_path / "mine")
+    notes = open_source(DataRef("folder", str(tmp_path / "mine"))).notes
+    assert "from 20 px (cat/0.png) to 200 px (" in " ".join(notes)
+
+
 def test_sizes_are_looked_at_all_over_the_split(tmp_path):
     """The first class alone may be of small images."""
     tree(tmp_path, ("train", "test"), count=100)
