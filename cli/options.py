@@ -94,6 +94,10 @@ Address = Annotated[
     str | None,
     typer.Option("--address", help="Join the Ray cluster there instead of this machine alone.", metavar="HOST:PORT"),
 ]
+Track = Annotated[
+    str | None,
+    typer.Option("--track", help="Tell a tracker, too, which must be installed.", metavar="mlflow|wandb|trackio"),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change one setting; may be repeated.", metavar="KEY=VALUE", callback=_checked),

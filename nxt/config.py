@@ -210,6 +210,17 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return result
 
 
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested values as one level, with keys such as `recipe.lr`; what is None or empty is left out."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        elif value is not None and value != "" and value != []:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
 def dump_yaml(data: Mapping[str, Any]) -> str:
     """Returns plain data as YAML text; keys keep their order, and short lists stand on one line."""
     import yaml

@@ -75,6 +75,7 @@ def search(
     download: options.Download = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read.")] = False,
     settings: options.Set = None,
+    track: options.Track = None,
     as_json: options.Json = False,
 ) -> None:
     """Search a design space inside a budget and write the Pareto front of architectures.
@@ -115,6 +116,7 @@ def search(
         workers=workers,
         gpus_per_trial=gpus_per_trial,
         address=address,
+        track=track,
     )
     request = chosen.request()  # finds wrong options before torch is imported
     from nxt.search.engine.calls import prepare, run_search
@@ -130,7 +132,7 @@ def search(
         print_plan(job, workers, hours, gpus_per_trial, as_json)
         return
     again: dict[str, object] = {"hours": None if hours is None else "H", "workers": workers}
-    again |= {"gpus_per_trial": gpus_per_trial, "address": address}
+    again |= {"gpus_per_trial": gpus_per_trial, "address": address, "track": track}
     carry_out(job, lambda observer: run_search(job, chosen, observer), again, as_json)
 
 

@@ -72,6 +72,7 @@ def train(
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read.")] = False,
     download: options.Download = False,
     settings: options.Set = None,
+    track: options.Track = None,
     as_json: options.Json = False,
 ) -> None:
     """Train a network fully. Killed at any moment, it goes on with --resume as if nothing had happened.
@@ -101,19 +102,18 @@ def train(
         tune=None if tune is None else tune == "auto",
         skip_bad=skip_bad,
         download=download,
+        track=track,
     )
     if train_many.is_for_several(networks, resume, top, repeats):
         train_many.train(networks, chosen, top, repeats, device, address, as_json)
         return
     request = chosen.request()
-    again = {"device": None if device == "auto" else device, "address": address}
-    result = _run(request, device, resume is not None, address, again)
+    again = {"device": None if device == "auto" else device, "address": address, "track": track}
+    result = _run(request, device, resume is not None, again)
     _show(request, result, as_json)
 
 
-def _run(
-    request: TrainRequest, device: str, resume: bool, address: str | None, again: Mapping[str, object]
-) -> TrainResult:
+def _run(request: TrainRequest, device: str, resume: bool, again: Mapping[str, str | None]) -> TrainResult:
     """Trains with progress on stderr; raises typer.Exit with the signal's exit code if a signal stops the training."""
     from nxt.train.engine.session import Watcher
     from nxt.train.engine.train import carry_out
@@ -124,7 +124,7 @@ def _run(
     try:
         with TrainProgress() as progress:
             watcher = Watcher(progress.note, progress.reading, progress.begin, progress.step, progress.epoch)
-            return carry_out(request, device, resume, watcher, address)
+            return carry_out(request, device, resume, watcher, again["address"], again["track"])
     except StoppedError as stopped:
         command = resume_command(request.out, full=True, **again)
         tables.err().print(f"{str(stopped).capitalize()}. Go on with: {command}", soft_wrap=True)

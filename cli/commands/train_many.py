@@ -44,6 +44,7 @@ def train(
 
     job = prepare(networks, chosen, top, repeats)
     again = {"workers": chosen.workers, "device": None if device == "auto" else device, "address": address}
+    again["track"] = chosen.track
     carry_out(job, lambda observer: run_trainings(job, chosen, device, address, observer), again, as_json)
     for origin in job.request.origins if not as_json else ():
         print_agreement(load_run(origin), load_run(job.out))

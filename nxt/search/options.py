@@ -18,6 +18,7 @@ from nxt.space.arch_list import load_list
 from nxt.space.budget import Budget, parse_budget
 from nxt.space.load import DEFAULT, load_space
 from nxt.space.space import Space
+from nxt.tracking.sender import check_tracker
 
 TRIALS = 20  # explored by default
 COSTS = ("flops", "params", "acts", "memory")
@@ -29,6 +30,7 @@ class SearchOptions:
 
     Raises:
         UsageError: if arguments exclude each other or are out of range.
+        RunError: if the package of the tracker is not installed.
     """
 
     space: str | Path | Space | None = None
@@ -56,8 +58,10 @@ class SearchOptions:
     workers: int | None = None
     gpus_per_trial: float | None = None
     address: str | None = None
+    track: str | None = None
 
     def __post_init__(self) -> None:
+        check_tracker(self.track)
         if self.workers is not None and self.workers < 1:
             raise UsageError(f"`workers` {self.workers}: at least one is needed")
         if self.gpus_per_trial is not None and not 0 <= self.gpus_per_trial <= 1:

@@ -15,6 +15,7 @@ from nxt.data.ref import DataRef
 from nxt.errors import DataError, UsageError
 from nxt.files import exists
 from nxt.rundir import free_run_directory
+from nxt.tracking.sender import check_tracker
 from nxt.train.recipe import Recipe, make_recipe
 from nxt.train.request import TrainRequest, load_request
 
@@ -29,6 +30,7 @@ class TrainOptions:
 
     Raises:
         UsageError: if something is given again that the record of the run to resume says.
+        RunError: if the package of the tracker is not installed.
     """
 
     network: str | Path | ArchSpec | None = None
@@ -46,8 +48,10 @@ class TrainOptions:
     tune: bool | None = None
     skip_bad: bool = False
     download: bool = False
+    track: str | None = None
 
     def __post_init__(self) -> None:
+        check_tracker(self.track)
         if self.resume is not None:
             refuse_given(self, _RECORDED, _IN_RECORD)
 

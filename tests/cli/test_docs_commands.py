@@ -205,34 +205,3 @@ def test_the_notebook_runs_from_top_to_bottom(tutorial, any_process):
     assert "nxt.load_run" in code and ".frame()" in code
     done = any_process("-c", code, command=[sys.executable], cwd=folder)
     assert done.code == 0, done.err
-
-
-TRACKER = """
-import contextlib, json, types
-
-said = []
-def log(kind): return lambda *given, **named: said.append([kind, *given, named])
-set_experiment, log_params, log_metrics = log("experiment"), log("params"), log("metrics")
-def search_runs(output_format):
-    assert output_format == "list"
-    return [types.SimpleNamespace(data=types.SimpleNamespace(params={"trial": "0"}))]
-@contextlib.contextmanager
-def start_run(run_name):
-    said.append(["run", run_name])
-    yield
-"""
-
-
-def test_the_script_for_a_tracker_tells_it_each_trial_once(longer, tmp_path, python_process):
-    """With a stand-in for MLflow, which knows one of the trials already."""
-    write_files(PAGES["HOWTO.md"], tmp_path)
-    (tmp_path / "mlflow.py").write_text(TRACKER)
-    code = "import runpy, json, mlflow; runpy.run_path('to_mlflow.py'); print(json.dumps(mlflow.said))"
-    done = python_process("-c", code, longer)
-    assert done.code == 0, done.err
-    said, run = json.loads(done.out), nxt.load_run(longer)
-    assert [row[1] for row in said if row[0] == "run"] == [trial.spec.name for trial in run.trials[1:]]
-    metrics = [(row[1]["accuracy"], row[2]["step"]) for row in said if row[0] == "metrics"]
-    assert metrics == [(row.accuracy, row.epoch) for trial in run.trials[1:] for row in trial.curve]
-    params = [row[1] for row in said if row[0] == "params"]
-    assert {"trial": 1, "state": "done", "repeat": 0} in params and params[1]["cardinality"] >= 1

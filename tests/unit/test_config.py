@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from nxt.config import (
     check_keys,
     dump_yaml,
+    flat,
     from_mapping,
     merged,
     parse_settings,
@@ -383,3 +384,7 @@ def test_numbers_that_yaml_1_1_reads_in_another_base_are_refused(text, base):
 )
 def test_numbers_that_everybody_reads_alike_stay(text, value):
     assert parse_yaml(f"x: {text}", "a.yaml") == {"x": value}
+
+
+def test_nested_values_become_one_level():
+    assert flat({"a": {"b": {"c": 0}}, "d": None, "e": "", "f": [], "g": False}) == {"a.b.c": 0, "g": False}

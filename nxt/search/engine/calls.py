@@ -9,10 +9,11 @@ from typing import Any
 
 from nxt.arch.spec import ArchSpec
 from nxt.data.ref import DataRef
-from nxt.search.engine.execute import Ending, Observer, Resources, execute
+from nxt.search.engine.execute import Ending, Observer, Resources
 from nxt.search.engine.notices import notices
 from nxt.search.engine.progress import SearchBar
 from nxt.search.engine.search import Search, prepare_search
+from nxt.search.engine.tracked import execute_tracked
 from nxt.search.options import SearchOptions
 from nxt.search.request import SearchRequest
 from nxt.search.results.run import Run, load_run
@@ -53,6 +54,7 @@ def search(
     workers: int | None = None,
     gpus_per_trial: float | None = None,
     address: str | None = None,
+    track: str | None = None,
     callback: Callable[[Trial], None] | None = None,
     observer: Observer | None = None,
 ) -> Run:
@@ -89,6 +91,7 @@ def search(
         workers: Trials at a time; by default as many as fit.
         gpus_per_trial: Part of a GPU for each trial, at most 1, or 0 for the CPU; by default what each needs.
         address: HOST:PORT of a Ray cluster to join; by default this machine alone.
+        track: A tracker that hears of it, too: "mlflow", "wandb" or "trackio". Where it is, its own variables say.
         callback: Is called with each trial that has ended.
         observer: Follows the search in the place of the progress bar, on terminals and in notebooks, and of `callback`.
 
@@ -123,6 +126,7 @@ def search(
         workers=workers,
         gpus_per_trial=gpus_per_trial,
         address=address,
+        track=track,
     )
     job = prepare(options, options.request())
     if resume is None and observer is None:
@@ -145,7 +149,7 @@ def run_search(job: Search, options: SearchOptions, observer: Observer) -> Endin
         address=options.address,
         hours=options.hours,
     )
-    return execute(job, resources, observer, new=options.resume is None)
+    return execute_tracked(job, resources, observer, options.resume is None, options.track)
 
 
 def finished(job: Search, ending: Ending) -> Run:

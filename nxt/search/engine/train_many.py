@@ -15,9 +15,10 @@ from nxt.errors import ConfigError, DeviceError, RunError, UsageError, expecting
 from nxt.files import is_folder
 from nxt.rundir import free_run_directory
 from nxt.search.engine.calls import NetworkRef, finished, listed
-from nxt.search.engine.execute import Ending, Observer, Resources, execute
+from nxt.search.engine.execute import Ending, Observer, Resources
 from nxt.search.engine.progress import SearchBar
 from nxt.search.engine.search import Search, prepare_search
+from nxt.search.engine.tracked import execute_tracked
 from nxt.search.request import SearchRequest, full_request, load_record
 from nxt.search.results.run import Run, load_run
 from nxt.search.trial import Trial
@@ -44,6 +45,7 @@ def train_many(
     workers: int | None = None,
     address: str | None = None,
     download: bool = False,
+    track: str | None = None,
     callback: Callable[[Trial], None] | None = None,
     observer: Observer | None = None,
 ) -> Run:
@@ -56,7 +58,7 @@ def train_many(
         workers: Trainings at a time; by default as many as fit.
         callback: Is called with each training that has ended.
         observer: Follows in the place of the progress bar and of `callback`.
-        data, recipe, epochs, size, settings, seed, out, resume, device, address, download: As for `nxt.train`.
+        data, recipe, epochs, size, settings, seed, out, resume, device, address, download, track: As for `nxt.train`.
 
     Raises:
         UsageError: for arguments that do not go together.
@@ -74,6 +76,7 @@ def train_many(
         resume=None if resume is None else Path(resume),
         workers=workers,
         download=download,
+        track=track,
     )
     job = prepare(listed(networks), options, top, repeats)
     return finished(job, run_trainings(job, options, device, address, observer or SearchBar(callback)))
@@ -104,7 +107,7 @@ def prepare(networks: Sequence[NetworkRef], options: TrainOptions, top: int | No
 def run_trainings(job: Search, options: TrainOptions, device: str, address: str | None, observer: Observer) -> Ending:
     """Runs the prepared trainings. Raises DeviceError if there is no such device, and what `execute` raises."""
     resources = Resources(workers=options.workers, gpus_per_trial=_gpus(device, address), address=address)
-    return execute(job, resources, observer, new=options.resume is None)
+    return execute_tracked(job, resources, observer, options.resume is None, options.track)
 
 
 def _request(

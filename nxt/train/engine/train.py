@@ -14,6 +14,7 @@ from nxt.errors import UsageError
 from nxt.train.engine.open import prepared
 from nxt.train.engine.progress import train_bar
 from nxt.train.engine.session import TrainResult, Watcher
+from nxt.train.engine.tracked import tracked
 from nxt.train.engine.trainer import EpochReport
 from nxt.train.options import TrainOptions
 from nxt.train.request import TrainRequest
@@ -38,6 +39,7 @@ def train(
     tune: bool | None = None,
     skip_bad: bool = False,
     download: bool = False,
+    track: str | None = None,
     callback: Callable[[EpochReport], None] | None = None,
     watcher: Watcher | None = None,
 ) -> TrainResult:
@@ -66,6 +68,7 @@ def train(
         tune: Whether to measure how to compute fastest; by default yes. Else a rule decides.
         skip_bad: Whether to leave out images that cannot be read.
         download: Whether data may be downloaded if it is not there.
+        track: A tracker that hears of it, too: "mlflow", "wandb" or "trackio". Where it is, its own variables say.
         callback: Is called with the report of each epoch.
         watcher: Follows the training in the place of the progress bar (on terminals, in notebooks) and of `callback`.
 
@@ -90,14 +93,20 @@ def train(
         tune=tune,
         skip_bad=skip_bad,
         download=download,
+        track=track,
     )
     request, resumes = options.request(), options.resume is not None
     with train_bar(callback) if watcher is None else nullcontext(watcher) as follower:
-        return carry_out(request, device, resumes, follower, address)
+        return carry_out(request, device, resumes, follower, address, track)
 
 
 def carry_out(
-    request: TrainRequest, device: str, resume: bool, watcher: Watcher, address: str | None = None
+    request: TrainRequest,
+    device: str,
+    resume: bool,
+    watcher: Watcher,
+    address: str | None = None,
+    track: str | None = None,
 ) -> TrainResult:
     """Trains in this process or, with several workers, in one process for each.
 
@@ -107,17 +116,19 @@ def carry_out(
         resume: Whether to go on with an existing run.
         watcher: Follows the training.
         address: A Ray cluster for several workers; None: this machine.
+        track: The name of a tracker; None: none.
 
     Raises:
         UsageError: if there is an address, but only one worker.
         StoppedError: if a signal stops the training; its state is saved.
         NxtError: as `prepared` and `Training.run` do.
     """
-    if request.workers > 1:
-        from nxt.train.engine import distributed  # imports Ray
-
-        return distributed.train(request, device, resume, watcher, address)
-    if address is not None:
+    if request.workers == 1 and address is not None:
         raise UsageError("`address` is for several `workers`, or several networks")
-    with prepared(request, choose(device), resume, watcher) as training:
-        return training.run()
+    with tracked(watcher, request.out, track) as watcher:
+        if request.workers > 1:
+            from nxt.train.engine import distributed  # imports Ray
+
+            return distributed.train(request, device, resume, watcher, address)
+        with prepared(request, choose(device), resume, watcher) as training:
+            return training.run()
