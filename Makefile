@@ -1,6 +1,6 @@
 # make demo: set up on a fresh machine and search.  make test: run the tests.  make lint: style and types.
 # make quick: in under a minute the pure tests, of which one that imports torch or Ray fails, and those of the GPU path.
-# make docs: write docs/COMMANDS.md and docs/API.md anew.
+# make docs: write docs/COMMANDS.md and docs/API.md anew, and all pages as a site into build/site, which needs no network.
 # make bench: nxt against its peers, into results/benchmarks/; on a quiet machine, about half an hour.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -48,6 +48,7 @@ format: .venv/installed
 
 docs: .venv/installed
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/build_site.py
 
 bench: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,bench]"
