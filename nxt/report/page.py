@@ -1,8 +1,8 @@
-"""Writes the report of a search: one HTML file that needs no network."""
+"""Writes the report of a search: one HTML file that needs no network; `document` is the frame of all reports."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from nxt.files import write_text
@@ -40,19 +40,20 @@ def write_report(data: ReportData, path: Path) -> list[str]:
         NxtError: if the run's record is damaged.
     """
     bodies = {name: body for name, (_, make) in _SECTIONS.items() if (body := make(data))}
-    write_text(path, page(data, bodies))
+    request = data.run.request
+    title = f"{request.space.name} on {request.data.display}, {request.budget}"
+    kind = "Full trainings" if data.run.full else "Search"
+    titles = {name: title for name, (title, _) in _SECTIONS.items()}
+    write_text(path, document(title, f"{kind} in {data.run.path}", titles, bodies))
     return list(bodies)
 
 
-def page(data: ReportData, bodies: dict[str, Html]) -> Html:
-    """Returns the complete page from the bodies of its sections, by name."""
+def document(title: str, subtitle: str, titles: Mapping[str, str], bodies: Mapping[str, Html]) -> Html:
+    """Returns the complete page from the titles and bodies of its sections, by name."""
     from plotly.offline import get_plotlyjs
 
-    request = data.run.request
-    title = f"{request.space.name} on {request.data.display}, {request.budget}"
-    links = "".join(f'<li><a href="#{name}">{_SECTIONS[name][0]}</a></li>' for name in bodies)
-    parts = [f'<section id="{n}"><h2>{_SECTIONS[n][0]}</h2>\n{body}</section>' for n, body in bodies.items()]
-    kind = "Full trainings" if data.run.full else "Search"
+    links = "".join(f'<li><a href="#{name}">{titles[name]}</a></li>' for name in bodies)
+    parts = [f'<section id="{name}"><h2>{titles[name]}</h2>\n{body}</section>' for name, body in bodies.items()]
     head = joined(
         [
             Html('<meta charset="utf-8">'),
@@ -64,7 +65,7 @@ def page(data: ReportData, bodies: dict[str, Html]) -> Html:
     )
     body = joined(
         [
-            Html(f"<header><h1>{escape(title)}</h1>{paragraph(f'{kind} in {data.run.path}', 'sub')}</header>"),
+            Html(f"<header><h1>{escape(title)}</h1>{paragraph(subtitle, 'sub')}</header>"),
             Html(f'<nav aria-label="Sections"><ul>{links}</ul></nav>'),
             Html("<noscript><p>The figures need JavaScript; the tables do not.</p></noscript>"),
             Html(f"<main>{joined(map(Html, parts))}</main>"),

@@ -76,3 +76,16 @@ def test_show_and_report_tell_the_proxy_as_it_was(nxt, tmp_path, searched):
     assert f"Proxy trainings: {proxy}\n" in nxt("show", searched).out
     assert nxt("report", searched, "--out", tmp_path / "page.html").code == 0
     assert f"proxy training: {proxy}" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_training_has_a_page_too_also_beside_another_one(nxt, trained, searched, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    result = nxt("report", run, "--against", trained)
+    assert (result.code, result.err) == (0, "")
+    assert result.out == f"{run / 'report.html'}: summary, curves, epochs, recipe, provenance\n"
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "+0.0 points against run" in page and f"nxt eval {run}" in page
+    mixed = nxt("report", run, "--against", searched)
+    assert mixed.code == 1 and "a run of 'search', where a training was expected" in mixed.err
+    drawn = nxt("report", run, "--figures", "figures")
+    assert drawn.code == 2 and "--figures is for searches" in drawn.err
