@@ -22,6 +22,7 @@ NOT_OURS = {
     "compute/ray_cluster.py": "an option of Ray's own program",
     "train/model_card.py": "the commands that a model card tells its reader",
     "report/sections.py": "the commands that a report tells its reader",
+    "report/training.py": "the commands that a report tells its reader",
 }
 
 
