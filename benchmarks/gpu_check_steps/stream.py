@@ -14,7 +14,8 @@ from torch.overrides import TorchFunctionMode
 from gpu_check_steps.check import Check, folder, preprocess, rates, spec
 from nxt.data.augment import Augment
 from nxt.data.dataset import Source
-from nxt.data.sources import folder as folder_source
+from nxt.data.ref import DataRef
+from nxt.data.sources.open import open_source
 from nxt.data.stream import Stream
 from nxt.models.network import build
 from nxt.train.engine.trainer import Trainer
@@ -28,7 +29,7 @@ def stream(check: Check) -> None:
     count, side, size, workers = (48, 24, 16, 1) if check.small else (1024, 160, 128, 8)
     with folder() as place:
         _draw(Path(place), count, side)
-        source = folder_source(place)
+        source = open_source(DataRef("folder", str(place)))
         rows = np.arange(len(source.labels("train")))
         few = _stream(source, rows[:32], size, check.device, 0)
         _compare(check, few, _stream(source, rows[:32], size, torch.device("cpu"), 0))

@@ -13,6 +13,7 @@ import termios
 import time
 from unittest import mock
 
+from limits import LONG
 from nxt.cli.main import main
 
 WIDTHS = (60, 80, 100, 200)
@@ -68,7 +69,7 @@ def terminal(command, width=80, height=24, **environment):
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True)
     text = bytearray()
 
-    def read(until=None, seconds=60):
+    def read(until=None, seconds=LONG):
         deadline = time.monotonic() + seconds
         os.set_blocking(ours, False)
         while time.monotonic() < deadline and (until is None or until not in text.decode(errors="replace")):

@@ -272,7 +272,7 @@ def test_a_training_of_several_workers_that_is_asked_to_stop_saves_and_says_how_
     out, seen = journey
     assert (seen["code"], seen["out"]) == (128 + signal.SIGTERM, "")
     last = seen["log"].splitlines()[-1]
-    assert last.endswith(f"; its state is saved. Go on with: nxt train --resume {out}")
+    assert last.endswith(f"; its state is saved. Go on with: nxt train --resume {out} --device cpu")
     stopped = seen["stopped"]
     step = stopped.state["step"]
     where = f"in epoch {stopped.epoch + 1}, after step {step}" if step else f"after epoch {stopped.epoch}"

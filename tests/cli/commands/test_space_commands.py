@@ -70,7 +70,7 @@ def test_a_budget_tells_the_shares_of_every_stage(nxt, stages):
     assert found["feasible"] == sum(found["spread"]["depth2"].values()) < found["size"]
     said = nxt("space", "show", stages, "--flops", ":2M")
     assert said.code == 0
-    assert "depth2" in said.out and "inside the budget (macs <= 2.000M)" in said.out
+    assert "depth2" in said.out and "inside the budget (macs <= 2.000M; 32 px, 10 classes)" in said.out
 
 
 # Lint

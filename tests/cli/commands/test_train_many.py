@@ -100,7 +100,10 @@ def test_a_network_picked_from_full_trainings_is_not_called_a_proxy(two, nxt):
 
 def test_an_interrupted_study_says_how_to_go_on(best):
     assert best["code"] == 130 and "Traceback" not in "".join(best["said"])
-    assert best["said"][-1].strip() == f"Interrupted. Go on with: nxt train --resume {best['out']} --workers 1"
+    assert (
+        best["said"][-1].strip()
+        == f"Interrupted. Go on with: nxt train --resume {best['out']} --workers 1 --device cpu"
+    )
     assert 1 <= list(best["at_rest"].values()).count("done") < 4
 
 
