@@ -16,7 +16,8 @@ COMMANDS = {
     "search": "Search a design space inside a budget and write the Pareto front of architectures.",
     "show": "Show where a search stands: its trials, the front, the best against the best reference, "
     "and whom to trust.",
-    "report": "Write all that a search, or a training, tells as one HTML page that needs no network, also while it runs.",
+    "report": "Write all that a search, or a training, tells as one HTML page that needs no network, "
+    "also while it runs.",
     "pick": "Pick one architecture as YAML: the front's knee, or with limits the most accurate network inside them.",
     "train": "Train a network fully. Killed at any moment, it goes on with --resume as if nothing had happened.",
     "eval": "Measure trained networks on the test split. Tables and files of several networks are of their ensemble.",
