@@ -124,10 +124,13 @@ def own_images(data: DataRef) -> Source:
         root = Path(data.path)
     if not data.path or not exists(root):
         try:
-            beside = [entry.name for entry in root.parent.iterdir()]
             root.stat()
         except PermissionError as error:
             raise DataError(f"{data}: cannot be seen from here ({error.strerror})") from None
+        except (OSError, ValueError):  # it is not there
+            pass
+        try:
+            beside = [entry.name for entry in root.parent.iterdir()]
         except (OSError, ValueError):
             beside = []
         near = (data.path and suggestion(root.name, beside)) or f"; write {data.kind}:PATH"
