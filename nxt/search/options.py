@@ -22,6 +22,8 @@ from nxt.tracking.sender import check_tracker
 
 TRIALS = 20  # explored by default
 COSTS = ("flops", "params", "acts", "memory")
+_BUDGET = ("space", "like", "size", "classes", *COSTS)
+_RECORDED = (*_BUDGET, "archs", "out", "seed", "settings", "storage", "repeats", "skip_bad")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,24 +75,11 @@ class SearchOptions:
         if self.resume is not None:
             refuse_given(
                 self,
-                (
-                    "space",
-                    "like",
-                    "size",
-                    "classes",
-                    "archs",
-                    "out",
-                    "seed",
-                    *COSTS,
-                    "settings",
-                    "storage",
-                    "repeats",
-                    "skip_bad",
-                ),
+                _RECORDED,
                 "cannot be given with `resume`: run.yaml has what was asked",
             )
         elif self.archs:
-            search_only = ("space", "like", "size", "classes", "trials", "confirm", *COSTS)
+            search_only = (*_BUDGET, "trials", "confirm")
             refuse_given(self, search_only, "cannot be given with `archs`: nothing is searched")
         elif self.repeats is not None:
             raise UsageError("`repeats` needs `archs`: the trainings of a search differ in their architectures")

@@ -56,19 +56,7 @@ def digits() -> Source:
     pixels = np.repeat((grey.astype(np.uint16) * 255 // 16).astype(np.uint8)[..., None], 3, axis=3)
     test, train = stratified(labels, 0.2, SPLIT_SEED)
     arrays = _Arrays({name: (pixels[rows], labels[rows]) for name, rows in (("train", train), ("test", test))})
-    return Source(
-        name="digits",
-        classes=tuple("0123456789"),
-        mean=(0.305,) * 3,
-        std=(0.376,) * 3,
-        mirror=False,
-        size=32,
-        has_val=False,
-        labels=arrays.labels,
-        images=arrays.images,
-        open=arrays.open,
-        identity=arrays.identity,
-    )
+    return arrays.source("digits", tuple("0123456789"), (0.305,) * 3, (0.376,) * 3, mirror=False)
 
 
 def cifar(kind: str, path: str, download: bool) -> Source:
@@ -94,19 +82,7 @@ def cifar(kind: str, path: str, download: bool) -> Source:
         raise DataError(f"{kind}: cannot be downloaded to {root} ({error})") from None
     arrays = _Arrays({name: (s.data, np.asarray(s.targets, dtype=np.int64)) for name, s in splits.items()})
     mean, std = _CIFAR[kind]
-    return Source(
-        name=f"{kind}:{root}",
-        classes=tuple(splits["train"].classes),
-        mean=mean,
-        std=std,
-        mirror=True,
-        size=32,
-        has_val=False,
-        labels=arrays.labels,
-        images=arrays.images,
-        open=arrays.open,
-        identity=arrays.identity,
-    )
+    return arrays.source(f"{kind}:{root}", tuple(splits["train"].classes), mean, std, mirror=True)
 
 
 def own_images(data: DataRef) -> Source:
@@ -168,6 +144,29 @@ class _Arrays:
 
     def __init__(self, splits: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]) -> None:
         self._splits = splits
+
+    def source(
+        self,
+        name: str,
+        classes: tuple[str, ...],
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+        mirror: bool,
+    ) -> Source:
+        """Returns the images, of 32 px and with a test split, as a source."""
+        return Source(
+            name=name,
+            classes=classes,
+            mean=mean,
+            std=std,
+            mirror=mirror,
+            size=32,
+            has_val=False,
+            labels=self.labels,
+            images=self.images,
+            open=self.open,
+            identity=self.identity,
+        )
 
     def labels(self, split: str) -> NDArray[np.int64]:
         return self._splits[split][1]
