@@ -35,8 +35,10 @@ def profile(
             help="Names or architecture files.", metavar="NAME_OR_YAML...", autocompletion=complete.networks
         ),
     ],
-    size: Annotated[int | None, typer.Option(help="Image side in pixels; default: the network's own.")] = None,
-    classes: Annotated[int | None, typer.Option(help="Number of classes; default: the network's own.")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Image side in pixels; default: the file's or the network's own.")
+    ] = None,
+    classes: Annotated[int | None, typer.Option(help="Number of classes; default: likewise.")] = None,
     by: Annotated[By | None, typer.Option(help="Divide the cost.")] = None,
     steps: Annotated[
         bool, typer.Option("--steps", help="Show what one more block, group, channel or pixel costs.")
@@ -69,15 +71,17 @@ def profile(
         raise typer.BadParameter("--batch, --roofline and --compile need --measure")
     if as_csv and (measure or steps or check):
         raise typer.BadParameter("--csv has costs alone; --measure, --steps and --check go with --json")
-    from nxt.arch.load import resolve
+    from nxt.arch.load import counted, resolve
     from nxt.space.budget import parse_budget
 
     budget = parse_budget({"flops": flops, "params": params, "acts": acts, "memory": memory})
+    counts = [counted(network, size, classes) for network in networks]
     specs = [resolve(network) for network in networks]
     measuring = _measuring(device, batch or "1,8,32", compiled, roofline) if measure else {}
     from nxt.analysis.profile import profile as profile_of
 
-    profiles = [profile_of(s, size, classes, by or By.STAGE, steps=steps, check=check, **measuring) for s in specs]
+    how = {"by": by or By.STAGE, "steps": steps, "check": check, **measuring}
+    profiles = [profile_of(spec, *each, **how) for spec, each in zip(specs, counts, strict=True)]
     rows = [each.to_dict() for each in profiles]
     if roofline is not None:
         from nxt.report.roofline import plot_roofline

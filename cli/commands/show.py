@@ -133,9 +133,7 @@ def print_run(
         first = max(run.best.trials, key=lambda trial: trial.accuracy or 0.0)
         console.print(f"Test it: nxt eval {shell_path(run.path / 'trials' / f'{first.number}.pt')}", soft_wrap=True)
     elif run.best:
-        size, _ = run.request.space.counted
-        more = "" if size is None else f" --size {size}"
-        console.print(f"Train it: nxt train {shell_path(run.path / 'best.yaml')}{more}", soft_wrap=True)
+        console.print(f"Train it: nxt train {shell_path(run.path / 'best.yaml')}", soft_wrap=True)
 
 
 def print_trust(trust: Trust) -> None:

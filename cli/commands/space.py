@@ -119,6 +119,7 @@ def sample(
     from nxt.space.budget import parse_budget
     from nxt.space.feasible import FeasibleSet
     from nxt.space.load import load_space
+    from nxt.space.space import counted_keys
 
     budget = parse_budget({"flops": flops, "params": params, "acts": acts, "memory": memory}, like, size, classes)
     loaded = load_space(space).counted_at(size, classes)
@@ -131,7 +132,7 @@ def sample(
             typer.echo(json.dumps(line))
         return
     limits = {limit.cost: [limit.low, limit.high] for limit in budget.limits}
-    write_files(out, specs, {"space": loaded.name, "budget": limits, "seed": seed})
+    write_files(out, specs, {"space": loaded.name, "budget": limits, "seed": seed, **counted_keys(loaded.counted)})
     typer.echo(f"{number} architecture files written to {out}")
 
 

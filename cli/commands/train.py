@@ -41,7 +41,8 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs, instead of the recipe's.")] = None,
     size: Annotated[
-        int | None, typer.Option(help="Image side in pixels; default: the recipe's, the data's or the network's.")
+        int | None,
+        typer.Option(help="Image side in pixels; default: the recipe's, the file's, the data's or the network's."),
     ] = None,
     weights: Annotated[
         str | None,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from nxt.arch.breakdown import LEVELS, Portion, portions
 from nxt.arch.costs import Cost, resolution
-from nxt.arch.load import resolve
+from nxt.arch.load import counted, resolve
 from nxt.arch.memory import Moment, peak
 from nxt.arch.spec import ArchSpec
 from nxt.arch.zoo import ZOO
@@ -107,8 +107,8 @@ def profile(
 
     Args:
         network: A name, the path of an architecture file, or a specification.
-        size: Image side in pixels; by default the network's own.
-        classes: Outputs of the last layer; by default the network's own.
+        size: Image side in pixels; by default what the file was counted at, or else the network's own.
+        classes: Outputs of the last layer; by default likewise.
         by: The level at which to divide the cost: "stage", "block" or "layer".
         steps: Whether to compute the cost of one more block, group, channel or pixel.
         check: Whether to build the network and compare the closed form with fvcore's and torch's counts.
@@ -125,7 +125,7 @@ def profile(
     """
     spec = resolve(network)
     require(by in LEVELS[1:], "`by`", f"{by!r} is not one of {', '.join(LEVELS[1:])}")
-    size, classes = resolution(spec, size, classes)
+    size, classes = resolution(spec, *counted(network, size, classes))
     result = Profile(
         spec=spec,
         size=size,

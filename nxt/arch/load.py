@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from nxt.arch import costs
 from nxt.arch.names import fields_of, normalised
 from nxt.arch.spec import SCHEMA, ArchSpec
 from nxt.arch.zoo import ZOO
-from nxt.config import check_keys, read_yaml
+from nxt.config import check_keys, read_yaml, require
 from nxt.errors import ArchError, ConfigError, expecting, suggestion
 from nxt.files import exists, is_folder
 
-_LABELS = ("schema", "name", "provenance")  # of an architecture file, without effect
+_LABELS = ("schema", "name", "provenance")  # of an architecture file, no part of the network
 
 
 def resolve(network: str | Path | ArchSpec) -> ArchSpec:
@@ -45,7 +47,7 @@ def parse_name(name: str) -> ArchSpec:
 
 
 def load_arch(path: Path | str) -> ArchSpec:
-    """Reads an architecture file. `name` and `provenance` in it are labels without effect.
+    """Reads an architecture file. `name` and `provenance` in it do not change the network.
 
     Raises:
         ConfigError: if it is no such file.
@@ -59,15 +61,42 @@ def load_arch(path: Path | str) -> ArchSpec:
         return ArchSpec.from_dict({k: v for k, v in data.items() if k not in _LABELS}, str(path))
 
 
+def provenance_of(network: str | Path | ArchSpec) -> Mapping[str, Any]:
+    """Returns where an architecture file says that it comes from; nothing for names, specifications and other files.
+
+    Raises:
+        ConfigError: if the file cannot be read.
+    """
+    if isinstance(network, ArchSpec) or not str(network).endswith((".yaml", ".yml")):
+        return {}
+    provenance = read_yaml(network).get("provenance")
+    return provenance if isinstance(provenance, dict) else {}
+
+
+def counted(
+    network: str | Path | ArchSpec, size: int | None = None, classes: int | None = None
+) -> tuple[int | None, int | None]:
+    """Returns at which image side and classes to count: as given, or else as an architecture file says it was counted.
+
+    Raises:
+        ConfigError: if the file cannot be read, or says something else than numbers.
+    """
+    found = provenance_of(network)
+    for name, value in {key: found.get(key) for key in ("size", "classes")}.items():
+        whole = value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0)
+        require(whole, str(network), f"provenance: {name} is {value!r}, no positive whole number")
+    return found.get("size") if size is None else size, found.get("classes") if classes is None else classes
+
+
 def cost(network: str | Path | ArchSpec, size: int | None = None, classes: int | None = None) -> costs.Cost:
     """Returns the exact cost of a network for one image.
 
     Args:
         network: A name, the path of an architecture file, or a specification.
-        size: Image side in pixels; by default what the network is made for.
-        classes: Outputs of the last layer; by default what the network is made for.
+        size: Image side in pixels; by default what the file was counted at, or else what the network is made for.
+        classes: Outputs of the last layer; by default likewise.
 
     Raises:
         ArchError, ConfigError: if there is no such network.
     """
-    return costs.cost(resolve(network), size, classes)
+    return costs.cost(resolve(network), *counted(network, size, classes))

@@ -174,11 +174,6 @@ class Space:
         resolution(self.example, *counted)
         return dataclasses.replace(self, counted=counted)
 
-    def _counted_dict(self) -> dict[str, Any]:
-        """Returns what `to_dict` says of how costs are counted; nothing if networks are counted as they are made."""
-        given = {key: value for key, value in zip(COUNTED, self.counted, strict=True) if value is not None}
-        return {"counted": given} if given else {}
-
     def _spec(self, depths: tuple[int, ...], choice: Point) -> ArchSpec:
         values = dict(self.fixed) | {name: self.axes[name][i] for name, i in zip(self.axes, choice, strict=True)}
         width = values.pop("width")
@@ -193,7 +188,17 @@ class Space:
         axes |= {name: list(values) for name, values in self.axes.items()}
         data = {"schema": SCHEMA, "about": self.about, "network": dict(self.fixed), "axes": axes}
         bottleneck = {} if self.bottleneck[1] == math.inf else {"bottleneck": list(self.bottleneck)}
-        return {**data, **bottleneck, **self._counted_dict()}
+        return {**data, **bottleneck, **counted_section(self.counted)}
+
+
+def counted_keys(counted: Counted) -> dict[str, int]:
+    """Returns the image side and classes that are given, by their names in files."""
+    return {key: value for key, value in zip(COUNTED, counted, strict=True) if value is not None}
+
+
+def counted_section(counted: Counted) -> dict[str, Any]:
+    """Returns what a space's file says of how costs are counted; nothing if networks are counted as they are made."""
+    return {"counted": counted_keys(counted)} if any(counted) else {}
 
 
 def read_values(value: Any, where: str, axis: str) -> tuple[Any, ...]:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from nxt.arch.spec import SCHEMA, ArchSpec
 from nxt.config import check_keys, require
 from nxt.errors import ArchError
-from nxt.space.space import DUPLICATE, FLAGS, NO_NETWORK, OUTSIDE, Point, Space, read_values
+from nxt.space.space import DUPLICATE, FLAGS, NO_NETWORK, OUTSIDE, Point, Space, counted_section, read_values
 
 if TYPE_CHECKING:
     import numpy as np
@@ -143,7 +143,7 @@ class StagewiseSpace(Space):
         axes |= {name: list(self._options(name)) for name in _AXES if f"{name}1" in self.axes}
         network = dict(self.fixed)
         data = {"schema": SCHEMA, "about": self.about, "stages": len(self.depths), "network": network, "axes": axes}
-        return {**data, **self._counted_dict()}
+        return {**data, **counted_section(self.counted)}
 
 
 def read_stagewise(data: Mapping[str, Any], name: str, where: str) -> StagewiseSpace:

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nxt.arch.load import resolve
+from nxt.arch.load import counted, provenance_of, resolve
 from nxt.arch.spec import ArchSpec
-from nxt.config import read_yaml, refuse_given
+from nxt.config import refuse_given
 from nxt.data.ref import DataRef
 from nxt.errors import DataError, UsageError
 from nxt.files import exists
 from nxt.rundir import free_run_directory
 from nxt.tracking.sender import check_tracker
 from nxt.train.recipe import Recipe, make_recipe
-from nxt.train.request import TrainRequest, load_request
+from nxt.train.request import TrainRequest, at_size, load_request
 
 RECIPE, FROM_WEIGHTS = "quick", "finetune"  # unless another is given: for new weights, for those from elsewhere
 _RECORDED = "recipe", "epochs", "size", "weights", "freeze", "settings", "seed", "out", "tune", "skip_bad"
@@ -55,10 +55,14 @@ class TrainOptions:
         if self.resume is not None:
             refuse_given(self, _RECORDED, _IN_RECORD)
 
-    def recipe_for(self, network: str) -> Recipe:
-        """Returns the recipe that the options ask for, for a network of that name. Raises as `make_recipe` does."""
+    def recipe_for(self, network: str, side: int | None = None) -> Recipe:
+        """Returns the recipe that the options ask for, for a network of that name. Raises as `make_recipe` does.
+
+        Where they say no image side, it is `side` in pixels, if given.
+        """
         recipe = self.recipe or (FROM_WEIGHTS if self.weights else RECIPE)
-        return make_recipe(recipe, network, epochs=self.epochs, size=self.size, settings=self.settings)
+        made = make_recipe(recipe, network, epochs=self.epochs, size=self.size, settings=self.settings)
+        return made if side is None else at_size(made, side)
 
     def request(self) -> TrainRequest:
         """Returns the request for a new training, or the one of the run to resume with what has changed.
@@ -76,7 +80,7 @@ class TrainOptions:
         return TrainRequest(
             spec=spec,
             data=data,
-            recipe=self.recipe_for(spec.name),
+            recipe=self.recipe_for(spec.name, counted(self.network)[0]),
             seed=self.seed or 0,
             out=self.out or free_run_directory("train", spec.name, data.name),
             weights=str(self.weights or ""),
@@ -101,10 +105,7 @@ def data_of(network: str | Path | ArchSpec) -> DataRef:
         DataError: if that data is not here.
         ConfigError: if the file cannot be read.
     """
-    if isinstance(network, ArchSpec) or not str(network).endswith((".yaml", ".yml")):
-        return DataRef("digits")
-    provenance = read_yaml(network).get("provenance")
-    data = DataRef.parse(str((isinstance(provenance, dict) and provenance.get("data")) or "digits"))
+    data = DataRef.parse(str(provenance_of(network).get("data") or "digits"))
     if data.is_own and not exists(Path(data.path)):
         raise DataError(f"{network}: was found on {data}, which is not here; say with `data` what to train on")
     return data.absolute()

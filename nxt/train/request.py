@@ -94,7 +94,7 @@ def load_request(run: Path) -> TrainRequest:
     )
 
 
-def at_size(recipe: Recipe, natural: int | None, spec: ArchSpec) -> Recipe:
-    """Returns a recipe that says its image sizes: where it does not, the data's own, or else the network's."""
-    size = recipe.size or natural or spec.size
+def at_size(recipe: Recipe, otherwise: int) -> Recipe:
+    """Returns a recipe that says its image sides in pixels, `otherwise` where it did not."""
+    size = recipe.size or otherwise
     return dataclasses.replace(recipe, size=size, eval_size=recipe.eval_size or size)

@@ -141,7 +141,7 @@ def test_the_record_says_what_was_trained_and_reads_back(whole):
     assert record["command"] == "train" and record["fingerprint"] == SPEC.fingerprint
     request = load_request(whole.out)
     asked = request_for(whole.out)
-    chosen = {"recipe": at_size(asked.recipe, None, SPEC), "inputs": request.inputs}
+    chosen = {"recipe": at_size(asked.recipe, SPEC.size), "inputs": request.inputs}
     assert request == dataclasses.replace(asked, **chosen)
     assert {split: choice.kind for split, choice in request.inputs.items()} == {"train": "resident", "val": "resident"}
     assert record["compute"] == {"channels_last": True, "precision": "fp32", "compile": False, "graph": False}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nxt.arch.load import counted
 from nxt.arch.spec import ArchSpec
 from nxt.compute.devices import choose
 from nxt.config import refuse_given
@@ -126,7 +127,8 @@ def _request(
         else:
             specs += load_list([network]).specs
     distinct = ArchList(tuple({spec.fingerprint: spec for spec in specs}.values()))
-    recipes = [options.recipe_for(spec.name) for spec in distinct.specs]
+    side = options.size or _side_of(networks, runs)
+    recipes = [options.recipe_for(spec.name, side) for spec in distinct.specs]
     for spec, recipe in zip(distinct.specs, recipes, strict=True):
         if recipe != recipes[0]:
             pair = f"{distinct.specs[0].name} and {spec.name}"
@@ -147,6 +149,21 @@ def _data_of(networks: Sequence[NetworkRef], runs: Sequence[Path]) -> DataRef:
     used = {load_record(run).request.data for run in runs}
     used |= {data_of(name) for name in networks if str(name).endswith((".yaml", ".yml"))}  # names say nothing
     return used.pop() if len(used) == 1 else DataRef("digits")
+
+
+def _side_of(networks: Sequence[NetworkRef], runs: Sequence[Path]) -> int | None:
+    """Returns the image side in pixels at which searches and files say that they counted the networks.
+
+    Raises:
+        ConfigError: if they say different ones.
+    """
+    sides = {load_record(run).request.space.counted[0] for run in runs}
+    sides |= {counted(name)[0] for name in networks if isinstance(name, ArchSpec) or Path(name) not in runs}
+    known = sorted(side for side in sides if side is not None)
+    if len(known) > 1:
+        each = ", ".join(map(str, known))
+        raise ConfigError(f"the networks were counted at {each} px; give the `size` at which to train them all")
+    return known[0] if known else None
 
 
 def _gpus(device: str, address: str | None) -> float | None:

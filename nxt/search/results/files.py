@@ -8,11 +8,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from nxt.arch.costs import resolution
 from nxt.errors import RunError
 from nxt.files import write_text
 from nxt.search.ranking import RankedArch
 from nxt.search.results.run import TRIAL_COLUMNS, Run
+from nxt.space.space import counted_keys
 
 FRONT_COLUMNS = (
     "name", "fingerprint", "params", "macs", "acts", "accuracy", "accuracy_std", "accuracy_error", "epochs", "seeds",
@@ -59,7 +59,7 @@ def arch_file(entry: RankedArch, run: Run) -> str:
         "macs": entry.cost.macs,
         "params": entry.cost.params,
         "acts": entry.cost.acts,
-        **dict(zip(("size", "classes"), resolution(entry.spec, *run.request.space.counted), strict=True)),
+        **counted_keys(run.request.space.counted),
     }
     return entry.spec.to_yaml(provenance=provenance)
 

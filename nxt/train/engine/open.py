@@ -65,7 +65,7 @@ def prepared(
         if leads:
             directory = stack.enter_context(hold_run_directory(request.out, "train", new))
         source = ranks.agree(lambda: _source(request, watcher))
-        request = dataclasses.replace(request, recipe=at_size(request.recipe, source.size, request.spec))
+        request = dataclasses.replace(request, recipe=at_size(request.recipe, source.size or request.spec.size))
         folder = CheckpointFolder(out / "checkpoints", request.recipe.saving)
         previous = folder.newest(watcher.note) if resume else None
         identity = source.identity()

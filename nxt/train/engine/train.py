@@ -55,7 +55,8 @@ def train(
         recipe: The name of a recipe of nxt, a YAML file, or a recipe's values; by default "quick", or with
             `weights` "finetune".
         epochs: Epochs, instead of the recipe's.
-        size: Image side in pixels, in training and evaluation; by default the recipe's, the data's or the network's.
+        size: Image side in pixels, in training and evaluation; by default the recipe's, the one at which the
+            architecture file was counted, the data's or the network's.
         weights: What to start from: a file, or "torchvision" for its published weights; by default nothing.
         freeze: The last part that keeps the weights it starts from: "stem", "stage1", "stage2" and so on.
         settings: The recipe's values to change, such as `{"lr": 0.1, "augment": {"crop_area": 0.25}}`.

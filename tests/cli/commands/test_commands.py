@@ -14,11 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import reports
 import torch
 from near import assert_near
 from nxt.cli import lazy
-from nxt.cli.commands.show import print_run
 from runs import opened
 
 import nxt as package
@@ -557,9 +555,3 @@ def test_a_shell_completes_commands_options_and_names(typed, offered, nxt_proces
     env = os.environ | {"COMP_WORDS": typed, "COMP_CWORD": str(len(words) - 1), "_NXT_COMPLETE": "complete_bash"}
     result = nxt_process(command=[sys.executable, "-c", "from nxt.cli.main import app; app(prog_name='nxt')"], env=env)
     assert result.err == "" and set(result.out.split()) == offered
-
-
-@pytest.mark.parametrize(("size", "end"), [(None, "best.yaml"), (16, "best.yaml --size 16")])
-def test_the_command_to_train_repeats_the_image_size_of_the_budget(size, end, capsys):
-    print_run(reports.report_data([reports.trial(0, 0.5)], space=reports.SPACE.counted_at(size, None)).run, False)
-    assert capsys.readouterr().out.rstrip().endswith(end)

@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+import nxt as package
 from nxt.arch.costs import cost
 from nxt.arch.load import load_arch, parse_name
 from nxt.space.budget import parse_budget
@@ -256,3 +257,16 @@ def test_what_is_wrong_with_a_family_is_told(nxt):
         result = nxt("space", "iso", *arguments)
         assert (result.code, result.out) == (2, "")
         assert problem in result.err
+
+
+def test_a_network_that_was_counted_elsewhere_is_profiled_there(nxt, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    budget = ("--flops", "40M+-1%")
+    made = nxt("space", "sample", "mobile", *budget, "--size", 96, "--classes", 10, "--out", "made")
+    assert made.code == 0, made.err
+    (file,) = (tmp_path / "made").glob("*.yaml")
+    found = nxt("profile", file, *budget, "--json")
+    assert (found.code, found.err) == (0, "")
+    assert [json.loads(found.out)[key] for key in ("size", "classes")] == [96, 10]
+    assert nxt("profile", file, *budget, "--size", 224).code == 1
+    assert package.cost(file).macs == package.profile(file).cost.macs == json.loads(found.out)["macs"]

@@ -14,6 +14,7 @@ import nxt as package
 from nxt.arch.load import parse_name
 from nxt.config import read_yaml
 from nxt.data.ref import DataRef
+from nxt.errors import ConfigError
 from nxt.train.checkpoint import read
 
 TINY, OTHER = "resnext_1-1-1_w8_1x8d_cifar", "resnext_1-1-1_w8_2x8d_cifar"
@@ -149,3 +150,16 @@ def test_networks_train_on_what_they_were_found_on_if_all_were_found_on_the_same
     assert data_used([first, second]) == mine
     assert data_used([first, other]) == data_used([str(searched)]) == DataRef("digits")
     assert data_used([first, "resnet50"]) == mine  # a baseline beside them, by name
+
+
+def test_networks_train_at_the_size_at_which_they_were_counted(searched, tmp_path):
+    from nxt.search.engine.train_many import _side_of
+
+    files = {}
+    for size in (16, 24):
+        files[size] = str(tmp_path / f"{size}.yaml")
+        Path(files[size]).write_text(parse_name(TINY).to_yaml(provenance={"size": size}))
+    assert _side_of([files[16], "resnet50", parse_name(TINY)], []) == 16
+    assert _side_of(["resnet50", str(searched)], [searched]) is None
+    with pytest.raises(ConfigError, match="the networks were counted at 16, 24 px; give the `size`"):
+        _side_of(list(files.values()), [])

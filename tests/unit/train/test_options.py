@@ -49,6 +49,28 @@ def test_a_recipe_is_a_name_a_file_or_values(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("options", "sides"),
+    [
+        ({}, (24, 24)),
+        ({"size": 16}, (16, 16)),
+        ({"settings": {"size": 20}}, (20, 20)),
+        ({"settings": {"eval_size": 28}}, (24, 28)),
+        ({"recipe": "torchvision-long"}, (176, 224)),
+    ],
+)
+def test_a_network_trains_at_the_size_at_which_its_file_was_counted(options, sides, tmp_path):
+    network = file(tmp_path / "a.yaml", size=24, classes=10)
+    assert TrainOptions(network=network, out=tmp_path / "run", **options).request().recipe.sides == sides
+
+
+@pytest.mark.parametrize("size", ["24", -1, 2.5, True, [24]])
+def test_a_file_that_was_counted_at_no_size_is_refused(size, tmp_path):
+    network = file(tmp_path / "a.yaml", size=size)
+    with pytest.raises(ConfigError, match=r"a\.yaml: provenance: size is .*, no positive whole number"):
+        TrainOptions(network=network, out=tmp_path / "run").request()
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"size": 3}, "`size`: 3 is not between 4 and 4096 pixels"),

@@ -121,15 +121,9 @@ def test_workers_divide_the_images_of_a_pass_not_of_a_step(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("size", "eval_size", "natural", "expected"),
-    [
-        (None, None, None, (32, 32)),
-        (None, None, 28, (28, 28)),
-        (16, None, 28, (16, 16)),
-        (16, 24, 28, (16, 24)),
-        (None, 24, 28, (28, 24)),
-    ],
+    ("size", "eval_size", "expected"),
+    [(None, None, (28, 28)), (16, None, (16, 16)), (16, 24, (16, 24)), (None, 24, (28, 24))],
 )
-def test_sizes_are_the_recipes_or_the_datas_or_the_networks(size, eval_size, natural, expected):
+def test_sizes_are_the_recipes_if_it_says_them(size, eval_size, expected):
     recipe = dataclasses.replace(load_recipe("quick"), size=size, eval_size=eval_size)
-    assert at_size(recipe, natural, SPEC).sides == expected
+    assert at_size(recipe, 28).sides == expected

@@ -41,7 +41,7 @@ def test_how_much_of_a_frozen_network_is_trained_is_told(tmp_path):
     request = TrainRequest(
         spec=spec,
         data=DataRef("digits"),
-        recipe=at_size(recipe, 8, spec),
+        recipe=at_size(recipe, 8),
         seed=0,
         out=tmp_path,
         weights="w.pt",
