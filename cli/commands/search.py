@@ -86,7 +86,7 @@ def search(
     if plan and replay is not None:
         raise typer.BadParameter("--plan counts nothing as taken over: leave out --replay")
     if plan and resume is not None:
-        raise typer.BadParameter("--plan cannot be given with --resume: run.yaml has what was asked")
+        raise typer.BadParameter("--plan is for a new search; how long a run will go on is told by: nxt show RUN")
     from nxt.config import parse_settings
     from nxt.search.options import SearchOptions
 

@@ -45,10 +45,16 @@ def _lines(job: Search, plan: Plan) -> list[str]:
     if plan.devices < plan.workers:
         place = f"on {plan.devices} GPU(s), sharing their time"
     lines += [
-        f"in all: {plan.total_epochs:,.0f} epochs of {epoch} (measured on this machine's {plan.device})",
+        f"in all: {plan.total_epochs:,.0f} epochs of {epoch} ({_measured(plan)} on this machine's {plan.device})",
         f"time: {format_seconds(plan.seconds)}, {format_seconds(plan.starting)} of it to start; "
         f"{plan.workers} at a time {place}, {plan.device_hours:.2f} device hours",
         f"memory: {format_count(plan.memory)}B a trial ({measured})",
         f"disk: {format_count(plan.disk)}B at a time",
     ]
     return lines
+
+
+def _measured(plan: Plan) -> str:
+    if plan.measured > 1:
+        return f"the mean of {plan.measured} architectures"
+    return "of the one architecture that there was time to measure,"

@@ -63,9 +63,10 @@ def drawings(data: ReportData) -> Html:
     run = data.run
     if not run.front:
         return Html("")
+    size, _ = run.request.space.counted
     cells = (
         f"<figure><figcaption>{escape(entry.spec.name)}</figcaption>{drawing}</figure>"
-        for entry, drawing in zip(run.front, draw([entry.spec for entry in run.front]), strict=True)
+        for entry, drawing in zip(run.front, draw([entry.spec for entry in run.front], size), strict=True)
     )
     explanation = (
         "Boxes are stages from input (top) to output: as high as they have blocks, as wide as they have channels, all "

@@ -13,9 +13,9 @@ _ROW, _LABEL, _MARGIN = 34.0, 150, 12  # pixels: height of two lines of text, th
 _THIN = 12.0  # height of a stem or head
 
 
-def draw(specs: Sequence[ArchSpec]) -> list[Html]:
-    """Returns drawings of networks, all on the same scale."""
-    networks = [[part for part in portions(spec) if part.name != "head"] for spec in specs]
+def draw(specs: Sequence[ArchSpec], size: int | None = None) -> list[Html]:
+    """Returns drawings of networks, all on the same scale, for images of that side in pixels (None: their own)."""
+    networks = [[part for part in portions(spec, size) if part.name != "head"] for spec in specs]
     widest = max((part.channels for network in networks for part in network), default=1)
     deepest = max((sum(spec.depths) for spec in specs), default=1)
     block = min(18.0, max(4.0, _HEIGHT / deepest))

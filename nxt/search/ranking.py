@@ -2,11 +2,12 @@
 
 If an architecture was trained again with fresh seeds, only those trainings count: the search selected the first one
 for its high accuracy, so that one is biased upwards. Those that dropped out of the confirmation have fewer fresh seeds
-than the others and are never the best of them.
+than the others and are never the best of them. Both prove less than the best's accuracy, so that they count as less.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from nxt.search.confirmation import Rounds, replay
 from nxt.search.noise import Noise, deviation, pooled_deviation
 from nxt.search.trial import Outcome, Trial
 
+_JUST = 1e-9  # by how much an accuracy counts as less than the best's
+
 
 @dataclass(frozen=True)
 class RankedArch:
@@ -27,6 +30,7 @@ class RankedArch:
 
     trials: tuple[Trial, ...]
     dropped: bool = False  # out of the confirmation, with fewer fresh seeds than those that stayed in
+    bound: float | None = None  # the best's accuracy, where this one's proves less
 
     @property
     def spec(self) -> ArchSpec:
@@ -64,6 +68,13 @@ class RankedArch:
         return sum(self.accuracies) / len(self.trials)
 
     @property
+    def standing(self) -> float:
+        """The accuracy that counts in comparisons: just below the best's at most, where it proves less."""
+        if self.bound is None or self.accuracy < self.bound:
+            return self.accuracy
+        return self.bound - _JUST * (2 - self.accuracy)  # of two such, the higher one stays the higher one
+
+    @property
     def deviation(self) -> float | None:
         """Standard deviation between the trainings, if there are several."""
         return deviation(self.accuracies)
@@ -87,7 +98,7 @@ class RankedRun(Protocol):
 
 
 def ranked(trials: Iterable[Trial], objective: str = "macs") -> list[RankedArch]:
-    """Returns the architectures with finished trainings, the most accurate first; of equal ones, the cheaper first."""
+    """Returns the architectures with finished trainings by `standing`, the best first; of equals, the cheaper first."""
     trials, groups = list(trials), defaultdict[str, list[Trial]](list)
     for trial in sorted(trials, key=lambda trial: trial.replicate):
         if trial.outcome is Outcome.DONE:
@@ -97,11 +108,21 @@ def ranked(trials: Iterable[Trial], objective: str = "macs") -> list[RankedArch]
     for group in groups.values():
         again = tuple(trial for trial in group if trial.replicate)
         entries.append(RankedArch(again or tuple(group), 0 < len(again) < rounds))
-    return sorted(entries, key=lambda entry: (-entry.accuracy, getattr(entry.cost, objective), entry.trials[0].number))
+
+    def place(entry: RankedArch) -> tuple[float, int, int]:
+        return -entry.standing, getattr(entry.cost, objective), entry.trials[0].number
+
+    best = best_of(sorted(entries, key=place))
+    if best is not None and best.confirmed:
+        entries = [
+            dataclasses.replace(e, bound=best.accuracy) if e is not best and (e.dropped or not e.confirmed) else e
+            for e in entries
+        ]
+    return sorted(entries, key=place)
 
 
 def best_of(entries: Sequence[RankedArch]) -> RankedArch | None:
-    """Returns the most accurate entry of those that stayed in the confirmation, else of the confirmed, else of all."""
+    """Returns the first entry of those that stayed in the confirmation, else of the confirmed, else of all."""
     confirmed = [entry for entry in entries if entry.confirmed]
     stayed = [entry for entry in confirmed if not entry.dropped]
     return next(iter([*stayed, *confirmed, *entries]), None)
@@ -114,7 +135,7 @@ def rounds_of(trials: Collection[Trial]) -> Rounds:
 
 def pareto(entries: Sequence[RankedArch], objective: str) -> list[RankedArch]:
     """Returns the non-dominated entries, by rising cost."""
-    return [entries[i] for i in front([(getattr(e.cost, objective), e.accuracy) for e in entries])]
+    return [entries[i] for i in front([(getattr(e.cost, objective), e.standing) for e in entries])]
 
 
 def noise_of(entries: Iterable[RankedArch], images: int) -> Noise:

@@ -173,6 +173,7 @@ class SearchRecord:
     versions: Mapping[str, Any] = field(default_factory=versions)
     ways: Mapping[str, Compute] = field(default_factory=dict)  # how proxies compute on a GPU, by family, if measured
     size: int | None = None  # image side in pixels that trials train at; None in older records
+    largest_class: float | None = None  # its share of the validation images: what to name it always would give
 
     @property
     def trained(self) -> str:
@@ -182,7 +183,9 @@ class SearchRecord:
         size = most if self.size is None else f"{self.size} px"
         epochs = f"{proxy.epochs} epoch{'s' * (proxy.epochs != 1)}"
         parts = [size, "" if proxy.full else proxy.described(self.size, request.space.example.stem), epochs]
-        return ", ".join(part for part in (*parts, f"recipe {proxy.recipe}") if part)
+        trained = ", ".join(part for part in (*parts, f"recipe {proxy.recipe}") if part)
+        always = self.largest_class
+        return trained if always is None else f"{trained}; always the largest class would give {always:.1%}"
 
     @property
     def conditions(self) -> dict[str, Any]:
@@ -193,8 +196,9 @@ class SearchRecord:
         """Returns the record as plain data, for run.yaml."""
         made_by = {"typed": self.typed, "versions": dict(self.versions)}
         ways = {"ways": {name: to_mapping(way) for name, way in self.ways.items()}} if self.ways else {}
-        size = {} if self.size is None else {"size": self.size}
-        return {"command": "search", **self.request.to_dict(), **made_by, **self._images, **size, **ways}
+        known: dict[str, Any] = {} if self.size is None else {"size": self.size}
+        known |= {} if self.largest_class is None else {"largest_class": self.largest_class}
+        return {"command": "search", **self.request.to_dict(), **made_by, **self._images, **known, **ways}
 
     @property
     def _images(self) -> dict[str, int]:
@@ -210,7 +214,8 @@ def load_record(run: Path) -> SearchRecord:
     """
     data, where = read_run_record(run, "search"), str(run / RECORD)
     check_record(data, {"train_images": int, "val_images": int}, where)
-    require(isinstance(data.get("size"), int | None), where, f"damaged; size is {data.get('size')!r}")
+    for key, kind in {"size": int, "largest_class": float}.items():
+        require(isinstance(data.get(key), kind | None), where, f"damaged; {key} is {data.get(key)!r}")
     return SearchRecord(
         request=SearchRequest.from_dict(data, where),
         train_images=data["train_images"],
@@ -219,6 +224,7 @@ def load_record(run: Path) -> SearchRecord:
         versions=data.get("versions") or {},
         ways={name: from_mapping(Compute, way, where) for name, way in (data.get("ways") or {}).items()},
         size=data.get("size"),
+        largest_class=data.get("largest_class"),
     )
 
 

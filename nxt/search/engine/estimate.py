@@ -51,7 +51,8 @@ class Plan:
     reaching: tuple[float, ...]  # share of the explored trials expected to be trained beyond each rung
     total_epochs: float
     device: str
-    epoch_seconds: float  # mean over the measured architectures
+    measured: int  # architectures, of those that a search might train
+    epoch_seconds: float  # mean over them
     device_hours: float
     starting: float  # seconds until the first trial begins: reading the images, starting Ray and the workers
     seconds: float  # from the start to the end
@@ -117,6 +118,7 @@ def plan(
         reaching=reaching,
         total_epochs=total,
         device=accelerator(device).name,
+        measured=len(measured),
         epoch_seconds=seconds,
         device_hours=total * seconds / 3600,
         starting=starting,

@@ -14,7 +14,7 @@ import numpy as np
 from nxt.arch.costs import cost
 from nxt.arch.spec import ArchSpec
 from nxt.compute.mode import Compute
-from nxt.data.dataset import Dataset, Source, divided, load_train
+from nxt.data.dataset import Dataset, Source, divided, largest_share, load_train
 from nxt.data.readable import without_bad
 from nxt.data.sources.open import open_source
 from nxt.errors import ConfigError, RunError
@@ -57,9 +57,14 @@ class Search:
             DataError: if there are too few images.
             RunError: if the run to replay was made under other conditions.
         """
-        train, _, val = divided(self.source, self.request.proxy.share)
+        train, name, val = divided(self.source, self.request.proxy.share)
         record = SearchRecord(
-            request=self.request, train_images=len(train), val_images=len(val), ways=self.ways, size=self.size
+            request=self.request,
+            train_images=len(train),
+            val_images=len(val),
+            ways=self.ways,
+            size=self.size,
+            largest_class=largest_share(self.source.labels(name)[val]),
         )
         _check_replay(record, self.replay)
         return record

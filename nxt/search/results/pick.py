@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nxt.errors import RunError
 from nxt.pareto import knee
 from nxt.search.noise import CLEAR
-from nxt.search.ranking import RankedArch, RankedRun, best_of
+from nxt.search.ranking import RankedArch, RankedRun
 
 if TYPE_CHECKING:
     from nxt.space.budget import Budget
@@ -45,8 +45,6 @@ class Picked:
 def pick(run: RankedRun, budget: Budget) -> Picked:
     """Picks the front's knee; or, if the budget has limits, the most accurate of all architectures inside it.
 
-    If the search's best is inside, that is picked: an accuracy that is higher, but not confirmed, proves less.
-
     Args:
         run: The run of a search.
         budget: The limits on the architecture's costs, or none.
@@ -58,7 +56,7 @@ def pick(run: RankedRun, budget: Budget) -> Picked:
         raise RunError(f"{run.path}: no trial has reached the last epoch, so there is nothing to pick from")
     if not budget.limits:
         cost = run.objective
-        points = [(float(getattr(entry.cost, cost)), entry.accuracy) for entry in run.front]
+        points = [(float(getattr(entry.cost, cost)), entry.standing) for entry in run.front]
         index = knee(points)
         shares = _shares(points, index) if len(points) > 2 else None
         entry = run.front[index]
@@ -72,8 +70,7 @@ def pick(run: RankedRun, budget: Budget) -> Picked:
             f"the nearest is {nearest.spec.name}, whose {broken}"
         )
     cost = budget.limits[0].cost if len(budget.limits) == 1 else run.objective
-    best = best_of(run.entries)
-    entry = best if best is not None and best in inside else inside[0]
+    entry = inside[0]
     return Picked(entry, cost, len(inside), budget, None, _next_step(run, entry, cost))
 
 
@@ -88,7 +85,7 @@ def _next_step(run: RankedRun, picked: RankedArch, cost: str) -> NextStep | None
     def value(entry: RankedArch) -> int:
         return int(getattr(entry.cost, cost))
 
-    costlier = [e for e in run.entries if e.accuracy > picked.accuracy and value(e) > value(picked)]
+    costlier = [e for e in run.entries if e.standing > picked.standing and value(e) > value(picked)]
     if not costlier:
         return None
     nearest = min(costlier, key=value)

@@ -64,7 +64,7 @@ class Run:
 
     @cached_property
     def entries(self) -> list[RankedArch]:
-        """Architectures with finished trainings, the most accurate first."""
+        """Architectures with finished trainings, the best first."""
         return ranked(self.trials, self.objective)
 
     @cached_property
@@ -100,7 +100,7 @@ class Run:
         """Probability of each entry to be on the front, by fingerprint."""
         costs = [getattr(entry.cost, self.objective) for entry in self.entries]
         errors = [self.error(entry) for entry in self.entries]
-        values = front_probability(costs, [entry.accuracy for entry in self.entries], errors)
+        values = front_probability(costs, [entry.standing for entry in self.entries], errors)
         return {entry.spec.fingerprint: float(value) for entry, value in zip(self.entries, values, strict=True)}
 
     @cached_property

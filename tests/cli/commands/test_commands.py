@@ -464,6 +464,7 @@ def test_a_plan_measures_and_leaves_nothing_behind(nxt, tmp_path):
     assert 0 < found["feasible"] < 96 and found["rungs"] == [2] and found["reaching"] == [0.75]
     assert found["total_epochs"] == pytest.approx(20 * (2 + 2 * 0.75) + 12 * 4)
     assert found["device_hours"] == pytest.approx(found["total_epochs"] * found["epoch_seconds"] / 3600)
+    assert 1 <= found["measured"] <= 3
     assert found["workers"] == 3 and found["epoch_seconds"] > 0 and found["memory"] > 0 and found["disk"] > 0
     listed = answer(nxt("search", "--arch", TINY, "--arch", TINY, "--repeats", 3, "--plan", "--json"))
     assert (listed["architectures"], listed["explored"], listed["confirming"]) == (1, 0, 3)

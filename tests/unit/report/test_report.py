@@ -26,6 +26,7 @@ from nxt.report.markup import Html, escape, plot, table
 from nxt.report.page import write_report
 from nxt.report.paper import draw_figures
 from nxt.report.report_data import load_report_data
+from nxt.report.sections import drawings
 from nxt.search.request import full_request, make_request
 from nxt.search.study.database import DurableStudy
 from nxt.search.study.timestamps import Span, read_times
@@ -357,6 +358,12 @@ def test_stages_are_drawn_as_wide_as_their_channels_and_as_high_as_their_blocks(
     for width, height, part in boxes:
         assert width / wide == pytest.approx(part.channels / first.channels, rel=0.02)
         assert height / high == pytest.approx(part.blocks / first.blocks, rel=0.02)
+
+
+@pytest.mark.parametrize(("size", "sides"), [(None, [32, 32, 16, 8]), (64, [64, 64, 32, 16])])
+def test_drawings_tell_the_sides_at_which_the_run_counts(size, sides):
+    data = report_data([trial(0, 0.5)], space=SPACE.counted_at(size, None))
+    assert re.findall(r"(\d+) px</text>", drawings(data)) == [str(side) for side in sides]
 
 
 # Facts

@@ -75,11 +75,37 @@ def test_a_repeat_counts_also_where_the_first_training_failed():
 
 def test_entries_are_ranked_by_mean_accuracy_then_by_cost_then_by_number():
     assert trial(0, 7, 0.0).cost.macs > trial(0, 0, 0.0).cost.macs
-    trials = [trial(0, 7, 0.5), trial(1, 0, 0.5), trial(2, 3, 0.9), trial(3, 3, 0.3, 1), trial(4, 5, 0.6)]
-    assert numbers(ranked(trials)) == [[4], [1], [0], [3]]
-    assert numbers(ranked(reversed(trials))) == [[4], [1], [0], [3]]
+    trials = [trial(0, 7, 0.5), trial(1, 0, 0.5), trial(2, 3, 0.9), trial(3, 3, 0.7, 1), trial(4, 5, 0.6)]
+    assert numbers(ranked(trials)) == [[3], [4], [1], [0]]
+    assert numbers(ranked(reversed(trials))) == [[3], [4], [1], [0]]
     same = [dataclasses.replace(trial(n, n, 0.5), cost=trial(0, 0, 0.0).cost) for n in (2, 1, 0)]
     assert numbers(ranked(same)) == [[0], [1], [2]]
+
+
+def test_what_was_not_confirmed_stands_below_the_best_however_accurate():
+    found = [
+        trial(0, 0, 0.3),
+        trial(1, 1, 0.71),
+        trial(2, 2, 0.9),
+        trial(3, 3, 0.8),
+        trial(4, 3, 0.7, 1),
+        trial(5, 7, 1),
+    ]
+    entries = ranked(found)
+    assert numbers(entries) == [[4], [5], [2], [1], [0]]
+    assert [entry.accuracy for entry in entries] == [0.7, 1, 0.9, 0.71, 0.3]
+    assert numbers(pareto(entries, "macs")) == [[0], [1], [2], [4]]  # the costlier one adds nothing
+    equal = ranked([trial(0, 0, 0.7), trial(1, 3, 0.8), trial(2, 3, 0.7, 1)])
+    assert numbers(pareto(equal, "macs")) == [[0], [2]]
+    assert numbers(pareto(ranked(found[:4]), "macs")) == [[0], [1], [2]]  # all prove the same
+
+
+def test_what_fell_behind_stands_below_the_best_however_accurate():
+    found = [trial(n, n, 0.9) for n in range(3)] + [trial(3, 0, 0.1, 1), trial(4, 1, 0.6, 1), trial(5, 2, 0.65, 1)]
+    again = [*found, trial(6, 1, 0.5, 2), trial(7, 2, 0.7, 2), trial(8, 2, 0.4, 3), trial(9, 1, 0.65, 3)]
+    for trials in (found, again):
+        entries = ranked(trials)
+        assert entries[0] == best_of(entries) and entries[0] in pareto(entries, "macs")
 
 
 def test_the_best_is_the_best_confirmed_one_where_there_is_any():
@@ -91,9 +117,9 @@ def test_the_best_is_the_best_confirmed_one_where_there_is_any():
 
 @pytest.mark.parametrize("objective", ["macs", "params", "acts"])
 def test_the_front_is_of_means_by_rising_cost(objective):
-    trials = [trial(0, 0, 0.5), trial(1, 1, 0.9), trial(2, 1, 0.4, 1), trial(3, 7, 0.7)]
+    trials = [trial(0, 0, 0.5), trial(1, 1, 0.9), trial(2, 1, 0.6, 1), trial(3, 7, 0.7), trial(4, 7, 0.8, 1)]
     members = pareto(ranked(trials), objective)
-    assert numbers(members) == [[0], [3]]
+    assert numbers(members) == [[0], [2], [4]]
     costs = [getattr(entry.cost, objective) for entry in members]
     assert costs == sorted(costs)
 

@@ -8,13 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from runs import begin, opened, resumed
 from tensorboardX.proto.event_pb2 import Event
 
 import nxt
 from nxt.arch.load import parse_name
-from nxt.config import parse_settings, read_yaml
+from nxt.config import dump_yaml, parse_settings, read_yaml
 from nxt.data.ref import DataRef
 from nxt.errors import ArchError, ConfigError, RunError, UsageError
 from nxt.search.engine import session as module
@@ -319,3 +320,22 @@ def test_a_single_network_is_not_taken_for_a_list_of_letters(call):
 @pytest.mark.parametrize("network", ["resnet50", Path("resnet50"), parse_name("resnet50")])
 def test_one_network_and_a_list_of_one_are_the_same(network):
     assert listed(network) == listed([network]) == (network,)
+
+
+def test_what_the_largest_class_alone_would_give_is_recorded_and_told(tmp_path):
+    from nxt.data.dataset import largest_share
+
+    assert largest_share(np.array([0, 2, 2, 1, 2])) == 0.6
+    search = begun(tmp_path / "run")
+    expected = largest_share(search.load_data().val.labels)
+    record = load_record(tmp_path / "run")
+    assert record.largest_class == expected and 0.1 <= expected < 0.2
+    assert record.trained.endswith(f"; always the largest class would give {expected:.1%}")
+    older = {key: value for key, value in read_yaml(tmp_path / "run" / "run.yaml").items() if key != "largest_class"}
+    (tmp_path / "run" / "run.yaml").write_text(dump_yaml(older))
+    assert (
+        load_record(tmp_path / "run").largest_class is None and "largest" not in load_record(tmp_path / "run").trained
+    )
+    (tmp_path / "run" / "run.yaml").write_text(dump_yaml({**older, "largest_class": "all"}))
+    with pytest.raises(ConfigError, match="damaged; largest_class is 'all'"):
+        load_record(tmp_path / "run")

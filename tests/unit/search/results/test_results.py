@@ -105,7 +105,7 @@ def test_a_run_knows_its_best_and_its_best_reference():
 def test_the_best_is_confirmed_where_anything_is():
     selected = trial(14, 480, 0.99)
     result = run([*CONFIRMED, selected])
-    assert result.entries[0].trials == (selected,) and result.front[-1].trials == (selected,)
+    assert result.entries[0] == result.best == result.front[-1] and result.entries[1].trials == (selected,)
     assert numbers([result.best, result.best_reference]) == [(12, 13), (12, 13)]
     assert best_of([entry for entry in result.entries if not entry.confirmed]).trials == (selected,)
     assert best_of([]) is None
