@@ -53,6 +53,11 @@ def format_count(value: float, digits: int = 3) -> str:
     return f"{value:.0f}"
 
 
+def plural(count: int, noun: str) -> str:
+    """Returns a count with its noun: `1 epoch`, `12,000 epochs`."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def format_seconds(seconds: float) -> str:
     """Returns a duration as text: `48s`, `4m 07s`, `3h 12m`."""
     total = round(seconds)

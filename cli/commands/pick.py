@@ -9,6 +9,7 @@ import typer
 
 from nxt.arch.costs import COST_LABELS
 from nxt.errors import RunError
+from nxt.units import plural
 
 from .. import options
 from ..terminal import tables
@@ -57,7 +58,7 @@ def _conditions(entry: RankedArch, full: bool) -> str:
 
 def _reason(picked: Picked) -> str:
     if picked.budget.limits:
-        candidates = f"{picked.candidates} architecture{'s' * (picked.candidates > 1)}"
+        candidates = f"{plural(picked.candidates, 'architecture')}"
         return f"the most accurate of {candidates} trained to the end with {picked.budget}"
     if picked.knee is None:
         return f"the most accurate of a front of {picked.candidates}, which has no knee"

@@ -29,17 +29,18 @@ def print_plan(
 
 
 def _lines(job: Search, plan: Plan) -> list[str]:
-    from nxt.units import format_count, format_seconds
+    from nxt.units import format_count, format_seconds, plural
 
     request = job.request
+    epochs = plural(plan.epochs, "epoch")
     measured = "measured peak" if plan.memory_measured else "predicted"
     lines = [f"{request.space.name}: {plan.feasible:,} of {plan.architectures:,} architectures fit ({request.budget})"]
     if plan.explored:
         rungs = ", ".join(f"{share:.0%} go on at {r}" for r, share in zip(plan.rungs, plan.reaching, strict=True))
-        lines.append(f"trials: {plan.explored:,} of up to {plan.epochs} epochs" + (f" ({rungs})" if rungs else ""))
-        lines.append(f"confirmation: up to {plan.confirming} trainings of {plan.epochs} epochs")
+        lines.append(f"trials: {plan.explored:,} of up to {epochs}" + (f" ({rungs})" if rungs else ""))
+        lines.append(f"confirmation: up to {plural(plan.confirming, 'training')} of {epochs}")
     else:
-        lines.append(f"trainings: {plan.confirming:,} of {plan.epochs} epochs")
+        lines.append(f"trainings: {plan.confirming:,} of {epochs}")
     epoch = format_seconds(plan.epoch_seconds)
     place = "on a GPU each" if plan.memory_measured else "on this machine's CPUs"
     if plan.devices < plan.workers:

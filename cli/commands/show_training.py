@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nxt.data.ref import DataRef
 from nxt.files import display_path
+from nxt.units import plural
 
 from ..terminal import tables
 from ..terminal.status_text import resume_command, shell_path
@@ -27,7 +28,7 @@ def print_training(run: Path, as_json: bool) -> None:
         return
     best = history.best
     trained = f"{history.record['name']} on {DataRef.parse(history.record['data']).display}"
-    tables.say(f"{display_path(run)}: {trained}, {len(history.rows)} of {history.epochs} epochs")
+    tables.say(f"{display_path(run)}: {trained}, {len(history.rows)} of {plural(history.epochs, 'epoch')}")
     tables.say(_sentence(history))
     if best is None:
         return

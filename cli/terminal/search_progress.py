@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from nxt.files import display_path
 from nxt.search.results.status import phase_of, tally
-from nxt.units import format_seconds
+from nxt.units import format_seconds, plural
 
 from . import live_region, search_view, tables
 from .status_text import resume_command
@@ -58,8 +58,8 @@ class Progress:
             fit = f"{len(feasible):,} of {fit} fit, {request.budget} (conv + linear MACs)"
         self.console.print(f"space {request.space.name}: {fit}")
         trials = "as many trials as the hours allow" if request.trials is None else f"{request.trials} trials"
-        epochs = f" of up to {request.proxy.epochs} epochs, {workers} at a time, into {display_path(session.out)}"
-        self.console.print(f"{trials}{epochs}", soft_wrap=not self._moves)
+        epochs, out = plural(request.proxy.epochs, "epoch"), display_path(session.out)
+        self.console.print(f"{trials} of up to {epochs}, {workers} at a time, into {out}", soft_wrap=not self._moves)
         if session.packing is not None:
             self.console.print(session.packing.sentence(workers), soft_wrap=not self._moves)
         if session.trials:

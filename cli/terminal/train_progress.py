@@ -69,13 +69,13 @@ class TrainProgress:
         self._now = position
         if not self._moves and time.monotonic() - self._printed > _QUIET:
             share = position.step / position.steps
-            self._say(f"epoch {position.epoch + 1}/{position.epochs}, {share:.0%} of it  about {self._left()} left")
+            self._say(f"epoch {position.epoch + 1}/{position.epochs}, {share:.0%} of it{self._about()}")
 
     def epoch(self, report: EpochReport) -> None:
         """Prints the results of an epoch."""
         self._now = dataclasses.replace(self._now, epoch=report.epoch, step=0)
         self._last = report
-        left = "" if self._moves else f"  about {self._left()} left"  # the progress line shows it
+        left = "" if self._moves else self._about()  # the progress line shows it
         self._say(f"{self._line(report)}{left}")
 
     def _line(self, report: EpochReport) -> str:
@@ -109,10 +109,16 @@ class TrainProgress:
         return images / max(1e-9, time.monotonic() - self._began)
 
     def _left(self) -> str:
+        """Returns the time left; empty while nothing tells."""
         trained = self._now.done - self._first.done if self._first else 0
         if not trained:
-            return "?"
-        return format_seconds((time.monotonic() - self._began) / trained * (self._now.total - self._now.done))
+            return ""
+        seconds = (time.monotonic() - self._began) / trained * (self._now.total - self._now.done)
+        return format_seconds(seconds)
+
+    def _about(self) -> str:
+        left = self._left()
+        return f"  about {left} left" if left else ""
 
 
 def line_of(position: Position, report: EpochReport | None, rate: float, left: str, width: int) -> Text:
@@ -122,7 +128,7 @@ def line_of(position: Position, report: EpochReport | None, rate: float, left: s
         position: Epoch and step of the training.
         report: Results of the last epoch; None before the first has ended.
         rate: Images a second.
-        left: The time left.
+        left: The time left; empty where it is not known.
         width: Columns.
     """
     from rich.text import Text
@@ -132,7 +138,7 @@ def line_of(position: Position, report: EpochReport | None, rate: float, left: s
     parts = {"epoch": epoch, "bar": " " * _BAR, "share": f"{share:.0%}"}
     if report is not None:
         parts |= {"loss": f"loss {report.loss:.3f}", "val": f"val {report.best:.1%}"}
-    parts |= {"rate": f"{rate:,.0f} images/s", "left": f"{left} left"}
+    parts |= {"rate": f"{rate:,.0f} images/s", "left": f"{left} left" if left else ""}
     if report is not None and report.wait > _WAITS:
         parts["wait"] = f"waits {report.wait:.0%}"
     for spare in ("bar", "loss", "rate", "wait", "share", "val"):

@@ -20,6 +20,7 @@ from nxt.arch.costs import COST_NAMES
 from nxt.errors import RunError
 from nxt.search.request import first_difference
 from nxt.search.trial import Outcome, Trial
+from nxt.units import plural
 
 if TYPE_CHECKING:
     from nxt.search.results.run import Run
@@ -249,7 +250,7 @@ def population(run: Run, cost: str) -> Population:
     if not drawn:
         raise RunError(f"{run.path}: no architecture that was drawn has reached the last epoch; nothing to compare")
     references = len(trained) - len(drawn)
-    note = f"{references} reference{'s' * (references > 1)} left out, not drawn from the space"
+    note = f"{plural(references, 'reference')} left out, not drawn from the space"
     return Population(
         str(run.path),
         np.array([1 - (trial.accuracy or 0.0) for trial in drawn]),

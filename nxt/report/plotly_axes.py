@@ -10,6 +10,7 @@ from plotly import graph_objects as go
 from nxt.analysis.effects import Effect
 from nxt.report.plotly_figures import BLUE, GREY, figure
 from nxt.space.coverage import Axis
+from nxt.units import plural
 
 _TIGHT = {"margin": {"l": 44, "r": 8, "t": 8, "b": 32}, "showlegend": False}
 _LONG = 16  # values of an axis; with more, they are drawn as numbers, not as names
@@ -122,4 +123,4 @@ def _effect_text(effect: Effect) -> str:
     interval = "too few for an interval"
     if effect.interval is not None:
         interval = " to ".join(f"{100 * end:+.1f}" for end in effect.interval)
-    return f"{100 * effect.mean:+.1f} points ({interval}), {effect.count} architecture{'s' * (effect.count > 1)}"
+    return f"{100 * effect.mean:+.1f} points ({interval}), {plural(effect.count, 'architecture')}"

@@ -21,7 +21,7 @@ from nxt.report.report_data import ReportData
 from nxt.search.ranking import RankedArch
 from nxt.search.results.front_table import accuracy_text
 from nxt.search.trial import Outcome, Trial
-from nxt.units import format_count
+from nxt.units import format_count, plural
 
 BLUE, ORANGE, GREY = "#3a80d0", "#d5671b", "#8a8a8a"
 COLOURS = {
@@ -247,7 +247,7 @@ def _hover(data: ReportData, entry: RankedArch) -> str:
     stage = next(entry.spec.stages())
     lines = [
         f"<b>{escape(entry.spec.name)}</b>" + (f" ({escape(entry.family)} reference)" if entry.family else ""),
-        f"{accuracy_text(data.run, entry)}, {entry.seeds} seed{'s' * (entry.seeds > 1)}",
+        f"{accuracy_text(data.run, entry)}, {plural(entry.seeds, 'seed')}",
         f"{format_count(_cost(data, entry), 4)} {COST_NAMES[data.run.objective]}",
         f"depths {'-'.join(map(str, entry.spec.depths))}, {stage.cardinality}x{stage.group_width}d, "
         f"radix {stage.radix}",

@@ -19,7 +19,7 @@ from nxt.search.ranking import RankedArch
 from nxt.search.results.files import arch_file
 from nxt.search.results.front_table import COLUMNS, front_table
 from nxt.search.trial import Outcome
-from nxt.units import format_count, format_seconds
+from nxt.units import format_count, format_seconds, plural
 
 
 def summary(data: ReportData) -> Html:
@@ -256,6 +256,6 @@ def _neighbours(data: ReportData) -> Html:
     )
     columns = ["network", "MACs", "params", "acts", "top-1 @px", "data", "source"]
     return details(
-        f"{len(near)} published network{'s' * (len(near) > 1)} of similar cost",
+        f"{plural(len(near), 'published network')} of similar cost",
         joined([paragraph(explanation), table(columns, rows, text=[5, 6])]),
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from nxt.arch.breakdown import Portion, portions
 from nxt.arch.spec import ArchSpec
 from nxt.report.markup import Html, escape
+from nxt.units import plural
 
 _BOX, _HEIGHT = 130.0, 260.0  # pixels of the widest stage, and of all blocks of the deepest network
 _ROW, _LABEL, _MARGIN = 34.0, 150, 12  # pixels: height of two lines of text, their width, and the margin
@@ -57,7 +58,7 @@ def _labels(spec: ArchSpec, network: Sequence[Portion]) -> list[tuple[str, str]]
     lines = [(f"{spec.stem} stem", f"{stem.channels} ch, {stem.side} px")]
     for part, stage in zip(stages, spec.stages(), strict=True):
         radix = f", radix {stage.radix}" if stage.radix else ""
-        blocks = f"{part.blocks} block{'s' * (part.blocks > 1)}"
+        blocks = f"{plural(part.blocks, 'block')}"
         lines.append(
             (f"{blocks} {stage.cardinality}x{stage.group_width}d{radix}", f"{part.channels} ch, {part.side} px")
         )

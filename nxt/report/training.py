@@ -22,7 +22,7 @@ from nxt.report.plotly_figures import BLUE, ORANGE, figure
 from nxt.rundir import read_run_record
 from nxt.search.noise import CLEAR, Noise
 from nxt.train.history import History, accuracy_of, load_history
-from nxt.units import format_count, format_seconds
+from nxt.units import format_count, format_seconds, plural
 
 _TITLES = {"summary": "Summary", "curves": "Curves", "epochs": "Epochs", "recipe": "Recipe", "provenance": "Provenance"}
 _SMALL = {"loss": "training loss", "lr": "rate at the epoch's end", "images_per_second": "training images a second"}
@@ -75,7 +75,8 @@ def _summary(own: Training, other: Training | None) -> Html:
     size = f", {recipe['size']} px" if recipe.get("size") else ""
     best = f"nxt eval {path}\nnxt export {shlex.quote(str(history.path / 'checkpoints' / 'best.pt'))} --to onnx"
     commands = {"ended": best, "running": f"nxt show {path}", "interrupted": f"nxt train --resume {path}"}
-    stands = f"{len(history.rows)} of {history.epochs} epochs"
+    epochs = plural(history.epochs, "epoch")
+    stands = f"{len(history.rows)} of {epochs}"
     verdict = f"No epoch has ended yet: {history.state}."
     if history.best is not None:
         verdict = f"{own.best:.1%} on the validation split, in epoch {history.best['epoch']} of {history.epochs}."
@@ -83,7 +84,7 @@ def _summary(own: Training, other: Training | None) -> Html:
         "Stands": f"{history.state}, {stands}" + (f", {format_seconds(card['seconds'])}" if card else ""),
         "Data": _data(own),
         "Cost": _cost(own),
-        "Recipe": f"{recipe['optimizer']}, {history.epochs} epochs, batch {recipe['batch']}, rate {recipe['lr']}{size}",
+        "Recipe": f"{recipe['optimizer']}, {epochs}, batch {recipe['batch']}, rate {recipe['lr']}{size}",
         "Start": f"{record.get('weights') or 'random weights'}, seed {record.get('seed')}",
     }
     flatters = ["The validation split chose the best epoch, so it flatters it; nxt eval takes images nobody has seen."]

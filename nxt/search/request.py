@@ -20,6 +20,7 @@ from nxt.space.budget import Budget, Limit
 from nxt.space.load import space_from_dict
 from nxt.space.space import Space
 from nxt.train.recipe import Recipe, load_recipe
+from nxt.units import plural
 
 SAMPLERS = ("ehvi", "gp", "tpe", "nsga2", "random")
 SCHEDULERS = ("none", "asha", "pareto-asha")
@@ -181,7 +182,7 @@ class SearchRecord:
         request, proxy = self.request, self.request.proxy
         most = f"at most {proxy.size} px" if proxy.size else ""
         size = most if self.size is None else f"{self.size} px"
-        epochs = f"{proxy.epochs} epoch{'s' * (proxy.epochs != 1)}"
+        epochs = plural(proxy.epochs, "epoch")
         parts = [size, "" if proxy.full else proxy.described(self.size, request.space.example.stem), epochs]
         trained = ", ".join(part for part in (*parts, f"recipe {proxy.recipe}") if part)
         always = self.largest_class

@@ -12,7 +12,7 @@ from nxt.data.preprocess import Preprocess
 from nxt.files import write_text
 from nxt.train.history import accuracy_of
 from nxt.train.request import TrainRequest
-from nxt.units import format_count, format_seconds
+from nxt.units import format_count, format_seconds, plural
 
 
 def write_card(
@@ -76,7 +76,8 @@ def _page(card: Mapping[str, Any], request: TrainRequest, preprocess: Preprocess
     frozen = f", kept up to {request.freeze}" if request.freeze else ""
     rows = [f"| {kind}, epoch {results[kind]['epoch']} | {_accuracies(results[kind])} |" for kind in ("best", "last")]
     made = ", ".join(f"{name} {version}" for name, version in card["versions"].items())
-    trained = f"Trained for {epochs['trained']} of {epochs['asked']} epochs on {images['train']:,} images"
+    asked = plural(recipe.epochs, "epoch")
+    trained = f"Trained for {epochs['trained']} of {asked} on {images['train']:,} images"
     lines = [
         f"# {card['name']}\n",
         f"{trained} of {request.data.display}.\n",
@@ -86,7 +87,7 @@ def _page(card: Mapping[str, Any], request: TrainRequest, preprocess: Preprocess
         f"- **Cost** at {own['size']} px: {cost}, {format_count(own['acts'])} activations.",
         f"- **Classes** ({len(classes)}): {', '.join(classes[:20])}{more}.",
         f"- **Input**: {recipe.size} px in training. After it: {preprocess}.",
-        f"- **Recipe**: {recipe.optimizer}, {recipe.epochs} epochs, batch {recipe.batch}, rate {recipe.peak:g}.",
+        f"- **Recipe**: {recipe.optimizer}, {asked}, batch {recipe.batch}, rate {recipe.peak:g}.",
         *([f"  {recipe.about}"] if recipe.about else []),
         f"- **Start**: {request.weights or 'random weights'}{frozen}; seed {request.seed}.",
         f"- **Time**: {format_seconds(card['seconds'])}; {made}.\n",

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nxt.errors import BudgetError, NxtError
-from nxt.units import format_count, format_seconds, parse_count
+from nxt.units import format_count, format_seconds, parse_count, plural
 
 COUNTS = [
     ("1", 1),
@@ -135,3 +135,10 @@ def test_a_shown_count_reads_back_to_its_own_precision(value, digits):
 )
 def test_a_duration_is_shown_in_its_two_largest_units(seconds, text):
     assert format_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 epochs"), (1, "1 epoch"), (2, "2 epochs"), (12_000, "12,000 epochs")]
+)
+def test_counts_agree_with_their_nouns(count, text):
+    assert plural(count, "epoch") == text

@@ -511,7 +511,7 @@ def test_show_tells_how_far_a_training_is(trained, nxt, tmp_path):
     result = nxt("show", trained)
     assert result.code == 0 and result.err == ""
     lines = result.out.splitlines()
-    assert lines[0].endswith("on digits, 1 of 1 epochs") and lines[1] == "Ended: all epochs are trained."
+    assert lines[0].endswith("on digits, 1 of 1 epoch") and lines[1] == "Ended: all epochs are trained."
     assert lines[2].split() == ["epoch", "loss", "val", "images/s"] and lines[4].startswith("1 *")
     assert lines[-1] == f"Test it: nxt eval {trained}"
     told = json.loads(nxt("show", trained, "--json").out)

@@ -328,7 +328,7 @@ def test_a_training_is_one_line_that_fits(width):
 
 def test_a_training_tells_nothing_it_does_not_know():
     position = Position(epoch=0, step=0, steps=100, epochs=10, batch=32)
-    line = line_of(position, None, 0.0, "?", 80).plain
+    line = line_of(position, None, 0.0, "", 80).plain
     assert line.startswith("epoch 1/10") and "loss" not in line and "val" not in line and "waits" not in line
 
 
@@ -374,7 +374,7 @@ def test_an_epoch_that_was_only_evaluated_here_has_no_speed(capsys):
     with TrainProgress() as progress:
         progress.begin(Position(0, 10, 10, 1, 32))
         progress.epoch(dataclasses.replace(report_of(1), images_per_second=0.0))
-    assert capsys.readouterr().err.splitlines()[-1] == "epoch 1/1  loss 1.500  val 50.0%  about ? left"
+    assert capsys.readouterr().err.splitlines()[-1] == "epoch 1/1  loss 1.500  val 50.0%"
 
 
 # Tables
