@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nxt.errors import ConfigError, UsageError, suggestion
+from nxt.files import nearest
 
 if typing.TYPE_CHECKING:
     import yaml
@@ -36,7 +37,7 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
             raise ConfigError(f"{path}: larger than 1 MiB; this is no nxt file")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
+        raise ConfigError(f"{path}: no such file{nearest(path)}") from None
     except IsADirectoryError:
         raise ConfigError(f"{path}: a folder, where a YAML file was expected") from None
     except UnicodeDecodeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fcntl
 import os
 from collections.abc import Iterator
@@ -48,6 +49,27 @@ def names_in(folder: Path) -> list[str]:
         return []
     except (OSError, ValueError) as error:
         raise RunError(f"{folder}: cannot be read ({getattr(error, 'strerror', error)})") from None
+
+
+def nearest(path: Path | str) -> str:
+    """Returns `; did you mean X?` with the path most like one that is not there; empty if none is like it."""
+    missing = Path(path)
+    found = _nearest(missing)
+    return "" if found is None or found == missing else f"; did you mean {str(found)!r}?"
+
+
+def _nearest(path: Path) -> Path | None:
+    if exists(path) or path == path.parent:
+        return path
+    parent = _nearest(path.parent)
+    if parent is None:
+        return None
+    try:
+        names = [entry.name for entry in parent.iterdir()]
+    except (OSError, ValueError):
+        return None
+    near = path.name if path.name in names else next(iter(difflib.get_close_matches(path.name, names, 1, 0.6)), None)
+    return None if near is None else parent / near
 
 
 def cache_folder() -> Path:

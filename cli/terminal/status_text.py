@@ -34,3 +34,9 @@ def resume_command(path: Path, full: bool, **again: object) -> str:
 def shell_path(path: Path) -> str:
     """Returns a path to type in a shell: quoted, and relative if it lies in the current folder."""
     return shlex.quote(str(display_path(path)))
+
+
+def test_command(run: Path, last: int, best: int) -> str:
+    """Returns how to test a training whose last and best epochs are these; the last one was chosen by nothing."""
+    other = f", or its best epoch: nxt eval {shell_path(run / 'checkpoints' / 'best.pt')}"
+    return f"Test it: nxt eval {shell_path(run)}{'' if best == last else other}"

@@ -25,7 +25,7 @@ from nxt.data.resident import Normalised
 from nxt.data.sources.image_files import SUFFIXES, read_rgb
 from nxt.data.transforms import evaluation
 from nxt.errors import CheckpointError, DataError, NxtError, RunError, first_line
-from nxt.files import is_folder
+from nxt.files import exists, is_folder, nearest
 from nxt.inference.evaluation import batch_size, check_finite, readers
 from nxt.train.checkpoint import WEIGHTS, read
 
@@ -117,9 +117,9 @@ def predict(
     given = [images] if isinstance(images, (str, Path)) else images
     files, unreadable = _files([Path(one) for one in given], note)
     if not files:
-        raise DataError(
-            f"{', '.join(map(str, given)) or '`images`'}: no images" + "".join(f"; {u}" for u in unreadable)
-        )
+        raise DataError("; ".join(unreadable) or f"{', '.join(map(str, given)) or '`images`'}: no images")
+    for why in unreadable:
+        note(f"left out: {why}")
     tasks = [files[start : start + model.batch] for start in range(0, len(files), model.batch)]
     workers = Workers(_Reader(model.preprocess), readers(len(files)))
     kept: list[Path] = []
@@ -174,6 +174,9 @@ def _files(given: Sequence[Path], note: Callable[[str], None]) -> tuple[list[Pat
     unreadable: list[str] = []
     left_out: dict[str, list[str]] = {}
     for path in given:
+        if not exists(path):
+            unreadable.append(f"{path}: no such file or folder{nearest(path)}")
+            continue
         if not is_folder(path):
             files.append(path)
             continue
@@ -196,8 +199,6 @@ def _files(given: Sequence[Path], note: Callable[[str], None]) -> tuple[list[Pat
     for kind, names in left_out.items():
         if names:
             note(f"left out: {kind}: {len(names):,}, such as {min(names)}")
-    for why in unreadable:
-        note(f"left out: {why}")
     return files, unreadable
 
 

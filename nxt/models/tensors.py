@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from nxt.errors import CheckpointError, UnreadableError
+from nxt.files import nearest
 
 
 def read_tensors(source: Path | BinaryIO, name: str = "") -> dict[str, Any]:
@@ -92,5 +93,6 @@ def _open_once(source: Path | BinaryIO) -> None:
 
 
 def _unreadable(path: object, error: OSError) -> UnreadableError:
-    missing = isinstance(error, FileNotFoundError)
-    return UnreadableError(f"{path}: " + ("no such checkpoint" if missing else f"cannot be read ({error.strerror})"))
+    if isinstance(error, FileNotFoundError):
+        return UnreadableError(f"{path}: no such checkpoint{nearest(str(path))}")
+    return UnreadableError(f"{path}: cannot be read ({error.strerror})")

@@ -482,9 +482,9 @@ USAGE = [
             ("--like", "resnet50"),
             ("--out", "x"),
             ("--set", "proxy.epochs=2"),
-            ("--plan",),
         )
     ),
+    (["search", "--resume", "{searched}", "--plan"], ["--plan is for a new search", "nxt show RUN"]),
     (["search", "smoke", "--resume", "{searched}"], ["SPACE cannot be given with --resume"]),
     (["search", "--resume", "{searched}", "--flops", "1G"], ["--flops cannot be given with --resume"]),
     (["search", "--resume", "{searched}", "--seed", "5"], ["--seed cannot be given with --resume"]),

@@ -8,7 +8,7 @@ import pytest
 from limits import LIMIT
 
 from nxt.errors import RunError
-from nxt.files import is_locked, locked, replacing, write_text
+from nxt.files import is_locked, locked, nearest, replacing, write_text
 
 
 def names(folder):
@@ -109,3 +109,21 @@ def test_a_lock_is_held_for_the_time_of_a_block(tmp_path):
         with pytest.raises(BlockingIOError):
             locked(path).__enter__()
     assert path.exists() and not is_locked(path)
+
+
+def test_a_path_that_is_not_there_is_answered_with_the_nearest(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results" / "second").mkdir(parents=True)
+    (tmp_path / "results" / "second" / "best.yaml").touch()
+    for missing in ("results/second/bst.yaml", "reslts/secnd/best.yml", str(tmp_path / "results/second/Best.yaml")):
+        assert nearest(missing).endswith("results/second/best.yaml'?"), missing
+    assert nearest("reslts") == "; did you mean 'results'?"
+    for nothing_like in (
+        "other",
+        "results/second/train.py",
+        "/nowhere at all/x",
+        "results/second/best.yaml",
+        "a\0b",
+        "",
+    ):
+        assert nearest(nothing_like) == ""

@@ -18,7 +18,7 @@ import nxt
 # The rooms, lowest first. A module may import from its own room and from those above it in this list. A room is a
 # module directly in nxt/, or a package without the packages inside it.
 ROOMS = [
-    "nxt.errors", "nxt.faces", "nxt.pareto", "nxt.units", "nxt.config", "nxt.files", "nxt.rundir", "nxt.provenance",
+    "nxt.errors", "nxt.faces", "nxt.pareto", "nxt.units", "nxt.files", "nxt.config", "nxt.rundir", "nxt.provenance",
     "nxt.arch", "nxt.space",  # pure: no torch, no Ray
     "nxt.models", "nxt.compute", "nxt.data", "nxt.data.sources", "nxt.tracking", "nxt.train", "nxt.train.engine",
     "nxt.inference",

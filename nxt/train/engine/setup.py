@@ -14,7 +14,7 @@ from nxt.data.dataset import Dataset, ImagePlacement, Source, divided
 from nxt.data.placement import open_images
 from nxt.data.resident import Batches, Images
 from nxt.errors import CheckpointError
-from nxt.files import is_file, is_folder
+from nxt.files import is_file, is_folder, nearest
 from nxt.models.network import Network, build
 from nxt.models.weights import load_weights, published, read_weights
 from nxt.train.engine.trainer import Trainer
@@ -50,7 +50,8 @@ def start_from(network: Network, weights: str) -> str:
         released = published(network.spec, version or "DEFAULT")
         return f"started from {load_weights(network, released.state, released.name)}"
     if not (is_file(Path(weights)) or is_folder(Path(weights))):
-        raise CheckpointError(f"`weights` {weights}: no such file; for published weights write `weights` {PUBLISHED}")
+        advice = nearest(weights) or f"; for published weights write `weights` {PUBLISHED}"
+        raise CheckpointError(f"`weights` {weights}: no such file{advice}")
     loaded = load_weights(network, read_weights(weights), weights)
     for name, value in network.state_dict().items():
         if not value.isfinite().all():

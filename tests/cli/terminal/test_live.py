@@ -7,10 +7,11 @@ import pty
 import re
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 from limits import LIMIT
-from nxt.cli.terminal import live_region, search_progress, search_view, tables, textplot
+from nxt.cli.terminal import live_region, search_progress, search_view, status_text, tables, textplot
 from nxt.cli.terminal.train_progress import TrainProgress, line_of
 from rich.console import Console
 from runs import opened
@@ -385,3 +386,10 @@ def test_columns_are_left_out_in_their_order_until_a_table_fits():
     assert tables.fitting(columns, rows, 22, ["a", "b"]) == (columns, rows)  # 10 + 5 + 1 and two gaps of 3
     assert tables.fitting(columns, rows, 21, ["a", "b"]) == (["name", "b"], [["x" * 10, "6"], ["y", "2"]])
     assert tables.fitting(columns, rows, 5, ["a", "b"])[0] == ["name"]
+
+
+def test_where_another_epoch_was_better_its_checkpoint_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert status_text.test_command(Path("a b"), 3, 3) == "Test it: nxt eval 'a b'"
+    other = status_text.test_command(Path("run"), 3, 2)
+    assert other == "Test it: nxt eval run, or its best epoch: nxt eval run/checkpoints/best.pt"
