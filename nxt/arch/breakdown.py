@@ -9,7 +9,7 @@ from typing import Any
 
 from nxt.arch.costs import Cost, cost_of, resolution
 from nxt.arch.layers import Layer, blocks
-from nxt.arch.memory import moments
+from nxt.arch.memory import branch_end, moments
 from nxt.arch.spec import ArchSpec
 
 LEVELS = ("network", "stage", "block", "layer")
@@ -101,8 +101,8 @@ def _groups(spec: ArchSpec, size: int, classes: int, by: str) -> Iterator[tuple[
 
 
 def _portion(name: str, count: int, layers: list[Layer], peaks: dict[str, int]) -> Portion:
-    shortcut = len(layers) > 1 and "downsample" in layers[-1].name
-    last = layers[-2] if shortcut else layers[-1]  # the shortcut is added to the output of the layer before it
+    ends_in_block = len(layers) > 1 and layers[-1].name.startswith("layer")
+    last = branch_end(layers) if ends_in_block else layers[-1]
     return Portion(
         name=name,
         blocks=count,

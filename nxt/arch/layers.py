@@ -99,29 +99,47 @@ def block_layers(spec: ArchSpec, stage: Stage, block: int, side: int) -> tuple[l
     """
     name = f"layer{stage.index + 1}.{block}."
     stride, in_width = (stage.stride, stage.in_width) if block == 0 else (1, stage.width)
-    mid, width = stage.bottleneck, stage.width
     out = side if stride == 1 else halved(side)
+    made = _basic if spec.block == "basic" else _bottleneck
+    layers = made(name, spec, stage, in_width, side, out)
+    if spec.attention == "se":
+        layers.append(_conv(f"{name}se.fc1", stage.width, stage.excitation, 1, 1, 1, norm=0, bias=True))
+        layers.append(_conv(f"{name}se.fc2", stage.excitation, stage.width, 1, 1, 1, norm=0, bias=True))
+    if spec.shortcut and not spec.padded and (stride > 1 or in_width != stage.width):
+        pools = spec.avg_down and stride > 1
+        conv_name = f"{name}downsample.{int(spec.avg_down)}"
+        norm = 0 if spec.preact else stage.width
+        layers.append(_conv(conv_name, in_width, stage.width, 1, out if pools else side, out, norm=norm))
+    return layers, out
+
+
+def _basic(name: str, spec: ArchSpec, stage: Stage, in_width: int, side: int, out: int) -> list[Layer]:
+    """Returns the two 3x3 convolutions of a basic block; the first one strides."""
+    mid, width = stage.bottleneck, stage.width
+    if spec.preact:
+        first = _conv(f"{name}conv1", in_width, mid, 3, side, out, norm=in_width, norm_side=side)
+        return [first, _conv(f"{name}conv2", mid, width, 3, out, out, norm=mid)]
+    return [_conv(f"{name}conv1", in_width, mid, 3, side, out), _conv(f"{name}conv2", mid, width, 3, out, out)]
+
+
+def _bottleneck(name: str, spec: ArchSpec, stage: Stage, in_width: int, side: int, out: int) -> list[Layer]:
+    """Returns the layers of a bottleneck block: 1x1, 3x3 or what stands in its place, 1x1."""
+    mid, width, stride = stage.bottleneck, stage.width, 1 if out == side else 2
     pooled = spec.avd and stride > 1
     before = out if pooled and spec.avd_first else side  # sides of the input and output of the 3x3
     after = side if pooled and not spec.avd_first else out
     if spec.preact:
-        layers = [
+        return [
             _conv(f"{name}conv1", in_width, mid, 1, side, side, norm=in_width),
             _conv(f"{name}conv2", mid, mid, 3, before, after, stage.cardinality, norm=mid, norm_side=before),
             _conv(f"{name}conv3", mid, width, 1, out, out, norm=mid, norm_side=after),
         ]
-    else:
-        layers = [
-            _conv(f"{name}conv1", in_width, mid, 1, side, side),
-            *_spatial(f"{name}conv2", stage, before, after),
-            _conv(f"{name}conv3", mid, width, 1, out, out),
-        ]
-    if spec.shortcut and (stride > 1 or in_width != width):
-        pools = spec.avg_down and stride > 1
-        conv_name = f"{name}downsample.{int(spec.avg_down)}"
-        norm = 0 if spec.preact else width
-        layers.append(_conv(conv_name, in_width, width, 1, out if pools else side, out, norm=norm))
-    return layers, out
+    spatial = _selective if spec.attention == "sk" else _spatial
+    return [
+        _conv(f"{name}conv1", in_width, mid, 1, side, side),
+        *spatial(f"{name}conv2", stage, before, after),
+        _conv(f"{name}conv3", mid, width, 1, out, out),
+    ]
 
 
 def head_layer(spec: ArchSpec, side: int, classes: int) -> Layer:
@@ -169,4 +187,14 @@ def _spatial(name: str, stage: Stage, in_side: int, out_side: int) -> list[Layer
         _conv(f"{name}.conv", mid, splits, 3, in_side, out_side, groups * stage.radix),
         _conv(f"{name}.fc1", mid, stage.attention, 1, 1, 1, groups, bias=True),
         _conv(f"{name}.fc2", stage.attention, splits, 1, 1, 1, groups, norm=0, bias=True),
+    ]
+
+
+def _selective(name: str, stage: Stage, in_side: int, out_side: int) -> list[Layer]:
+    """Returns a selective kernel: two 3x3, one of them dilated, and two small layers (Li et al. 2019, sec. 3.1)."""
+    mid, hidden = stage.bottleneck, stage.selection
+    return [
+        *(_conv(f"{name}.paths.{path}.conv", mid, mid, 3, in_side, out_side, stage.cardinality) for path in (0, 1)),
+        _conv(f"{name}.attn.fc_reduce", mid, hidden, 1, 1, 1),
+        _conv(f"{name}.attn.fc_select", hidden, 2 * mid, 1, 1, 1, norm=0),
     ]

@@ -57,7 +57,7 @@ def moments(spec: ArchSpec, size: int, classes: int) -> Iterator[Moment]:
     for stage in spec.stages():
         for block in range(stage.depth):
             layers, out = block_layers(spec, stage, block, side)
-            for layer, step, elements in _preactivated(layers) if spec.preact else _postactivated(stage, layers):
+            for layer, step, elements in _block(spec, stage, block, layers):
                 yield Moment(layer, step, image + elements + (held if block else 0))
             side = out
         held = stage.width * side * side
@@ -79,9 +79,43 @@ def _stem(spec: ArchSpec, layers: list[Layer], side: int) -> Iterator[tuple[str,
         yield layers[-1].name, "pool", before + (1 + _INDEX) * spec.stem_width * side * side
 
 
-def _postactivated(stage: Stage, layers: list[Layer]) -> Iterator[tuple[str, str, int]]:
-    """Yields the moments of a block. Its input stays alive for the shortcut."""
-    first, spatial, last = layers[0], layers[1], next(layer for layer in layers if layer.name.endswith("conv3"))
+def _block(spec: ArchSpec, stage: Stage, block: int, layers: list[Layer]) -> Iterator[tuple[str, str, int]]:
+    """Yields the moments of a block. Its input stays alive for the shortcut; with pre-activation also after its BN."""
+    first, last = layers[0], branch_end(layers)
+    x = (2 if spec.preact else 1) * first.in_width * first.in_side**2
+    if spec.block == "basic":
+        yield from (_basic_preactivated if spec.preact else _basic)(first, last, x)
+    else:
+        yield from _preactivated(layers, x) if spec.preact else _postactivated(spec, stage, layers)
+    if spec.attention == "se":
+        yield f"{last.name.rpartition('.')[0]}.se.fc2", "scaling", x + 2 * last.output + stage.width
+    if spec.padded:
+        yield from _padded(spec, stage, block, first, last, x)
+    else:
+        yield from _shortcut(layers[-1], x, last)
+
+
+def branch_end(layers: list[Layer]) -> Layer:
+    """Returns the last convolution of a block's branch: what follows belongs to its attention and its shortcut."""
+    return next(layer for layer in reversed(layers) if layer.name.endswith(("conv2", "conv3")))
+
+
+def _basic(first: Layer, last: Layer, x: int) -> Iterator[tuple[str, str, int]]:
+    yield first.name, "conv", x + first.output
+    yield first.name, "norm", x + 2 * first.output
+    yield last.name, "conv", x + first.output + last.output
+    yield last.name, "norm", x + 2 * last.output
+
+
+def _basic_preactivated(first: Layer, last: Layer, x: int) -> Iterator[tuple[str, str, int]]:
+    yield first.name, "norm", x
+    yield first.name, "conv", x + first.output
+    yield last.name, "norm", x + 2 * first.output
+    yield last.name, "conv", x + 2 * first.output + last.output
+
+
+def _postactivated(spec: ArchSpec, stage: Stage, layers: list[Layer]) -> Iterator[tuple[str, str, int]]:
+    first, spatial, last = layers[0], layers[1], branch_end(layers)
     x = first.in_width * first.in_side**2
     yield first.name, "conv", x + first.output
     yield first.name, "norm", x + 2 * first.output
@@ -91,6 +125,11 @@ def _postactivated(stage: Stage, layers: list[Layer]) -> Iterator[tuple[str, str
     if stage.radix:
         for step, elements in _attention(stage, spatial):
             yield spatial.name, step, x + entering + elements
+    elif spec.attention == "sk":
+        yield spatial.name, "conv", x + entering + leaving
+        yield spatial.name, "norm", x + entering + 2 * leaving
+        yield layers[2].name, "norm", x + entering + 3 * leaving
+        yield layers[4].name, "weighing", x + entering + 3 * leaving + 2 * stage.bottleneck
     else:
         yield spatial.name, "conv", x + entering + leaving
         yield spatial.name, "norm", x + 2 * leaving
@@ -99,31 +138,38 @@ def _postactivated(stage: Stage, layers: list[Layer]) -> Iterator[tuple[str, str
         yield spatial.name, "pool", x + leaving + reduced
     yield last.name, "conv", x + reduced + last.output
     yield last.name, "norm", x + 2 * last.output
-    yield from _shortcut(layers[-1], x, last)
 
 
-def _preactivated(layers: list[Layer]) -> Iterator[tuple[str, str, int]]:
-    """Yields the moments of a block. Its input stays alive, also after BN and ReLU, where a projection starts."""
+def _preactivated(layers: list[Layer], x: int) -> Iterator[tuple[str, str, int]]:
     first, spatial, last = layers[:3]
-    x = first.in_width * first.in_side**2
-    yield first.name, "norm", 2 * x
-    yield first.name, "conv", 2 * x + first.output
+    yield first.name, "norm", x
+    yield first.name, "conv", x + first.output
     entering, leaving = first.out_width * spatial.in_side**2, spatial.output
     if spatial.in_side != first.out_side:
-        yield first.name, "pool", 2 * x + first.output + entering
-    yield spatial.name, "norm", 2 * x + 2 * entering
-    yield spatial.name, "conv", 2 * x + 2 * entering + leaving
+        yield first.name, "pool", x + first.output + entering
+    yield spatial.name, "norm", x + 2 * entering
+    yield spatial.name, "conv", x + 2 * entering + leaving
     reduced = last.in_width * last.in_side**2
     if last.in_side != spatial.out_side:
-        yield spatial.name, "pool", 2 * x + leaving + reduced
-    yield last.name, "norm", 2 * x + 2 * reduced
-    yield last.name, "conv", 2 * x + 2 * reduced + last.output
-    yield from _shortcut(layers[-1], 2 * x, last)
+        yield spatial.name, "pool", x + leaving + reduced
+    yield last.name, "norm", x + 2 * reduced
+    yield last.name, "conv", x + 2 * reduced + last.output
+
+
+def _padded(
+    spec: ArchSpec, stage: Stage, block: int, first: Layer, last: Layer, x: int
+) -> Iterator[tuple[str, str, int]]:
+    """Yields the moments of a shortcut that is padded: of its pool, and of the copy with more channels."""
+    if block:
+        return
+    pooled = first.in_width * last.out_side**2 if spec.avg_down and stage.stride > 1 else 0
+    padded = last.output if stage.in_width != stage.width else 0
+    yield last.name, "shortcut", x + last.output + pooled + padded
 
 
 def _shortcut(layer: Layer, x: int, last: Layer) -> Iterator[tuple[str, str, int]]:
     """Yields the moments of a projection; the block's input and its last convolution's output are alive too."""
-    if layer is last:
+    if "downsample" not in layer.name:
         return
     pooled = layer.in_width * layer.in_side**2 if layer.name.endswith(".1") else 0
     yield layer.name, "conv", x + last.output + pooled + layer.output

@@ -18,8 +18,11 @@ from nxt.config import dump_yaml, from_mapping, to_mapping
 from nxt.errors import ArchError, ConfigError
 
 STEMS = ("imagenet", "cifar", "deep")
+BLOCK_KINDS = ("bottleneck", "basic")
+ATTENTIONS = ("none", "se", "sk")
 SCHEMA = 1
 _MAX_DEPTH, _MAX_WIDTH, _MAX_RADIX = 1000, 65536, 32
+_LATER = {"preact": False, "block": "bottleneck", "attention": "none", "padded": False, "constant": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +40,23 @@ class Stage:
 
     @property
     def bottleneck(self) -> int:
-        """Input channels of the 3x3 convolution, all groups together."""
+        """Input channels of the 3x3 convolution, all groups together; of the second one in a basic block."""
         return self.cardinality * self.group_width
 
     @property
     def attention(self) -> int:
         """Hidden channels of split attention (ResNeSt sec. 3.1; timm's rounding to multiples of 8)."""
-        exact = self.bottleneck * self.radix / 4
-        rounded = max(32, int(exact + 4) // 8 * 8)
-        return rounded + 8 if rounded < 0.9 * exact else rounded
+        return _divisible(self.bottleneck * self.radix / 4, 8, least=32)
+
+    @property
+    def excitation(self) -> int:
+        """Hidden channels of squeeze-and-excitation: a sixteenth (Hu et al. 2018, arXiv 1709.01507, sec. 3.2)."""
+        return max(8, int(self.width / 16 + 4) // 8 * 8)
+
+    @property
+    def selection(self) -> int:
+        """Hidden channels of a selective kernel: a sixteenth, at least 32 (Li et al. 2019, arXiv 1903.06586, eq. 4)."""
+        return _divisible(self.bottleneck / 16, 32, least=32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +65,8 @@ class ArchSpec:
 
     `cardinality` and `base_width` take one value or one per stage. As in "32x4d", the base width is the
     bottleneck width per group at the first stage; it grows with the stage widths, so stage s has groups of
-    `base_width[s] * widths[s] / widths[0]` channels.
+    `base_width[s] * widths[s] / widths[0]` channels. With `constant` the cardinality grows instead, so that all
+    stages have groups of the base width: of 1 in depthwise convolutions.
 
     Raises:
         ArchError: if the numbers do not make a network; the message says which rule is broken.
@@ -72,6 +84,12 @@ class ArchSpec:
     avg_down: bool = False  # average pooling does the striding of the shortcut
     shortcut: bool = True
     preact: bool = False  # BN and ReLU before each convolution, not after (He et al. 2016, arXiv 1603.05027)
+    block: str = "bottleneck"  # "basic": two 3x3 convolutions (He et al. 2016, arXiv 1512.03385, fig. 5)
+    attention: str = (
+        "none"  # "se": squeeze-and-excitation after the block; "sk": a selective kernel in place of the 3x3
+    )
+    padded: bool = False  # shortcuts add zero channels where the width grows (type A), they do not project (type B)
+    constant: bool = False  # groups are as wide in all stages, and their number grows
 
     def __post_init__(self) -> None:
         for name in ("depths", "widths", "cardinality", "base_width"):
@@ -95,23 +113,53 @@ class ArchSpec:
             _check_range(name, values, 1, _MAX_WIDTH)
         _check_range("stem_width", (self.stem_width,), 1, _MAX_WIDTH)
         _check_range("radix", (self.radix,), 0, _MAX_RADIX)
-        for name in ("avd", "avd_first", "avg_down", "shortcut", "preact"):
+        for name, known in {"block": BLOCK_KINDS, "attention": ATTENTIONS}.items():
+            if getattr(self, name) not in known:
+                raise ArchError(f"{name} {getattr(self, name)!r} is not one of {', '.join(known)}")
+        for name in ("avd", "avd_first", "avg_down", "shortcut", "preact", "padded", "constant"):
             if not isinstance(getattr(self, name), bool):
                 raise ArchError(f"{name} {getattr(self, name)!r} is neither true nor false")
-        if self.preact and self.radix:
-            raise ArchError("preact and radix: split attention normalises after its 3x3; give one of both")
+        self._check_together()
         if self.stem == "deep" and self.stem_width % 2:
             raise ArchError(f"stem_width {self.stem_width} must be even: a deep stem has half of it inside")
+        what, growing = ("cardinality", self.cardinality) if self.constant else ("group width", self.base_width)
         for index, width in enumerate(self.widths):
-            if width % EXPANSION:
-                raise ArchError(f"stage {index + 1}: width {width} is not a multiple of {EXPANSION}")
-            if (self.base_width[index] * width) % self.widths[0]:
+            if width % self.expansion:
+                raise ArchError(f"stage {index + 1}: width {width} is not a multiple of {self.expansion}")
+            if (growing[index] * width) % self.widths[0]:
                 raise ArchError(
-                    f"stage {index + 1}: group width {self.base_width[index]} * {width} / {self.widths[0]} "
-                    "is not an integer"
+                    f"stage {index + 1}: {what} {growing[index]} * {width} / {self.widths[0]} is not an integer"
                 )
         for stage in self.stages():
             _check_stage(stage)
+            if self.padded and stage.in_width > stage.width:
+                narrows = f"stage {stage.index + 1} narrows from {stage.in_width} to {stage.width} channels"
+                raise ArchError(f"padded: {narrows}, and zeros can only be added")
+
+    def _check_together(self) -> None:
+        """Raises ArchError for properties that exclude each other."""
+        if self.preact and (self.radix or self.attention != "none"):
+            other = "radix" if self.radix else f"attention {self.attention}"
+            raise ArchError(f"preact and {other}: attention is on what has been normalised; give one of both")
+        if self.radix and self.attention != "none":
+            raise ArchError(f"attention {self.attention} and radix {self.radix}: give one of both")
+        if self.padded and not self.shortcut:
+            raise ArchError("padded: there are no shortcuts to pad")
+        if self.block != "basic":
+            return
+        if set(self.cardinality) != {1}:
+            raise ArchError(
+                f"block basic has no cardinality ({self.cardinality[0]}): with two layers, paths that are summed are "
+                "one wider dense block (ResNeXt sec. 3.3); give it a larger base_width"
+            )
+        if self.radix or self.avd or self.attention == "sk":
+            what = "radix" if self.radix else "avd" if self.avd else "attention sk"
+            raise ArchError(f"block basic and {what}: that is for the 3x3 of a bottleneck")
+
+    @property
+    def expansion(self) -> int:
+        """Channels that leave a block per channel of its stage's base width."""
+        return 1 if self.block == "basic" else EXPANSION
 
     def stages(self) -> Iterator[Stage]:
         """Yields the stages from input to output."""
@@ -123,8 +171,8 @@ class ArchSpec:
                 stride=1 if index == 0 else 2,
                 in_width=in_width,
                 width=width,
-                cardinality=self.cardinality[index],
-                group_width=self.base_width[index] * width // self.widths[0],
+                cardinality=self.cardinality[index] * (width if self.constant else self.widths[0]) // self.widths[0],
+                group_width=self.base_width[index] * (self.widths[0] if self.constant else width) // self.widths[0],
                 radix=self.radix,
             )
             in_width = width
@@ -162,8 +210,9 @@ class ArchSpec:
         data["avd"] = self.avd and strided
         data["avd_first"] = self.avd and self.avd_first and strided
         data["avg_down"] = self.avg_down and self.shortcut and strided
-        if not self.preact:
-            del data["preact"]  # added later: older fingerprints must stay the same
+        data["padded"] = self.padded and any(stage.in_width != stage.width for stage in self.stages())
+        data["constant"] = self.constant and len(set(self.widths)) > 1
+        _drop_later(data)  # older fingerprints must stay the same
         canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
@@ -177,8 +226,7 @@ class ArchSpec:
         for name in ("cardinality", "base_width"):
             if len(set(data[name])) == 1:
                 data[name] = data[name][0]
-        if not self.preact:
-            del data["preact"]
+        _drop_later(data)
         return data
 
     @classmethod
@@ -216,6 +264,19 @@ class ArchSpec:
     def to_yaml(self, **extra: Any) -> str:
         """Renders as an architecture file. `extra` may hold `provenance`, a mapping that is kept as a record."""
         return dump_yaml({"schema": SCHEMA, "name": self.name, **self.to_dict(), **extra})
+
+
+def _drop_later(data: dict[str, Any]) -> None:
+    """Removes the fields that were added later, where they have the values that all networks had before."""
+    for name, before in _LATER.items():
+        if data[name] == before:
+            del data[name]
+
+
+def _divisible(exact: float, divisor: int, least: int) -> int:
+    """Returns a multiple of the divisor: the nearest one that is at least so much and 0.9 of the exact number."""
+    rounded = max(least, int(exact + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * exact else rounded
 
 
 def _check_range(name: str, values: tuple[int, ...], low: int, high: int) -> None:

@@ -18,82 +18,11 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from nxt.arch.load import resolve
-from nxt.arch.spec import ArchSpec, Stage
+from nxt.arch.spec import ArchSpec
 from nxt.config import require
 from nxt.errors import ArchError
-from nxt.models.convolution import Conv2d
+from nxt.models.blocks import BasicBlock, Block, Bottleneck
 from nxt.models.regularize import DropBlock
-from nxt.models.split_attention import SplitAttention
-
-
-class Bottleneck(nn.Module):
-    """Residual block 1x1, 3x3 (grouped, or split attention), 1x1 (ResNeXt fig. 3c, ResNeSt fig. 2).
-
-    BN follows each convolution and ReLU each BN, except the last ReLU, which follows the addition. With pre-activation,
-    BN and ReLU precede each convolution instead (He et al. 2016, arXiv 1603.05027, fig. 1b), and a projection shortcut
-    starts after the first ReLU.
-    """
-
-    def __init__(self, spec: ArchSpec, stage: Stage, first: bool) -> None:
-        super().__init__()
-        in_width = stage.in_width if first else stage.width
-        stride = stage.stride if first else 1
-        pooled = spec.avd and stride > 1
-        mid = stage.bottleneck
-        norms = (in_width, mid, mid) if spec.preact else (mid, mid, stage.width)
-        self.conv1 = Conv2d(in_width, mid, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(norms[0])
-        self.avd_first = _avd_pool(stride) if pooled and spec.avd_first else None
-        self.conv2: nn.Module
-        if stage.radix:
-            self.conv2 = SplitAttention(stage, 1 if pooled else stride)
-            self.bn2 = None  # split attention normalises inside
-        else:
-            groups = stage.cardinality
-            self.conv2 = Conv2d(mid, mid, 3, 1 if pooled else stride, 1, groups=groups, bias=False)
-            self.bn2 = nn.BatchNorm2d(norms[1])
-        self.avd_last = _avd_pool(stride) if pooled and not spec.avd_first else None
-        self.conv3 = Conv2d(mid, stage.width, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(norms[2])
-        self.relu = nn.ReLU(inplace=True)
-        self.drop_block: nn.Module = nn.Identity()  # see Network.regularize, also for the next line
-        self.stochastic_depth: nn.Module = nn.Identity()
-        self.preact, self.shortcut = spec.preact, spec.shortcut
-        projects = spec.shortcut and (stride > 1 or in_width != stage.width)
-        self.downsample = _projection(spec, in_width, stage.width, stride) if projects else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (B, C_in, H, W) to (B, C_out, H', W')."""
-        if self.preact:
-            return self._preactivated(x)
-        out = self.relu(self.drop_block(self.bn1(self.conv1(x))))
-        if self.avd_first is not None:
-            out = self.avd_first(out)
-        out = self.conv2(out)
-        out = self.drop_block(out) if self.bn2 is None else self.relu(self.drop_block(self.bn2(out)))
-        if self.avd_last is not None:
-            out = self.avd_last(out)
-        out = self.conv3(out)  # a separate line, so that its input is freed before bn3
-        out = self.drop_block(self.bn3(out))
-        if self.shortcut:
-            out = self.stochastic_depth(out)
-            out += x if self.downsample is None else self.downsample(x)
-        return self.relu(out)  # type: ignore[no-any-return]
-
-    def _preactivated(self, x: Tensor) -> Tensor:
-        active = self.relu(self.bn1(x))
-        out = self.drop_block(self.conv1(active))
-        if self.avd_first is not None:
-            out = self.avd_first(out)
-        assert self.bn2 is not None  # pre-activation and split attention exclude each other
-        out = self.drop_block(self.conv2(self.relu(self.bn2(out))))
-        if self.avd_last is not None:
-            out = self.avd_last(out)
-        out = self.drop_block(self.conv3(self.relu(self.bn3(out))))
-        if self.shortcut:
-            out = self.stochastic_depth(out)
-            out += x if self.downsample is None else self.downsample(active)
-        return out  # type: ignore[no-any-return]
 
 
 class Network(nn.Module):
@@ -118,8 +47,9 @@ class Network(nn.Module):
         self.bn1: nn.Module = nn.Identity() if spec.preact else nn.BatchNorm2d(spec.stem_width)
         self.relu: nn.Module = nn.Identity() if spec.preact else nn.ReLU(inplace=True)
         self.maxpool = nn.Identity() if spec.stem == "cifar" else nn.MaxPool2d(3, 2, 1)
+        made = BasicBlock if spec.block == "basic" else Bottleneck
         for stage in spec.stages():
-            blocks = [Bottleneck(spec, stage, first=i == 0) for i in range(stage.depth)]
+            blocks = [made(spec, stage, first=i == 0) for i in range(stage.depth)]
             self.add_module(f"layer{stage.index + 1}", nn.Sequential(*blocks))
         self.norm = nn.Sequential(nn.BatchNorm2d(spec.widths[-1]), nn.ReLU(inplace=True)) if spec.preact else None
         self.avgpool = nn.AdaptiveAvgPool2d(1)
@@ -168,7 +98,7 @@ class Network(nn.Module):
             require(0 <= share < 1, "regularisation", f"{name} is {share}; it lies in [0, 1)")
         require(block_size > 0 and block_size % 2 == 1, "regularisation", f"block_size {block_size} is not odd")
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
-        blocks = [module for module in self.modules() if isinstance(module, Bottleneck)]
+        blocks = [module for module in self.modules() if isinstance(module, Block)]
         before = len(blocks) - sum(self.spec.depths[-2:])
         for index, block in enumerate(blocks):
             block.drop_block = DropBlock(drop_block, block_size) if drop_block and index >= before else nn.Identity()
@@ -217,8 +147,8 @@ class Network(nn.Module):
         """
         if self.spec.shortcut:
             for module in self.modules():
-                if isinstance(module, Bottleneck):
-                    nn.init.zeros_(module.conv3.weight if module.preact else module.bn3.weight)
+                if isinstance(module, Block):
+                    nn.init.zeros_(module.last.weight)
 
 
 def build(network: str | Path | ArchSpec, num_classes: int | None = None, in_channels: int = 3) -> Network:
@@ -258,18 +188,6 @@ def _stem(spec: ArchSpec, channels: int) -> nn.Module:
         nn.ReLU(inplace=True),
         nn.Conv2d(half, width, 3, 1, 1, bias=False),
     )
-
-
-def _avd_pool(stride: int) -> nn.Module:
-    return nn.AvgPool2d(3, stride, 1)  # counts the padding, unlike the pool of the shortcut: as released
-
-
-def _projection(spec: ArchSpec, in_width: int, width: int, stride: int) -> nn.Sequential:
-    norm = () if spec.preact else (nn.BatchNorm2d(width),)
-    if not spec.avg_down:
-        return nn.Sequential(Conv2d(in_width, width, 1, stride, bias=False), *norm)
-    pool = nn.Identity() if stride == 1 else nn.AvgPool2d(2, stride, ceil_mode=True, count_include_pad=False)
-    return nn.Sequential(pool, Conv2d(in_width, width, 1, bias=False), *norm)
 
 
 def _initialise(network: nn.Module) -> None:

@@ -72,6 +72,16 @@ SPECS = {
     "average pooling before": small(cardinality=16, avd=True, avd_first=True, preact=True),
     "radix 4": small(cardinality=4, radix=4, stem="cifar"),
     "radix 1": small(cardinality=4, radix=1),
+    "basic": small(block="basic", widths=(16, 32), base_width=16),
+    "basic, wide inside": small(block="basic", widths=(16, 32), base_width=48, stem="cifar"),
+    "basic, pre-activation": small(block="basic", widths=(16, 32), base_width=48, preact=True),
+    "resnet20": parse_name("resnet20"),
+    "padded": small(padded=True, avg_down=True),
+    "padded, pre-activation": small(padded=True, preact=True),
+    "squeeze-and-excitation": small(attention="se"),
+    "basic, squeeze-and-excitation": small(attention="se", block="basic", widths=(64, 64), stem="cifar"),
+    "selective kernel": small(attention="sk", cardinality=16),
+    "selective kernel, average pooling": small(attention="sk", cardinality=8, avd=True, avd_first=True),
 }
 
 
