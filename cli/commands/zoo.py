@@ -51,8 +51,8 @@ def zoo(
     columns = ["network", "params", "MACs", "px", "top-1", "source"]
     tables.print_table(columns, rows, ["source", "px", "params"], left=["top-1", "source"])
     tables.say(
-        "Top-1 is as others published it, each under its own recipe: on ImageNet-1k (CIFAR-10 where the name ends in "
-        "_cifar), at px or the side after @; --json lists all figures."
+        "Top-1 is as others published it, each under its own recipe: on ImageNet-1k (CIFAR-10 at 32 px), at px or "
+        "the side after @; --json lists all figures."
     )
 
 

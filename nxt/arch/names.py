@@ -108,7 +108,7 @@ def candidates(spec: ArchSpec) -> list[str]:
     """Returns the names that may describe a network, the best known first. The last one is always descriptive."""
     label = f"{spec.cardinality[0]}x{spec.base_width[0]}d"
     radix = f"{spec.radix}s"
-    shape = f"{'-'.join(map(str, spec.depths))}_w{spec.widths[0] // spec.expansion}"
+    shape = f"{'-'.join(map(str, spec.depths))}_w{spec.width}"
     flags = ("_constant" if spec.constant else "") + ("_preact" if spec.preact else "")
     end = ("_cifar" if spec.stem == "cifar" else "") + ("_padded" if spec.padded else "") + flags
     start = spec.attention if spec.attention != "none" else ""

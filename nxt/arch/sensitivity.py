@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from nxt.arch.costs import Cost, cost, resolution
-from nxt.arch.names import EXPANSION
 from nxt.arch.spec import ArchSpec
 from nxt.errors import ArchError
 
@@ -66,11 +65,11 @@ def _by_stage(field: str, spec: ArchSpec, size: int) -> tuple[str, ArchSpec]:
 def _width(spec: ArchSpec, size: int) -> tuple[str, ArchSpec]:
     """Widens all stages by one factor, in steps of 4 channels of the first stage's base width; bottlenecks stay."""
     first = spec.widths[0]
-    wider = first + 4 * EXPANSION * size
+    wider = first + 4 * spec.expansion * size
     if any(width * wider % first for width in spec.widths):
         raise ArchError("no whole numbers of channels")
     widths = tuple(width * wider // first for width in spec.widths)
-    return f"{first // EXPANSION} -> {wider // EXPANSION}", spec.replace(widths=widths)
+    return f"{spec.width} -> {wider // spec.expansion}", spec.replace(widths=widths)
 
 
 def _radix(spec: ArchSpec, size: int) -> tuple[str, ArchSpec]:

@@ -161,6 +161,11 @@ class ArchSpec:
         """Channels that leave a block per channel of its stage's base width."""
         return 1 if self.block == "basic" else EXPANSION
 
+    @property
+    def width(self) -> int:
+        """The stage base width, 64 in ResNet-50: what leaves the blocks of the first stage, without the expansion."""
+        return self.widths[0] // self.expansion
+
     def stages(self) -> Iterator[Stage]:
         """Yields the stages from input to output."""
         in_width = self.stem_width

@@ -16,6 +16,7 @@ PAPER, README = "ResNeXt paper", "ResNeXt repository, README"
 TV1, TV2 = "torchvision V1", "torchvision V2"
 RSB1, RSB2, RSB3 = "ResNet strikes back A1", "ResNet strikes back A2", "ResNet strikes back A3"
 PYCLS, MM, GLUON, TIMM = "pycls", "mmpretrain", "Gluon port", "timm re-evaluation"
+HE = "ResNet paper, table 6"
 RESNEST, ABLATION = "ResNeSt repository", "ResNeSt repository, ablation (PyTorch)"
 
 
@@ -62,8 +63,14 @@ def _cifar(cifar10: float, cifar100: float) -> tuple[Published, ...]:
     return Published(cifar10, 32, source, "CIFAR-10"), Published(cifar100, 32, source, "CIFAR-100")
 
 
+def _cifar10(error: float) -> tuple[Published, ...]:
+    return (Published(round(100 - error, 2), 32, HE, "CIFAR-10"),)
+
+
 _T3, _T4, _T5 = f"{PAPER}, table 3", f"{PAPER}, table 4", f"{PAPER}, table 5"
 _ENTRIES = (
+    ZooEntry("resnet18", _at(224, (69.758, TV1))),
+    ZooEntry("resnet34", _at(224, (73.314, TV1))),
     ZooEntry(
         "resnet50",
         _at(224, (76.1, _T3), (76.13, TV1), (80.858, TV2), (80.38, RSB1), (79.83, RSB2), (78.05, RSB3)),
@@ -99,8 +106,12 @@ _ENTRIES = (
     ZooEntry("resnext101_32x8d", _at(224, (79.312, TV1), (82.834, TV2), (79.27, MM))),
     ZooEntry("resnext101_32x16d"),
     ZooEntry("resnet152", _at(224, (78.312, TV1))),
-    ZooEntry("resnet200", _at(224, (78.3, _T4))),
+    ZooEntry("resnet200"),
+    ZooEntry("resnet200_preact", _at(224, (78.3, _T4)) + _at(320, (79.9, _T5))),
     ZooEntry("resnext152_32x4d", _at(224, (78.88, MM), (79.6, PYCLS))),
+    ZooEntry("seresnet50", _at(224, (80.26, TIMM))),
+    ZooEntry("seresnext50_32x4d", _at(224, (81.268, TIMM))),
+    ZooEntry("skresnext50_32x4d", _at(224, (80.168, TIMM))),
     ZooEntry("resnest50_fast_0s1x64d"),
     ZooEntry("resnest50_fast_1s1x64d", _at(224, (80.33, ABLATION))),
     ZooEntry("resnest50_fast_2s1x64d", _at(224, (80.53, ABLATION))),
@@ -115,6 +126,11 @@ _ENTRIES = (
     ZooEntry("resnest101", _at(256, (82.83, RESNEST), (82.916, TIMM))),
     ZooEntry("resnest200", _at(320, (83.84, RESNEST), (83.88, TIMM))),
     ZooEntry("resnest269", _at(416, (84.54, RESNEST), (84.542, TIMM))),
+    ZooEntry("resnet20", _cifar10(8.75)),
+    ZooEntry("resnet32", _cifar10(7.51)),
+    ZooEntry("resnet44", _cifar10(7.17)),
+    ZooEntry("resnet56", _cifar10(6.97)),
+    ZooEntry("resnet110", _cifar10(6.43)),
     ZooEntry("resnext29_1x64d_cifar"),
     ZooEntry("resnext29_2x64d_cifar"),
     ZooEntry("resnext29_4x64d_cifar"),

@@ -26,7 +26,8 @@ from nxt.units import format_count
 _NAMES = (
     "resnet50", "resnet101", "resnet152", "resnet200", "resnext50_32x4d", "resnext101_32x4d", "resnext101_32x8d",
     "resnext101_64x4d", "resnest14d", "resnest26d", "resnest50d", "resnest101e", "resnest200e", "resnest269e",
-    "resnest50d_4s2x40d", "resnest50d_1s4x24d",
+    "resnest50d_4s2x40d", "resnest50d_1s4x24d", "resnet18", "resnet34", "seresnet18", "seresnet34", "seresnet50",
+    "seresnext50_32x4d", "seresnext101_32x4d",
 )  # fmt: skip
 
 
@@ -47,8 +48,13 @@ def timm_model(spec: ArchSpec) -> tuple[str, dict[str, Any]]:
         f"a 7x7 stem of {spec.stem_width} channels": spec.stem == "imagenet" and spec.stem_width != 64,
         f"{len(spec.depths)} stages": len(spec.depths) != 4,
         "stages with groups of their own": len({*zip(spec.cardinality, spec.base_width, strict=True)}) > 1,
+        "basic blocks of such widths": spec.block == "basic",
+        "selective kernels": spec.attention == "sk",
+        "squeeze-and-excitation and average pooling in blocks": spec.attention == "se" and spec.avd,
         "pre-activation": spec.preact,
         "no shortcuts": not spec.shortcut,
+        "padded shortcuts": spec.padded,
+        "constant groups": spec.constant,
         "such a base width": any(
             math.floor(stage.width // EXPANSION * (width / 64)) != stage.group_width for stage in spec.stages()
         ),
@@ -65,7 +71,7 @@ def timm_model(spec: ArchSpec) -> tuple[str, dict[str, Any]]:
         "avg_down": spec.avg_down,
     }
     if not (spec.radix or spec.avd):
-        return "resnet50", arguments
+        return "seresnet50" if spec.attention == "se" else "resnet50", arguments
     return "resnest50d", arguments | {"block_args": {"radix": spec.radix, "avd": spec.avd, "avd_first": spec.avd_first}}
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nxt.arch.names import EXPANSION
 from nxt.arch.spec import STEMS, ArchSpec
 from nxt.config import from_mapping, merged, read_yaml, require
 from nxt.data.ref import DataRef
@@ -90,8 +89,8 @@ class Proxy:
         stem = self._stem(size, spec.stem)
         if self.width == 1:
             return spec.replace(stem=stem)
-        unit = math.gcd(*spec.widths) // EXPANSION  # stage widths are 4 * unit * ratio
-        ratios = [width // (EXPANSION * unit) for width in spec.widths]
+        unit = math.gcd(*spec.widths) // spec.expansion  # stage widths are expansion * unit * ratio
+        ratios = [width // (spec.expansion * unit) for width in spec.widths]
         scaled_unit = max(1, round(unit * self.width))
         stem_width = max(2, 2 * round(spec.stem_width * self.width / 2))
         steps = [_step(spec.radix, ratio, ratios[0]) for ratio in ratios]
@@ -101,7 +100,7 @@ class Proxy:
                 return spec.replace(
                     stem=stem,
                     stem_width=stem_width,
-                    widths=tuple(EXPANSION * scaled_unit * ratio for ratio in ratios),
+                    widths=tuple(spec.expansion * scaled_unit * ratio for ratio in ratios),
                     base_width=tuple(step * (d + extra) for d, step in zip(base, steps, strict=True)),
                 )
             except ArchError as error:

@@ -12,7 +12,7 @@ from nxt.arch.spec import SCHEMA
 from nxt.config import check_keys, read_yaml, require
 from nxt.errors import ArchError, ConfigError, SpaceError, expecting, suggestion
 from nxt.files import is_file, is_folder
-from nxt.space.space import AXES, COUNTED, Space, read_values
+from nxt.space.space import AXES, COUNTED, OF_WIDTH, SHARED, Space, read_values
 from nxt.space.stagewise import STAGE_PROPERTIES, read_stagewise
 from nxt.space.uniform import read_uniform
 
@@ -64,9 +64,9 @@ def space_from_dict(data: Mapping[str, Any], name: str, where: str) -> Space:
     axes: Any = data.get("axes")
     require(isinstance(fixed, dict), f"{where}: network", "a mapping was expected")
     require(isinstance(axes, dict), f"{where}: axes", "a mapping of axis names to values was expected")
-    check_keys(fixed, ("stem", *(STAGE_PROPERTIES if stagewise else AXES)), f"{where}: network")
+    check_keys(fixed, ("stem", *STAGE_PROPERTIES) if stagewise else (*SHARED, *AXES), f"{where}: network")
     for key, value in fixed.items():
-        if key != "stem" and not (key == "stem_width" and value == "width" and not stagewise):
+        if key not in SHARED and not (key in OF_WIDTH and value == "width" and not stagewise):
             read_values([value], f"{where}: network: {key}", key)
     space = (read_stagewise if stagewise else read_uniform)(data, name, where)
     both = next((key for key in axes if key in fixed), "")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from nxt.arch.names import BLOCKS, EXPANSION
+from nxt.arch.names import BLOCKS
 from nxt.arch.spec import ArchSpec
 from nxt.space.feasible import FeasibleSet
 from nxt.space.space import Point
@@ -19,21 +19,17 @@ from nxt.space.space import Point
 _TEMPLATES = [blocks for depth, blocks in BLOCKS.items() if depth >= 50]
 
 
-def _width(spec: ArchSpec) -> int:
-    return spec.widths[0] // EXPANSION
-
-
 def _resnet(spec: ArchSpec) -> bool:
-    return spec.radix == 0 and spec.cardinality[0] == 1 and spec.base_width[0] == _width(spec)
+    return spec.radix == 0 and spec.cardinality[0] == 1 and spec.base_width[0] == spec.width
 
 
 def _resnext(spec: ArchSpec) -> bool:
     mid = spec.cardinality[0] * spec.base_width[0]
-    return spec.radix == 0 and spec.cardinality[0] > 1 and mid == 2 * _width(spec)
+    return spec.radix == 0 and spec.cardinality[0] > 1 and mid == 2 * spec.width
 
 
 def _split_attention(spec: ArchSpec) -> bool:
-    return spec.radix == 2 and spec.cardinality[0] == 1 and spec.base_width[0] == _width(spec)
+    return spec.radix == 2 and spec.cardinality[0] == 1 and spec.base_width[0] == spec.width
 
 
 FAMILIES: dict[str, Callable[[ArchSpec], bool]] = {
@@ -62,7 +58,7 @@ def references(feasible: FeasibleSet) -> dict[str, Point]:
 def _distance(spec: ArchSpec) -> float:
     """Returns the distance of the widths from the template: stage base width 64, and groups of 4 if there are any."""
     groups = abs(math.log2(spec.base_width[0] / 4)) if spec.cardinality[0] > 1 else 0.0
-    return abs(math.log2(_width(spec) / 64)) + 0.25 * groups
+    return abs(math.log2(spec.width / 64)) + 0.25 * groups
 
 
 def _nearest_depths(feasible: FeasibleSet, choice: Point) -> tuple[float, Point | None]:

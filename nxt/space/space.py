@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from nxt.arch.costs import Cost, cost, resolution
 from nxt.arch.names import EXPANSION
-from nxt.arch.spec import SCHEMA, ArchSpec
+from nxt.arch.spec import ATTENTIONS, SCHEMA, ArchSpec
 from nxt.config import check_keys, require
 from nxt.errors import ArchError
 
@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 
 Point = tuple[int, ...]
 Counted = tuple[int | None, int | None]  # image side and classes; None: what a network is made for
+OF_WIDTH = ("stem_width", "base_width")  # may be "width": the stage base width
 NO_NETWORK, OUTSIDE, DUPLICATE = "no network", "outside the bottleneck ratio", "duplicate"
-FLAGS = ("avd", "avd_first", "avg_down", "shortcut", "preact")
-AXES = ("width", "cardinality", "base_width", "radix", "stem_width", *FLAGS)
+FLAGS = ("avd", "avd_first", "avg_down", "shortcut", "preact", "padded", "constant")
+AXES = ("width", "cardinality", "base_width", "radix", "stem_width", "attention", *FLAGS)
+SHARED = ("stem", "block")  # that all networks of a space have in common
 COUNTED = ("size", "classes")
 _MAX_VALUES = 10_000
 
@@ -59,7 +61,8 @@ class Space:
     """A set of architectures.
 
     `depths` has the possible numbers of blocks of each stage; `axes` the possible values of each other property;
-    `fixed` the properties that all networks share. A `stem_width` of "width" equals the stage base width.
+    `fixed` the properties that all networks share. A `stem_width` or `base_width` of "width" equals the stage base
+    width.
     `bottleneck` bounds cardinality x base width relative to the stage base width: 1 in ResNet, 2 in ResNeXt-50 32x4d.
     `counted` is the image side in pixels and the number of classes at which costs are counted.
     """
@@ -133,7 +136,7 @@ class Space:
             except ArchError:
                 left_out[NO_NETWORK] += 1
                 continue
-            ratio = spec.cardinality[0] * spec.base_width[0] * EXPANSION / spec.widths[0]
+            ratio = spec.cardinality[0] * spec.base_width[0] / spec.width
             if not self.bottleneck[0] <= ratio <= self.bottleneck[1]:
                 left_out[OUTSIDE] += 1
             elif duplicates and spec.fingerprint in fingerprints:
@@ -177,9 +180,9 @@ class Space:
     def _spec(self, depths: tuple[int, ...], choice: Point) -> ArchSpec:
         values = dict(self.fixed) | {name: self.axes[name][i] for name, i in zip(self.axes, choice, strict=True)}
         width = values.pop("width")
-        if values.get("stem_width") == "width":
-            values["stem_width"] = width
-        widths = tuple(EXPANSION * width << s for s in range(len(depths)))
+        values |= {name: width for name in OF_WIDTH if values.get(name) == "width"}
+        expansion = 1 if values.get("block") == "basic" else EXPANSION
+        widths = tuple(expansion * width << s for s in range(len(depths)))
         return ArchSpec(depths=depths, widths=widths, **values)
 
     def to_dict(self) -> dict[str, Any]:
@@ -215,6 +218,8 @@ def read_values(value: Any, where: str, axis: str) -> tuple[Any, ...]:
     require(isinstance(value, list) and bool(value), where, "a list of values was expected")
     if axis in FLAGS:
         require(all(type(v) is bool for v in value), where, "only true and false are possible")
+    elif axis == "attention":
+        require(all(v in ATTENTIONS for v in value), where, f"only {', '.join(ATTENTIONS)} are possible")
     else:
         least = 0 if axis == "radix" else 1
         whole = all(type(v) is int and v >= least for v in value)

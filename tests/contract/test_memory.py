@@ -27,15 +27,21 @@ def stored_bytes(network, batch):
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet50", "resnext50_32x4d", "resnext29_8x64d_cifar", "resnest50", "resnest50_fast_4s2x40d"]
+    ("name", "most"),
+    [
+        *((name, 1.16) for name in ("resnet50", "resnext50_32x4d", "resnext29_8x64d_cifar", "resnest50")),
+        *((name, 1.16) for name in ("resnest50_fast_4s2x40d", "skresnext50_32x4d", "resnext50_128x1d_constant")),
+        *((name, 1.16) for name in ("resnet18", "resnet20", "resnet18_preact", "resnet50_padded")),
+        *((name, 1.31) for name in ("seresnet18", "seresnet50")),
+    ],
 )
-def test_the_predicted_activations_are_what_autograd_stores(name):
+def test_the_predicted_activations_are_what_autograd_stores(name, most):
     spec = resolve(name)
     network = build(spec, spec.classes).train()
     stored = stored_bytes(network, torch.randn(BATCH, 3, SIZE, SIZE))
     own = cost(spec, SIZE)
     predicted = own.step_memory(BATCH) - own.step_memory(0)
-    assert 0.94 < stored / predicted < 1.16
+    assert 0.94 < stored / predicted < most
 
 
 def test_weights_gradients_and_momentum_take_twelve_bytes_a_parameter():

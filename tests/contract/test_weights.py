@@ -368,7 +368,7 @@ def test_every_published_network_has_preprocessing_that_nxt_knows():
     from torchvision.models import get_model_weights, list_models
 
     names = [name for name in list_models() if name in ZOO]
-    assert len(names) == 6
+    assert len(names) == 8
     for name in names:
         for weights in get_model_weights(name):
             made = weights.transforms()

@@ -29,7 +29,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nxt.arch.costs import Cost
-from nxt.arch.names import EXPANSION
 from nxt.arch.spec import ArchSpec
 from nxt.config import check_keys, read_yaml, require
 from nxt.errors import ConfigError, RunError, first_line
@@ -233,7 +232,7 @@ def axes_of(spec: ArchSpec) -> dict[str, int]:
     """Returns an architecture's values on the axes of spaces, by name."""
     return {
         **{f"depth{s + 1}": depth for s, depth in enumerate(spec.depths)},
-        "width": spec.widths[0] // EXPANSION,
+        "width": spec.width,
         "cardinality": spec.cardinality[0],
         "base_width": spec.base_width[0],
         **{name: int(getattr(spec, name)) for name in ("radix", "stem_width", *_FLAGS)},

@@ -12,6 +12,8 @@ from nxt.arch.zoo import ZOO, Published, find
 
 # name: (parameters, ((image side, printed G multiply-adds), ...))
 PUBLISHED = {
+    "resnet18": (11_689_512, ((224, "1.814"),)),
+    "resnet34": (21_797_672, ((224, "3.664"),)),
     "resnet50": (25_557_032, ((224, "4.089"),)),
     "resnext50_2x40d": (25_425_000, ((224, "4.125"),)),
     "resnext50_4x24d": (25_292_968, ((224, "4.160"),)),
@@ -33,6 +35,15 @@ PUBLISHED = {
     "resnext101_32x16d": (194_026_792, ((224, "36.163"),)),
     "resnet152": (60_192_808, ((224, "11.514"),)),
     "resnet200": (64_673_832, ((224, "15.007"),)),
+    "resnet200_preact": (64_666_152, ((224, "15.007"),)),
+    "seresnet50": (28_088_024, ((224, "4.092"),)),
+    "seresnext50_32x4d": (27_559_896, ((224, "4.233"),)),
+    "skresnext50_32x4d": (27_479_784, ((224, "4.463"),)),
+    "resnet20": (269_722, ((32, "0.041"),)),
+    "resnet32": (464_154, ((32, "0.069"),)),
+    "resnet44": (658_586, ((32, "0.097"),)),
+    "resnet56": (853_018, ((32, "0.125"),)),
+    "resnet110": (1_727_962, ((32, "0.253"),)),
     "resnext152_32x4d": (59_951_400, ((224, "11.710"),)),
     "resnest50_fast_0s1x64d": (25_576_264, ((224, "4.329"),)),
     "resnest50_fast_1s1x64d": (26_217_896, ((224, "4.329"),)),
@@ -130,7 +141,7 @@ def test_published_accuracies_are_percentages_with_a_source_each_named_once():
     for entry in ZOO.values():
         for figure in entry.published:
             assert isinstance(figure, Published)
-            assert 70 < figure.top1 < 98
+            assert 69 < figure.top1 < 98
             assert figure.source and figure.size in (32, 224, 256, 288, 320, 416)
         keys = [(figure.source, figure.size, figure.dataset) for figure in entry.published]
         assert len(set(keys)) == len(keys)
@@ -141,11 +152,11 @@ def test_published_accuracies_are_percentages_with_a_source_each_named_once():
     [
         ("*", list(ZOO)),
         ("", list(ZOO)),
-        ("resnet50", ["resnet50", "resnet50_1x100d"]),
+        ("resnet50", ["resnet50", "resnet50_1x100d", "seresnet50"]),
         ("ResNet152", ["resnet152"]),
         ("*64x4d", ["resnext50_64x4d", "resnext101_64x4d"]),
         ("resnest[12]*", ["resnest14", "resnest26", "resnest101", "resnest200", "resnest269"]),
-        ("resnet?0", ["resnet50"]),
+        ("resnet?0", ["resnet50", "resnet20"]),
         ("vgg", []),
     ],
 )

@@ -79,10 +79,15 @@ NAMED = {
     "resnet50": "resnet50", "resnext50_32x4d": "resnext50_32x4d", "resnext101_32x8d": "resnext101_32x8d",
     "resnest14": "resnest14d", "resnest50": "resnest50d", "resnest101": "resnest101e", "resnest269": "resnest269e",
     "resnest50_fast_4s2x40d": "resnest50d_4s2x40d", "resnest50_fast_1s4x24d": "resnest50d_1s4x24d",
+    "resnet18": "resnet18", "resnet34": "resnet34", "seresnet18": "seresnet18", "seresnet34": "seresnet34",
+    "seresnet50": "seresnet50", "seresnext50_32x4d": "seresnext50_32x4d", "seresnext101_32x4d": "seresnext101_32x4d",
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [*NAMED, "resnext50_64x4d", "resnest50_fast_0s1x64d", "resnext_3-5-7-2_w32_2s16x8d"])
+@pytest.mark.parametrize(
+    "name",
+    [*NAMED, "seresnext_1-2-1-1_w32_2x16d", "resnext50_64x4d", "resnest50_fast_0s1x64d", "resnext_3-5-7-2_w32_2s16x8d"],
+)
 def test_the_zoo_s_networks_have_timm_s_names_and_others_its_arguments(name):
     model, arguments = timm_model(parse_name(name))
     assert (model == NAMED[name] and not arguments) if name in NAMED else arguments
@@ -102,6 +107,11 @@ def test_the_zoo_s_networks_have_timm_s_names_and_others_its_arguments(name):
         (ArchSpec(**SHAPE, cardinality=(1, 1, 2, 2), base_width=16), "stages with groups of their own"),
         (ArchSpec(**SHAPE, preact=True), "pre-activation"),
         (ArchSpec(**SHAPE, shortcut=False), "no shortcuts"),
+        (ArchSpec(**SHAPE, padded=True), "padded shortcuts"),
+        (ArchSpec(**SHAPE, constant=True), "constant groups"),
+        (ArchSpec(**SHAPE, attention="sk"), "selective kernels"),
+        (ArchSpec(**SHAPE, attention="se", avd=True), "squeeze-and-excitation and average pooling in blocks"),
+        (ArchSpec(**SHAPE, block="basic"), "basic blocks of such widths"),
     ],
 )
 def test_what_timm_cannot_express_is_said_in_one_line(spec, why, tmp_path):

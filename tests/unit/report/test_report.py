@@ -234,7 +234,7 @@ def test_a_thousand_trials_stay_light(tmp_path):
 
 def test_the_front_shows_every_finished_architecture_with_its_error():
     given = report_data(some(30))
-    dominated, front, references = figures.front(given).data
+    dominated, front, references, *_published = figures.front(given).data
     run = given.run
     assert list(front.x) == [e.cost.macs for e in run.front] and list(front.y) == [e.accuracy for e in run.front]
     assert list(front.error_y.array) == [run.error(e) for e in run.front]

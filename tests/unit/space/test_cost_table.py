@@ -42,7 +42,25 @@ DEPTHS = {
     "network": {"stem": "cifar", "stem_width": 16, "width": 4, "cardinality": 1, "base_width": 4},
     "axes": {"depths": [[1, 2], [3, 5]]},
 }
-SMALL = {"preact": PREACT, "split": SPLIT, "one": ONE, "flags": FLAGS, "depths": DEPTHS}
+ATTENTION = {
+    "network": {"stem": "imagenet", "cardinality": 2},
+    "axes": {
+        "depths": [[1, 4], [2, 3]],
+        "width": [8, 16],
+        "base_width": [4, 8],
+        "attention": ["none", "se", "sk"],
+        "padded": [False, True],
+        "constant": [False, True],
+    },
+}
+BASIC = {
+    "network": {"stem": "cifar", "block": "basic", "cardinality": 1, "base_width": "width", "stem_width": "width"},
+    "axes": {"depths": [[1, 2, 5], [2, 3]], "width": [4, 6, 16], "attention": ["none", "se"]},
+}
+SMALL = {
+    "preact": PREACT, "split": SPLIT, "one": ONE, "flags": FLAGS, "depths": DEPTHS, "attention": ATTENTION,
+    "basic": BASIC,
+}  # fmt: skip
 
 
 def costs_of(spec):

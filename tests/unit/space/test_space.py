@@ -184,6 +184,31 @@ def test_preact_is_an_axis_or_fixed_and_never_meets_split_attention():
         space(axes__radix=[1, 2], network__preact=True)
 
 
+def test_attention_is_an_axis_or_fixed_and_never_meets_split_attention():
+    both = space(axes__attention=["sk", "none"])
+    assert {(spec.attention, spec.radix) for spec in both.configs.values()} == {
+        ("none", 0), ("none", 1), ("none", 2), ("sk", 0)
+    }  # fmt: skip
+    assert {spec.attention for spec in space(axes__radix=[0], network__attention="se").configs.values()} == {"se"}
+    for wrong in (["cbam"], [1], [["se"]], "se", []):
+        with pytest.raises(ConfigError, match="attention"):
+            space(axes__attention=wrong)
+    with pytest.raises(ConfigError, match="attention"):
+        space(network__attention="cbam")
+
+
+def test_a_space_of_basic_blocks_has_their_widths():
+    shared = {"stem": "cifar", "block": "basic", "stem_width": "width", "base_width": "width", "cardinality": 1}
+    axes = {"depths": [[1, 2], [1]], "width": [16, 24]}
+    made = space_from_dict({"network": shared, "axes": axes}, "basic", "here")
+    assert {spec.widths for spec in made.configs.values()} == {(16, 32), (24, 48)}
+    assert {spec.name for spec in made.configs.values()} == {f"resnet_1-1_w{w}_basic_cifar" for w in (16, 24)}
+    assert space_from_dict(made.to_dict(), "basic", "here") == made
+    for key, value in {"block": "inverted", "cardinality": 2}.items():
+        with pytest.raises((SpaceError, ConfigError), match="block"):
+            space_from_dict({"network": {**shared, key: value}, "axes": axes}, "basic", "here")
+
+
 def test_the_bounds_of_the_bottleneck_ratio_are_inside():
     ratios = {
         spec.cardinality[0] * spec.base_width[0] * EXPANSION / spec.widths[0] for spec in space().configs.values()
