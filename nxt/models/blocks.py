@@ -94,11 +94,11 @@ class Bottleneck(Block):
         norms = (in_width, mid, mid) if spec.preact else (mid, mid, stage.width)
         self.conv1 = Conv2d(in_width, mid, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(norms[0])
-        self.avd_first = _avd_pool(stride) if pooled and spec.avd_first else None
+        self.avd_first = avd_pool(stride) if pooled and spec.avd_first else None
         self.conv2 = _spatial(spec, stage, 1 if pooled else stride)
         plain = isinstance(self.conv2, Conv2d)
         self.bn2 = nn.BatchNorm2d(norms[1]) if plain else None  # attention normalises inside
-        self.avd_last = _avd_pool(stride) if pooled and not spec.avd_first else None
+        self.avd_last = avd_pool(stride) if pooled and not spec.avd_first else None
         self.conv3 = Conv2d(mid, stage.width, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(norms[2])
         self._close(spec, stage, in_width, stride)
@@ -171,7 +171,8 @@ def _changed(spec: ArchSpec, in_width: int, width: int, stride: int) -> nn.Modul
     return nn.Sequential(pool, Conv2d(in_width, width, 1, bias=False), *norm)
 
 
-def _avd_pool(stride: int) -> nn.Module:
+def avd_pool(stride: int) -> nn.Module:
+    """Returns the pool that strides beside a 3x3."""
     return nn.AvgPool2d(3, stride, 1)  # counts the padding, unlike the pool of the shortcut: as released
 
 

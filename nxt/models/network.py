@@ -8,6 +8,7 @@ feature extractors and detection heads expect them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import accumulate
 from operator import mul
 from pathlib import Path
@@ -22,6 +23,7 @@ from nxt.arch.spec import ArchSpec
 from nxt.config import require
 from nxt.errors import ArchError
 from nxt.models.blocks import BasicBlock, Block, Bottleneck
+from nxt.models.forms import PathsBlock, check_form
 from nxt.models.regularize import DropBlock
 
 
@@ -35,19 +37,26 @@ class Network(nn.Module):
         spec: The architecture.
         num_classes: Outputs of the last layer.
         in_channels: Channels of the images.
+        form: Of its blocks, as in `nxt.models.forms`: "a", "b" or "c".
+
+    Raises:
+        ArchError: if the network has no such form.
     """
 
     classes: tuple[str, ...] = ()
     transform: Callable[[Any], Tensor] | None = None
 
-    def __init__(self, spec: ArchSpec, num_classes: int, in_channels: int = 3) -> None:
+    def __init__(self, spec: ArchSpec, num_classes: int, in_channels: int = 3, form: str = "c") -> None:
         super().__init__()
-        self.spec, self.num_classes, self.in_channels = spec, num_classes, in_channels
+        check_form(spec, form)
+        self.spec, self.num_classes, self.in_channels, self.form = spec, num_classes, in_channels, form
         self.conv1 = _stem(spec, in_channels)
         self.bn1: nn.Module = nn.Identity() if spec.preact else nn.BatchNorm2d(spec.stem_width)
         self.relu: nn.Module = nn.Identity() if spec.preact else nn.ReLU(inplace=True)
         self.maxpool = nn.Identity() if spec.stem == "cifar" else nn.MaxPool2d(3, 2, 1)
-        made = BasicBlock if spec.block == "basic" else Bottleneck
+        made: Callable[..., Block] = BasicBlock if spec.block == "basic" else Bottleneck
+        if form != "c":
+            made = partial(PathsBlock, form=form)
         for stage in spec.stages():
             blocks = [made(spec, stage, first=i == 0) for i in range(stage.depth)]
             self.add_module(f"layer{stage.index + 1}", nn.Sequential(*blocks))
@@ -151,16 +160,20 @@ class Network(nn.Module):
                     nn.init.zeros_(module.last.weight)
 
 
-def build(network: str | Path | ArchSpec, num_classes: int | None = None, in_channels: int = 3) -> Network:
+def build(
+    network: str | Path | ArchSpec, num_classes: int | None = None, in_channels: int = 3, form: str = "c"
+) -> Network:
     """Builds a network with freshly initialised weights.
 
     Args:
         network: A name such as `resnext50_32x4d`, the path of an architecture file, or a specification.
         num_classes: Outputs of the last layer; by default 1000, or 10 for CIFAR networks.
         in_channels: Channels of the images.
+        form: "c"; or "a" or "b", which compute the same by separate paths (ResNeXt fig. 3) and take the weights that
+            `nxt.models.forms.converted` gives.
 
     Raises:
-        ArchError: if there is no such network, or num_classes or in_channels is not positive.
+        ArchError: if there is no such network or form, or num_classes or in_channels is not positive.
         ConfigError: if the architecture file cannot be read.
     """
     spec = resolve(network)
@@ -169,7 +182,7 @@ def build(network: str | Path | ArchSpec, num_classes: int | None = None, in_cha
         raise ArchError(f"{classes} classes: at least one is needed")
     if in_channels < 1:
         raise ArchError(f"{in_channels} input channels: at least one is needed")
-    return Network(spec, classes, in_channels)
+    return Network(spec, classes, in_channels, form)
 
 
 def _stem(spec: ArchSpec, channels: int) -> nn.Module:
