@@ -41,7 +41,8 @@ class Cost:
 
         Weights, gradients and momentum take 12 bytes per parameter. Each convolution's output is stored twice for the
         backward pass: by the batch norm after it, and after its ReLU. The bytes that autograd stored were between -6
-        and +15 % of this prediction, with squeeze-and-excitation, which keeps its input too, up to +30 %. Workspaces of libraries and unused parts of an allocator's blocks come on top.
+        and +15 % of this prediction, with squeeze-and-excitation, which keeps its input too, up to +30 %. Workspaces of
+        libraries and unused parts of an allocator's blocks come on top.
         """
         return 12 * self.params + 8 * batch * self.acts
 
