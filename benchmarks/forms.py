@@ -1,6 +1,6 @@
 """The three forms of a ResNeXt block: a training step in form c against the same step in forms a and b.
 
-The paper trains form c, which it calls the most succinct and the fastest (ResNeXt sec. 3.3). All three compute the same;
+The paper trains form c, the most succinct and fastest one (ResNeXt sec. 3.3). All three compute the same;
 the weights are converted.
 """
 
