@@ -59,7 +59,8 @@ class Progress:
         self.console.print(f"space {request.space.name}: {fit}")
         trials = "as many trials as the hours allow" if request.trials is None else f"{request.trials} trials"
         epochs, out = plural(request.proxy.epochs, "epoch"), display_path(session.out)
-        self.console.print(f"{trials} of up to {epochs}, {workers} at a time, into {out}", soft_wrap=not self._moves)
+        where = f"{workers} at a time{session.growth}, into {out}"
+        self.console.print(f"{trials} of up to {epochs}, {where}", soft_wrap=not self._moves)
         if session.packing is not None:
             self.console.print(session.packing.sentence(workers), soft_wrap=not self._moves)
         if session.trials:

@@ -10,7 +10,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
 
 import ray
 from ray._private import ray_constants
+from ray._private import state as ray_state
 from ray._private import worker as ray_worker
 from ray.exceptions import GetTimeoutError, RayError
 
@@ -44,32 +45,53 @@ _OBJECT_STORE = 256 << 20  # bytes beside the data itself
 class Placement:
     """What each trial gets, and how many run at a time."""
 
-    workers: int
+    workers: int  # at the start
     cpus: int  # per trial
     gpus: float  # per trial, at the least; a fraction shares a device
+    most: int | None  # the most at a time, also when machines join; None: as many as fit then
+
+    @property
+    def growth(self) -> str:
+        """How many more trials run at a time when machines join, in words; empty if none do."""
+        if self.most is None:
+            return ", more as machines join"
+        return f", up to {self.most} as machines join" if self.most > self.workers else ""
 
 
-def place(workers: int | None, gpus: float) -> Placement:
+def place(workers: int | None, gpus: float, joined: bool = False) -> Placement:
     """Decides the placement on the running cluster, and checks that the resources exist.
 
     Args:
-        workers: Trials at a time; None: as many as fit, one CPU each at least.
+        workers: Trials at a time, on a cluster that others run at most; None: as many as fit, one CPU each at least.
         gpus: GPUs per trial: 0 for the CPU, 1 or a fraction.
+        joined: Whether others run the cluster, so that machines may join and leave.
 
     Raises:
         DeviceError: if the cluster has not got that much. (Ray itself would wait for ever.)
     """
     nodes, have_cpus = _nodes(), cpu_count()
     most = sum(_fit(node, 1, gpus) for node in nodes)  # a trial does not span nodes
-    if workers is not None and workers > most:
+    if workers is not None and workers > most and not joined:
         raise DeviceError(f"`workers` {workers}: only {most} trial(s) fit here at a time")
     if not most:
         raise DeviceError(f"no machine has {gpus:g} GPU(s) and a CPU for a trial")
-    workers = workers or most
-    cpus = max(1, have_cpus // workers)
-    while sum(_fit(node, cpus, gpus) for node in nodes) < workers:
+    now = min(workers or most, most)
+    cpus = max(1, have_cpus // now)
+    while sum(_fit(node, cpus, gpus) for node in nodes) < now:
         cpus -= 1
-    return Placement(workers, cpus, gpus)
+    return Placement(now, cpus, gpus, workers if joined else now)
+
+
+def at_a_time(placement: Placement) -> int:
+    """Returns how many trials run at a time on the machines that are in the cluster now."""
+    fit = sum(_fit(node, placement.cpus, placement.gpus) for node in _nodes())
+    return fit if placement.most is None else min(fit, placement.most)
+
+
+def is_leaving() -> bool:
+    """Returns whether the machine of this worker was told to leave the cluster (preempted, or scaled down)."""
+    draining: Mapping[str, int] = ray_state.state.get_draining_nodes()
+    return ray.get_runtime_context().get_node_id() in draining
 
 
 def _fit(node: dict[str, float], cpus: int, gpus: float) -> int:

@@ -1,4 +1,4 @@
-"""A search that joins a Ray cluster of several nodes, which loses one of them."""
+"""A search on a Ray cluster that machines join and leave: told to, and without a word."""
 
 import json
 import subprocess
@@ -9,42 +9,65 @@ from pathlib import Path
 from jobs import Job
 from limits import LIMIT
 
+from nxt.errors import NxtError
 from nxt.search.results.run import load_run
 from nxt.search.trial import Outcome
 
-NODES, TRIALS, EPOCHS = 2, 6, 8
+TRIALS, EPOCHS = 4, 20
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 @contextmanager
 def cluster():
+    """Give the address of a cluster of one node, and a function that tells it what to do next: see ray_nodes.py."""
     script = Path(__file__).parents[1] / "helpers" / "ray_nodes.py"
     with subprocess.Popen(
-        [sys.executable, str(script), str(NODES)],
+        [sys.executable, str(script), "1"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     ) as process:  # fmt: skip
+
+        def tell(word):
+            process.stdin.write(f"{word}\n")
+            process.stdin.flush()
+            return int(process.stdout.readline())
+
         try:
-            yield process, process.stdout.readline().strip()
+            yield process.stdout.readline().strip(), tell
         finally:
             process.stdin.close()
             process.wait(LIMIT)
 
 
-def test_a_search_on_a_cluster_that_loses_a_node_completes(tmp_path):
-    out, storage = tmp_path / "run", f"file://{tmp_path / 'everywhere'}"
-    settings = ["--set", f"proxy.epochs={EPOCHS}", "--set", "proxy.share=0.3", "--set", "search.grace=1.0"]
-    with cluster() as (nodes, address):
-        given = ["--address", address, "--storage", storage, "--confirm", 0, "--trials", TRIALS, "--json", "--out", out]
-        with Job(out, "smoke", "--flops", "5M:9M", *given, *settings, **LOOPBACK) as job:
-            job.until(lambda: f"2 at a time, into {out}" in job.text() and "[2/" in job.text())
-            assert any((tmp_path / "everywhere").iterdir())  # where the workers keep their checkpoints
-            nodes.stdin.write("one\n")
-            nodes.stdin.flush()
+def running(out):
+    """Return how far the trials are that have begun to train and have not ended: epochs by number."""
+    try:
+        return {t.number: len(t.curve) for t in load_run(out).trials if t.outcome is Outcome.RUNNING and t.curve}
+    except NxtError:  # not begun
+        return {}
+
+
+def test_a_search_uses_machines_that_join_and_takes_its_trials_back_from_those_that_leave(tmp_path):
+    out, storage = tmp_path / "run", tmp_path / "everywhere"
+    settings = ["--set", f"proxy.epochs={EPOCHS}", "--set", "proxy.share=0.3", "--set", "search.retries=0"]
+    with cluster() as (address, tell):
+        given = ["--address", address, "--storage", f"file://{storage}", "--confirm", 0, "--trials", TRIALS, "--json"]
+        with Job(out, "smoke", "--flops", "5M:9M", *given, "--out", out, *settings, **LOOPBACK) as job:
+            job.until(lambda: running(out))
+            assert f"1 at a time, more as machines join, into {out}" in job.text()
+            assert tell("add") == 2
+            job.until(lambda: len(running(out)) == 2)
+            before = running(out)
+            assert any(storage.iterdir())
+            assert tell("drain") == 1  # the first one: its trial waits, with its checkpoint
+            assert tell("add") == 2
+            job.until(lambda: all(running(out).get(number, EPOCHS) > epochs for number, epochs in before.items()))
+            assert tell("kill") == 1  # the second one
             code, printed = job.ended()
             assert code == 0, job.text()
     run = load_run(out)
-    assert [trial.outcome for trial in run.trials] == [Outcome.DONE] * TRIALS
+    assert [trial.outcome for trial in run.trials] == [Outcome.DONE] * TRIALS  # without retries
     assert all([row.epoch for row in trial.curve] == list(range(1, EPOCHS + 1)) for trial in run.trials)
+    assert len({trial.spec.fingerprint for trial in run.trials}) == TRIALS
     assert json.loads(printed)["trials"]["done"] == TRIALS  # nothing of Ray's on stdout
     assert "raylet" not in job.text() and "Traceback" not in job.text()
-    assert not any((tmp_path / "everywhere").iterdir())
+    assert not any(storage.iterdir())

@@ -24,7 +24,7 @@ from nxt.train.engine.proxy_compute import measured_here
 class Resources:
     """Where trials run, and for how long. Nothing of it decides what comes out of a trial."""
 
-    workers: int | None = None  # trials at a time; None: as many as fit
+    workers: int | None = None  # trials at a time (of a cluster, at most); None: as many as fit
     gpus_per_trial: float | None = None  # 0: the CPU; 1 or a fraction; None: by what a trial needs, if there are GPUs
     address: str | None = None  # of a Ray cluster; None: a Ray instance of our own on this machine
     hours: float | None = None  # None: as long as it takes
@@ -74,12 +74,14 @@ def execute(search: Search, resources: Resources, observer: Observer, new: bool)
         size = 0 if data is None else data.train.images.nbytes + data.val.images.nbytes
         with ray_cluster.cluster(size, resources.address):
             packing = _packing(search, resources, size)
-            placement = ray_cluster.place(resources.workers, packing.usual.gpus if packing is not None else 0.0)
+            gpus = packing.usual.gpus if packing is not None else 0.0
+            placement = ray_cluster.place(resources.workers, gpus, joined=resources.address is not None)
             if new:
                 if packing is not None and not search.request.full:
                     search = dataclasses.replace(search, ways=_ways(search))
                 directory.write_record(search.record().to_dict())
             with open_session(search, directory, placement.workers, resources.hours, packing) as session:
+                session.growth = placement.growth
                 observer.begin(session, placement.workers)
 
                 def on_change() -> None:

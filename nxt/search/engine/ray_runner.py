@@ -16,8 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nxt.compute.ray_cluster import Placement  # isort: skip  # first: it sets what Ray reads when it is imported
+from nxt.compute.ray_cluster import Placement, at_a_time, is_leaving  # isort: skip  # it sets what Ray reads on import
 
+import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
@@ -33,6 +34,10 @@ from nxt.search.trial import EpochResult, Outcome, Trial, TrialFailure
 _NO_MEMORY = ("OutOfMemory", "low on memory", "memory usage threshold")  # in what Ray says
 _RESULT = "nxt"  # where, in the dict that Ray wants, the number and the result of a trial are
 _HOPELESS = 10  # trials in a row that fail before their first epoch: something is wrong with the search
+# In what Ray says when a machine is gone, or was told to leave: that is no failure of the trial.
+_MACHINE_LEFT = ("its node has died", "is unavailable", "exit_actor() is called")
+_MOST_MACHINES = 10  # that a trial may lose without an epoch in between: it might be what kills them
+_FOLLOW = 10.0  # seconds between two looks at how many trials run at a time
 
 
 def run(session: SearchSession, data: Dataset | None, placement: Placement, on_change: Callable[[], None]) -> None:
@@ -49,7 +54,7 @@ def run(session: SearchSession, data: Dataset | None, placement: Placement, on_c
     Raises:
         NxtError: what the strategy raised, such as RunError when the study cannot be written any more.
     """
-    driver = _Driver(session, session.task(placement.cpus, placement.workers), on_change)
+    driver = _Driver(session, session.task(placement.cpus, placement.workers), on_change, lambda: at_a_time(placement))
 
     def resources(config: dict[str, Any]) -> dict[str, float]:
         return {"cpu": placement.cpus, "gpu": config["task"].share.gpus}
@@ -62,7 +67,7 @@ def run(session: SearchSession, data: Dataset | None, placement: Placement, on_c
                 search_alg=_Searcher(driver),
                 scheduler=_Scheduler(driver),
                 num_samples=-1,
-                max_concurrent_trials=placement.workers,
+                max_concurrent_trials=placement.most,  # None: one more waits for a machine that joins, or asks for it
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
@@ -93,13 +98,19 @@ class _Driver:
     """What Ray's searcher, scheduler and stopper share. The first error ends the search, and is kept for the end."""
 
     def __init__(
-        self, session: SearchSession, task: Callable[[Trial], TrialTask], on_change: Callable[[], None]
+        self,
+        session: SearchSession,
+        task: Callable[[Trial], TrialTask],
+        on_change: Callable[[], None],
+        at_a_time: Callable[[], int],
     ) -> None:
         self._session, self._retries = session, session.request.settings.retries
         self._strategy, self._pace = session.strategy, session.pace
-        self._task, self._on_change = task, on_change
+        self._task, self._on_change, self._at_a_time = task, on_change, at_a_time
+        self._followed = time.monotonic()
         self._tasks: dict[int, TrialTask] = {}  # as they were last given out
         self._deaths: Counter[int] = Counter()  # of each trial's workers since it last gave a sign of life
+        self._left: Counter[int] = Counter()  # machines that went away under it since then
         self._barren = 0  # trials in a row that failed without an epoch
         self._waiting: dict[int, float] = {}  # trials to be started again, and when
         self.error: NxtError | None = None
@@ -111,6 +122,7 @@ class _Driver:
         """Returns the next trial's configuration; None: there may be one later."""
         with self._guarded():
             self._start_again()
+            self._follow()
             trial = self._strategy.suggest()
             self._on_change()
             if trial is not None:
@@ -124,7 +136,7 @@ class _Driver:
         """Passes a worker's result on to the strategy and returns what becomes of the trial."""
         decision = Decision.STOP
         with self._guarded():
-            del self._deaths[number]
+            del self._deaths[number], self._left[number]
             if isinstance(result, TrialFailure):
                 if result.outcome is Outcome.OOM and self._session.gives_more(self._tasks[number]):
                     self._waiting[number] = time.monotonic()
@@ -141,17 +153,19 @@ class _Driver:
     def died(self, number: int, said: str) -> None:
         """Has a trial whose worker process died, also by its watchdog, run again; or records that this does not help.
 
-        `said` is Ray's account of it: a line with the time, and the error.
+        A machine that went away counts apart. `said` is Ray's account of it: a line with the time, and the error.
         """
         if self._session.leaves_eager(number):
             self._waiting[number] = time.monotonic()
             return
-        self._deaths[number] += 1
-        if self._deaths[number] <= self._retries:
+        left = any(words in said for words in _MACHINE_LEFT)
+        counter, most = (self._left, _MOST_MACHINES) if left else (self._deaths, self._retries)
+        counter[number] += 1
+        times = counter[number]
+        if times <= most:
             # Not at once: Ray may need a moment to see that a whole machine is gone.
-            self._waiting[number] = time.monotonic() + min(30, 2 ** (self._deaths[number] - 1))
+            self._waiting[number] = time.monotonic() + min(30, 2 ** (times - 1))
             return
-        times = self._deaths[number]
         often = f" {times} times in a row" if times > 1 else ""
         with self._guarded():
             if any(words in said for words in _NO_MEMORY):
@@ -178,6 +192,12 @@ class _Driver:
             if time.monotonic() >= due:
                 del self._waiting[number]
                 self._strategy.again(number)
+
+    def _follow(self) -> None:
+        """Has predictions count the machines that are there now."""
+        if time.monotonic() - self._followed > _FOLLOW:
+            self._followed = time.monotonic()
+            self._pace.follow(max(1, self._at_a_time()))
 
     def over(self) -> bool:
         """Tells whether everything is to stop."""
@@ -212,6 +232,8 @@ class _Trainable(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
+        if is_leaving():  # all epochs so far are in the checkpoint; the next one begins on another machine
+            ray.actor.exit_actor()
         task, result = self._run.task, self._run.step()
         last = isinstance(result, TrialFailure) or result.epoch.epoch >= task.recipe.epochs
         return {_RESULT: (task.number, result), "done": last}

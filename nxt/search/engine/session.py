@@ -62,6 +62,7 @@ class SearchSession:
     ) -> None:
         self.search, self.directory, self.record, self.packing = search, directory, record, packing
         self.strategy, self.pace, self.request = strategy, pace, search.request
+        self.growth = ""  # how many more trials run at a time when machines join, in words
         self._study, self._storage = study, search.storage
         self._kept: set[int] = set()  # trials that have ended, but whose checkpoints stay
         self._refreshed = time.monotonic()

@@ -39,6 +39,12 @@ class Pace:
         self._before = self._trained()
         self._first: tuple[float, float] | None = None  # time and seconds trained at this session's first epoch
 
+    def follow(self, workers: int) -> None:
+        """Notes that another number of trials runs at a time from now on."""
+        if workers != self.workers:
+            self._known_slowdown = self._slowdown()
+            self.workers, self._first, self._before = workers, None, self._trained()
+
     @property
     def time_is_up(self) -> bool:
         """Whether the time limit is reached: then all trials stop where they are."""

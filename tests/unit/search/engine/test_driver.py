@@ -9,6 +9,7 @@ from nxt.search.trial import Epoch, EpochResult, Outcome, Trial, TrialFailure
 
 HANG = "no step was made for 301 s, in x.py:3 (f)"
 SAID = "Failure # 1 (occurred at 2026-01-01)\nThe actor died unexpectedly\n"
+LEFT = "Failure # 1 (occurred at 2026-01-01)\nThe actor died because its node has died. Node Id: 1\n"
 
 
 def driver(retries=2, hang=HANG, eager=False, more=False):
@@ -25,7 +26,7 @@ def driver(retries=2, hang=HANG, eager=False, more=False):
         strategy=strategy, pace=None, request=request, hang_of=lambda number: hang, learn=lambda task, memory: None,
         leaves_eager=lambda number: eager, gives_more=lambda task: more,
     )  # fmt: skip
-    made = _Driver(session, None, lambda: None)
+    made = _Driver(session, None, lambda: None, lambda: 1)
     made._tasks[0] = None
     return made, failures
 
@@ -59,6 +60,19 @@ def test_without_retries_the_first_hang_ends_a_trial():
     made, failures = driver(retries=0)
     made.died(0, SAID)
     assert failures == [(0, Outcome.TIMEOUT, f"hung: {HANG}")]
+
+
+def test_a_machine_that_leaves_uses_no_retry_unless_it_is_always_the_same_trial():
+    made, failures = driver(retries=0, hang="")
+    for _ in range(2):
+        for _ in range(10):
+            made.died(0, LEFT)
+            assert made._waiting.pop(0) and failures == []
+        made.report(0, EpochResult(Epoch(1, 0.5, 1.0, 1.0)))
+    for _ in range(11):
+        made.died(0, LEFT)
+    why = "the worker process died 11 times in a row: The actor died because its node has died. Node Id: 1"
+    assert failures == [(0, Outcome.KILLED, why)]
 
 
 def test_a_machine_without_memory_is_told_from_a_hang():

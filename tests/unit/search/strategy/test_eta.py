@@ -96,6 +96,24 @@ def test_workers_share_the_trials_but_not_one_trial():
     assert pace(done, running, workers=4).left(agenda()) == pytest.approx(9 * 2)
 
 
+def test_more_workers_share_what_is_left_and_keep_the_slowdown_that_was_measured(clock):
+    trials = {0: trial([1] * EPOCHS), 1: trial([1], outcome=Outcome.RUNNING)}
+    growing = Pace(trials, EPOCHS, 1)
+    growing.left(agenda())  # the clock begins with the next epoch
+    for seconds in (0, 2):  # an epoch of 1 s takes 2 s
+        clock.now += seconds
+        trials[1].curve.append(Epoch(len(trials[1].curve) + 1, 0.5, 1.0, 1.0))
+        growing.left(agenda())
+    assert growing.left(agenda(1)) == pytest.approx((7 + EPOCHS) * 2)
+    clock.now += 1000  # nothing is trained here: as workers start
+    growing.follow(1)
+    assert growing.left(agenda(1)) > 1000
+    clock.now -= 1000
+    growing.follow(2)
+    clock.now += 1000
+    assert growing.left(agenda(1)) == pytest.approx(EPOCHS * 2)
+
+
 def test_without_hours_the_time_is_never_up(clock):
     free = pace(trial([2] * EPOCHS))
     clock.now += 1e12
