@@ -81,6 +81,24 @@ def read_run_record(path: Path, command: str) -> dict[str, Any]:
     return record
 
 
+def check_same(asked: Mapping[str, Any], before: Mapping[str, Any], path: Path) -> None:
+    """Raises RunError, which names the first difference, unless a run directory's request is the one that is asked."""
+    for key in {**before, **asked}:
+        now, then, name = asked.get(key), before.get(key), key
+        if isinstance(now, Mapping) and isinstance(then, Mapping) and now != then:
+            inner = next(inner for inner in {**then, **now} if now.get(inner) != then.get(inner))
+            now, then, name = now.get(inner), then.get(inner), f"{key}.{inner}"
+        if now != then:
+            values = f"{_shown(then)}, not {_shown(now)}"
+            raise RunError(f"{path}: the run there has {name} {values}; ask for the same, or choose another `out`")
+
+
+def _shown(value: object) -> str:
+    """Returns a value for a message; what is long or nested is only hinted at."""
+    text = "none" if value in (None, "") else str(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
+
+
 @contextmanager
 def _held(path: Path, kind: str) -> Iterator[None]:
     with ExitStack() as stack:

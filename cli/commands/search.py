@@ -61,6 +61,9 @@ def search(
     resume: Annotated[
         Path | None, typer.Option(help="Go on with the search in this run directory.", metavar="RUN")
     ] = None,
+    resume_or_new: Annotated[
+        bool, typer.Option("--resume-or-new", help="Go on with the search in --out if it has begun, else begin it.")
+    ] = False,
     replay: Annotated[
         Path | None, typer.Option(help="Take over finished trials of this run, where they are the same.", metavar="RUN")
     ] = None,
@@ -85,7 +88,7 @@ def search(
     """
     if plan and replay is not None:
         raise typer.BadParameter("--plan counts nothing as taken over: leave out --replay")
-    if plan and resume is not None:
+    if plan and (resume is not None or resume_or_new):
         raise typer.BadParameter("--plan is for a new search; how long a run will go on is told by: nxt show RUN")
     from nxt.config import parse_settings
     from nxt.search.options import SearchOptions
@@ -109,6 +112,7 @@ def search(
         settings=parse_settings(settings or []),
         out=out,
         resume=resume,
+        resume_or_new=resume_or_new,
         replay=replay,
         storage=storage,
         download=download,
@@ -117,13 +121,13 @@ def search(
         gpus_per_trial=gpus_per_trial,
         address=address,
         track=track,
-    )
+    ).settled()
     request = chosen.request()  # finds wrong options before torch is imported
     from nxt.search.engine.calls import prepare, run_search
     from nxt.search.engine.notices import notices
 
     job = prepare(chosen, request)
-    if resume is None:
+    if chosen.resume is None:
         for text in notices(job):
             tables.err().print(f"note: {as_options(text)}", soft_wrap=True)
     if plan:

@@ -12,7 +12,8 @@ from nxt.arch.spec import ArchSpec
 from nxt.config import merged, refuse_given
 from nxt.data.ref import DataRef
 from nxt.errors import UsageError
-from nxt.rundir import free_run_directory
+from nxt.files import is_file
+from nxt.rundir import RECORD, check_same, free_run_directory
 from nxt.search.request import SearchRequest, load_record, make_request
 from nxt.space.arch_list import load_list
 from nxt.space.budget import Budget, parse_budget
@@ -53,6 +54,7 @@ class SearchOptions:
     settings: Mapping[str, Any] = field(default_factory=dict)
     out: Path | None = None
     resume: Path | None = None
+    resume_or_new: bool = False
     replay: Path | None = None
     storage: str | None = None
     download: bool = False
@@ -72,6 +74,8 @@ class SearchOptions:
             )
         if self.hours is not None and not 0 < self.hours <= 24 * 366:
             raise UsageError(f"`hours` {self.hours:g}: give a time from seconds (0.01) to a year")
+        if self.resume_or_new and (self.out is None or self.resume is not None):
+            raise UsageError("`resume_or_new` goes on with the run in `out`, or begins it: give that, and no `resume`")
         if self.resume is not None:
             refuse_given(
                 self,
@@ -85,6 +89,25 @@ class SearchOptions:
             raise UsageError("`repeats` needs `archs`: the trainings of a search differ in their architectures")
         elif not any(self.costs.values()) and self.like is None:
             raise UsageError("give a budget, such as `flops` 4.1G or `like` resnext50_32x4d")
+
+    def settled(self) -> SearchOptions:
+        """Returns the options of a new run or of one to resume; which of them, `resume_or_new` leaves to what is there.
+
+        Raises:
+            RunError: if the run that is there was asked something else, but for `trials` and `confirm`.
+            NxtError: if it cannot be read, or as `request` does.
+        """
+        if not self.resume_or_new or self.out is None or not is_file(self.out / RECORD):
+            return self
+        before = load_record(self.out).request
+        asked = self.request()
+        settings = dataclasses.replace(asked.settings, confirm=before.settings.confirm)
+        own = asked.storage.rstrip("/") == before.storage.rpartition("/")[0]  # each run has a folder of its own there
+        storage = before.storage if own else asked.storage
+        asked = dataclasses.replace(asked, trials=before.trials, settings=settings, storage=storage)
+        check_same(asked.to_dict(), before.to_dict(), self.out)
+        kept = {item.name for item in dataclasses.fields(self)} - {*_RECORDED, "resume", "resume_or_new"}
+        return SearchOptions(resume=self.out, **{name: getattr(self, name) for name in kept})
 
     @property
     def costs(self) -> dict[str, str | None]:

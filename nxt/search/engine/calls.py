@@ -47,6 +47,7 @@ def search(
     settings: Mapping[str, Any] | None = None,
     out: Path | str | None = None,
     resume: Path | str | None = None,
+    resume_or_new: bool = False,
     replay: Path | str | None = None,
     storage: str | None = None,
     download: bool = False,
@@ -84,6 +85,7 @@ def search(
         settings: Values under "proxy", "recipe" and "search" in the place of the defaults.
         out: The run directory to create; by default a new one under results/.
         resume: Go on with the search in this run directory.
+        resume_or_new: Go on with the run in `out` if there is one, asked for the same; else begin it there.
         replay: Take over the finished trials of this run, where they are the same.
         storage: Where trials keep their checkpoints: a path or URI that every machine reaches.
         download: Whether data may be downloaded if it is not there.
@@ -119,6 +121,7 @@ def search(
         settings=settings or {},
         out=_path(out),
         resume=_path(resume),
+        resume_or_new=resume_or_new,
         replay=_path(replay),
         storage=storage,
         download=download,
@@ -127,9 +130,9 @@ def search(
         gpus_per_trial=gpus_per_trial,
         address=address,
         track=track,
-    )
+    ).settled()
     job = prepare(options, options.request())
-    if resume is None and observer is None:
+    if options.resume is None and observer is None:
         for text in notices(job):
             _to_stderr(f"note: {text}")
     return finished(job, run_search(job, options, observer or SearchBar(callback)))

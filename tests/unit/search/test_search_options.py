@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from runs import begin
 
+import nxt
 from nxt.arch.costs import cost
 from nxt.arch.load import parse_name
 from nxt.data.ref import DataRef
-from nxt.errors import ArchError, UsageError
+from nxt.errors import ArchError, RunError, UsageError
 from nxt.search.options import TRIALS, SearchOptions
 from nxt.search.request import load_record
 from nxt.space.feasible import FeasibleSet
@@ -26,6 +27,11 @@ from nxt.space.load import load_space
         ({"flops": "4G", "repeats": 2}, "`repeats` needs `archs`"),
         ({"resume": Path("run"), "seed": 0}, "`seed` cannot be given with `resume`: run.yaml has what was asked"),
         ({"resume": Path("run"), "settings": {"proxy": {}}}, "`settings` cannot be given with `resume`"),
+        (
+            {"flops": "4G", "resume_or_new": True},
+            "`resume_or_new` goes on with the run in `out`, or begins it: give that",
+        ),
+        ({"resume": Path("run"), "resume_or_new": True}, "give that, and no `resume`"),
         ({"flops": "4G", "workers": 0}, "`workers` 0: at least one"),
         ({"flops": "4G", "gpus_per_trial": -1.0}, "`gpus_per_trial` -1: give a part of a GPU"),
         ({"flops": "4G", "hours": 0.0}, "`hours` 0: give a time"),
@@ -115,3 +121,44 @@ def test_a_list_or_hours_ask_for_what_they_need_to_go_on(tmp_path):
     with pytest.raises(UsageError, match="give `hours` again"):
         SearchOptions(resume=tmp_path / "hours").request()
     assert SearchOptions(resume=tmp_path / "hours", trials=3).request().trials == 3
+
+
+def test_resume_or_new_begins_a_run_and_goes_on_with_the_same_one(tmp_path):
+    out, place = tmp_path / "run", str(tmp_path / "place")
+    settings = {"proxy": {"epochs": 2}}
+    said = {"space": "smoke", "flops": ":1G", "settings": settings, "storage": place, "confirm": 1, "hours": 9.0}
+    both = SearchOptions(**said, out=out, resume_or_new=True)
+    assert both.settled() is both
+    out.mkdir()
+    assert both.settled() is both  # without a record it has not begun
+    out.rmdir()
+    begin(both.request(), out)
+    more = SearchOptions(**said | {"confirm": 2}, out=out, resume_or_new=True, trials=9, workers=2, address="a:1")
+    again = more.settled()
+    assert again == SearchOptions(resume=out, trials=9, confirm=2, hours=9.0, workers=2, address="a:1")
+    assert again.request().storage == load_record(out).request.storage  # its own folder there
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"seed": 1}, "the run there has seed 0, not 1; ask for the same, or choose another `out`"),
+        ({"flops": ":2G"}, r"budget_rule macs <= 1\.000G, not macs <= 2\.000G"),
+        ({"space": "cifar"}, "space_name smoke, not cifar"),
+        ({"settings": {"proxy": {"epochs": 3}}}, "proxy.epochs [0-9]+, not 3"),
+        ({"data": DataRef("folder", "x")}, "data digits, not folder:/"),
+        ({"skip_bad": True}, "skip_bad none, not True"),
+        ({"storage": "s3://bucket/place"}, "storage none, not s3://bucket/place"),
+    ],
+)
+def test_resume_or_new_refuses_a_run_of_something_else(other, message, tmp_path):
+    said = {"space": "smoke", "flops": ":1G", "out": tmp_path, "resume_or_new": True}
+    begin(SearchOptions(**said).request(), tmp_path / "run")
+    with pytest.raises(RunError, match=f"{tmp_path / 'run'}: .*{message}"):
+        SearchOptions(**said | {"out": tmp_path / "run"} | other).settled()
+
+
+def test_the_function_asks_what_is_there_too(tmp_path):
+    begin(SearchOptions(space="smoke", flops=":1G").request(), tmp_path / "run")
+    with pytest.raises(RunError, match="the run there has seed 0, not 4"):
+        nxt.search("smoke", flops=":1G", seed=4, out=tmp_path / "run", resume_or_new=True)
