@@ -16,6 +16,7 @@ COMMANDS = {
     "search": "Search a design space inside a budget and write the Pareto front of architectures.",
     "show": "Show where a search stands: its trials, the front, the best against the best reference, "
     "and whom to trust.",
+    "runs": "List all searches and trainings in a folder: how far they are, and the best of each; the latest first.",
     "report": "Write all that a search, or a training, tells as one HTML page that needs no network, "
     "also while it runs.",
     "pick": "Pick one architecture as YAML: the front's knee, or with limits the most accurate network inside them.",

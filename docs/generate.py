@@ -27,6 +27,7 @@ from nxt.search.proxy import Proxy
 from nxt.search.ranking import RankedArch
 from nxt.search.request import SearchRequest, Settings
 from nxt.search.results.run import Run
+from nxt.search.results.runs import RunSummary
 from nxt.search.trial import Epoch, Outcome, Trial
 from nxt.train.engine.session import TrainResult
 
@@ -36,6 +37,7 @@ RETURNED = (
     Cost,
     Network,
     Run,
+    RunSummary,
     SearchRequest,
     RankedArch,
     Noise,

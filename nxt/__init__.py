@@ -2,6 +2,7 @@
 
     nxt.search(...)        searches a design space, and returns its run
     nxt.load_run(path)     reads a run of a search: its trials, its front, its best
+    nxt.list_runs(folder)  finds all runs in a folder, and how far they are
     nxt.train(...)         trains a network fully; nxt.train_many(...) several
     nxt.load(path)         returns a trained network; nxt.evaluate(...) tests it, nxt.export(...) writes it for others
     nxt.predict(...)       tells what it takes image files for
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from nxt.search.engine.calls import search as search
     from nxt.search.engine.train_many import train_many as train_many
     from nxt.search.results.run import load_run as load_run
+    from nxt.search.results.runs import list_runs as list_runs
     from nxt.train.checkpoint import load as load
     from nxt.train.engine.train import train as train
 
@@ -45,6 +47,7 @@ _HOMES = {
     "export": "nxt.inference.export:export_file",
     "load": "nxt.train.checkpoint",
     "load_run": "nxt.search.results.run",
+    "list_runs": "nxt.search.results.runs",
     "search": "nxt.search.engine.calls",
     "train": "nxt.train.engine.train",
     "train_many": "nxt.search.engine.train_many",

@@ -26,6 +26,7 @@ from nxt.search.ranking import pareto, ranked
 from nxt.search.request import SearchRecord, load_record
 from nxt.search.results import files
 from nxt.search.results.run import Run
+from nxt.search.results.status import is_complete
 from nxt.search.strategy.eta import Pace
 from nxt.search.strategy.strategy import Strategy
 from nxt.search.study.database import DurableStudy, backup_of
@@ -169,6 +170,7 @@ class SearchSession:
 
     def begin(self) -> None:
         """Clears up what a killed driver may have left."""
+        self._study.mark(complete=False)
         self._sweep()
         for trial in self.trials:
             self._add_to_tensorboard(trial)
@@ -176,6 +178,7 @@ class SearchSession:
     def close(self) -> None:
         """Brings the study's copy and the result files up to date, and removes what only a running search needs."""
         self.tend()
+        self._study.mark(is_complete(self.search.setup, self.trials))
         self._refresh()
         shutil.rmtree(self.scratch, ignore_errors=True)
         if self.strategy.complete:

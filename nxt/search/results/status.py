@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from nxt.search.results.run import Run
-from nxt.search.strategy.agenda import NothingToRun
+from nxt.search.strategy.agenda import Agenda, NothingToRun
 from nxt.search.strategy.eta import Pace
 from nxt.search.strategy.setup import SearchSetup
 from nxt.search.study.timestamps import read_times, slowdown, together
@@ -45,6 +45,19 @@ def phase_of(trials: Collection[Trial], to_explore: int, is_list: bool) -> str:
     return "confirming" if confirming and not to_explore else "exploring"
 
 
+def is_complete(setup: SearchSetup, trials: Collection[Trial]) -> bool:
+    """Tells whether a search that does not run any more has done all that was asked."""
+    if any(trial.outcome is Outcome.RUNNING for trial in trials):
+        return False
+    return _agenda(setup, trials, setup.request.trials is None).next(trials) is NothingToRun.END
+
+
+def _agenda(setup: SearchSetup, trials: Collection[Trial], over: bool) -> Agenda:
+    """Returns what is left to do; `over` tells whether exploring has ended if nobody said how many trials."""
+    families = {trial.point: trial.family for trial in trials if trial.family}  # always tried first
+    return setup.agenda(lambda _: over, families)
+
+
 def status_of(run: Run) -> Status:
     """Returns the status of a recorded search, also while another process runs it.
 
@@ -52,11 +65,11 @@ def status_of(run: Run) -> Status:
         RunError: if the times of its trials cannot be read.
     """
     request, running = run.request, run.count(Outcome.RUNNING)
-    families = {trial.point: trial.family for trial in run.trials if trial.family}  # always tried first
     by_hours = request.trials is None
     active = run.active
     # Without a number of trials, exploring has ended where nothing runs any more.
-    agenda = SearchSetup(request).agenda(lambda _: by_hours and not active, families)
+    setup = SearchSetup(request)
+    agenda = _agenda(setup, run.trials, by_hours and not active)
     remaining = agenda.remaining(run.trials)
     phase = phase_of(run.trials, 0 if by_hours else remaining.to_explore, request.is_list)
     if active:
@@ -65,5 +78,4 @@ def status_of(run: Run) -> Status:
         trials = {trial.number: trial for trial in run.trials}
         pace = Pace(trials, request.proxy.epochs, workers, slowdown=slowdown(run.trials, times))
         return Status("running", phase, None if by_hours else pace.left(agenda))
-    complete = agenda.next(run.trials) is NothingToRun.END
-    return Status("ended" if complete and not running else "interrupted", phase, None)
+    return Status("ended" if is_complete(setup, run.trials) else "interrupted", phase, None)

@@ -125,6 +125,12 @@ class DurableStudy(InMemoryStudy):
             values = self.objectives(trial) if outcome is Outcome.DONE else None
             self._study.tell(trial.number, values, state=STATES.get(outcome, TrialState.FAIL))
 
+    def mark(self, complete: bool) -> None:
+        """Records whether all that was asked is done, for whoever lists runs."""
+        if self._study.user_attrs.get("complete") is not complete:
+            with self._writing():
+                self._study.set_user_attr("complete", complete)
+
     def back_up(self) -> None:
         """Copies the database to `study.db.bak`, consistently between two commits."""
         copy = backup_of(self.path)

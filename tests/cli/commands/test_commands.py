@@ -38,6 +38,7 @@ TINY = "resnext_1-1-1_w8_1x8d_cifar"
 COMMANDS = [
     "search",
     "show",
+    "runs",
     "report",
     "pick",
     "train",
