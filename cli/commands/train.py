@@ -58,6 +58,9 @@ def train(
     seed: options.Seed = None,
     out: options.NewRun = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this training run.", metavar="RUN")] = None,
+    resume_or_new: Annotated[
+        bool, typer.Option("--resume-or-new", help="Go on with the training in --out if it has begun, else begin it.")
+    ] = False,
     device: options.Device = "auto",
     workers: Annotated[
         int | None,
@@ -99,6 +102,7 @@ def train(
         seed=seed,
         out=out,
         resume=resume,
+        resume_or_new=resume_or_new,
         workers=workers,
         tune=None if tune is None else tune == "auto",
         skip_bad=skip_bad,
@@ -108,9 +112,10 @@ def train(
     if train_many.is_for_several(networks, resume, top, repeats):
         train_many.train(networks, chosen, top, repeats, device, address, as_json)
         return
+    chosen = chosen.settled()
     request = chosen.request()
     again = {"device": None if device == "auto" else device, "address": address, "track": track}
-    result = _run(request, device, resume is not None, again)
+    result = _run(request, device, chosen.resume is not None, again)
     _show(request, result, as_json)
 
 

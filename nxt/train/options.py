@@ -13,8 +13,8 @@ from nxt.arch.spec import ArchSpec
 from nxt.config import refuse_given
 from nxt.data.ref import DataRef
 from nxt.errors import DataError, UsageError
-from nxt.files import exists
-from nxt.rundir import free_run_directory
+from nxt.files import exists, is_file
+from nxt.rundir import RECORD, check_same, free_run_directory
 from nxt.tracking.sender import check_tracker
 from nxt.train.recipe import Recipe, make_recipe
 from nxt.train.request import TrainRequest, at_size, load_request
@@ -44,6 +44,7 @@ class TrainOptions:
     seed: int | None = None
     out: Path | None = None
     resume: Path | None = None
+    resume_or_new: bool = False
     workers: int | None = None
     tune: bool | None = None
     skip_bad: bool = False
@@ -52,8 +53,25 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         check_tracker(self.track)
+        if self.resume_or_new and (self.out is None or self.resume is not None):
+            raise UsageError("`resume_or_new` goes on with the run in `out`, or begins it: give that, and no `resume`")
         if self.resume is not None:
             refuse_given(self, _RECORDED, _IN_RECORD)
+
+    def settled(self) -> TrainOptions:
+        """Returns the options of a new run or of one to resume; which of them, `resume_or_new` leaves to what is there.
+
+        Raises:
+            RunError: if the run that is there was asked something else.
+            NxtError: if it cannot be read, or as `request` does.
+        """
+        if not self.resume_or_new or self.out is None or not is_file(self.out / RECORD):
+            return self
+        before, asked = load_request(self.out), self.request()
+        sizes = {key: getattr(asked.recipe, key) or getattr(before.recipe, key) for key in ("size", "eval_size")}
+        asked = dataclasses.replace(asked, recipe=dataclasses.replace(asked.recipe, **sizes))  # the data's, if not said
+        check_same(asked.asked(), before.asked(), self.out)
+        return TrainOptions(resume=self.out, data=self.data, download=self.download, track=self.track)
 
     def recipe_for(self, network: str, side: int | None = None) -> Recipe:
         """Returns the recipe that the options ask for, for a network of that name. Raises as `make_recipe` does.

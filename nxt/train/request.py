@@ -47,18 +47,24 @@ class TrainRequest:
         require(share % self.workers == 0 and share >= 2 * self.workers, "`workers`", uneven)
         require(not self.freeze or bool(self.weights), "`freeze`", "it keeps the weights of `weights`; give those, too")
 
-    def record(self) -> dict[str, Any]:
-        """Returns the request as plain data, for run.yaml."""
+    def asked(self) -> dict[str, Any]:
+        """Returns what a user asked, as plain data: without what nxt chose, and without how it was typed."""
         return {
-            "command": "train",
             "name": self.spec.name,
             "fingerprint": self.spec.fingerprint,
             "data": str(self.data),
             **{key: getattr(self, key) for key in _PLAIN},
+            "recipe": to_mapping(self.recipe),
+        }
+
+    def record(self) -> dict[str, Any]:
+        """Returns the request as plain data, for run.yaml."""
+        return {
+            "command": "train",
+            **self.asked(),
             "compute": to_mapping(self.compute),
             "inputs": {split: to_mapping(placement) for split, placement in self.inputs.items()},
             "arch": self.spec.to_dict(),
-            "recipe": to_mapping(self.recipe),
             "typed": self.typed,
             "versions": versions(),
         }

@@ -26,7 +26,7 @@ from nxt.search.trial import Trial
 from nxt.space.arch_list import ArchList, load_list
 from nxt.train.options import RECIPE, TrainOptions, data_of
 
-_FOR_ONE = ("weights", "freeze", "tune", "skip_bad")  # what is for the training of one network alone
+_FOR_ONE = ("weights", "freeze", "tune", "skip_bad", "resume_or_new")  # what is for the training of one network alone
 
 
 def train_many(

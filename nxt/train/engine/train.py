@@ -33,6 +33,7 @@ def train(
     seed: int | None = None,
     out: str | Path | None = None,
     resume: str | Path | None = None,
+    resume_or_new: bool = False,
     device: str = "auto",
     workers: int | None = None,
     address: str | None = None,
@@ -63,6 +64,7 @@ def train(
         seed: Decides everything that chance decides; by default 0.
         out: The run directory to create; by default a new one under results/.
         resume: A run directory to go on with. What its run.yaml says cannot be given again.
+        resume_or_new: Go on with the run in `out` if there is one, asked for the same; else begin it there.
         device: "auto", "cpu", "cuda" or "cuda:N".
         workers: Devices that train together, each with its part of a batch; by default one.
         address: A Ray cluster for several workers, HOST:PORT; by default they all run on this machine.
@@ -90,12 +92,13 @@ def train(
         seed=seed,
         out=None if out is None else Path(out),
         resume=None if resume is None else Path(resume),
+        resume_or_new=resume_or_new,
         workers=workers,
         tune=tune,
         skip_bad=skip_bad,
         download=download,
         track=track,
-    )
+    ).settled()
     request, resumes = options.request(), options.resume is not None
     with train_bar(callback) if watcher is None else nullcontext(watcher) as follower:
         return carry_out(request, device, resumes, follower, address, track)

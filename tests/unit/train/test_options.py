@@ -8,7 +8,7 @@ import pytest
 from nxt.arch.load import parse_name
 from nxt.config import dump_yaml
 from nxt.data.ref import DataRef
-from nxt.errors import ConfigError, DataError, UsageError
+from nxt.errors import ConfigError, DataError, RunError, UsageError
 from nxt.train.options import TrainOptions, data_of
 from nxt.train.recipe import load_recipe
 
@@ -132,3 +132,49 @@ def test_an_architecture_file_says_what_it_was_found_on(tmp_path, monkeypatch):
         assert data_of(silent) == DataRef("digits")
     with pytest.raises(DataError, match=r"d\.yaml: was found on folder:nowhere, which is not here; say with `data`"):
         data_of(file(tmp_path / "d.yaml", data="folder:nowhere"))
+
+
+def begun(out, **options):
+    """Make the record of a training that has begun, with sizes as the data has them."""
+    request = TrainOptions(network=TINY, out=out, **options).request()
+    out.mkdir()
+    (out / "run.yaml").write_text(
+        dump_yaml({**at_sizes(request).record(), "compute": {"channels_last": True}, "typed": "as it was"})
+    )
+
+
+def at_sizes(request):
+    return dataclasses.replace(request, recipe=dataclasses.replace(request.recipe, size=8, eval_size=8))
+
+
+def test_resume_or_new_begins_a_training_and_goes_on_with_the_same_one(tmp_path):
+    out = tmp_path / "run"
+    both = TrainOptions(network=TINY, epochs=3, out=out, resume_or_new=True)
+    assert both.settled() is both
+    begun(out, epochs=3)
+    assert both.settled() == TrainOptions(resume=out)
+    assert both.settled().request().recipe.sides == (8, 8)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"seed": 3}, "the run there has seed 0, not 3; ask for the same, or choose another `out`"),
+        ({"epochs": 4}, "recipe.epochs 3, not 4"),
+        ({"network": "resnet50"}, f"name {TINY}, not resnet50"),
+        ({"size": 16}, "recipe.size 8, not 16"),
+        ({"data": DataRef("folder", "/a")}, "data digits, not folder:/a"),
+        ({"workers": 2}, "workers 1, not 2"),
+    ],
+)
+def test_resume_or_new_refuses_a_training_of_something_else(other, message, tmp_path):
+    begun(tmp_path / "run", epochs=3)
+    given = {"network": TINY, "epochs": 3, "out": tmp_path / "run", "resume_or_new": True}
+    with pytest.raises(RunError, match=f"run: .*{message}"):
+        TrainOptions(**given | other).settled()
+
+
+@pytest.mark.parametrize("given", [{}, {"out": Path("run"), "resume": Path("run")}])
+def test_resume_or_new_needs_the_place_of_the_run(given):
+    with pytest.raises(UsageError, match="`resume_or_new` goes on with the run in `out`"):
+        TrainOptions(network=TINY, resume_or_new=True, **given)
