@@ -115,6 +115,12 @@ def run_nxt(options: argparse.Namespace, folder: Path) -> Clock:
 
         session: SearchSession
 
+        def note(self, text: str) -> None:
+            pass
+
+        def reading(self, done: int, total: int) -> None:
+            pass
+
         def begin(self, session: SearchSession, workers: int) -> None:
             self.session, clock.workers = session, workers
             strategy, observe = session.strategy, session.strategy.observe
@@ -188,7 +194,7 @@ def run_plain(options: argparse.Namespace, folder: Path) -> Clock:
     clock = Clock()
     tasks = pickle.loads((folder / "tasks.pickle").read_bytes())
     search = prepare_search(load_record(folder / "run").request, folder / "run")
-    data = search.load_data()
+    data = search.squares().open()
     axes = search.request.space
     values = zip(axes.axis_names, axes.axis_values, strict=True)
     space = {name: IntDistribution(0, len(known) - 1) for name, known in values}

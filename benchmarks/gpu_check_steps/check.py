@@ -14,17 +14,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from nxt.arch.spec import ArchSpec
 from nxt.compute.accelerator import Accelerator, Graph, accelerator
 from nxt.compute.devices import choose
 from nxt.data.augment import Augment
-from nxt.data.dataset import Dataset, Split, load_train
+from nxt.data.dataset import Source, Split
 from nxt.data.preprocess import Preprocess
 from nxt.data.ref import DataRef
 from nxt.data.resident import Batches
 from nxt.data.sources import open_source
+from nxt.data.squares import Squares
 from nxt.search.engine.packing import ON_CPU, Share
 from nxt.search.engine.worker import TrialTask
 from nxt.train.recipe import Recipe
@@ -133,15 +135,22 @@ def noise(count: int, size: int) -> Split:
     return Split(rng.integers(0, 256, (count, 3, size, size), dtype=np.uint8), rng.integers(0, CLASSES, count))
 
 
-def noise_set(count: int, size: int, judged: int = 64) -> Dataset:
+def noise_set(count: int, size: int, judged: int = 64) -> Squares:
     """Returns a data set of noise."""
-    names = tuple(map(str, range(CLASSES)))
-    return Dataset("noise", names, (0.5,) * 3, (0.25,) * 3, True, noise(count, size), noise(judged, size))
+    splits = {"train": noise(count, size), "val": noise(judged, size)}
+    source = Source(
+        "noise", tuple(map(str, range(CLASSES))), (0.5,) * 3, (0.25,) * 3, mirror=True, size=size, has_val=True,
+        labels=lambda split: splits[split].labels,
+        images=lambda split, rows, _: splits[split].images[rows],
+        open=lambda split, row: Image.fromarray(splits[split].images[row].transpose(1, 2, 0)),
+        identity=lambda: f"noise {count} {size} {judged}",
+    )  # fmt: skip
+    return Squares(source, size)
 
 
-def digits(share: float = 1.0) -> Dataset:
+def digits(share: float = 1.0) -> Squares:
     """Returns the handwritten digits that come with nxt, 8x8."""
-    return load_train(open_source(DataRef("digits")), 8, share)
+    return Squares(open_source(DataRef("digits")), 8, share)
 
 
 def preprocess(size: int) -> Preprocess:

@@ -52,6 +52,8 @@ def _lines(job: Search, plan: Plan) -> list[str]:
         f"memory: {format_count(plan.memory)}B a trial ({measured})",
         f"disk: {format_count(plan.disk)}B at a time",
     ]
+    if plan.cache:
+        lines.append(f"decoded images: {format_count(plan.cache)}B in the cache of each machine, once for all searches")
     return lines
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nxt.search.trial import Trial
 
 _FRESH = 0.4  # seconds between two refreshes of the view
+_READING = 10.0  # seconds between two lines in a log file while images are decoded
 
 
 class Progress:
@@ -43,10 +44,22 @@ class Progress:
         self._session: SearchSession
         self._run: Run  # after the trial that ended last
         self._before = (0, 0)  # ended trials and trained epochs before this session
-        self._refreshed, self._latest = 0.0, ""
+        self._refreshed, self._latest = self._began, ""
+        self._reads = "reading the data and starting Ray"
         self._view: search_view.View
         self._prepares = ExitStack()
         self._handles_interrupts = self._stopping = False  # Ctrl-C
+
+    def note(self, text: str) -> None:
+        """Prints what a person should know."""
+        self.console.print(f"note: {text}", soft_wrap=not self._moves)
+
+    def reading(self, done: int, total: int) -> None:
+        """Shows how many images are decoded; in a log file, at the end and every ten seconds."""
+        self._reads = f"decoding images, {done:,} of {total:,}"
+        if not self._moves and (time.monotonic() - self._refreshed > _READING or done == total):
+            self._refreshed = time.monotonic()
+            self.console.print(f"{self._reads}, {format_seconds(self._refreshed - self._began)} gone", soft_wrap=True)
 
     def begin(self, session: SearchSession, workers: int) -> None:
         """Prints what is going to run."""
@@ -105,7 +118,7 @@ class Progress:
     def _preparing(self, width: int, height: int) -> list[Text]:
         from rich.text import Text
 
-        return [Text(f"reading the data and starting Ray, {format_seconds(time.monotonic() - self._began)} gone")]
+        return [Text(f"{self._reads}, {format_seconds(time.monotonic() - self._began)} gone")]
 
     def _draw(self, width: int, height: int) -> list[Text]:
         now, view = time.monotonic(), self._view

@@ -29,6 +29,7 @@ from ray._private import ray_constants
 from ray._private import state as ray_state
 from ray._private import worker as ray_worker
 from ray.exceptions import GetTimeoutError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from nxt.compute import accelerator
 from nxt.errors import DeviceError, first_line
@@ -151,6 +152,35 @@ def _on_gpus(task: Callable[[], T], count: int) -> list[T]:
                 "or use `gpus_per_trial` 0 to train on the CPU"
             )
     return [answer for _, _, answer in answers]
+
+
+def on_each_node(task: Callable[[], Iterator[T]]) -> Iterator[tuple[str, T]]:
+    """Runs a function on every machine of the running cluster that has CPUs, and yields what it yields there.
+
+    Each answer comes with the address of its machine, as soon as it is there. A machine that dies is left out.
+    """
+    run = ray.remote(num_cpus=0, max_retries=0, num_returns="streaming")(_yielded)
+    sent = ray.put(task)
+    streams = [
+        (node["NodeManagerAddress"], run.options(scheduling_strategy=_only_on(node["NodeID"])).remote(sent))
+        for node in ray.nodes()
+        if node["Alive"] and node["Resources"].get("CPU")
+    ]
+    while streams:
+        ready, _ = ray.wait([stream for _, stream in streams])
+        address, stream = next(pair for pair in streams if pair[1] is ready[0])
+        try:
+            yield address, ray.get(next(stream))
+        except (StopIteration, RayError):
+            streams.remove((address, stream))
+
+
+def _yielded(task: Callable[[], Iterator[T]]) -> Iterator[T]:
+    yield from task()
+
+
+def _only_on(node: str) -> NodeAffinitySchedulingStrategy:
+    return NodeAffinitySchedulingStrategy(node, soft=False)
 
 
 class _OnGpu:

@@ -11,7 +11,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +26,26 @@ ADVICE = "; repair or remove it, or leave such files out with `skip_bad`"  # abo
 SPLIT_SEED = 0  # one split for all runs: an image that selected a network never trains it
 
 
+class Pixels(Protocol):
+    """Images (N, 3, S, S) uint8: an array, or what decodes rows of it whenever they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, 3, S, S)."""
+
+    @property
+    def nbytes(self) -> int:
+        """Of all."""
+
+    def __getitem__(self, rows: Any, /) -> Any:
+        """Returns some rows as an array."""
+
+
 @dataclass(frozen=True)
 class Split:
     """Images (N, 3, S, S) uint8 with their labels (N,) int64."""
 
-    images: NDArray[np.uint8]
+    images: Pixels
     labels: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -39,7 +54,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The training and validation images of a data set, in memory."""
+    """The training and validation images of a data set, square and of one side."""
 
     source: str
     classes: tuple[str, ...]

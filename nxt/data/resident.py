@@ -8,11 +8,16 @@ decides is drawn on the CPU (see `draw`), for several batches at a time, and goe
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nxt.compute.accelerator import accelerator
@@ -21,6 +26,7 @@ from nxt.data.draw import Changes, Draw, Geometry, changes
 from nxt.data.preprocess import Preprocess
 
 _AHEAD = 32  # batches that are drawn at a time
+_DECODED_AHEAD = 2  # batches that are decoded while others are trained on; each by all cores
 
 
 class Images(Protocol):
@@ -64,7 +70,8 @@ class Normalised:
 class Batches:
     """A split that lives on a device as uint8 and is augmented there; see `Images`.
 
-    Where it does not fit it stays in main memory, and each batch is sent when its turn comes; the numbers are the same.
+    Where it does not fit it stays in main memory, or on the disk that is mapped there, and each batch is sent when its
+    turn comes; images that are no array are decoded then, some batches ahead. The numbers are the same in all ways.
     Policies of an `Augment` are for single images (see `transforms`), and passed over here.
 
     Args:
@@ -75,13 +82,16 @@ class Batches:
     """
 
     def __init__(self, split: Split, preprocess: Preprocess, device: torch.device, room: int | None = None) -> None:
-        self.on_device = room is None or split.images.nbytes <= room
-        images = torch.from_numpy(split.images)
-        self.images = images.to(device) if self.on_device else images
+        self._pixels = split.images
+        self.on_device = False
+        if isinstance(split.images, np.ndarray):
+            self.on_device = room is None or split.images.nbytes <= room
+            images = _tensor(split.images)
+            self.images = images.to(device) if self.on_device else images
         self.labels = torch.from_numpy(split.labels)
         self.preprocess, self.device, self.waited = preprocess, device, 0.0
         self._accelerator = accelerator(device)
-        self._geometry = Geometry.of(self.images.shape[-1], preprocess)
+        self._geometry = Geometry.of(split.images.shape[-1], preprocess)
         self._normalised = Normalised(preprocess, device)
         self._grey = torch.tensor([0.299, 0.587, 0.114], device=device).view(1, 3, 1, 1)
         self._places = torch.arange(preprocess.size, device=device)
@@ -94,6 +104,7 @@ class Batches:
     def train(self, draw: Draw, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields this worker's part of each batch of an epoch, shuffled and augmented, from batch `start` on."""
         order, border = draw.order(len(self), epoch), self._geometry.border(draw.augment)
+        decoded = self._decoded([draw.own(rows) for rows in order[start:]])
         for first in range(start, len(order), _AHEAD):
             begin = time.perf_counter()
             indices = range(first, min(first + _AHEAD, len(order)))
@@ -104,14 +115,17 @@ class Batches:
             sent = self._sent(stacked)
             for number, each in enumerate(drawn):
                 values = {name: tensor[number] for name, tensor in sent.items()}
-                yield self._changed(each, values, border), values["labels"]
+                yield self._changed(each, values, border, decoded), values["labels"]
 
     def plain(self, batch: int, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields all images of this worker's part in order, resized with antialiasing and cropped at the centre."""
         inside = slice(self._geometry.start, self._geometry.start + self._geometry.size)
         labels = self._accelerator.upload(self.labels[rank::world].contiguous())
-        parts = (torch.split(tensor, batch) for tensor in (self.images[rank::world], labels))
-        for rows, own in zip(*parts, strict=True):
+        if isinstance(self._pixels, np.ndarray):
+            given: Iterable[Tensor] = torch.split(self.images[rank::world], batch)
+        else:
+            given = self._decoded(torch.split(torch.arange(rank, len(self), world), batch))
+        for rows, own in zip(given, torch.split(labels, batch), strict=True):
             images = rows if self.on_device else self._accelerator.upload(rows.contiguous())
             images = self._normalised(images)
             if images.shape[-1] != self.preprocess.resized:
@@ -128,15 +142,33 @@ class Batches:
             for (name, tensor), piece in zip(by_width, pieces, strict=True)
         }
 
-    def _changed(self, drawn: Changes, values: Mapping[str, Tensor], border: int) -> Tensor:
+    def _decoded(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Yields the images of batches of rows, decoded ahead."""
+        with ThreadPoolExecutor(_DECODED_AHEAD) as pool:
+            begun: deque[Future[NDArray[np.uint8]]] = deque()
+            for place in range(len(batches) + _DECODED_AHEAD):
+                if place < len(batches):
+                    begun.append(pool.submit(self._pixels.__getitem__, batches[place].numpy()))
+                if place >= _DECODED_AHEAD and begun:
+                    yield torch.from_numpy(begun.popleft().result())
+
+    def _fetched(self, drawn: Changes, decoded: Iterator[Tensor]) -> Tensor:
+        """Returns the images of a batch from main memory, in the order of its rows."""
+        begin = time.perf_counter()
+        if isinstance(self._pixels, np.ndarray):
+            images = self.images.index_select(0, drawn.tensors["rows"])
+        else:  # decoded in the order of the labels
+            order = drawn.labelled.argsort()
+            images = next(decoded)[order[torch.searchsorted(drawn.labelled[order], drawn.tensors["rows"])]]
+        self.waited += time.perf_counter() - begin
+        return images
+
+    def _changed(self, drawn: Changes, values: Mapping[str, Tensor], border: int, decoded: Iterator[Tensor]) -> Tensor:
         """Returns the images of a batch, with all that was drawn for them done."""
         if self.on_device:
             images = self.images.index_select(0, values["rows"])
         else:
-            begin = time.perf_counter()
-            fetched = self.images.index_select(0, drawn.tensors["rows"])
-            self.waited += time.perf_counter() - begin
-            images = self._accelerator.upload(fetched)
+            images = self._accelerator.upload(self._fetched(drawn, decoded))
         if "theta" in values:
             images = self._mapped(images, values["theta"])
         else:
@@ -195,3 +227,10 @@ class Batches:
             (self._places >= begin) & (self._places < begin + length) for begin, length in ((top, high), (left, wide))
         )
         return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
+
+
+def _tensor(images: NDArray[np.uint8]) -> Tensor:
+    """Returns an array as a tensor that shares its memory, and is never written to."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(images)

@@ -2,8 +2,11 @@
 
 `add` has a node join, `kill` kills one, and `drain` tells one to leave, and waits until it does: when it is idle. That
 is the oldest one, or with a number behind it another. After each line it prints how many nodes it has.
+
+Node N, counted from 0, has a cache of its own in the folder N of $NXT_CACHE, if that is set.
 """
 
+import itertools
 import os
 import sys
 import time
@@ -25,12 +28,18 @@ def say(text):
 
 def main(count):
     cluster = Cluster(initialize_head=True, head_node_args={**NODE, "num_cpus": 0})
-    nodes = [cluster.add_node(**NODE) for _ in range(count)]
+    cache, numbers = os.environ.get("NXT_CACHE"), itertools.count()
+
+    def join():
+        own = {"env_vars": {"NXT_CACHE": f"{cache}/{next(numbers)}"}} if cache else {}
+        return cluster.add_node(**NODE, **own)
+
+    nodes = [join() for _ in range(count)]
     say(cluster.address)
     for line in sys.stdin:
         word, *index = line.split()
         if word == "add":
-            nodes.append(cluster.add_node(**NODE))
+            nodes.append(join())
         else:
             node = nodes.pop(int(index[0]) if index else 0)
             if word == "kill":

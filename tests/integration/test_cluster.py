@@ -1,6 +1,7 @@
 """A search on a Ray cluster that machines join and leave: told to, and without a word."""
 
 import json
+import os
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from jobs import Job
 from limits import LIMIT
+from PIL import Image
 
 from nxt.errors import NxtError
 from nxt.search.results.run import load_run
@@ -18,11 +20,11 @@ LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 @contextmanager
-def cluster():
-    """Give the address of a cluster of one node, and a function that tells it what to do next: see ray_nodes.py."""
+def cluster(nodes=1):
+    """Give the address of a cluster of so many nodes, and a function that tells it what to do next: see ray_nodes.py."""
     script = Path(__file__).parents[1] / "helpers" / "ray_nodes.py"
     with subprocess.Popen(
-        [sys.executable, str(script), "1"],
+        [sys.executable, str(script), str(nodes)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     ) as process:  # fmt: skip
 
@@ -71,3 +73,52 @@ def test_a_search_uses_machines_that_join_and_takes_its_trials_back_from_those_t
     assert json.loads(printed)["trials"]["done"] == TRIALS  # nothing of Ray's on stdout
     assert "raylet" not in job.text() and "Traceback" not in job.text()
     assert not any(storage.iterdir())
+
+
+DECODE = """
+import sys
+from functools import partial
+from nxt.data import squares
+from nxt.data.ref import DataRef
+from nxt.data.sources import digits, open_source
+from nxt.search.engine import execute
+from nxt.compute import ray_cluster
+
+class Told:
+    def note(self, text):
+        print(text, flush=True)
+
+    def reading(self, done, total):
+        print(done, total, flush=True)
+
+squares._FEW = 0
+source = digits() if sys.argv[2] == "digits" else open_source(DataRef("folder", sys.argv[2]))
+with ray_cluster.cluster(1 << 20, sys.argv[1]):
+    execute._decode(squares.Squares(source, 8), sys.argv[1], Told())
+"""
+
+
+def decode(address, data):
+    command = [sys.executable, "-c", DECODE, address, data]
+    env = {**os.environ, **LOOPBACK}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False, env=env)
+    return done.stdout.splitlines(), done.stderr.strip().splitlines()
+
+
+def test_each_node_decodes_the_images_once_for_itself(tmp_path, monkeypatch):
+    monkeypatch.setenv("NXT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "bad" / "a").mkdir(parents=True)
+    (tmp_path / "bad" / "b").mkdir()
+    for index in range(20):
+        for name in ("a", "b"):
+            Image.new("RGB", (70, 70)).save(tmp_path / "bad" / name / f"{index}.png")
+    (tmp_path / "bad" / "b" / "7.png").write_bytes(b"no image")
+    with cluster(2) as (address, _):
+        told, _ = decode(address, "digits")
+        caches = [sorted(path.name for path in (tmp_path / "cache" / str(node)).glob("*.pixels")) for node in (0, 1)]
+        assert caches[0] == caches[1] and len(caches[0]) == 1  # and none of the driver's, which trains nothing
+        assert not list((tmp_path / "cache").glob("*.pixels"))
+        assert told.count("1438 1438") == 2  # all images, of each node
+        assert decode(address, "digits") == ([], [])  # all is there
+        told, said = decode(address, str(tmp_path / "bad"))
+        assert "DataError: " in said[-1] and "7.png: not readable as an image (of no known format)" in said[-1]

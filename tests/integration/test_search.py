@@ -16,9 +16,9 @@ from jobs import Job, facts
 from limits import LIMIT
 
 import nxt as package
-from nxt.data.dataset import load_train
 from nxt.data.ref import DataRef
 from nxt.data.sources import open_source
+from nxt.data.squares import Squares
 from nxt.errors import ConfigError, NxtError, RunError
 from nxt.search.results.run import load_run
 from nxt.search.trial import Outcome
@@ -170,6 +170,12 @@ class BlocksOnce:
     def __init__(self, out):
         self.pipe, self.hung = out / "trials" / "0.pt", out / "trials" / "0.hung"
 
+    def note(self, text):
+        pass
+
+    def reading(self, done, total):
+        pass
+
     def begin(self, session, workers):
         os.mkfifo(self.pipe)
 
@@ -218,7 +224,7 @@ def trial_run(folder, epochs, reported=0):
         number=0, arch=spec, recipe=recipe, size=8, seed=1, threads=1, share=ON_CPU, predicted=0, eager="", ways={},
         reported=reported, data=DataRef("digits"), together=1, storage=str(folder), patience=3600.0,
     )  # fmt: skip
-    return TrialRun(task, load_train(open_source(DataRef("digits")), 8, 0.1))
+    return TrialRun(task, Squares(open_source(DataRef("digits")), 8, 0.1))
 
 
 def test_a_trial_killed_before_its_last_epoch_was_recorded_trains_no_epoch_too_many(tmp_path):

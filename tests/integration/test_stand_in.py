@@ -9,9 +9,9 @@ import stand_in
 
 import nxt
 from nxt.arch.spec import ArchSpec
-from nxt.data.dataset import load_train
 from nxt.data.ref import DataRef
 from nxt.data.sources import open_source
+from nxt.data.squares import Squares
 from nxt.errors import DeviceError
 from nxt.search.engine import execute, packing
 from nxt.search.engine.packing import Share
@@ -60,7 +60,7 @@ def needed(out, spec=SPEC, batch=64):
         reported=0, data=DataRef("digits"), together=1, storage=str(out), patience=600.0,
     )  # fmt: skip
     out.mkdir()
-    result = TrialRun(task, load_train(open_source(DataRef("digits")), 8, 0.3)).step()
+    result = TrialRun(task, Squares(open_source(DataRef("digits")), 8, 0.3)).step()
     stand_in.Memory.stop()
     return result.memory
 

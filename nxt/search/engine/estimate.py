@@ -59,6 +59,7 @@ class Plan:
     memory: int  # bytes of the largest of the measured architectures: on a GPU of a trial, else of a training step
     memory_measured: bool  # as a GPU's peak; else predicted as for `Cost.memory`
     disk: int  # bytes in the run directory
+    cache: int  # bytes of decoded images on each machine, kept for later searches
     workers: int  # trials at a time
     devices: int  # that they compute on, on a CPU parts of it; fewer where trials share a GPU, and with it its time
 
@@ -125,6 +126,7 @@ def plan(
         seconds=starting + rounds * seconds * workers / devices,
         memory=max(row.memory for row in measured) + overhead,
         memory_measured=accelerator(device).is_gpu,
+        cache=few.cache,
         disk=workers * max(row.checkpoint for row in measured) + 4096 * (explored + confirming),
         workers=workers,
         devices=devices,
@@ -139,12 +141,13 @@ class _Few:
     train: int  # images in all
     val: int
     bytes: int  # of all
-    reading: float  # seconds for all
+    cache: int  # of those that are kept on disk
+    reading: float  # seconds for those that are not decoded yet
 
 
 def _read(search: Search) -> _Few:
     """Reads as many images as are measured."""
-    source, recipe = search.source, search.request.recipe
+    source, recipe, squares = search.source, search.request.recipe, search.squares()
     train, held_in, val = divided(source, search.request.proxy.share)
     side, most = recipe.preprocess(search.size, source.mean, source.std).resized, _BATCHES * recipe.batch
     began = time.perf_counter()
@@ -152,10 +155,11 @@ def _read(search: Search) -> _Few:
         Split(source.images(name, rows[:most], side), source.labels(name)[rows[:most]])
         for name, rows in (("train", train), (held_in, val))
     ]
-    read, count = sum(map(len, splits)), len(train) + len(val)
-    each = (time.perf_counter() - began) / read if search.request.data.is_own else 0.0  # others read all
+    each = (time.perf_counter() - began) / sum(map(len, splits))
+    reading = each * squares.missing if search.request.data.is_own else 0.0  # others read all
     data = Dataset(source.name, source.classes, source.mean, source.std, source.mirror, *splits)
-    return _Few(data, len(train), len(val), sum(split.images.nbytes for split in splits) * count // read, each * count)
+    cache = squares.nbytes if squares.is_cached else 0
+    return _Few(data, len(train), len(val), squares.nbytes, cache, reading)
 
 
 def _start_of_a_process() -> float:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
+import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
@@ -11,6 +14,10 @@ from typing import Protocol
 
 from nxt.compute.accelerator import gpus
 from nxt.compute.mode import Compute
+from nxt.data.cache import NoCacheError
+from nxt.data.dataset import Source
+from nxt.data.squares import Squares
+from nxt.errors import NxtError
 from nxt.rundir import RunDirectory, hold_run_directory
 from nxt.search.engine.packing import Packing, look, uses_gpus
 from nxt.search.engine.search import SAMPLES, Search
@@ -31,7 +38,13 @@ class Resources:
 
 
 class Observer(Protocol):
-    """Follows a search."""
+    """Follows a search. Before it begins it may hear of what is read, and of what a person should know."""
+
+    def note(self, text: str) -> None:
+        """Notes what a person should know."""
+
+    def reading(self, done: int, total: int) -> None:
+        """Notes how many images are decoded, of all that machines decode before trials run."""
 
     def begin(self, session: SearchSession, workers: int) -> None:
         """Notes that trials are about to run, so many at a time."""
@@ -67,20 +80,25 @@ def execute(search: Search, resources: Resources, observer: Observer, new: bool)
             search = search.with_own_storage()
         elif _is_complete(search, directory):
             return Ending.COMPLETE
-        data = search.shared_data()
         from nxt.compute import ray_cluster
         from nxt.search.engine import ray_runner
 
-        size = 0 if data is None else data.train.images.nbytes + data.val.images.nbytes
-        with ray_cluster.cluster(size, resources.address):
-            packing = _packing(search, resources, size)
+        data, began = search.trial_data(), time.monotonic()
+        if resources.address is None:
+            _decode(data, None, observer)
+        with ray_cluster.cluster(_sent_bytes(data), resources.address):
+            if resources.address is not None:
+                _decode(data, resources.address, observer)
+            packing = _packing(search, resources, data.nbytes if isinstance(data, Squares) else 0)
             gpus = packing.usual.gpus if packing is not None else 0.0
             placement = ray_cluster.place(resources.workers, gpus, joined=resources.address is not None)
             if new:
                 if packing is not None and not search.request.full:
                     search = dataclasses.replace(search, ways=_ways(search))
                 directory.write_record(search.record().to_dict())
-            with open_session(search, directory, placement.workers, resources.hours, packing) as session:
+            gone = (time.monotonic() - began) / 3600
+            hours = None if resources.hours is None else max(0.0, resources.hours - gone)
+            with open_session(search, directory, placement.workers, hours, packing) as session:
                 session.growth = placement.growth
                 observer.begin(session, placement.workers)
 
@@ -92,6 +110,46 @@ def execute(search: Search, resources: Resources, observer: Observer, new: bool)
                 with observer.shown():
                     ray_runner.run(session, data, placement, on_change)
             return _ending(session)
+
+
+def _decode(data: Squares | Source, address: str | None, observer: Observer) -> None:
+    """Has this machine, or each of a cluster, decode the images of a search's trials; says where there is no room.
+
+    Raises:
+        DataError: if an image is not readable.
+    """
+    if not isinstance(data, Squares) or not data.is_cached:
+        return
+    answers: Iterator[tuple[str, int | NxtError]] = (("", answer) for answer in _attempt(data))
+    if address is not None:
+        from nxt.compute import ray_cluster
+
+        answers = ray_cluster.on_each_node(partial(_attempt, data))
+    done: dict[str, int] = {}
+    for machine, answer in answers:
+        if isinstance(answer, NoCacheError):
+            where = f"on {machine} " if machine else ""
+            observer.note(f"images are decoded {where}whenever they are read ({answer})")
+        elif isinstance(answer, NxtError):
+            raise answer
+        else:
+            done[machine] = answer
+            observer.reading(sum(done.values()), len(data) * len(done))
+
+
+def _attempt(data: Squares) -> Iterator[int | NxtError]:
+    """Does what `Squares.decode` does; an error is the last answer, as it may come from another machine."""
+    try:
+        yield from data.decode()
+    except NxtError as error:
+        yield error
+
+
+def _sent_bytes(data: Squares | Source) -> int:
+    """Returns the bytes that are sent to workers: lists of files, and images that are in memory anyway."""
+    buffers: list[pickle.PickleBuffer] = []
+    rest = pickle.dumps(data, protocol=5, buffer_callback=buffers.append)
+    return len(rest) + sum(buffer.raw().nbytes for buffer in buffers)
 
 
 def _packing(search: Search, resources: Resources, images: int) -> Packing | None:

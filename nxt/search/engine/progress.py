@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from nxt.search.trial import Outcome, Trial
 from nxt.units import format_seconds
 
 _OFTEN = 0.5  # seconds between two looks at the trials
+_RARELY = 10.0  # seconds between two lines while images are decoded
 
 
 class SearchBar:
@@ -29,7 +31,17 @@ class SearchBar:
         self._progress = Progress(text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self._task = self._progress.add_task("starting", total=None)
         self._session: SearchSession
-        self._looked = 0.0
+        self._looked = time.monotonic()
+
+    def note(self, text: str) -> None:
+        """Prints it on stderr, as notes before a search are."""
+        sys.stderr.write(f"note: {text}\n")
+
+    def reading(self, done: int, total: int) -> None:
+        """Says on stderr how many images are decoded, at the end and every ten seconds."""
+        if time.monotonic() - self._looked > _RARELY or done == total:
+            self._looked = time.monotonic()
+            sys.stderr.write(f"decoded {done:,} of {total:,} images\n")
 
     def begin(self, session: SearchSession, workers: int) -> None:
         """Notes the search that is about to run."""

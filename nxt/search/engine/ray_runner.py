@@ -24,7 +24,8 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from nxt.compute.accelerator import accelerator
-from nxt.data.dataset import Dataset
+from nxt.data.dataset import Source
+from nxt.data.squares import Squares
 from nxt.errors import NxtError, RunError
 from nxt.search.engine.session import SearchSession
 from nxt.search.engine.worker import TrialRun, TrialTask
@@ -40,14 +41,14 @@ _MOST_MACHINES = 10  # that a trial may lose without an epoch in between: it mig
 _FOLLOW = 10.0  # seconds between two looks at how many trials run at a time
 
 
-def run(session: SearchSession, data: Dataset | None, placement: Placement, on_change: Callable[[], None]) -> None:
+def run(session: SearchSession, data: Squares | Source, placement: Placement, on_change: Callable[[], None]) -> None:
     """Runs trials until the strategy has no more, until the time is up, or until SIGINT or SIGTERM.
 
     An interrupted trial stays "running" in the study, with its checkpoint, and goes on when the search is resumed.
 
     Args:
         session: The open search.
-        data: Training and validation splits, shared with all workers; None: they open the data themselves.
+        data: Where workers find their images.
         placement: How many trials run at a time, and on what.
         on_change: Called whenever a trial changed.
 
@@ -214,9 +215,9 @@ class _Driver:
 class _Trainable(tune.Trainable):  # type: ignore[misc]
     """A `TrialRun` for Ray, in a process that is reused from trial to trial."""
 
-    _data: Dataset | None = None
+    _data: Squares | Source
 
-    def setup(self, config: dict[str, Any], data: Dataset | None = None) -> None:
+    def setup(self, config: dict[str, Any], data: Squares | Source | None = None) -> None:
         if data is not None:  # not so when the actor is given another trial
             self._data = data
             gc.collect()

@@ -14,9 +14,10 @@ import numpy as np
 from nxt.arch.costs import cost
 from nxt.arch.spec import ArchSpec
 from nxt.compute.mode import Compute
-from nxt.data.dataset import Dataset, Source, divided, largest_share, load_train
+from nxt.data.dataset import Source, divided, largest_share
 from nxt.data.readable import without_bad
 from nxt.data.sources.open import open_source
+from nxt.data.squares import Squares
 from nxt.errors import ConfigError, RunError
 from nxt.search.engine.checkpoints import Storage
 from nxt.search.engine.packing import Gpu, Packing
@@ -69,14 +70,14 @@ class Search:
         _check_replay(record, self.replay)
         return record
 
-    def load_data(self) -> Dataset:
-        """Loads the images that trials train and are judged on. Errors as `load_train` has them."""
+    def squares(self) -> Squares:
+        """Returns the images that the trials of a search train and are judged on. Errors as `Squares` has them."""
         preprocess = self.request.recipe.preprocess(self.size, self.source.mean, self.source.std)
-        return load_train(self.source, preprocess.resized, self.request.proxy.share)
+        return Squares(self.source, preprocess.resized, self.request.proxy.share)
 
-    def shared_data(self) -> Dataset | None:
-        """Loads what the workers are given; None for full trainings, which open the data themselves."""
-        return None if self.request.full else self.load_data()
+    def trial_data(self) -> Squares | Source:
+        """Returns what workers open their images from: full trainings see whole ones. Errors as `Squares` has them."""
+        return self.source if self.request.full else self.squares()
 
     def with_own_storage(self) -> Search:
         """Returns the same search with a folder of its own inside its storage, which other searches may use too.

@@ -30,6 +30,14 @@ class TrackedObserver:
         self._observer, self._tracker = observer, tracker
         self._sender: Sender | None = None
 
+    def note(self, text: str) -> None:
+        """Passes it on."""
+        self._observer.note(text)
+
+    def reading(self, done: int, total: int) -> None:
+        """Passes it on."""
+        self._observer.reading(done, total)
+
     def begin(self, session: SearchSession, workers: int) -> None:
         """Sends what has not been sent of a search that goes on."""
         self._observer.begin(session, workers)

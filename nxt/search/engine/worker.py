@@ -10,7 +10,6 @@ import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,9 @@ from nxt.compute.cuda_graph import RecordingError
 from nxt.compute.devices import choose
 from nxt.compute.mode import Compute
 from nxt.config import from_mapping, to_mapping
-from nxt.data.dataset import Dataset, ImagePlacement, Source
+from nxt.data.dataset import ImagePlacement, Source
 from nxt.data.ref import DataRef
-from nxt.data.sources.open import open_source
+from nxt.data.squares import Squares
 from nxt.errors import CheckpointError, DivergedError, RunError, first_line
 from nxt.models.tensors import read_tensors
 from nxt.search.engine.checkpoints import Storage
@@ -60,10 +59,15 @@ class TrialTask:
 
 
 class TrialRun:
-    """One trial in training. `step` never raises: what goes wrong is its answer."""
+    """One trial in training. `step` never raises: what goes wrong is its answer.
 
-    def __init__(self, task: TrialTask, data: Dataset | None) -> None:
-        self.task, self.data = task, data  # None: a full training, which opens the data itself
+    Args:
+        task: The trial.
+        data: Where its images are; a `Source` for a full training.
+    """
+
+    def __init__(self, task: TrialTask, data: Squares | Source) -> None:
+        self.task, self.data = task, data
         self.device = torch.device("cpu")  # until it starts
         self._storage = Storage(task.storage)
         self._trainer: Trainer | None = None
@@ -129,15 +133,16 @@ class TrialRun:
 
     def _content(self, trainer: Trainer, report: EpochReport) -> dict[str, Any]:
         """Returns the trial's checkpoint, one that `nxt eval` reads; at its end without what only a training needs."""
-        data, state = self._data, trainer.state()
+        source = self.data if isinstance(self.data, Source) else self.data.source
+        state = trainer.state()
         if report.epoch == self.task.recipe.epochs:
             state = {key: state[key] for key in ("epoch", "step", "weights")}
         found = {"raw": report.accuracy, "ema": report.ema_accuracy}
         checkpoint = Checkpoint(
             spec=self.task.arch,
-            classes=data.classes,
+            classes=source.classes,
             data=self.task.data,
-            identity=data.identity() if isinstance(data, Source) else "",
+            identity=source.identity(),
             preprocess=trainer.val_images.preprocess,
             recipe=self.task.recipe,
             seed=self.task.seed,
@@ -147,10 +152,6 @@ class TrialRun:
         rows = [{**to_mapping(result.epoch), "remark": result.remark} for result in self._results]
         own = {"state": state, "reports": rows, "batch": self._batch, "inputs": self._inputs}
         return {**record(checkpoint), **self._identity(), **own}
-
-    @cached_property
-    def _data(self) -> Dataset | Source:
-        return self.data or open_source(self.task.data)
 
     def _can_halve(self) -> bool:
         whole = self._batch == self.task.recipe.batch
@@ -172,7 +173,7 @@ class TrialRun:
         gpu.limit_memory(task.share.memory)
         gpu.reset_peaks()
         saved = self._saved()
-        spec, recipe, data = task.arch, task.recipe, self._data
+        spec, recipe, data = task.arch, task.recipe, self.data
         if isinstance(data, Source):  # of full trainings the recipe stays what it is
             recipe = dataclasses.replace(recipe, accumulate=recipe.accumulate * recipe.batch // self._batch)
             placements = self._placements(saved)
@@ -186,8 +187,9 @@ class TrialRun:
             recipe, compute = recipe.with_batch(self._batch), way_for(spec, task.ways, device)
             if task.eager:
                 compute, self._remark = dataclasses.replace(compute, graph=False), task.eager
+            opened = data.open(self._watchdog.beat)
             trainer = resident_trainer(
-                spec, data, recipe, task.size, device, task.seed, compute=compute, room=task.share.room
+                spec, opened, recipe, task.size, device, task.seed, compute=compute, room=task.share.room
             )
         if saved is not None:
             if "optimizer" in saved["state"]:  # else it has ended, and only its reports are wanted

@@ -467,6 +467,7 @@ def test_a_plan_measures_and_leaves_nothing_behind(nxt, tmp_path):
     assert found["device_hours"] == pytest.approx(found["total_epochs"] * found["epoch_seconds"] / 3600)
     assert 1 <= found["measured"] <= 3
     assert found["workers"] == 3 and found["epoch_seconds"] > 0 and found["memory"] > 0 and found["disk"] > 0
+    assert found["cache"] == 0  # so few are not kept
     listed = answer(nxt("search", "--arch", TINY, "--arch", TINY, "--repeats", 3, "--plan", "--json"))
     assert (listed["architectures"], listed["explored"], listed["confirming"]) == (1, 0, 3)
     assert list(tmp_path.iterdir()) == []

@@ -277,6 +277,24 @@ def test_elsewhere_a_search_is_plain_lines(tmp_path, capsys):
     assert len(lines) == 4
 
 
+def test_elsewhere_decoding_is_a_line_every_ten_seconds_and_one_at_its_end(capsys):
+    progress = search_progress.Progress()
+    progress.note("images are decoded on c whenever they are read (no room)")
+    progress.reading(1_000, 3_000)
+    assert capsys.readouterr().err == "note: images are decoded on c whenever they are read (no room)\n"
+    progress._refreshed -= search_progress._READING
+    progress.reading(2_000, 3_000)
+    progress.reading(2_500, 3_000)
+    progress.reading(3_000, 3_000)
+    lines = capsys.readouterr().err.splitlines()
+    assert [re.sub(r"\d+s", "Ns", line) for line in lines] == [
+        "decoding images, 2,000 of 3,000, Ns gone",
+        "decoding images, 3,000 of 3,000, Ns gone",
+    ]
+    [line] = progress._preparing(80, 24)
+    assert line.plain.startswith("decoding images, 3,000 of 3,000, ")
+
+
 @pytest.mark.parametrize(("term", "expected"), [("xterm", True), ("dumb", False)])
 def test_only_a_terminal_that_can_redraw_is_drawn_on(term, expected, monkeypatch):
     ours, theirs = pty.openpty()

@@ -1,6 +1,7 @@
 """The cache of decoded images: what comes out is what went in, and nothing half-built is taken for whole."""
 
 import dataclasses
+import errno
 import os
 import pickle
 import re
@@ -19,7 +20,7 @@ from limits import LIMIT
 from PIL import Image
 
 from nxt.data.augment import Augment
-from nxt.data.cache import decoded, estimated, is_decoded
+from nxt.data.cache import NoCacheError, decoded, estimated, is_decoded
 from nxt.data.draw import Draw
 from nxt.data.preprocess import Preprocess
 from nxt.data.ref import DataRef
@@ -159,33 +160,32 @@ def test_the_default_folder_is_that_of_the_environment(source, tmp_path, monkeyp
 
 
 def files(folder):
-    [pixels], [index] = folder.glob("*.pixels"), folder.glob("*.npz")
-    return pixels, index
+    [pixels], [shapes] = folder.glob("*.pixels"), folder.glob("*.shapes")
+    return pixels, shapes
 
 
 @pytest.mark.parametrize(
-    "damage", ["pixels cut", "pixels long", "pixels gone", "index cut", "index gone", "index empty"]
+    "damage", ["pixels cut", "pixels gone", "shapes cut", "shapes gone", "shapes empty", "shapes odd"]
 )
-def test_a_damaged_cache_is_built_again(source, tmp_path, damage):
+def test_what_a_damaged_cache_lacks_is_decoded_again(source, tmp_path, damage):
     expected = images(build(source, tmp_path / "cache"))
-    pixels, index = files(tmp_path / "cache")
     which, how = damage.split()
-    file = pixels if which == "pixels" else index
+    file = files(tmp_path / "cache")[which == "shapes"]
     whole = file.read_bytes()
-    file.write_bytes({"cut": whole[: len(whole) // 2], "long": whole + b"x", "empty": b"", "gone": b""}[how])
+    file.write_bytes({"cut": whole[: len(whole) // 2], "odd": whole[:-3], "empty": b"", "gone": b""}[how])
     if how == "gone":
         file.unlink()
     assert not is_decoded(source, "train", 40, tmp_path / "cache")
-    assert equal(images(build(source, tmp_path / "cache")), expected)
+    told = []
+    assert equal(images(build(source, tmp_path / "cache", on_progress=lambda done, _: told.append(done))), expected)
+    assert told == [20]
 
 
-def test_an_index_of_another_number_of_images_is_not_taken(source, tmp_path):
+def test_a_whole_cache_with_more_bytes_behind_it_is_used(source, tmp_path):
     expected = images(build(source, tmp_path / "cache"))
-    _, index = files(tmp_path / "cache")
-    with np.load(index) as content:
-        shapes = content["shapes"]
-    np.savez(index, shapes=np.concatenate([shapes[:-2], (shapes[-2:].astype(int).prod(1).sum(), 1) * np.ones((1, 2))]))
-    assert equal(images(build(source, tmp_path / "cache")), expected)
+    for file in files(tmp_path / "cache"):
+        file.write_bytes(file.read_bytes() + b"more")
+    assert equal(images(build(source, tmp_path / "cache", on_progress=lambda *_: pytest.fail("built again"))), expected)
 
 
 def test_an_unreadable_image_is_named_and_leaves_nothing_behind(source, tmp_path):
@@ -256,7 +256,7 @@ def when_waiting(monkeypatch, act):
     return events
 
 
-def test_a_build_that_is_killed_leaves_nothing_that_counts_and_the_next_one_cleans_up(tmp_path):
+def test_a_build_that_is_killed_goes_on_with_what_is_missing(tmp_path):
     source = paint(tmp_path / "data", count=100)
     with start(tmp_path) as process:
         assert int(process.stdout.readline()) == 32
@@ -264,25 +264,25 @@ def test_a_build_that_is_killed_leaves_nothing_that_counts_and_the_next_one_clea
         process.stdin.flush()
         assert int(process.stdout.readline()) == 64
         os.kill(process.pid, signal.SIGKILL)
-    folder = tmp_path / "cache"
-    assert len(list(folder.glob(".*.tmp"))) == 1  # it was in the middle
+    folder, told = tmp_path / "cache", []
     assert not is_decoded(source, "train", 40, folder)
-    cached = build(source, folder)
-    assert not list(folder.glob(".*.tmp"))
+    for file in files(folder):
+        with file.open("ab") as half:
+            half.write(b"x")  # as if killed in the middle of an image
+    cached = build(source, folder, on_progress=lambda done, total: told.append((done, total)))
+    assert told == [(96, 200), (128, 200), (160, 200), (192, 200), (200, 200)]
     assert equal(images(cached), images(build(source, tmp_path / "other")))
 
 
-def test_a_kill_between_the_two_files_leaves_nothing_that_counts(source, tmp_path, monkeypatch):
-    def killed(*_args, **_more):
-        raise KeyboardInterrupt
+def test_a_disk_that_is_full_by_others_in_the_meantime_gets_its_room_back(source, tmp_path, monkeypatch):
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(np, "savez", killed)
-        with pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(NoCacheError, match="set NXT_CACHE to a folder on a larger disk"):
             build(source, tmp_path / "cache")
-    assert len(list((tmp_path / "cache").glob("*.pixels"))) == 1
-    assert not is_decoded(source, "train", 40, tmp_path / "cache")
-    assert equal(images(build(source, tmp_path / "cache")), images(build(source, tmp_path / "other")))
+    assert [file.name for file in (tmp_path / "cache").iterdir() if not file.name.endswith(".lock")] == []
 
 
 def test_of_two_that_build_at_once_one_waits_for_the_other(tmp_path, monkeypatch):
@@ -290,9 +290,9 @@ def test_of_two_that_build_at_once_one_waits_for_the_other(tmp_path, monkeypatch
     with start(tmp_path) as process:
         process.stdout.readline()
         events = when_waiting(monkeypatch, process.stdin.close)  # then the other one goes on to its end
-        cached = build(source, tmp_path / "cache", on_progress=lambda done, total: pytest.fail("built twice"))
+        cached = build(source, tmp_path / "cache", on_progress=lambda done, total: events.append(done))
         assert process.wait(LIMIT) == 0
-    assert events == ["waited"]
+    assert events[0] == "waited" and 32 not in events and events[1:] == sorted(set(events[1:]))  # the other's progress
     assert equal(images(cached), images(build(source, tmp_path / "other")))
 
 
@@ -302,5 +302,5 @@ def test_who_waits_takes_over_when_the_other_is_killed(tmp_path, monkeypatch):
         process.stdout.readline()
         events = when_waiting(monkeypatch, process.kill)
         build(source, tmp_path / "cache", on_progress=lambda done, total: events.append(done))
-    assert events[:2] == ["waited", 32] and events[-1] == 200
+    assert events[:2] == ["waited", 64] and events[-1] == 200
     assert is_decoded(source, "train", 40, tmp_path / "cache")

@@ -3,8 +3,10 @@
 import pytest
 import stand_in
 import torch
+from PIL import Image
 
 from nxt.config import parse_settings
+from nxt.data.ref import DataRef
 from nxt.errors import DeviceError
 from nxt.search.engine import estimate
 from nxt.search.engine.search import prepare_search
@@ -41,7 +43,7 @@ def gpus(monkeypatch):
 
 
 def test_on_a_gpu_memory_is_that_of_a_pass_that_computes_all_images_and_the_process(search, gpus):
-    data = search.load_data()
+    data = search.squares().open()
     made = estimate.plan(search)
     assert len(gpus) == 2 * estimate._SAMPLES and made.memory_measured
     images = data.train.images.nbytes + data.val.images.nbytes
@@ -133,3 +135,20 @@ def test_the_time_contains_the_start_and_whole_rounds(search, clock):
 def test_a_process_is_waited_for_only_so_long(monkeypatch):
     monkeypatch.setattr(estimate, "_IMPORT", 0.05)
     assert estimate._start_of_a_process() >= 0.05
+
+
+def test_images_that_are_decoded_already_take_no_time_to_start(tmp_path, monkeypatch):
+    for name in ("cat", "dog"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for index in range(12):
+            Image.new("RGB", (90, 90), (index, 0, 0)).save(tmp_path / "data" / name / f"{index}.png")
+    monkeypatch.setenv("NXT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("nxt.data.squares._FEW", 0)
+    settings = parse_settings(["proxy.size=8", "proxy.epochs=1"])
+    data = DataRef("folder", str(tmp_path / "data"))
+    request = make_request(load_space("smoke"), parse_budget({"flops": ":1G"}), data, 4, 0, settings)
+    search = prepare_search(request, tmp_path / "run")
+    before = estimate._read(search)
+    assert before.reading > 0 and before.cache == before.bytes == len(search.squares()) * 3 * 64
+    search.squares().open()
+    assert estimate._read(search).reading == 0

@@ -25,6 +25,12 @@ class Quiet:
     def __init__(self):
         self.heard = []
 
+    def note(self, text):
+        self.heard.append(text)
+
+    def reading(self, done, total):
+        self.heard.append((done, total))
+
     def begin(self, session, workers):
         self.heard.append("begin")
 

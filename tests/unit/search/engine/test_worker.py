@@ -16,10 +16,10 @@ from nxt.arch.spec import ArchSpec
 from nxt.compute.mode import Compute
 from nxt.compute.ranks import Ranks
 from nxt.config import to_mapping
-from nxt.data.dataset import load_train
 from nxt.data.ref import DataRef
 from nxt.data.resident import Batches
 from nxt.data.sources import open_source
+from nxt.data.squares import Squares
 from nxt.errors import ArchError
 from nxt.search.engine.packing import ON_CPU
 from nxt.search.engine.worker import TrialRun, TrialTask
@@ -37,7 +37,7 @@ RUN_EPOCH = Trainer.run_epoch
 
 @pytest.fixture(scope="module")
 def data():
-    return load_train(open_source(DataRef("digits")), 8, 0.1)
+    return Squares(open_source(DataRef("digits")), 8, 0.1)
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +54,11 @@ def task(folder, epochs=3, reported=0, patience=3600.0, number=0, **recipe):
         threads=1, share=ON_CPU, predicted=0, eager="", ways={}, reported=reported, data=DataRef("digits"), together=1,
         storage=str(folder), patience=patience,
     )  # fmt: skip
+
+
+def whole():
+    """What a full training is given."""
+    return open_source(DataRef("digits"))
 
 
 def row_of(report):
@@ -109,10 +114,10 @@ def test_what_a_trial_leaves_is_a_checkpoint_like_any_other_and_at_its_end_one_o
     assert going["reports"] == [row_of(told)] and "optimizer" in going["state"]
     told = run.step()
     found = checkpoints.read(tmp_path / "0.pt")
-    assert (found.spec, found.classes, found.data, found.seed) == (SPEC, data.classes, DataRef("digits"), 1)
+    assert (found.spec, found.classes, found.data, found.seed) == (SPEC, data.source.classes, DataRef("digits"), 1)
     assert found.epoch == 2 and set(found.state) == {"epoch", "step", "weights"} and found.kinds == ("raw", "ema")
     assert max(found.accuracies.values()) == told.epoch.accuracy and set(found.accuracies) == {"raw", "ema"}
-    batches = Batches(data.val, found.preprocess, torch.device("cpu"))
+    batches = Batches(data.open().val, found.preprocess, torch.device("cpu"))
     for kind, accuracy in found.accuracies.items():
         assert evaluate(found.network(kind), batches, BATCH, Compute(), Ranks()) == accuracy
 
@@ -126,7 +131,7 @@ def test_a_trial_that_has_ended_is_reported_again_from_weights_alone(tmp_path, d
 
 
 def test_a_full_training_opens_its_data_itself_and_says_which_it_was(tmp_path):
-    run = TrialRun(task(tmp_path, epochs=1), None)
+    run = TrialRun(task(tmp_path, epochs=1), whole())
     assert run.step().epoch.epoch == 1
     found = checkpoints.read(tmp_path / "0.pt")
     assert found.identity == open_source(DataRef("digits")).identity() != ""
@@ -134,10 +139,33 @@ def test_a_full_training_opens_its_data_itself_and_says_which_it_was(tmp_path):
 
 
 def test_a_full_training_and_a_trial_on_resident_data_are_the_same_training(tmp_path):
-    whole = load_train(open_source(DataRef("digits")), 8)
-    given = TrialRun(task(tmp_path, epochs=2), whole)
-    opened = TrialRun(task(tmp_path, epochs=2, number=1), None)
+    given = TrialRun(task(tmp_path, epochs=2), Squares(open_source(DataRef("digits")), 8))
+    opened = TrialRun(task(tmp_path, epochs=2, number=1), whole())
     assert [facts(given.step()) for _ in range(2)] == [facts(opened.step()) for _ in range(2)]
+
+
+def test_a_trial_is_the_same_wherever_its_images_are_and_may_go_on_elsewhere(tmp_path, data, monkeypatch):
+    told = [facts(row) for run in [TrialRun(task(tmp_path), data)] for row in (run.step(), run.step(), run.step())]
+    monkeypatch.setattr("nxt.data.squares._FEW", 0)
+    for number, places in enumerate((["cache"] * 3, ["/proc/none"] * 3, ["cache", "/proc/none", "cache"]), 1):
+        found = []
+        for epoch, place in enumerate(places):
+            monkeypatch.setenv("NXT_CACHE", str(tmp_path / place))
+            opened = Squares(open_source(DataRef("digits")), 8, 0.1)
+            found.append(facts(TrialRun(task(tmp_path, number=number, reported=epoch), opened).step()))
+        assert found == told
+    assert len(list((tmp_path / "cache").glob("*.pixels"))) == 1
+
+
+def test_while_a_trial_waits_for_images_to_be_decoded_each_of_them_is_a_sign_of_life(tmp_path, monkeypatch):
+    beats = []
+    monkeypatch.setattr("nxt.search.engine.watchdog.Watchdog.beat", lambda watchdog, *done: beats.append(done))
+    monkeypatch.setattr("nxt.data.squares._FEW", 0)
+    monkeypatch.setattr("nxt.data.squares._CHUNK", 50 * 3 * 64)
+    monkeypatch.setenv("NXT_CACHE", str(tmp_path / "cache"))
+    opened = Squares(open_source(DataRef("digits")), 8, 0.1)
+    TrialRun(task(tmp_path, epochs=1), opened).step()
+    assert len(beats) > 4 and beats[-1] == (len(opened), len(opened))
 
 
 def test_a_trial_that_starts_again_goes_on_in_the_same_bits(tmp_path, data):
@@ -187,12 +215,12 @@ def test_the_halved_batch_is_kept_after_a_restart(tmp_path, data, monkeypatch):
 def test_out_of_memory_in_a_full_training_halves_the_passes_and_leaves_the_recipe_as_it_is(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         seen = Limited(patch, lambda trainer: trainer.recipe.accumulate == 1)
-        run = TrialRun(task(tmp_path), None)
+        run = TrialRun(task(tmp_path), whole())
         told = run.step()
     assert told.epoch.epoch == 1 and told.remark == "batch halved to 32: out of memory with 64"
     assert [(r.batch, r.accumulate, r.lr) for r in seen.recipes] == [(BATCH, 1, LR), (BATCH, 2, LR)]
     seen = Limited(monkeypatch, lambda trainer: False)
-    again = TrialRun(task(tmp_path, reported=1), None)
+    again = TrialRun(task(tmp_path, reported=1), whole())
     assert again.step().epoch.epoch == 2 and [(r.batch, r.accumulate) for r in seen.recipes] == [(BATCH, 2)]
 
 
@@ -245,7 +273,7 @@ def test_a_loss_that_is_not_finite_ends_a_trial_within_the_epoch(tmp_path, data,
 
     monkeypatch.setattr("nxt.train.engine.trainer.Trainer._step", losing(value, steps))
     found = TrialRun(task(tmp_path, batch=2), data).step()
-    assert len(data.train) // 2 > _CHECK == len(steps)
+    assert len(data.open().train) // 2 > _CHECK == len(steps)
     assert found.outcome == Outcome.DIVERGED
     assert found.message == f"the loss became {value} in epoch 1, step 1, at a rate of 0.05; lower the recipe's lr"
     assert not (tmp_path / "0.pt").exists()
@@ -265,7 +293,7 @@ def test_a_far_too_high_learning_rate_ends_a_trial_as_diverged(tmp_path, data):
 
 
 def test_a_trial_whose_only_step_overflows_is_diverged_and_has_no_accuracy(tmp_path, data):
-    found = TrialRun(task(tmp_path, lr=1e30, batch=len(data.train)), data).step()
+    found = TrialRun(task(tmp_path, lr=1e30, batch=len(data.open().train)), data).step()
     assert found.outcome == Outcome.DIVERGED and found.message.startswith("the outputs for ")
 
 
@@ -297,9 +325,9 @@ def test_an_architecture_that_cannot_be_built_ends_a_trial(tmp_path, data, monke
 
 HANGS = """
 import dataclasses, sys, time
-from nxt.data.dataset import load_train
 from nxt.data.ref import DataRef
 from nxt.data.sources import open_source
+from nxt.data.squares import Squares
 from nxt.search.engine import watchdog, worker
 from test_worker import task
 
@@ -309,7 +337,7 @@ def sleep_for_ever(trainer, on_step):
         time.sleep(0.05)
 
 folder, when = sys.argv[1:]
-data = load_train(open_source(DataRef("digits")), 8, 0.1)
+data = Squares(open_source(DataRef("digits")), 8, 0.1)
 run = worker.TrialRun(task(folder), data)
 if when == "later":
     assert run.step().epoch.epoch == 1
@@ -364,7 +392,7 @@ def test_every_step_every_measured_batch_and_every_image_that_is_read_is_a_sign_
         return open_inputs(*given, **more)
 
     monkeypatch.setattr("nxt.search.engine.worker.open_inputs", opened)
-    run = TrialRun(task(tmp_path, epochs=1), None)
+    run = TrialRun(task(tmp_path, epochs=1), whole())
     run.step()
     steps = run._trainer.steps_per_epoch
     measured = -(-len(run._trainer.val_images) // BATCH)
