@@ -28,6 +28,7 @@ COMMANDS = {
     "profile": "Show what networks cost, in closed form; two of them also stage by stage side by side.",
     "zoo": "List the named networks with their cost and published accuracies.",
     "space": "Look into design spaces.",
+    "cache": "List the decoded images that nxt keeps on this machine, or remove them.",
     "doctor": "Show what nxt finds on this machine, and what to do about it.",
 }
 _HOMES = {"eval": "evaluate"}
