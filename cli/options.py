@@ -70,7 +70,8 @@ Data = Annotated[
     typer.Option(
         "--data",
         help="digits (bundled), cifar10[:PATH], cifar100[:PATH], folder:PATH (train/CLASS/*.jpg or CLASS/*.jpg, also "
-        "in a zip or tar), table:FILE.csv (also Parquet) or hf:PATH; with --resume, where the same data lies now.",
+        "in a zip or tar, or at a URI), table:FILE.csv (also Parquet), hf:PATH or shards:PATTERN (WebDataset's tars); "
+        "with --resume, where the same data lies now.",
         metavar="DATA",
         show_default="digits",
         autocompletion=complete.data,

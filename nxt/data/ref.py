@@ -13,10 +13,14 @@ from pathlib import Path
 from nxt.errors import DataError, suggestion
 from nxt.files import display_path, expanded, is_file, is_folder
 
-OWN = ("folder", "table", "hf")  # a user's own images, wherever their files lie
+OWN = ("folder", "table", "hf", "shards")  # a user's own images, wherever their files lie
 KINDS = ("digits", "cifar10", "cifar100", *OWN)
-KNOWN = "digits, cifar10[:PATH], cifar100[:PATH], folder:PATH (also a zip or tar), table:FILE.csv or hf:PATH"
+KNOWN = (
+    "digits, cifar10[:PATH], cifar100[:PATH], folder:PATH (also a zip or tar, or a URI), table:FILE.csv, hf:PATH or "
+    "shards:PATTERN.tar"
+)
 _ENDINGS = re.compile(r"(?i)(\.tar)?\.(zip|tar|tgz|gz|bz2|xz|csv|tsv|parquet)$")
+_PATTERN = re.compile(r"[\W_]*[*?{\[].*")  # from where a name is a pattern of shards
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class DataRef:
 
     @classmethod
     def parse(cls, text: str) -> DataRef:
-        """Reads `digits`, `cifar10[:PATH]`, `cifar100[:PATH]`, `folder:PATH`, `table:FILE` or `hf:PATH`.
+        """Reads `digits`, `cifar10[:PATH]`, `folder:PATH` or `folder:URI`, `table:FILE`, `hf:PATH` or `shards:TARS`.
 
         Raises:
             DataError: if there is no such kind of data.
@@ -52,12 +56,21 @@ class DataRef:
         return self.kind in OWN
 
     @property
+    def is_uri(self) -> bool:
+        """Whether its path is a URI, such as `s3://BUCKET/mine`."""
+        return "://" in self.path
+
+    @property
     def name(self) -> str:
-        """The data set in a file's name: its kind, or the own name of a folder or file, without its ending."""
-        return (_ENDINGS.sub("", Path(self.path).name) if self.is_own else "") or self.kind
+        """The data set in a file's name: its kind, or the own name of a folder, file or pattern, without its ending."""
+        path = Path(self.path)
+        own = _PATTERN.sub("", _ENDINGS.sub("", path.name)) or path.parent.name
+        return (own if self.is_own else "") or self.kind
 
     def absolute(self) -> DataRef:
         """Returns the reference with an absolute path, so that it means the same from any folder."""
+        if self.is_uri:
+            return self
         try:
             path = str(expanded(self.path).absolute()) if self.path else ""
         except OSError:  # no current folder any more
@@ -67,7 +80,8 @@ class DataRef:
     @property
     def display(self) -> str:
         """The reference as one would type it here: its path is relative where it lies in the current folder."""
-        return str(dataclasses.replace(self, path=str(display_path(Path(self.path)))) if self.path else self)
+        local = self.path and not self.is_uri
+        return str(dataclasses.replace(self, path=str(display_path(Path(self.path)))) if local else self)
 
 
 def _meant(text: str) -> str:

@@ -124,6 +124,6 @@ def data_of(network: str | Path | ArchSpec) -> DataRef:
         ConfigError: if the file cannot be read.
     """
     data = DataRef.parse(str(provenance_of(network).get("data") or "digits"))
-    if data.is_own and not exists(Path(data.path)):
+    if data.kind in ("folder", "table", "hf") and not data.is_uri and not exists(Path(data.path)):
         raise DataError(f"{network}: was found on {data}, which is not here; say with `data` what to train on")
     return data.absolute()

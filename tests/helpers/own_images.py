@@ -9,7 +9,7 @@ import zipfile
 import pytest
 from PIL import Image
 
-KINDS = ("folder", "zip", "tar", "tar.gz", "csv", "parquet", "hf", "hf parquet")
+KINDS = ("folder", "zip", "tar", "tar.gz", "csv", "parquet", "hf", "hf parquet", "uri", "shards")
 
 
 def encoded(colour, size=(12, 10), suffix="png", mode="RGB", **options):
@@ -37,13 +37,15 @@ def packed(kind, files, where):
         return f"folder:{zipped(files, where / 'mine.zip')}"
     if kind.startswith("tar"):
         return f"folder:{tarred(files, where / f'mine.{kind}')}"
+    if kind == "shards":
+        return f"shards:{sharded(files, root)}"
     if kind.startswith("hf"):
         return f"hf:{hugging_face(files, root, kind == 'hf')}"
     for name, content in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(content)
-    if kind == "folder":
-        return f"folder:{root}"
+    if kind in ("folder", "uri"):
+        return f"folder:{root if kind == 'folder' else root.as_uri()}"
     rows = [
         {"path": name, "label": name.split("/")[-2], "split": name.split("/")[-3]}
         for name in files
@@ -69,6 +71,22 @@ def tarred(files, path):
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
     return path
+
+
+def sharded(files, folder, of_shard=4):
+    """Write files {[SPLIT/]CLASS/NAME: bytes} as shards of some images each, beside their `.cls`; return a pattern."""
+    folder.mkdir(parents=True, exist_ok=True)
+    splits = {}
+    for path, content in files.items():
+        *split, of_class, name = path.split("/")
+        key, ending = name.rsplit(".", 1)
+        members = {f"{of_class}/{key}.{ending}": content, f"{of_class}/{key}.cls": of_class.encode()}
+        splits.setdefault(split[0] if split else "train", []).append(members)
+    for split, images in splits.items():
+        for number, start in enumerate(range(0, len(images), of_shard)):
+            members = {name: content for image in images[start : start + of_shard] for name, content in image.items()}
+            tarred(members, folder / f"mine-{split}-{number:04}.tar")
+    return f"{folder}/*.tar"
 
 
 def write_csv(path, rows, delimiter=","):

@@ -62,7 +62,7 @@ class ArchiveTree:
         if archive.suffix.lower() == ".zip" and not zipfile.is_zipfile(archive):
             raise DataError(f"{archive}: is no zip archive, or is cut off")
         try:
-            members = list(_zip(self._data) if zipfile.is_zipfile(self._data) else _tar(self._data))
+            members = list(_zip(self._data) if zipfile.is_zipfile(self._data) else tar_members(self._data))
         except (OSError, tarfile.TarError, zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as error:
             raise DataError(f"{archive}: not readable as a zip or tar archive ({first_line(error)})") from None
         for name, kind, member in members:
@@ -172,8 +172,8 @@ def _zip(path: Path) -> Iterator[tuple[str, str, _Member]]:
             yield name, kind, member
 
 
-def _tar(path: Path) -> Iterator[tuple[str, str, _Member]]:
-    """Yields the members of an uncompressed tar, as `_zip` does."""
+def tar_members(path: Path) -> Iterator[tuple[str, str, _Member]]:
+    """Yields the members of an uncompressed tar, as `_zip` does. Raises ValueError if it is cut off."""
     with tarfile.open(path, "r:") as archive:
         for info in archive:
             kind = "folder" if info.isdir() else "file" if info.isreg() and not info.issparse() else "link"

@@ -15,7 +15,9 @@ from nxt.data.ref import DataRef
 from nxt.data.sources.archives import ArchiveTree
 from nxt.data.sources.folders import DiskTree, in_folders
 from nxt.data.sources.hugging_face import in_hugging_face, is_hugging_face
-from nxt.data.sources.image_files import ImageFiles
+from nxt.data.sources.image_files import Found, ImageFiles
+from nxt.data.sources.remote import RemoteTree
+from nxt.data.sources.shards import in_shards
 from nxt.data.sources.tables import TABLES, in_table
 from nxt.errors import DataError, suggestion
 from nxt.files import exists, expanded, is_file, is_folder
@@ -86,7 +88,7 @@ def cifar(kind: str, path: str, download: bool) -> Source:
 
 
 def own_images(data: DataRef) -> Source:
-    """Returns a data set of a user's own images: a folder, an archive, a table, or a Hugging Face data set.
+    """Returns a data set of a user's own images: a folder, an archive, a table, a Hugging Face data set, or shards.
 
     With a test split and a validation split, the latter is used for selection. With one of them only, that one is the
     test split, and selection uses images held out from train. With none, images of train are held out for both.
@@ -94,6 +96,37 @@ def own_images(data: DataRef) -> Source:
     Raises:
         DataError: if it is not there, or is not usable.
     """
+    root, found = _found_here(data) if data.kind != "shards" and not data.is_uri else _found_elsewhere(data)
+    files = ImageFiles(found)
+    return Source(
+        name=f"{data.kind}:{root}",
+        classes=files.classes,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        mirror=True,
+        size=files.size,
+        has_val=files.has_val,
+        has_test=files.has_test,
+        labels=files.labels,
+        images=files.images,
+        open=files.open,
+        called=files.called,
+        identity=files.identity,
+        notes=files.notes,
+    )
+
+
+def _found_elsewhere(data: DataRef) -> tuple[str, Found]:
+    """Returns where a reader looked at a URI or in shards, and what it found."""
+    if not data.is_uri:
+        return data.path, in_shards(data.path)
+    if data.kind != "folder":
+        raise DataError(f"{data}: at a URI images are read from folders alone: folder:{data.path}")
+    return data.path, in_folders(RemoteTree(data.path))
+
+
+def _found_here(data: DataRef) -> tuple[Path, Found]:
+    """Returns where a reader looked in a folder or file, and what it found."""
     try:
         root = Path(os.path.realpath(expanded(data.path)))  # `resolve` raises for a loop of links
     except (OSError, ValueError):  # no file can have that name
@@ -115,28 +148,10 @@ def own_images(data: DataRef) -> Source:
     if right != data.kind != "hf":
         raise DataError(f"{data}: is read as {right}:{data.path}; write that")
     if data.kind == "hf":
-        found = in_hugging_face(root)
-    elif data.kind == "table":
-        found = in_table(root)
-    else:
-        found = in_folders(DiskTree(root) if is_folder(root) else ArchiveTree(root))
-    files = ImageFiles(found)
-    return Source(
-        name=f"{data.kind}:{root}",
-        classes=files.classes,
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-        mirror=True,
-        size=files.size,
-        has_val=files.has_val,
-        has_test=files.has_test,
-        labels=files.labels,
-        images=files.images,
-        open=files.open,
-        called=files.called,
-        identity=files.identity,
-        notes=files.notes,
-    )
+        return root, in_hugging_face(root)
+    if data.kind == "table":
+        return root, in_table(root)
+    return root, in_folders(DiskTree(root) if is_folder(root) else ArchiveTree(root))
 
 
 class _Arrays:

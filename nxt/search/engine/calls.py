@@ -76,8 +76,8 @@ def search(
         archs: Train these instead of searching: names, architecture files, runs (their fronts) or specifications;
             one alone, or several.
         repeats: Trainings of each of `archs`, with seeds of their own; by default 1.
-        data: "digits" (bundled, the default), "cifar10[:PATH]", "cifar100[:PATH]", "folder:PATH", "table:FILE" or
-            "hf:PATH".
+        data: "digits" (bundled, the default), "cifar10[:PATH]", "cifar100[:PATH]", "folder:PATH" (also a
+            URI), "table:FILE", "hf:PATH" or "shards:PATTERN".
         trials: How many to explore; by default 20, or with `hours` as many as fit.
         hours: Stop in time to have an answer after so many hours.
         confirm: How many of the best, at most, are trained again with fresh seeds; by default 3.

@@ -51,8 +51,9 @@ def train(
 
     Args:
         network: A name, an architecture file, or a specification; None with `resume`.
-        data: "digits", "cifar10[:PATH]", "cifar100[:PATH]", "folder:PATH", "table:FILE" or "hf:PATH"; by default
-            what an architecture file was found on, else the digits. With `resume`, where the same data lies now.
+        data: "digits", "cifar10[:PATH]", "cifar100[:PATH]", "folder:PATH" (also a URI), "table:FILE", "hf:PATH" or
+            "shards:PATTERN"; by default what an architecture file was found on, else the digits. With `resume`, where
+            the same data lies now.
         recipe: The name of a recipe of nxt, a YAML file, or a recipe's values; by default "quick", or with
             `weights` "finetune".
         epochs: Epochs, instead of the recipe's.

@@ -10,7 +10,19 @@ from nxt.data.ref import KINDS, DataRef
 from nxt.errors import DataError
 
 
-@pytest.mark.parametrize("text", ["digits", "cifar10", "cifar100:/a", "folder:a b/c:d", "table:a.csv", "hf:a"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "digits",
+        "cifar10",
+        "cifar100:/a",
+        "folder:a b/c:d",
+        "table:a.csv",
+        "hf:a",
+        "shards:a-{0..9}.tar",
+        "folder:s3://b/c",
+    ],
+)
 def test_text_comes_back_from_a_reference(text):
     assert str(DataRef.parse(text)) == text
 
@@ -25,7 +37,7 @@ def test_the_path_is_what_follows_the_first_colon():
     [
         (
             "",
-            "known are digits, cifar10[:PATH], cifar100[:PATH], folder:PATH (also a zip or tar), table:FILE.csv or hf:",
+            "known are digits, cifar10[:PATH], cifar100[:PATH], folder:PATH (also a zip or tar, or a URI)",
         ),
         ("CIFAR10", "did you mean 'cifar10'?"),
         ("digits:/x", "did you mean 'digits'?"),
@@ -65,3 +77,23 @@ def test_references_and_requests_are_read_without_torch():
 
 def test_every_kind_is_a_word_that_is_its_own_reference():
     assert [str(DataRef.parse(kind)) for kind in KINDS] == list(KINDS)
+
+
+def test_a_uri_is_the_same_from_everywhere():
+    data = DataRef.of("folder:s3://bucket/mine")
+    assert data.path == "s3://bucket/mine" and data.is_uri and data.display == "folder:s3://bucket/mine"
+    assert data.name == "mine" and not DataRef.of("folder:mine").is_uri
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("a/b-{000..099}.tar", "b"),
+        ("a/b_train-*.tar", "b_train"),
+        ("a/*.tar", "a"),
+        ("a/b", "b"),
+        ("{0..9}.tar", "shards"),
+    ],
+)
+def test_shards_are_named_by_what_all_of_them_have(path, name):
+    assert DataRef("shards", path).name == name
