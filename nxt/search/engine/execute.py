@@ -96,8 +96,7 @@ def execute(search: Search, resources: Resources, observer: Observer, new: bool)
                 if packing is not None and not search.request.full:
                     search = dataclasses.replace(search, ways=_ways(search))
                 directory.write_record(search.record().to_dict())
-            gone = (time.monotonic() - began) / 3600
-            hours = None if resources.hours is None else max(0.0, resources.hours - gone)
+            hours = _left(resources.hours, time.monotonic() - began)
             with open_session(search, directory, placement.workers, hours, packing) as session:
                 session.growth = placement.growth
                 observer.begin(session, placement.workers)
@@ -110,6 +109,11 @@ def execute(search: Search, resources: Resources, observer: Observer, new: bool)
                 with observer.shown():
                     ray_runner.run(session, data, placement, on_change)
             return _ending(session)
+
+
+def _left(hours: float | None, gone: float) -> float | None:
+    """Returns the hours that a search has left, after so many seconds of reading and decoding."""
+    return None if hours is None else max(0.0, hours - gone / 3600)
 
 
 def _decode(data: Squares | Source, address: str | None, observer: Observer) -> None:

@@ -1,7 +1,9 @@
 """Images are decoded before trials run: what an observer hears of it, and what ends the search."""
 
+import dataclasses
 from functools import partial
 
+import numpy as np
 import pytest
 
 from nxt.data.cache import NoCacheError
@@ -10,6 +12,7 @@ from nxt.data.sources import open_source
 from nxt.data.squares import Squares
 from nxt.errors import DataError
 from nxt.search.engine import execute
+from nxt.search.engine.progress import SearchBar
 
 
 class Heard:
@@ -80,3 +83,39 @@ def test_an_error_of_another_machine_is_its_last_answer(images, monkeypatch):
     monkeypatch.setenv("NXT_CACHE", "/proc/none")
     [error] = execute._attempt(images)
     assert isinstance(error, NoCacheError)
+
+
+def test_the_time_that_decoding_takes_is_of_the_hours_of_a_search():
+    assert execute._left(2.0, 1800.0) == 1.5
+    assert execute._left(0.1, 1800.0) == 0.0 and execute._left(None, 1800.0) is None
+
+
+def test_in_python_decoding_is_said_now_and_then_and_at_its_end(capsys):
+    bar = SearchBar()
+    bar.note("no room")
+    bar.reading(1_000, 3_000)
+    bar._looked -= 11
+    bar.reading(2_000, 3_000)
+    bar.reading(3_000, 3_000)
+    assert capsys.readouterr().err == "note: no room\ndecoded 2,000 of 3,000 images\ndecoded 3,000 of 3,000 images\n"
+
+
+def test_what_is_sent_to_workers_grows_with_the_list_of_files_and_not_with_their_pixels(images):
+    source = images.source
+    many = np.arange(50_000) % 10
+    source = dataclasses.replace(source, labels=partial(_labels, many), images=_black, identity=_no_pixels)
+    source = dataclasses.replace(source, open=_no_pixels, called=_no_pixels)
+    data = Squares(source, 64)
+    assert data.nbytes > 500e6 and execute._sent_bytes(data) < 3e6
+
+
+def _labels(labels, split):
+    return labels
+
+
+def _black(split, rows, side):
+    return np.zeros((len(rows), 3, side, side), dtype=np.uint8)
+
+
+def _no_pixels(*_):
+    return "made up"
