@@ -11,7 +11,7 @@ from typer.core import TyperCommand
 from . import hints
 
 # Name -> the first paragraph of its help, for the list of commands. A command is a function in the module of its name;
-# `space` is an app there.
+# `space` and `latency` are apps there.
 COMMANDS = {
     "search": "Search a design space inside a budget and write the Pareto front of architectures.",
     "show": "Show where a search stands: its trials, the front, the best against the best reference, "
@@ -29,6 +29,7 @@ COMMANDS = {
     "zoo": "List the named networks with their cost and published accuracies.",
     "space": "Look into design spaces.",
     "cache": "List the decoded images that nxt keeps on this machine, or remove them.",
+    "latency": "Measure latency, so that it can be a budget.",
     "doctor": "Show what nxt finds on this machine, and what to do about it.",
 }
 _HOMES = {"eval": "evaluate"}

@@ -50,6 +50,18 @@ Memory = Annotated[
         metavar="BUDGET",
     ),
 ]
+Latency = Annotated[
+    str | None,
+    typer.Option("--latency", help="Predicted latency of a batch: :5ms, 300us:2ms, 5ms+-5%.", metavar="BUDGET"),
+]
+Throughput = Annotated[
+    str | None,
+    typer.Option("--throughput", help="Predicted images a second, in the same grammar: 2000:.", metavar="BUDGET"),
+]
+LatencyTable = Annotated[
+    Path | None,
+    typer.Option("--latency-table", help="Count latency, too, by this file of nxt latency measure.", metavar="FILE"),
+]
 Like = Annotated[
     str | None,
     typer.Option(

@@ -1,4 +1,7 @@
-"""Parses and formats counts with unit suffixes: `4.1G` <-> 4_100_000_000. Units are powers of 1000, not of 1024."""
+"""Parses and formats counts with unit suffixes: `4.1G` <-> 4_100_000_000. Units are powers of 1000, not of 1024.
+
+Times are whole nanoseconds: `5ms` <-> 5_000_000.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from decimal import Decimal
 from nxt.errors import BudgetError
 
 _FACTORS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
-_COUNT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-z]*)")
+_COUNT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-z\u00b5\u03bc]*)")
+_TIMES = {"ns": 1, "us": 10**3, "\u00b5s": 10**3, "\u03bcs": 10**3, "ms": 10**6, "s": 10**9}
 
 
 def parse_count(text: str) -> int:
@@ -56,6 +60,36 @@ def format_count(value: float, digits: int = 3) -> str:
 def plural(count: int, noun: str) -> str:
     """Returns a count with its noun: `1 epoch`, `12,000 epochs`."""
     return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def parse_time(text: str) -> int:
+    """Parses a positive time: a number and ns, us, ms or s. Returns nanoseconds.
+
+    Raises:
+        BudgetError: for signs, a missing or unknown unit, zero, and more than 1000 s.
+    """
+    match = _COUNT.fullmatch(text.strip())
+    if match is None or match.group(2) not in _TIMES:
+        raise BudgetError(f"{text!r} is not a time; write a positive number with us, ms or s, such as 5ms")
+    value = int(Decimal(match.group(1)) * _TIMES[match.group(2)])
+    if not 0 < value <= 10**12:
+        raise BudgetError(f"{text!r} is out of range; a latency lies between 1ns and 1000s")
+    return value
+
+
+def format_time(nanoseconds: float, digits: int = 3) -> str:
+    """Returns a time as text with so many significant digits: 5_120_000 -> `5.12ms`."""
+    rounded = float(f"{nanoseconds:.{digits - 1}e}")
+    for unit in ("s", "ms", "us"):
+        if rounded >= _TIMES[unit]:
+            scaled = rounded / _TIMES[unit]
+            return f"{scaled:.{max(0, digits - len(str(int(scaled))))}f}{unit}"
+    return f"{nanoseconds:.0f}ns"
+
+
+def format_cost(name: str, value: float, digits: int = 3) -> str:
+    """Returns a network's cost as text: a latency as time, any other cost as count."""
+    return format_time(value, digits) if name == "latency" else format_count(value, digits)
 
 
 def format_seconds(seconds: float) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .. import complete, hints, options
 from ..terminal import space_view, tables
 from . import space_runs
+
+if TYPE_CHECKING:
+    from nxt.space.budget import Budget
+    from nxt.space.space import Space
 
 
 class _Group(hints.Group):
@@ -50,18 +53,19 @@ def show(
     params: options.Params = None,
     acts: options.Acts = None,
     memory: options.Memory = None,
+    latency: options.Latency = None,
+    throughput: options.Throughput = None,
+    latency_table: options.LatencyTable = None,
     like: options.Like = None,
     size: options.Size = None,
     classes: options.Classes = None,
     as_json: options.Json = False,
 ) -> None:
     """Show a space's axes and exact size; with a budget, what of it fits and how that is spread."""
-    from nxt.space.budget import parse_budget
     from nxt.space.coverage import overview
-    from nxt.space.load import load_space
 
-    budget = parse_budget({"flops": flops, "params": params, "acts": acts, "memory": memory}, like, size, classes)
-    answer = overview(load_space(space).counted_at(size, classes), budget)
+    limits = _limits(flops, params, acts, memory, latency, throughput)
+    answer = overview(*_counted(space, limits, like, size, classes, latency_table))
     if as_json:
         tables.print_json(answer)
     else:
@@ -75,20 +79,22 @@ def check(
     params: options.Params = None,
     acts: options.Acts = None,
     memory: options.Memory = None,
+    latency: options.Latency = None,
+    throughput: options.Throughput = None,
+    latency_table: options.LatencyTable = None,
     like: options.Like = None,
     size: options.Size = None,
     classes: options.Classes = None,
     as_json: options.Json = False,
 ) -> None:
     """Hold a space against a budget: what fits, how that changes the spread, and which values it rules out."""
-    from nxt.space.budget import parse_budget
     from nxt.space.coverage import lint
-    from nxt.space.load import load_space
 
-    budget = parse_budget({"flops": flops, "params": params, "acts": acts, "memory": memory}, like, size, classes)
+    limits = _limits(flops, params, acts, memory, latency, throughput)
+    loaded, budget = _counted(space, limits, like, size, classes, latency_table)
     if not budget.limits:
         raise typer.BadParameter("give a budget, such as --flops 4.1G")
-    linted = lint(load_space(space).counted_at(size, classes), budget)
+    linted = lint(loaded, budget)
     if as_json:
         tables.print_json(linted.to_dict())
     else:
@@ -103,6 +109,9 @@ def sample(
     params: options.Params = None,
     acts: options.Acts = None,
     memory: options.Memory = None,
+    latency: options.Latency = None,
+    throughput: options.Throughput = None,
+    latency_table: options.LatencyTable = None,
     like: options.Like = None,
     size: options.Size = None,
     classes: options.Classes = None,
@@ -116,23 +125,21 @@ def sample(
 
     from nxt.arch.costs import cost
     from nxt.space.arch_list import write_files
-    from nxt.space.budget import parse_budget
     from nxt.space.feasible import FeasibleSet
-    from nxt.space.load import load_space
     from nxt.space.space import counted_keys
 
-    budget = parse_budget({"flops": flops, "params": params, "acts": acts, "memory": memory}, like, size, classes)
-    loaded = load_space(space).counted_at(size, classes)
+    limits = _limits(flops, params, acts, memory, latency, throughput)
+    loaded, budget = _counted(space, limits, like, size, classes, latency_table)
     points = FeasibleSet(loaded, budget).sample(np.random.default_rng(seed), number)
     specs = [loaded.spec(point) for point in points]
     if out is None:
         for spec in specs:
-            costs = dataclasses.asdict(cost(spec, *loaded.counted))
+            costs = cost(spec, *loaded.counted, loaded.latency).to_dict()
             line = {"name": spec.name, **costs, "fingerprint": spec.fingerprint, "arch": spec.to_dict()}
             typer.echo(json.dumps(line))
         return
-    limits = {limit.cost: [limit.low, limit.high] for limit in budget.limits}
-    write_files(out, specs, {"space": loaded.name, "budget": limits, "seed": seed, **counted_keys(loaded.counted)})
+    bounds = {limit.cost: [limit.low, limit.high] for limit in budget.limits}
+    write_files(out, specs, {"space": loaded.name, "budget": bounds, "seed": seed, **counted_keys(loaded.counted)})
     typer.echo(f"{number} architecture files written to {out}")
 
 
@@ -160,6 +167,37 @@ def iso(
         tables.print_json(answer)
     else:
         space_view.print_family(answer)
+
+
+def _limits(
+    flops: str | None,
+    params: str | None,
+    acts: str | None,
+    memory: str | None,
+    latency: str | None,
+    throughput: str | None,
+) -> dict[str, str | None]:
+    """Returns limits by option."""
+    counted = {"flops": flops, "params": params, "acts": acts, "memory": memory}
+    return {**counted, "latency": latency, "throughput": throughput}
+
+
+def _counted(
+    name: str,
+    limits: dict[str, str | None],
+    like: str | None,
+    size: int | None,
+    classes: int | None,
+    latency_table: Path | None,
+) -> tuple[Space, Budget]:
+    """Returns a space with its costs counted as the options say, and the budget."""
+    from nxt.arch.latency import read_table
+    from nxt.space.budget import parse_budget
+    from nxt.space.load import load_space
+
+    table = None if latency_table is None else read_table(latency_table)
+    budget = parse_budget(limits, like, size, classes, table)
+    return load_space(name).counted_at(size, classes).with_latency(table), budget
 
 
 app.command("narrow", cls=hints.Command)(space_runs.narrow)

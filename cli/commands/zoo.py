@@ -34,7 +34,7 @@ def zoo(
             [
                 {
                     "name": entry.name,
-                    **dataclasses.asdict(cost(entry.spec)),
+                    **cost(entry.spec).to_dict(),
                     "size": entry.spec.size,
                     "published": [dataclasses.asdict(figure) for figure in entry.published],
                 }

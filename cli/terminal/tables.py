@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -128,6 +129,26 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
         cells = (f"{c:>{n}}" if c[:1].isdigit() else f"{c:<{n}}" for c, n in zip(row, sizes, strict=True))
         lines.append("  ".join(cells).rstrip())
     return lines
+
+
+@contextmanager
+def counted(what: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Gives what shows on stderr how many of something are done: a bar on a terminal, else a line now and then."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = err()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task(what, total=None)
+        shown: dict[str, int] = {}
+
+        def show(kind: str, done: int, total: int) -> None:
+            progress.update(task, description=f"{what} {kind}", completed=done, total=total)
+            if not console.is_terminal and 10 * done // max(1, total) > shown.get(kind, -1):
+                shown[kind] = 10 * done // max(1, total)
+                console.print(f"{what} {kind}: {done} of {total}")
+
+        yield show
 
 
 def bar(share: float, width: int) -> Text:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from nxt.arch.latency import Part, PartLatency
 from nxt.arch.layers import Layer, block_layers, head_layer, stem_layers
 from nxt.arch.spec import ArchSpec, Stage
 from nxt.errors import ArchError
@@ -19,8 +20,8 @@ from nxt.errors import ArchError
 MAX_SIZE, MAX_CLASSES = 16384, 10**6
 MEMORY_BATCH = 32  # images in a training step, where memory is predicted
 # Names of the costs in tables and in sentences, by field or property of `Cost`.
-COST_LABELS = {"macs": "MACs", "params": "params", "acts": "acts", "memory": "bytes"}
-COST_NAMES = {"macs": "multiply-adds", "params": "parameters", "acts": "activations"}
+COST_LABELS = {"macs": "MACs", "params": "params", "acts": "acts", "memory": "bytes", "latency": "latency"}
+COST_NAMES = {"macs": "multiply-adds", "params": "parameters", "acts": "activations", "latency": "latency"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Cost:
     macs: int = 0
     params: int = 0
     acts: int = 0
+    latency: int = 0  # predicted nanoseconds of a batch, by a table of latencies; 0 without one
 
     @property
     def memory(self) -> int:
@@ -47,24 +49,34 @@ class Cost:
         return 12 * self.params + 8 * batch * self.acts
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(self.macs + other.macs, self.params + other.params, self.acts + other.acts)
+        latency = self.latency + other.latency
+        return Cost(self.macs + other.macs, self.params + other.params, self.acts + other.acts, latency)
 
     def __mul__(self, count: int) -> Cost:
-        return Cost(self.macs * count, self.params * count, self.acts * count)
+        return Cost(self.macs * count, self.params * count, self.acts * count, self.latency * count)
+
+    def to_dict(self) -> dict[str, int | float]:
+        """Returns plain data: the counts by name, and `latency_ms` if there is a latency."""
+        counts: dict[str, int | float] = {"macs": self.macs, "params": self.params, "acts": self.acts}
+        return counts | ({"latency_ms": self.latency / 1e6} if self.latency else {})
 
 
-def cost(spec: ArchSpec, size: int | None = None, classes: int | None = None) -> Cost:
+def cost(
+    spec: ArchSpec, size: int | None = None, classes: int | None = None, latency: PartLatency | None = None
+) -> Cost:
     """Returns the cost of a network for one `size` x `size` RGB image.
 
     Args:
         spec: The architecture.
         size: Image side in pixels; by default the one that the network is made for (224, or 32 for CIFAR).
         classes: Outputs of the last layer; by default 1000, or 10 for CIFAR networks.
+        latency: The latencies of the network's parts; by default the latency is not counted.
 
     Raises:
         ArchError: for a size or number of classes out of range.
+        ConfigError: if a part's latency is not known.
     """
-    base, slopes = coefficients(spec, *resolution(spec, size, classes))
+    base, slopes = coefficients(spec, *resolution(spec, size, classes), latency)
     return sum((slope * (depth - 1) for slope, depth in zip(slopes, spec.depths, strict=True)), base)
 
 
@@ -93,25 +105,34 @@ def cost_of(layers: Iterable[Layer]) -> Cost:
     return Cost(macs, params, acts)
 
 
-def coefficients(spec: ArchSpec, size: int, classes: int) -> tuple[Cost, list[Cost]]:
+def part_cost(part: Part, latency: PartLatency | None) -> Cost:
+    """Returns the sum of the costs of a part's layers, with the part's latency if latencies are known."""
+    total = cost_of(part.layers)
+    return total if latency is None else total + Cost(latency=latency.of(part))
+
+
+def coefficients(
+    spec: ArchSpec, size: int, classes: int, latency: PartLatency | None = None
+) -> tuple[Cost, list[Cost]]:
     """Returns `(base, slopes)` with `cost = base + sum of slopes[s] * (depths[s] - 1)`, for any depths."""
     layers, side = stem_layers(spec, size)
-    base, slopes = cost_of(layers), []
+    base, slopes = part_cost(Part(spec, layers), latency), []
     for stage in spec.stages():
-        first, later, side = stage_cost(spec, stage, side)
+        first, later, side = stage_cost(spec, stage, side, latency)
         base += first
         slopes.append(later)
-    return base + cost_of([head_layer(spec, side, classes)]), slopes
+    return base + part_cost(Part(spec, [head_layer(spec, side, classes)]), latency), slopes
 
 
-def stage_cost(spec: ArchSpec, stage: Stage, side: int) -> tuple[Cost, Cost, int]:
+def stage_cost(spec: ArchSpec, stage: Stage, side: int, latency: PartLatency | None = None) -> tuple[Cost, Cost, int]:
     """Returns the cost of a stage's first block, the cost of each later block, and the side of the stage's output.
 
     Args:
         spec: The architecture; only the properties common to all stages are read.
         stage: The stage.
         side: Side of its input, in pixels.
+        latency: The latencies of blocks, if they are to be counted.
     """
     first, out = block_layers(spec, stage, 0, side)
     later, _ = block_layers(spec, stage, 1, out)
-    return cost_of(first), cost_of(later), out
+    return part_cost(Part(spec, first, stage), latency), part_cost(Part(spec, later, stage), latency), out

@@ -9,7 +9,6 @@ same numbers.) Whole networks are measured by their multiply-adds.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -88,4 +87,4 @@ def family(reference: ArchSpec, cardinalities: Sequence[int]) -> dict[str, Any]:
 
 
 def _costs(spec: ArchSpec) -> dict[str, Any]:
-    return {"name": spec.name, **dataclasses.asdict(cost(spec)), "block": block_weights(spec)}
+    return {"name": spec.name, **cost(spec).to_dict(), "block": block_weights(spec)}

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from nxt.errors import SpaceError
 from nxt.space.budget import Budget
-from nxt.space.cost_table import COSTS, CostTable
+from nxt.space.cost_table import CostTable
 from nxt.space.space import Point, Space
-from nxt.units import format_count
+from nxt.units import format_cost
 
 _CHUNK = 1 << 15  # candidates costed at once: their costs stay in the cache
 _ONES = np.array([byte.bit_count() for byte in range(256)], dtype=np.uint8)
@@ -88,7 +88,7 @@ class FeasibleSet:
 
     def costs(self, points: NDArray[np.integer[Any]]) -> dict[str, NDArray[np.float64]]:
         """Returns the costs of points of the space, (N, axes), each by its name, (N,)."""
-        return dict(zip(COSTS, self.cost_table.costs(points), strict=True))
+        return dict(zip(self.cost_table.names, self.cost_table.costs(points), strict=True))
 
     def nearest(self, point: Point, taken: Collection[Point] = ()) -> Point | None:
         """Returns the nearest feasible point that is not taken, or None if all are taken.
@@ -194,7 +194,7 @@ class FeasibleSet:
                 best, best_distance = (chunk.start + int(k), int(row)), distance[k, row]
         point = self._point(*best)
         nearest = self.space.cost(point)
-        figures = ", ".join(f"{format_count(getattr(nearest, x.cost), 4)} {x.cost}" for x in self.budget.limits)
+        figures = ", ".join(f"{format_cost(x.cost, getattr(nearest, x.cost), 4)} {x.cost}" for x in self.budget.limits)
         name = self.space.spec(point).name
         return f"nothing in the space {self.space.name!r} has {self.budget}; the nearest is {name} with {figures}"
 

@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from nxt.arch.costs import Cost, cost, resolution
+from nxt.arch.latency import LatencyTable, PartLatency
 from nxt.arch.names import EXPANSION
 from nxt.arch.spec import ATTENTIONS, SCHEMA, ArchSpec
 from nxt.config import check_keys, require
@@ -64,7 +65,8 @@ class Space:
     `fixed` the properties that all networks share. A `stem_width` or `base_width` of "width" equals the stage base
     width.
     `bottleneck` bounds cardinality x base width relative to the stage base width: 1 in ResNet, 2 in ResNeXt-50 32x4d.
-    `counted` is the image side in pixels and the number of classes at which costs are counted.
+    `counted` is the image side in pixels and the number of classes at which costs are counted. `latency` has the
+    latencies of the networks' parts, if they are to be counted, too.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Space:
     fixed: Mapping[str, Any]
     bottleneck: tuple[float, float] = (0, math.inf)
     counted: Counted = (None, None)
+    latency: PartLatency | None = None
 
     @property
     def axis_names(self) -> list[str]:
@@ -159,7 +162,7 @@ class Space:
 
     def cost(self, point: Point) -> Cost:
         """Returns the cost of the architecture at a point."""
-        return cost(self.spec(point), *self.counted)
+        return cost(self.spec(point), *self.counted, latency=self.latency)
 
     @property
     def resolution(self) -> tuple[int, int]:
@@ -176,6 +179,16 @@ class Space:
         counted = before_size if size is None else size, before_classes if classes is None else classes
         resolution(self.example, *counted)
         return dataclasses.replace(self, counted=counted)
+
+    def with_latency(self, table: LatencyTable | None) -> Self:
+        """Returns the same space with latency as one more cost.
+
+        Raises:
+            ConfigError: if the table is for another image side or number of classes than costs are counted at.
+        """
+        if table is not None:
+            table.check(*self.resolution)
+        return dataclasses.replace(self, latency=table)
 
     def _spec(self, depths: tuple[int, ...], choice: Point) -> ArchSpec:
         values = dict(self.fixed) | {name: self.axes[name][i] for name, i in zip(self.axes, choice, strict=True)}

@@ -61,7 +61,7 @@ def parse(arguments):
         return
     assert name in lazy.COMMANDS, f"no command {name}"
     command = lazy.load(name)
-    if name == "space" and rest:
+    if name in ("space", "latency") and rest:
         command, rest = command.commands[rest[0]], rest[1:]
     given = command.make_context(name, rest).params
     if name == "train":

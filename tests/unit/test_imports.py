@@ -20,7 +20,7 @@ import nxt
 ROOMS = [
     "nxt.errors", "nxt.faces", "nxt.pareto", "nxt.units", "nxt.files", "nxt.config", "nxt.rundir", "nxt.provenance",
     "nxt.arch", "nxt.space",  # pure: no torch, no Ray
-    "nxt.models", "nxt.compute", "nxt.data", "nxt.data.sources", "nxt.tracking", "nxt.train", "nxt.train.engine",
+    "nxt.models", "nxt.compute", "nxt.latency", "nxt.data", "nxt.data.sources", "nxt.tracking", "nxt.train", "nxt.train.engine",
     "nxt.inference",
     "nxt.search", "nxt.search.study", "nxt.search.strategy", "nxt.search.results", "nxt.search.engine",
     "nxt.search.simulation", "nxt.analysis", "nxt.report",
@@ -32,7 +32,17 @@ MOST = 13  # modules in a room, about
 
 # Heavy or optional packages, and the only places (modules or whole packages) that may import them.
 ALLOWED = {
-    "torch": ("nxt.models", "nxt.data", "nxt.compute", "nxt.train", "nxt.inference", "nxt.search.engine"),
+    "torch": (
+        "nxt.models",
+        "nxt.data",
+        "nxt.compute",
+        "nxt.latency.torch_runtime",
+        "nxt.train",
+        "nxt.inference",
+        "nxt.search.engine",
+    ),
+    "onnx": ("nxt.latency.onnx_graph", "nxt.inference"),
+    "onnxruntime": ("nxt.latency.onnx_runtime", "nxt.inference"),
     "torchvision": ("nxt.models", "nxt.data", "nxt.train", "nxt.inference"),
     "fvcore": ("nxt.models.check",),
     "optuna": ("nxt.search",),

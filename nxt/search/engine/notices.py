@@ -15,7 +15,7 @@ from nxt.space.feasible import FeasibleSet
 from nxt.units import format_count
 
 _NOTABLE = 0.05  # share of a cost
-_OPTIONS = {cost: option for option, cost in COSTS.items()}
+_OPTIONS = {cost: option for option, cost in COSTS.items()} | {"latency": "latency"}
 
 
 def notices(search: Search) -> list[str]:

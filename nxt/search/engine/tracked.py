@@ -80,7 +80,7 @@ def _send(sender: Sender, trial: Trial) -> None:
         "role": trial.family,
         "repeat": trial.replicate,
         "message": trial.message,
-        **dataclasses.asdict(trial.cost),
+        **trial.cost.to_dict(),
         "fingerprint": trial.spec.fingerprint,
         "arch": trial.spec.to_dict(),
     }
