@@ -9,7 +9,7 @@ import typer
 
 from nxt.arch.costs import COST_LABELS
 from nxt.errors import RunError
-from nxt.units import plural
+from nxt.units import format_time, plural
 
 from .. import options
 from ..terminal import tables
@@ -25,6 +25,8 @@ def pick(
     params: options.Params = None,
     acts: options.Acts = None,
     memory: options.Memory = None,
+    latency: options.Latency = None,
+    throughput: options.Throughput = None,
     out: Annotated[Path | None, typer.Option(help="Write the architecture here instead of to stdout.")] = None,
 ) -> None:
     """Pick one architecture as YAML: the front's knee, or with limits the most accurate network inside them."""
@@ -33,7 +35,7 @@ def pick(
     from nxt.search.results.run import load_run
 
     loaded = load_run(run)
-    picked = loaded.pick(flops=flops, params=params, acts=acts, memory=memory)
+    picked = loaded.pick(flops=flops, params=params, acts=acts, memory=memory, latency=latency, throughput=throughput)
     text = arch_file(picked.entry, loaded)
     if out is None:
         typer.echo(text, nl=False)
@@ -44,6 +46,11 @@ def pick(
     entry = picked.entry
     architecture = f"{entry.spec.name} ({tables.percent(entry.accuracy)} {_conditions(entry, loaded.full)})"
     tables.err().print(f"{architecture}: {_reason(picked)}{_next_step(picked)}.", soft_wrap=True)
+    if loaded.request.latency is not None:
+        row = loaded.row(entry)
+        measured = "" if row["measured_ms"] is None else f", measured {format_time(1e6 * row['measured_ms'])}"
+        latency_text = f"Latency {format_time(entry.cost.latency)}{measured}. {loaded.latency_note()}"
+        tables.err().print(latency_text, soft_wrap=True)
 
 
 def _conditions(entry: RankedArch, full: bool) -> str:

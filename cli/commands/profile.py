@@ -47,6 +47,9 @@ def profile(
     params: options.Params = None,
     acts: options.Acts = None,
     memory: options.Memory = None,
+    latency: Annotated[
+        Path | None, typer.Option(help="Predict the latency by this file of nxt latency measure.", metavar="TABLE")
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Build each network; hold all counts against fvcore's and torch's.")
     ] = False,
@@ -69,8 +72,8 @@ def profile(
         raise typer.BadParameter("--json and --csv: give one of both")
     if not measure and (roofline is not None or compiled or batch is not None):
         raise typer.BadParameter("--batch, --roofline and --compile need --measure")
-    if as_csv and (measure or steps or check):
-        raise typer.BadParameter("--csv has costs alone; --measure, --steps and --check go with --json")
+    if as_csv and (measure or steps or check or latency is not None):
+        raise typer.BadParameter("--csv has costs alone; --latency, --measure, --steps and --check go with --json")
     from nxt.arch.load import counted, resolve
     from nxt.space.budget import parse_budget
 
@@ -80,7 +83,7 @@ def profile(
     measuring = _measuring(device, batch or "1,8,32", compiled, roofline) if measure else {}
     from nxt.analysis.profile import profile as profile_of
 
-    how = {"by": by or By.STAGE, "steps": steps, "check": check, **measuring}
+    how = {"by": by or By.STAGE, "steps": steps, "check": check, "latency": latency, **measuring}
     profiles = [profile_of(spec, *each, **how) for spec, each in zip(specs, counts, strict=True)]
     rows = [each.to_dict() for each in profiles]
     if roofline is not None:

@@ -110,6 +110,7 @@ def print_run(
             "seed_noise": run.noise.seeds,
             "verdict": run.verdict(),
             "stopping": run.stopping(),
+            **({"latency": run.latency_note()} if run.request.latency is not None else {}),
             "trust": None if trust is None else trust.to_dict(),
             "front": [run.row(entry) for entry in run.front],
         }
@@ -124,6 +125,8 @@ def print_run(
     tables.say(f"{'Full' if run.full else 'Proxy'} trainings: {run.record.trained}")
     if run.front:
         _print_front(run)
+    if run.request.latency is not None:
+        tables.say(run.latency_note())
     for line in _failures(run):
         tables.say(line)
     tables.say(" ".join(text for text in (run.verdict(), run.stopping()) if text))
@@ -158,7 +161,7 @@ def _requested(run: Run) -> str:
 
 def _print_front(run: Run) -> None:
     """Prints the front; on a narrow terminal with fewer columns."""
-    from nxt.search.results.front_table import COLUMNS, front_table
+    from nxt.search.results.front_table import columns, front_table
 
     rows = []
     for entry, (_, *cells) in zip(run.front, front_table(run), strict=True):
@@ -166,13 +169,15 @@ def _print_front(run: Run) -> None:
         rows.append([name, *cells])
     kind = "accuracy" if run.full else "proxy accuracy"
     title = f"Front of {kind} against {run.objective} (* best.yaml, R reference; a shared letter: no clear difference)"
-    spare = ["reference", "seeds", "MACs" if run.objective == "acts" else "acts", "params", "P(front)"]
-    tables.print_table(COLUMNS, rows, spare, title)
+    costs = [
+        label for name, label in COST_LABELS.items() if name in ("acts", "macs", "params") and name != run.objective
+    ]
+    tables.print_table(columns(run), rows, ["reference", "seeds", *costs, "P(front)"], title)
 
 
 def _print_trials(run: Run) -> None:
     """Prints all trials in the order of their start."""
-    from nxt.units import format_count, format_seconds
+    from nxt.units import format_cost, format_seconds
 
     epochs = run.request.proxy.epochs
     rows = [
@@ -183,7 +188,7 @@ def _print_trials(run: Run) -> None:
             f"{len(trial.curve)}/{epochs}",
             tables.percent(trial.accuracy),
             trial.replicate or "",
-            format_count(getattr(trial.cost, run.objective), 4),
+            format_cost(run.objective, getattr(trial.cost, run.objective), 4),
             format_seconds(trial.seconds),
         ]
         for trial in run.trials

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nxt.arch.costs import COST_LABELS
 from nxt.search.results.front_table import accuracy_text
-from nxt.units import format_count
+from nxt.units import format_cost, format_count
 
 from ..terminal import tables
 
@@ -33,7 +33,7 @@ def print_both(pair: RunPair, as_json: bool) -> None:
     elif pair.ranked:
         highest, lowest = pair.reference_point()
         areas = "A {:.3f}, B {:.3f}".format(*pair.hypervolumes())
-        point = f"{format_count(highest, 4)} {COST_LABELS[pair.cost]} and {lowest:.1%}"
+        point = f"{format_cost(pair.cost, highest, 4)} {COST_LABELS[pair.cost]} and {lowest:.1%}"
         tables.say(f"Hypervolume (accuracy times the logarithm of cost; reference point {point}): {areas}.")
 
 
@@ -76,7 +76,7 @@ def _print_fronts(pair: RunPair) -> None:
         name = next(iter(entries.values())).spec.name
         cells = [accuracy_text(run, entries[i]) if i in entries else "" for i, run in enumerate(pair.runs)]
         mark = " ".join("AB"[index] for index in entries if (index, fingerprint) in joint)
-        rows.append([name, format_count(cost(entries), 4), *cells, *([mark] if ranked else [])])
+        rows.append([name, format_cost(pair.cost, cost(entries), 4), *cells, *([mark] if ranked else [])])
     columns = [
         "architecture",
         COST_LABELS[pair.cost],

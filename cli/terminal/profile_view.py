@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nxt.units import format_count
+from nxt.units import format_count, format_time
 
 from . import tables
 
@@ -62,6 +62,13 @@ def print_tables(rows: Sequence[Row], by: str | None) -> None:
     )
     for row in rows:
         _reconcile(row)
+    for row in rows:
+        if "latency" in row:
+            found = row["latency"]
+            tables.say(
+                f"{row['name']}: predicted latency {format_time(1e6 * found['ms'])}, "
+                f"{found['images_per_second']:.4g} images/s; {found['of']}"
+            )
 
 
 def _print_parts(row: Row, by: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nxt.arch.costs import COST_LABELS
-from nxt.units import format_count, format_seconds
+from nxt.units import format_cost, format_seconds
 
 from . import tables, textplot
 
@@ -100,7 +100,7 @@ def _best(run: Run, width: int, most: int) -> list[Text]:
     rows = []
     for entry in run.entries[:most]:
         error = f" \u00b1 {100 * run.error(entry):.1f}" if width >= _ERRORS_FROM else ""
-        costs = [format_count(getattr(entry.cost, key)) for key in (run.objective, "params")]
+        costs = [format_cost(key, getattr(entry.cost, key)) for key in (run.objective, "params")]
         name = entry.spec.name + (" R" if entry.family else "")
         rows.append([f"{entry.accuracy:.1%}{error}", name, *costs, str(entry.seeds)])
     columns = ["accuracy", "best so far", COST_LABELS[run.objective], "params", "seeds"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nxt.units import format_count
+from nxt.units import format_cost
 
 from . import tables
 
@@ -69,7 +69,7 @@ def _places(values: Sequence[float], cells: int) -> list[int]:
 
 def _labels(costs: Sequence[float], name: str, columns: int) -> str:
     """Returns the line under the axis: lowest cost, the legend if there is room, highest cost."""
-    low, high = format_count(min(costs)), format_count(max(costs))
+    low, high = format_cost(name, min(costs)), format_cost(name, max(costs))
     if low == high:
         low = ""
     room = columns - len(low) - len(high) - 4

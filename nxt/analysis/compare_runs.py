@@ -40,6 +40,9 @@ class RunPair:
             return str(error)
         if self.first.objective != self.second.objective:
             return f"the fronts cannot be compared: they are of {self.first.objective} and {self.second.objective}"
+        if self.cost == "latency" and self.first.request.latency != self.second.request.latency:
+            first, second = (run.request.latency for run in self.runs)
+            return f"the fronts cannot be compared: latencies are of {first} and of {second}"
         return ""
 
     @property

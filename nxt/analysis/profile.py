@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nxt.arch.breakdown import LEVELS, Portion, portions
-from nxt.arch.costs import Cost, resolution
+from nxt.arch.costs import Cost, cost, resolution
+from nxt.arch.latency import LatencyTable, read_table
 from nxt.arch.load import counted, resolve
 from nxt.arch.memory import Moment, peak
 from nxt.arch.spec import ArchSpec
@@ -42,6 +43,7 @@ class Profile:
     steps: tuple[Step, ...] | None = None  # costs of one step up in each number of the architecture
     check: Mapping[str, int] | None = None  # closed form minus the counts of the built network; all 0 if nxt is right
     measured: Measurement | None = None
+    latency: tuple[int, LatencyTable] | None = None  # predicted nanoseconds of a batch, and by which table
 
     @property
     def cost(self) -> Cost:
@@ -69,6 +71,10 @@ class Profile:
             row["steps"] = [dataclasses.asdict(step) for step in self.steps]
         if self.check is not None:
             row["check"] = dict(self.check)
+        if self.latency is not None:
+            nanoseconds, table = self.latency
+            rate = 1e9 * table.batch / nanoseconds
+            row["latency"] = {"ms": nanoseconds / 1e6, "images_per_second": rate, "of": str(table), **table.conditions}
         if self.measured is not None:
             row["measured"] = self.measured.to_dict()
         return row
@@ -102,6 +108,7 @@ def profile(
     batches: Sequence[int] = (1, 8, 32),
     compile: bool = False,
     say: Callable[[str], None] | None = None,
+    latency: str | Path | None = None,
 ) -> Profile:
     """Returns the closed-form cost of a network.
 
@@ -117,10 +124,12 @@ def profile(
         batches: Batch sizes of inference.
         compile: Whether to measure the compiled network too.
         say: Is called with a line of text before each measurement.
+        latency: A file of `nxt latency measure`, to predict the latency by.
 
     Raises:
         ArchError: if there is no such network, it does not fit into memory, or a size is out of range.
-        ConfigError: if the architecture file cannot be read, or `by` is none of the three.
+        ConfigError: if the architecture file or the table of latencies cannot be read, `by` is none of the three, or
+            the table lacks a part of the network.
         DeviceError: if there is no such device.
     """
     spec = resolve(network)
@@ -135,6 +144,10 @@ def profile(
         parts=tuple(portions(spec, size, classes, by)),
         peak_at=peak(spec, size, classes),
     )
+    if latency is not None:
+        table = read_table(Path(latency))
+        table.check(size, classes)
+        result = dataclasses.replace(result, latency=(cost(spec, size, classes, table).latency, table))
     if steps:
         from nxt.arch import sensitivity
 

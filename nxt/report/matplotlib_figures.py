@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nxt.arch.costs import COST_NAMES
 from nxt.files import replacing
 from nxt.search.trial import Outcome, Trial
-from nxt.units import format_count
+from nxt.units import format_cost
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,7 +89,7 @@ def plot_front(run: Run, path: Path) -> None:
     axes.set_ylabel(f"{kind}, {run.record.val_images} validation images")
     request = run.request
     axes.set_title(f"{request.space.name}, {request.budget}, {request.data.display}", fontsize=10)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_cost(run.objective, value)))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     axes.margins(y=0.15)
     if run.entries or stopped:

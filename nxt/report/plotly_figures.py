@@ -15,13 +15,13 @@ from plotly import graph_objects as go
 
 from nxt.analysis.error_distribution import Population, bands, edf, steps_of
 from nxt.analysis.timeline import Bar
-from nxt.arch.costs import COST_NAMES
+from nxt.arch.costs import COST_NAMES, Cost
 from nxt.report.published import published
 from nxt.report.report_data import ReportData
 from nxt.search.ranking import RankedArch
 from nxt.search.results.front_table import accuracy_text
 from nxt.search.trial import Outcome, Trial
-from nxt.units import format_count, plural
+from nxt.units import format_cost, format_count, plural
 
 BLUE, ORANGE, GREY = "#3a80d0", "#d5671b", "#8a8a8a"
 COLOURS = {
@@ -70,7 +70,8 @@ def front(data: ReportData) -> go.Figure:
     ]
     costs = [_cost(data, entry) for entry in run.entries]
     chart = figure([trace for trace in traces if len(trace.x)], showlegend=True)
-    chart.update_xaxes(title=COST_NAMES[run.objective], **cost_axis(costs))
+    unit = {"ticksuffix": "s"} if run.objective == "latency" else {}
+    chart.update_xaxes(title=COST_NAMES[run.objective], **cost_axis(costs), **unit)
     chart.update_yaxes(title=data.measure, tickformat=".0%" if _spread(run.entries) > 0.05 else ".1%")
     if run.best:
         x = float(_cost(data, run.best))
@@ -225,7 +226,7 @@ def _context(data: ReportData) -> go.Scatter:
     """Returns published networks of similar cost as ticks below the points; their height says nothing."""
     run = data.run
     costs = [_cost(data, entry) for entry in run.entries]
-    known = [(entry, getattr(cost, run.objective)) for entry, cost in published(run)]
+    known = [(entry, _value(run.objective, cost)) for entry, cost in published(run)]
     near = [(entry, spent) for entry, spent in known if min(costs) / _BESIDE <= spent <= max(costs) * _BESIDE]
     floor = min(entry.accuracy - run.error(entry) for entry in run.entries)
     return go.Scatter(
@@ -244,11 +245,11 @@ def _context(data: ReportData) -> go.Scatter:
 
 def _hover(data: ReportData, entry: RankedArch) -> str:
     """Returns the text for hovering over an architecture."""
-    stage = next(entry.spec.stages())
+    stage, objective = next(entry.spec.stages()), data.run.objective
     lines = [
         f"<b>{escape(entry.spec.name)}</b>" + (f" ({escape(entry.family)} reference)" if entry.family else ""),
         f"{accuracy_text(data.run, entry)}, {plural(entry.seeds, 'seed')}",
-        f"{format_count(_cost(data, entry), 4)} {COST_NAMES[data.run.objective]}",
+        f"{format_cost(objective, getattr(entry.cost, objective), 4)} {COST_NAMES[objective]}",
         f"depths {'-'.join(map(str, entry.spec.depths))}, {stage.cardinality}x{stage.group_width}d, "
         f"radix {stage.radix}",
     ]
@@ -275,8 +276,14 @@ def _kind(trial: Trial) -> str:
     return "control" if trial.control_rung and trial.outcome is Outcome.DONE else str(trial.outcome)
 
 
-def _cost(data: ReportData, entry: RankedArch) -> int:
-    return int(getattr(entry.cost, data.run.objective))
+def _cost(data: ReportData, entry: RankedArch) -> float:
+    return _value(data.run.objective, entry.cost)
+
+
+def _value(objective: str, cost: Cost) -> float:
+    """Returns a cost as it is drawn: a latency in seconds, any other as it is counted."""
+    value = getattr(cost, objective)
+    return 1e-9 * value if objective == "latency" else float(value)
 
 
 def _spread(entries: Sequence[RankedArch]) -> float:

@@ -17,7 +17,7 @@ from nxt.report.report_data import ReportData
 from nxt.report.svg import draw
 from nxt.search.ranking import RankedArch
 from nxt.search.results.files import arch_file
-from nxt.search.results.front_table import COLUMNS, front_table
+from nxt.search.results.front_table import columns, front_table
 from nxt.search.trial import Outcome
 from nxt.units import format_count, format_seconds, plural
 
@@ -37,7 +37,7 @@ def front(data: ReportData) -> Html:
         return Html("")
     letters = " A shared letter: no clear difference." if any(run.ties.values()) else ""
     caption = f"The front, by rising cost (* the best, best.yaml).{letters}"
-    columns = [data.measure if name == "accuracy" else name for name in COLUMNS]
+    heads = [data.measure if name == "accuracy" else name for name in columns(run)]
     rows = [
         [Html(f'<a href="#{_anchor(entry)}">{escape(name)}</a>'), *cells]
         for entry, (name, *cells) in zip(run.front, front_table(run), strict=True)
@@ -51,7 +51,8 @@ def front(data: ReportData) -> Html:
         [
             paragraph(explanation),
             plot(plotly_figures.front(data), label, 460),
-            table(columns, rows, caption, text=[8]),
+            paragraph(run.latency_note()) if run.request.latency is not None else Html(""),
+            table(heads, rows, caption, text=[len(heads) - 1]),
             *(_files(data, entry) for entry in run.front),
             _neighbours(data),
         ]

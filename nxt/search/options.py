@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from nxt.arch.latency import LatencyTable, read_table
 from nxt.arch.spec import ArchSpec
 from nxt.config import merged, refuse_given
 from nxt.data.ref import DataRef
@@ -16,14 +18,14 @@ from nxt.files import is_file
 from nxt.rundir import RECORD, check_same, free_run_directory
 from nxt.search.request import SearchRequest, load_record, make_request
 from nxt.space.arch_list import load_list
-from nxt.space.budget import Budget, parse_budget
+from nxt.space.budget import MEASURED, Budget, parse_budget
 from nxt.space.load import DEFAULT, load_space
 from nxt.space.space import Space
 from nxt.tracking.sender import check_tracker
 
 TRIALS = 20  # explored by default
-COSTS = ("flops", "params", "acts", "memory")
-_BUDGET = ("space", "like", "size", "classes", *COSTS)
+COSTS = ("flops", "params", "acts", "memory", *MEASURED)
+_BUDGET = ("space", "like", "size", "classes", "latency_table", "objectives", *COSTS)
 _RECORDED = (*_BUDGET, "archs", "out", "seed", "settings", "storage", "repeats", "skip_bad")
 
 
@@ -41,6 +43,10 @@ class SearchOptions:
     params: str | None = None
     acts: str | None = None
     memory: str | None = None
+    latency: str | None = None
+    throughput: str | None = None
+    latency_table: Path | None = None
+    objectives: str | None = None
     like: str | None = None
     size: int | None = None
     classes: int | None = None
@@ -114,9 +120,13 @@ class SearchOptions:
         """The limits as the user wrote them, by cost."""
         return {name: getattr(self, name) for name in COSTS}
 
+    @cached_property
+    def _table(self) -> LatencyTable | None:
+        return None if self.latency_table is None else read_table(self.latency_table)
+
     def budget(self) -> Budget:
         """Returns the limits on costs. Raises BudgetError, ArchError or ConfigError if they cannot be read."""
-        return parse_budget(self.costs, self.like, self.size, self.classes)
+        return parse_budget(self.costs, self.like, self.size, self.classes, self._table)
 
     def request(self) -> SearchRequest:
         """Returns the request of a new search, or that of the search to resume with the changes of these options.
@@ -137,6 +147,7 @@ class SearchOptions:
             settings=merged(self.settings, confirm),
             repeats=1 if self.repeats is None else self.repeats,
             storage=_absolute(self.storage),
+            objectives=self.objectives,
         )
         return dataclasses.replace(request, skip_bad=self.skip_bad)
 
@@ -147,7 +158,7 @@ class SearchOptions:
 
     def _space(self) -> Space:
         space = self.space if isinstance(self.space, Space) else load_space(str(self.space or DEFAULT))
-        return space.counted_at(self.size, self.classes)
+        return space.counted_at(self.size, self.classes).with_latency(self._table)
 
     def _resumed(self, run: Path) -> SearchRequest:
         request = load_record(run).request

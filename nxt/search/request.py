@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nxt.arch.costs import resolution
+from nxt.arch.latency import LatencyTable, read_table
 from nxt.compute.mode import Compute
 from nxt.config import check_record, from_mapping, key_paths, require, to_mapping
 from nxt.data.ref import DataRef
@@ -16,7 +18,7 @@ from nxt.provenance import typed, versions
 from nxt.rundir import RECORD, read_run_record
 from nxt.search.proxy import Proxy, full_training, load_proxy
 from nxt.space.arch_list import ArchList
-from nxt.space.budget import Budget, Limit
+from nxt.space.budget import COSTS, Budget, Limit
 from nxt.space.load import space_from_dict
 from nxt.space.space import Space
 from nxt.train.recipe import Recipe, load_recipe
@@ -24,7 +26,8 @@ from nxt.units import plural
 
 SAMPLERS = ("ehvi", "gp", "tpe", "nsga2", "random")
 SCHEDULERS = ("none", "asha", "pareto-asha")
-OBJECTIVES = ("macs", "acts")
+OBJECTIVES = ("macs", "params", "acts", "latency")  # costs that can be minimised while accuracy is maximised
+LATENCY = "latency.json"  # the table of latencies, in the run directory
 KEEP = ("running", "front", "all")
 _MOST_TRIALS = 10**6 - 1
 _BY_HOURS = 10**6  # the number of trials in older records of searches that only the hours limited
@@ -80,7 +83,7 @@ class SearchRequest:
     recipe: Recipe
     trials: int | None  # how many to explore; None: as many as the hours allow
     seed: int
-    objective: str  # the cost that is minimised while accuracy is maximised: macs or acts
+    objective: str  # the cost that is minimised while accuracy is maximised, one of OBJECTIVES
     settings: Settings = field(default_factory=Settings)
     repeats: int = 1  # trainings of each architecture of a list
     storage: str = ""  # where trials keep their checkpoints, if not in the run directory
@@ -102,6 +105,12 @@ class SearchRequest:
     def full(self) -> bool:
         """Whether trials are full trainings, not proxies."""
         return self.proxy.full
+
+    @property
+    def latency(self) -> LatencyTable | None:
+        """The table by which latencies are counted, if they are."""
+        found = self.space.latency if isinstance(self.space, Space) else None
+        return found if isinstance(found, LatencyTable) else None
 
     @property
     def convention(self) -> str:
@@ -129,6 +138,7 @@ class SearchRequest:
             "storage": self.storage,
             "origins": list(self.origins),
             **({"skip_bad": True} if self.skip_bad else {}),
+            **({} if self.latency is None else {"latency": {**self.latency.conditions, "table": LATENCY}}),
             "proxy": to_mapping(self.proxy),
             "recipe": to_mapping(self.recipe),
             "search": to_mapping(self.settings),
@@ -217,8 +227,12 @@ def load_record(run: Path) -> SearchRecord:
     check_record(data, {"train_images": int, "val_images": int}, where)
     for key, kind in {"size": int, "largest_class": float}.items():
         require(isinstance(data.get(key), kind | None), where, f"damaged; {key} is {data.get(key)!r}")
+    request = SearchRequest.from_dict(data, where)
+    if "latency" in data and isinstance(request.space, Space):
+        space = request.space.with_latency(read_table(run / LATENCY))
+        request = dataclasses.replace(request, space=space)
     return SearchRecord(
-        request=SearchRequest.from_dict(data, where),
+        request=request,
         train_images=data["train_images"],
         val_images=data["val_images"],
         typed=str(data.get("typed", "")),
@@ -243,6 +257,7 @@ def make_request(
     settings: Mapping[str, Any] | None = None,
     repeats: int = 1,
     storage: str = "",
+    objectives: str | None = None,
 ) -> SearchRequest:
     """Makes the request of a search.
 
@@ -255,9 +270,10 @@ def make_request(
         settings: Values by key under `proxy`, `recipe` and `search` that replace the defaults.
         repeats: Trainings of each architecture of a list.
         storage: Where trials keep their checkpoints, if not in the run directory.
+        objectives: `accuracy,COST`; by default the cost is acts inside a window of multiply-adds, and else macs.
 
     Raises:
-        ConfigError: if settings are unknown or unusable.
+        ConfigError: if settings are unknown or unusable, or there are no such objectives.
         DataError: if there is no such kind of data.
     """
     settings, data = settings or {}, DataRef.of(data)
@@ -276,11 +292,27 @@ def make_request(
         recipe=recipe,
         trials=space.size * repeats if isinstance(space, ArchList) else trials,
         seed=seed,
-        objective="acts" if budget.is_window else "macs",
+        objective=_objective(objectives, space, budget),
         settings=from_mapping(Settings, settings.get("search", {}), "`settings` search"),
         repeats=repeats,
         storage=storage,
     )
+
+
+def _objective(objectives: str | None, space: Space | ArchList, budget: Budget) -> str:
+    """Returns the cost to minimise."""
+    if objectives is None:
+        return "acts" if budget.is_window else "macs"
+    words = [word.strip() for word in objectives.split(",")]
+    name = next((word for word in words if word != "accuracy"), "")
+    name = COSTS.get(name, name)
+    known = ", ".join(("flops", *OBJECTIVES[1:]))
+    right = len(words) == 2 and "accuracy" in words and name in OBJECTIVES
+    require(right, f"`objectives` {objectives}", f"write accuracy,COST, where COST is one of {known}")
+    lacks = name == "latency" and (isinstance(space, ArchList) or space.latency is None)
+    advice = "it needs a table of latencies: `latency_table` FILE; nxt latency measure SPACE makes one"
+    require(not lacks, f"`objectives` {objectives}", advice)
+    return name
 
 
 def full_request(

@@ -19,7 +19,7 @@ def opened(search, new=False, **options):
     with hold_run_directory(search.out, "search", new) as directory:
         if new:
             search = search.with_own_storage()
-            directory.write_record(search.record().to_dict())
+            search.write_record(directory)
         with open_session(search, directory, **options) as session:
             yield session
 
@@ -29,7 +29,7 @@ def begin(request, out, **options):
     search = prepare_search(request, out, **options)
     with hold_run_directory(out, "search", new=True) as directory:
         search = search.with_own_storage()
-        directory.write_record(search.record().to_dict())
+        search.write_record(directory)
     return search
 
 

@@ -34,6 +34,10 @@ def search(
     params: str | None = None,
     acts: str | None = None,
     memory: str | None = None,
+    latency: str | None = None,
+    throughput: str | None = None,
+    latency_table: Path | str | None = None,
+    objectives: str | None = None,
     like: str | None = None,
     size: int | None = None,
     classes: int | None = None,
@@ -70,6 +74,11 @@ def search(
         params: Limit on parameters, in the same grammar.
         acts: Limit on the output elements of all convolutions.
         memory: Limit on the predicted bytes of a training step (batch 32, float32).
+        latency: Limit on the predicted latency of a batch: ":5ms", "300us:2ms".
+        throughput: Limit on the predicted images a second: "2000:".
+        latency_table: The file of `nxt latency measure` by which latency is counted.
+        objectives: "accuracy,COST" with flops, params, acts or latency; by default acts inside a window of `flops`,
+            and else flops.
         like: A network whose multiply-adds become the window.
         size: Image side in pixels at which the budget is counted; by default what the space is made for.
         classes: Number of classes at which the budget is counted; by default what the space is made for.
@@ -108,6 +117,10 @@ def search(
         params=params,
         acts=acts,
         memory=memory,
+        latency=latency,
+        throughput=throughput,
+        latency_table=_path(latency_table),
+        objectives=objectives,
         like=like,
         size=size,
         classes=classes,

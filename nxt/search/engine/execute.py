@@ -22,6 +22,8 @@ from nxt.rundir import RunDirectory, hold_run_directory
 from nxt.search.engine.packing import Packing, look, uses_gpus
 from nxt.search.engine.search import SAMPLES, Search
 from nxt.search.engine.session import SearchSession, open_session
+from nxt.search.results import files, measured_front
+from nxt.search.results.run import load_run
 from nxt.search.strategy.agenda import NothingToRun
 from nxt.search.trial import Outcome, Trial
 from nxt.train.engine.proxy_compute import measured_here
@@ -79,6 +81,7 @@ def execute(search: Search, resources: Resources, observer: Observer, new: bool)
         if new:
             search = search.with_own_storage()
         elif _is_complete(search, directory):
+            _measure_front(search, Ending.COMPLETE)
             return Ending.COMPLETE
         from nxt.compute import ray_cluster
         from nxt.search.engine import ray_runner
@@ -95,7 +98,7 @@ def execute(search: Search, resources: Resources, observer: Observer, new: bool)
             if new:
                 if packing is not None and not search.request.full:
                     search = dataclasses.replace(search, ways=_ways(search))
-                directory.write_record(search.record().to_dict())
+                search.write_record(directory)
             hours = _left(resources.hours, time.monotonic() - began)
             with open_session(search, directory, placement.workers, hours, packing) as session:
                 session.growth = placement.growth
@@ -108,7 +111,9 @@ def execute(search: Search, resources: Resources, observer: Observer, new: bool)
 
                 with observer.shown():
                     ray_runner.run(session, data, placement, on_change)
-            return _ending(session)
+            ending = _ending(session)
+        _measure_front(search, ending)
+        return ending
 
 
 def _left(hours: float | None, gone: float) -> float | None:
@@ -178,6 +183,13 @@ def _ways(search: Search) -> dict[str, Compute]:
     request = search.request
     proxies = [request.proxy.apply(spec, search.size) for spec in search.samples(SAMPLES)]
     return on_a_gpu(partial(measured_here, proxies, request.recipe, search.size, len(search.source.classes)))
+
+
+def _measure_front(search: Search, ending: Ending) -> None:
+    """Measures the front's latencies when nothing else runs any more, and brings the result files up to date."""
+    if measured_front.counts(search.request) and ending is not Ending.INTERRUPTED:
+        measured_front.measure_front(load_run(search.out))
+        files.write(load_run(search.out))
 
 
 def _ending(session: SearchSession) -> Ending:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,9 +20,11 @@ from nxt.data.readable import without_bad
 from nxt.data.sources.open import open_source
 from nxt.data.squares import Squares
 from nxt.errors import ConfigError, RunError
+from nxt.files import write_text
+from nxt.rundir import RunDirectory
 from nxt.search.engine.checkpoints import Storage
 from nxt.search.engine.packing import Gpu, Packing
-from nxt.search.request import SearchRecord, SearchRequest, first_difference
+from nxt.search.request import LATENCY, SearchRecord, SearchRequest, first_difference
 from nxt.search.results.run import Run
 from nxt.search.strategy.setup import SearchSetup
 from nxt.search.trial import Outcome, Trial
@@ -69,6 +72,12 @@ class Search:
         )
         _check_replay(record, self.replay)
         return record
+
+    def write_record(self, directory: RunDirectory) -> None:
+        """Writes run.yaml of a new search, after the table of latencies that it names. Raises RunError, as `record`."""
+        if self.request.latency is not None:
+            write_text(directory.path / LATENCY, json.dumps(self.request.latency.data, indent=0) + "\n")
+        directory.write_record(self.record().to_dict())
 
     def squares(self) -> Squares:
         """Returns the images that the trials of a search train and are judged on. Errors as `Squares` has them."""

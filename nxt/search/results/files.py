@@ -11,7 +11,7 @@ from typing import Any
 from nxt.errors import RunError
 from nxt.files import write_text
 from nxt.search.ranking import RankedArch
-from nxt.search.results.run import TRIAL_COLUMNS, Run
+from nxt.search.results.run import Run
 from nxt.space.space import counted_keys
 
 FRONT_COLUMNS = (
@@ -35,8 +35,9 @@ def write(run: Run) -> None:
     for entry, row in zip(run.front, rows, strict=True):
         write_text(run.path / row["yaml"], arch_file(entry, run))
     write_text(run.path / "front.json", json.dumps(rows, indent=1) + "\n")
-    write_text(run.path / "front.csv", _csv(rows, FRONT_COLUMNS))
-    write_text(run.path / "trials.csv", _csv(run.rows(), TRIAL_COLUMNS))
+    more = () if run.request.latency is None else ("latency_ms", "measured_ms")
+    write_text(run.path / "front.csv", _csv(rows, (*FRONT_COLUMNS, *more)))
+    write_text(run.path / "trials.csv", _csv(run.rows(), run.trial_columns))
     if run.best:
         write_text(run.path / "best.yaml", arch_file(run.best, run))
     current = {row["yaml"] for row in rows}
@@ -56,9 +57,7 @@ def arch_file(entry: RankedArch, run: Run) -> str:
         f"{kind}accuracy": entry.accuracy,
         f"{kind}accuracy_std": entry.deviation,
         f"{kind}epochs": len(entry.trials[0].curve),
-        "macs": entry.cost.macs,
-        "params": entry.cost.params,
-        "acts": entry.cost.acts,
+        **entry.cost.to_dict(),
         **counted_keys(run.request.space.counted),
     }
     return entry.spec.to_yaml(provenance=provenance)

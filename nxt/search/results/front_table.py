@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from nxt.search.ranking import RankedArch, RankedRun
-from nxt.units import format_count
+from nxt.units import format_count, format_time
 
-COLUMNS = ("architecture", "MACs", "params", "acts", "accuracy", "seeds", "tie", "P(front)", "reference")
+_COSTS, _LATENCIES = ("architecture", "MACs", "params", "acts"), ("latency", "measured")
+_REST = ("accuracy", "seeds", "tie", "P(front)", "reference")
+
+
+def columns(run: RankedRun) -> tuple[str, ...]:
+    """Returns the names of the columns of `front_table`."""
+    return (*_COSTS, *(_LATENCIES if run.front and "latency_ms" in run.row(run.front[0]) else ()), *_REST)
 
 
 def front_table(run: RankedRun) -> list[list[str]]:
-    """Returns a row for each member of the front, by rising cost, with the cells of COLUMNS; `*` marks the best."""
+    """Returns a row for each member of the front, by rising cost, with the cells of `columns`; `*` marks the best."""
     rows = []
     for entry in run.front:
         row = run.row(entry)
+        latencies = [row[key] for key in ("latency_ms", "measured_ms") if key in row]
         rows.append(
             [
                 entry.spec.name + (" *" if entry is run.best else ""),
                 *(format_count(row[key], 4) for key in ("macs", "params", "acts")),
+                *("-" if ms is None else format_time(1e6 * ms) for ms in latencies),
                 accuracy_text(run, entry),
                 str(entry.seeds),
                 row["ties"],

@@ -7,15 +7,14 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from nxt.errors import RunError
-from nxt.search.results.front_table import COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def html(name: str, about: str, front: Sequence[Sequence[str]], verdict: str) -> str:
-    """Returns a run's name, description, front (rows of `front_table`) and verdict as HTML."""
-    table = [html_table(COLUMNS, front)] if front else []
+def html(name: str, about: str, columns: Sequence[str], front: Sequence[Sequence[str]], verdict: str) -> str:
+    """Returns a run's name, description, front (columns and rows of `front_table`) and verdict as HTML."""
+    table = [html_table(columns, front)] if front else []
     return "\n".join([f"<p><b>{escape(name)}</b>: {escape(about)}</p>", *table, f"<p>{escape(verdict)}</p>"])
 
 

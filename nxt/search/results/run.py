@@ -12,16 +12,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nxt.errors import RunError
 from nxt.rundir import is_active
 from nxt.search.noise import CLEAR, Noise, best_probability, front_probability, ties
 from nxt.search.ranking import RankedArch, best_of, noise_of, pareto, ranked, rounds_of
 from nxt.search.request import SearchRecord, SearchRequest, load_record
-from nxt.search.results.front_table import front_table
+from nxt.search.results.front_table import columns, front_table
+from nxt.search.results.measured_front import MeasuredFront, read_measured_front
 from nxt.search.results.notebook import frame, html
 from nxt.search.results.pick import Picked, pick
 from nxt.search.study.database import read_trials
 from nxt.search.trial import Outcome, Trial
-from nxt.space.budget import parse_budget
+from nxt.space.budget import MEASURED, parse_budget
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,6 +120,7 @@ class Run:
             "params": entry.cost.params,
             "macs": entry.cost.macs,
             "acts": entry.cost.acts,
+            **self._latencies(entry),
             "accuracy": entry.accuracy,
             "accuracy_std": entry.deviation,
             "accuracy_error": self.error(entry),
@@ -210,6 +213,28 @@ class Run:
             return f"{images}; the noise of seeds was not measured"
         return f"{images}, and {100 * self.noise.seeds:.1f} points between seeds"
 
+    @cached_property
+    def measured(self) -> MeasuredFront | None:
+        """The latencies that were measured of the front's members; None if none were."""
+        return read_measured_front(self.path)
+
+    def _latencies(self, entry: RankedArch) -> dict[str, float | None]:
+        """Returns the predicted and the measured latency in ms, if latencies are counted."""
+        if self.request.latency is None:
+            return {}
+        found = None if self.measured is None else self.measured.latency(entry.spec.fingerprint)
+        return {"latency_ms": entry.cost.latency / 1e6, "measured_ms": None if found is None else found / 1e6}
+
+    def latency_note(self) -> str:
+        """Says what the latencies are of, and whether the front's were measured; empty if latencies are not counted."""
+        table = self.request.latency
+        if table is None:
+            return ""
+        note = f"Latency is predicted for {table}"
+        if self.measured is None:
+            return f"{note}; nothing was measured yet."
+        return f"{note}; {self.measured.note}."
+
     def stopping(self) -> str:
         """Returns how many trials were stopped early, and the result of the control group; empty without either."""
         control = [trial for trial in self.trials if trial.control_rung]
@@ -229,7 +254,7 @@ class Run:
         Raises:
             RunError: if pandas is not installed.
         """
-        return frame(self.rows(), TRIAL_COLUMNS)
+        return frame(self.rows(), self.trial_columns)
 
     def front_frame(self) -> pd.DataFrame:
         """Returns the front as a pandas frame: a row per architecture with the keys of `row`. Raises as `frame`."""
@@ -242,18 +267,31 @@ class Run:
         params: str | None = None,
         acts: str | None = None,
         memory: str | None = None,
+        latency: str | None = None,
+        throughput: str | None = None,
     ) -> Picked:
         """Picks the front's knee, or the most accurate of all architectures inside the limits, such as ":8M".
+
+        A limit on latency or throughput needs a run of a search that counted latency.
 
         Raises:
             BudgetError: if a limit cannot be read.
             RunError: if no trial has reached the last epoch, or no architecture is inside the limits.
         """
-        return pick(self, parse_budget({"flops": flops, "params": params, "acts": acts, "memory": memory}))
+        limits = {"flops": flops, "params": params, "acts": acts, "memory": memory}
+        limits |= {"latency": latency, "throughput": throughput}
+        if self.request.latency is None and (given := next((name for name in MEASURED if limits[name]), None)):
+            raise RunError(f"`{given}`: {self.path} counted no latency: it was searched without `latency_table`")
+        return pick(self, parse_budget(limits, table=self.request.latency))
 
     def rows(self) -> list[dict[str, Any]]:
         """Returns the trials as plain data: a row per trial, with the columns of trials.csv."""
         return [_trial_row(trial) for trial in self.trials]
+
+    @property
+    def trial_columns(self) -> tuple[str, ...]:
+        """The columns of trials.csv: TRIAL_COLUMNS, and the latency if it is counted."""
+        return TRIAL_COLUMNS if self.request.latency is None else (*TRIAL_COLUMNS, "latency_ms")
 
     def __repr__(self) -> str:
         best = "" if self.best is None else f", best {self.best.spec.name} at {self.best.accuracy:.1%}"
@@ -261,7 +299,7 @@ class Run:
 
     def _repr_html_(self) -> str:
         about = f"{len(self.trials)} trials; {self.request.budget}"
-        return html(self.path.name, about, front_table(self), self.verdict())
+        return html(self.path.name, about, columns(self), front_table(self), self.verdict())
 
 
 def load_run(path: Path | str) -> Run:
@@ -298,4 +336,5 @@ def _trial_row(trial: Trial) -> dict[str, Any]:
         trial.control_rung or None, trial.replayed, trial.cost.params, trial.cost.macs, trial.cost.acts,
         len(trial.curve), trial.accuracy, round(trial.seconds, 2), message,
     )  # fmt: skip
-    return dict(zip(TRIAL_COLUMNS, values, strict=True))
+    row = dict(zip(TRIAL_COLUMNS, values, strict=True))
+    return row | ({"latency_ms": trial.cost.latency / 1e6} if trial.cost.latency else {})
