@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nxt.files import is_file
 from nxt.units import format_time
 
 from .. import complete, hints, options
@@ -17,8 +18,15 @@ from ..terminal.status_text import shell_path
 if TYPE_CHECKING:
     from nxt.arch.latency import LatencyTable
 
+
+class _Group(hints.Group):
+    def hint(self, name: str) -> str:
+        """Returns what to type if a space stands in the place of a command."""
+        return f"nxt latency measure {name}" if complete.spaces(name)[:1] == [name] else super().hint(name)
+
+
 app = typer.Typer(
-    cls=hints.Group, help="Measure latency, so that it can be a budget.", no_args_is_help=True, add_completion=False
+    cls=_Group, help="Measure latency, so that it can be a budget.", no_args_is_help=True, add_completion=False
 )
 
 
@@ -74,8 +82,8 @@ def measure(
         with tables.counted("measuring") as progress:
             table = measure_space(loaded, path, asked, progress)
     except KeyboardInterrupt:
-        again = f"{shell_path(path)} keeps what is measured; the same command goes on"
-        tables.err().print(f"Interrupted. {again}", soft_wrap=True)
+        kept = f"{shell_path(path)} keeps what is measured; the same command goes on"
+        tables.err().print(f"Interrupted. {kept if is_file(path) else 'Nothing was measured yet'}.", soft_wrap=True)
         raise typer.Exit(130) from None
     if as_json:
         tables.print_json({key: value for key, value in table.data.items() if key not in ("measured", "fitted")})

@@ -17,7 +17,7 @@ from nxt.arch.latency import Part
 from nxt.arch.spec import ArchSpec
 from nxt.config import require
 
-RUNTIMES = {"torch": ("torch", "torchvision"), "onnxruntime": ("onnx", "onnxruntime")}  # with the packages they need
+RUNTIMES = {"torch": ("torch",), "onnxruntime": ("onnx", "onnxruntime")}  # with the packages they need
 PRECISIONS = {"torch": ("fp32", "bf16", "fp16"), "onnxruntime": ("fp32",)}
 _SECONDS, _LEAST, _MOST = 0.2, 10, 100  # spent on a figure, about; fewest and most runs
 Run = Callable[[], object]

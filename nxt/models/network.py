@@ -16,7 +16,6 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from nxt.arch.load import resolve
 from nxt.arch.spec import ArchSpec
@@ -106,6 +105,8 @@ class Network(nn.Module):
         for name, share in shares.items():
             require(0 <= share < 1, "regularisation", f"{name} is {share}; it lies in [0, 1)")
         require(block_size > 0 and block_size % 2 == 1, "regularisation", f"block_size {block_size} is not odd")
+        from torchvision.ops import StochasticDepth  # here, so that devices that only infer need no torchvision
+
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         blocks = [module for module in self.modules() if isinstance(module, Block)]
         before = len(blocks) - sum(self.spec.depths[-2:])

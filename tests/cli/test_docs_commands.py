@@ -11,6 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import latencies
 import pytest
 from nxt.cli import lazy
 
@@ -151,6 +152,8 @@ def test_a_quick_command_runs(nxt, given, longer, trained, images, tmp_path):
         write_files(one, tmp_path)
     for name in ("small.yaml", "best.yaml"):
         (tmp_path / name).write_text(load_space("cifar").example.to_yaml())
+    if "phone.json" in arguments:
+        latencies.table_file(tmp_path / "phone.json", load_space("mobile"))
     if "RUN_B" in arguments:
         shutil.copytree(longer, tmp_path / "RUN_B")
     if "--out" in arguments:

@@ -5,9 +5,13 @@ import shlex
 import shutil
 from pathlib import Path
 
+import latencies
 import numpy as np
 import pytest
 from PIL import Image
+
+from nxt.latency.runtime import cpu_name
+from nxt.space.load import load_space
 
 TABLE = Path(__file__).with_name("mistakes.txt").read_text(encoding="utf-8")
 MISTAKES = re.findall(r"^\$ nxt (.*)\n(.+)$", TABLE, flags=re.MULTILINE)
@@ -47,6 +51,7 @@ def here(tmp_path_factory, searched, trained):
     images(root / "fruit", classes=("apple", "pear"))
     images(root / "flat", classes=(".",))
     (root / "damaged.zip").write_bytes(b"PK and no more")
+    latencies.table_file(root / "smoke.json", load_space("smoke"))
     (root / "list.csv").write_text("where,label\na.png,cat\n")
     for name, text in FILES.items():
         (root / name).write_text(text)
@@ -64,7 +69,7 @@ def test_a_likely_mistake(typed, said, here, nxt, monkeypatch):
     monkeypatch.chdir(here)
     before = {path for path in here.rglob("*") if path.name != ".lock"}
     result = nxt(*shlex.split(typed))
-    assert answer(result) == said.replace("HERE", str(here))
+    assert answer(result) == said.replace("CPU_HERE", cpu_name()).replace("HERE", str(here))
     assert result.code == (1 if said.startswith("nxt: ") else 2)
     assert {path for path in here.rglob("*") if path.name != ".lock"} == before
 

@@ -60,7 +60,9 @@ def test_the_python_page_has_every_public_name_and_every_class_that_one_returns(
 def test_the_command_page_has_every_option_of_a_command():
     text = (ROOT / "docs" / "COMMANDS.md").read_text(encoding="utf-8")
     section = text.split("## nxt pick\n")[1].split("\n## ")[0]
-    assert set(re.findall(r"`(--\w+)", section)) == {"--flops", "--params", "--acts", "--memory", "--out"}
+    assert set(re.findall(r"`(--\w+)", section)) == {
+        "--flops", "--params", "--acts", "--memory", "--latency", "--throughput", "--out",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
