@@ -24,8 +24,7 @@ class TorchRuntime:
         self._gpu = accelerator(self._device)
         self._gpu.prepare()
         self._compute = Compute(channels_last=by_rule(self._device).channels_last, precision=asked.precision)
-        if threads and not self._gpu.is_gpu:
-            torch.set_num_threads(threads)
+        self._threads = 0 if self._gpu.is_gpu else threads or torch.get_num_threads()
 
     @property
     def device(self) -> str:
@@ -40,7 +39,7 @@ class TorchRuntime:
     @property
     def threads(self) -> int:
         """CPU threads that compute; 0 on a GPU."""
-        return 0 if self._gpu.is_gpu else torch.get_num_threads()
+        return self._threads
 
     @property
     def versions(self) -> dict[str, str]:
@@ -62,7 +61,12 @@ class TorchRuntime:
 
     def durations(self, run: Run, count: int) -> list[float]:
         """Runs something so many times, and returns the seconds of each run."""
-        return self._gpu.durations(run, count)
+        before = torch.get_num_threads()
+        torch.set_num_threads(self._threads or before)
+        try:
+            return self._gpu.durations(run, count)
+        finally:
+            torch.set_num_threads(before)
 
     def _ready(self, module: nn.Module) -> nn.Module:
         compute = self._compute

@@ -9,6 +9,8 @@ from nxt.arch.names import BLOCKS
 from nxt.search.engine.search import Search
 from nxt.search.options import TRIALS
 from nxt.search.proxy import SMALL
+from nxt.search.request import SearchRequest
+from nxt.search.results.measured_front import counts, here
 from nxt.search.strategy.setup import SearchSetup
 from nxt.space.budget import COSTS, Budget
 from nxt.space.feasible import FeasibleSet
@@ -28,6 +30,7 @@ def notices(search: Search) -> list[str]:
         _classes(search),
         _unmodelled(setup),
         _dear_proxy(search),
+        _elsewhere(search.request),
     )
     return [text for text in texts if text]
 
@@ -95,6 +98,14 @@ def _unmodelled(setup: SearchSetup) -> str:
         f"the sampler {request.settings.sampler} proposes by what it has learnt only after {max(begins, references)} "
         f"architectures ({references} of them references): all {request.trials} asked are chosen without it"
     )
+
+
+def _elsewhere(request: SearchRequest) -> str:
+    """Says if latency decides, but its device is not here, so that the front will not be measured."""
+    if request.latency is None or not counts(request):
+        return ""
+    runtime, why = here(request.latency)
+    return "" if runtime is not None else f"latency is predicted, and the front will not be measured: {why}"
 
 
 def _dear_proxy(search: Search) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nxt.arch.latency import LatencyTable
+from nxt.compute.machine import usable_cpus
 from nxt.errors import NxtError
 from nxt.files import write_text
 from nxt.latency.measure import measure_networks
@@ -76,31 +77,25 @@ def measure_front(run: Run) -> None:
     missing = [entry.spec for entry in run.front if entry.spec.fingerprint not in known]
     if table is None or not missing:
         return
-    try:
-        runtime = opened(table)
-    except NxtError as error:
-        why = str(error)
-    else:
-        why = differing(table, runtime)
-    if why:
+    runtime, why = here(table)
+    if runtime is None:
         write_measured_front(run.path, MeasuredFront(f"the front was not measured: {why}", known))
         return
     measured = {key: found[0] for key, found in measure_networks(missing, runtime).items()}
     write_measured_front(run.path, MeasuredFront("the front was measured here, alone on the device", known | measured))
 
 
-def opened(table: LatencyTable) -> Runtime:
-    """Opens the runtime of a table on this machine's device of the same kind. Raises NxtError if there is none."""
+def here(table: LatencyTable) -> tuple[Runtime | None, str]:
+    """Opens the runtime of a table if its device is here; else None, and why figures would not be the table's."""
     data = table.data
     asked = Asked(data["kind"], data["runtime"], data["precision"], data["batch"], data["size"], data["classes"])
-    return open_runtime(asked, data["threads"])
-
-
-def differing(table: LatencyTable, runtime: Runtime) -> str:
-    """Says why figures taken here would not be of the table's device; empty if they would."""
-    if runtime.device != table.data["device"]:
-        return f"{table.data['device']} is not here, but {runtime.device}"
-    if runtime.threads != table.data["threads"]:
-        return f"it takes {table.data['threads']} threads"
-    other = [name for name, version in runtime.versions.items() if table.data["versions"].get(name) != version]
-    return f"{other[0]} has another version here" if other else ""
+    try:
+        runtime = open_runtime(asked, data["threads"])
+    except NxtError as error:
+        return None, str(error)
+    if runtime.device != data["device"]:
+        return None, f"{data['device']} is not here, but {runtime.device}"
+    if data["threads"] > usable_cpus():
+        return None, f"it takes {data['threads']} threads, and {usable_cpus():g} CPUs are here"
+    other = [name for name, version in runtime.versions.items() if data["versions"].get(name) != version]
+    return (None, f"{other[0]} has another version here") if other else (runtime, "")

@@ -1,8 +1,10 @@
 """Latency in a search: recorded, minimised, shown; and the front's members measured at its end."""
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import latencies
 import pytest
@@ -13,6 +15,8 @@ from nxt.analysis.compare_runs import RunPair
 from nxt.config import parse_settings
 from nxt.errors import ConfigError, DeviceError, RunError
 from nxt.latency.parts import chain
+from nxt.search.engine import execute
+from nxt.search.engine.notices import notices
 from nxt.search.engine.search import prepare_search
 from nxt.search.options import SearchOptions
 from nxt.search.request import LATENCY, load_record, make_request
@@ -47,10 +51,17 @@ def search(tmp_path):
     return make
 
 
+class Silent:
+    """An observer that says nothing."""
+
+    begin = ended = update = staticmethod(lambda *_: None)
+    shown = staticmethod(contextlib.nullcontext)
+
+
 class Device:
     """A runtime of the made-up CPU on which networks take twice what is predicted."""
 
-    in_turn, device, kind, threads, versions = True, "a made-up CPU", "cpu", 2, {"torch": "0"}
+    in_turn, device, kind, threads, versions, cpus = True, "a made-up CPU", "cpu", 2, {"torch": "0"}, 2
 
     def __init__(self):
         self.measured = []
@@ -67,6 +78,7 @@ class Device:
 def device(monkeypatch):
     made = Device()
     monkeypatch.setattr(measured_front, "open_runtime", lambda asked, threads: made)
+    monkeypatch.setattr(measured_front, "usable_cpus", lambda: made.cpus)
     return made
 
 
@@ -121,7 +133,7 @@ def test_tables_have_the_latency_predicted_and_measured(search, device):
     ("changes", "why"),
     [
         ({"device": "another CPU"}, "a made-up CPU is not here, but another CPU"),
-        ({"threads": 1}, "it takes 2 threads"),
+        ({"cpus": 1}, "it takes 2 threads, and 1 CPUs are here"),
         ({"versions": {"torch": "1"}}, "torch has another version here"),
     ],
 )
@@ -142,6 +154,58 @@ def test_a_device_that_cannot_be_opened_is_no_error_of_the_search(search, monkey
     out = search()
     measured_front.measure_front(load_run(out))
     assert "not measured: `device` cuda: this machine has none" in load_run(out).latency_note()
+
+
+def test_before_a_search_it_is_told_if_the_front_will_not_be_measured(tmp_path, device):
+    table = latencies.table(tmp_path / "t.json", SMOKE)
+
+    def said(**changes):
+        vars(device).update(changes)
+        space = SMOKE.with_latency(table)
+        request = make_request(space, Budget(), trials=20, objectives="accuracy,latency")
+        return [text for text in notices(prepare_search(request, tmp_path / "run")) if "latency" in text]
+
+    assert said() == []
+    assert said(device="another CPU") == [
+        "latency is predicted, and the front will not be measured: a made-up CPU is not here, but another CPU"
+    ]
+
+
+def test_the_front_is_measured_when_all_trials_have_ended_and_the_cluster_is_gone(tmp_path, device, monkeypatch):
+    table = latencies.table(tmp_path / "t.json", SMOKE)
+    settings = parse_settings(["proxy.epochs=1", "search.confirm=0"])
+    request = make_request(SMOKE.with_latency(table), Budget(), "digits", 4, 0, settings, objectives="accuracy,latency")
+    search, happened = prepare_search(request, tmp_path / "run"), []
+
+    @contextlib.contextmanager
+    def cluster(size, address):
+        yield
+        happened.append("cluster gone")
+
+    def run(session, data, placement, on_change):
+        while (trial := session.strategy.suggest()) is not None:
+            session.strategy.observe(trial.number, Epoch(1, 0.3 + trial.cost.latency / 4e6, 1.0, 0.1))
+        happened.append("trials ended")
+
+    def measured(run):
+        happened.append("measured")
+        return measure(run)
+
+    measure = measured_front.measure_front
+    monkeypatch.setattr(measured_front, "measure_front", measured)
+    monkeypatch.setattr(execute, "_packing", lambda *_: None)
+    monkeypatch.setattr("nxt.compute.ray_cluster.cluster", cluster)
+    monkeypatch.setattr("nxt.compute.ray_cluster.place", lambda workers, gpus: SimpleNamespace(workers=1))
+    monkeypatch.setattr("nxt.search.engine.ray_runner.run", run)
+    ending = execute.execute(search, execute.Resources(), Silent(), new=True)
+    assert ending is execute.Ending.COMPLETE and happened == ["trials ended", "cluster gone", "measured"]
+    assert len(device.measured) == 4
+    assert "measured here" in (tmp_path / "run" / measured_front.FILE).read_text()
+    rows = (tmp_path / "run" / "front.csv").read_text().splitlines()[1:]
+    assert all(float(row.rsplit(",", 1)[1]) > 0 for row in rows)
+    (tmp_path / "run" / measured_front.FILE).unlink()  # as if it had been killed before
+    execute.execute(resumed(tmp_path / "run"), execute.Resources(), Silent(), new=False)
+    assert happened[3:] == ["measured"] and len(device.measured) == 8
 
 
 def test_only_searches_that_latency_decides_are_measured(tmp_path):
