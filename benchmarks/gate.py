@@ -2,6 +2,9 @@
 
 The peer costs networks one by one, block by block, in closed form, as pycls does when it samples a population. Where it
 would take hours it is timed on a part, which the row says. Both must agree on every network of that part.
+
+Latency is counted by a table that is made up: what is in it does not matter to the gate. There the peer adds up the
+entries of each network's parts.
 """
 
 from __future__ import annotations
@@ -12,8 +15,10 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # one 
 
 import argparse
 import itertools
+import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +26,8 @@ from pathlib import Path
 import numpy as np
 from common import RESULTS, Row, compared, in_rounds, write_csv
 
+from nxt.arch.latency import SCHEMA, read_table
+from nxt.latency.parts import chain, parts_of_space
 from nxt.space.budget import parse_budget
 from nxt.space.cost_table import CostTable
 from nxt.space.feasible import FeasibleSet
@@ -36,6 +43,18 @@ from nxt.space.feasible import FeasibleSet
 from nxt.space.load import load_space
 print(len(FeasibleSet(load_space("{space}"), parse_budget({{"flops": "{budget}"}}))))
 """
+LATENCY_COUNT = """
+import sys
+from pathlib import Path
+from nxt.arch.latency import read_table
+from nxt.space.budget import parse_budget
+from nxt.space.feasible import FeasibleSet
+from nxt.space.load import load_space
+table = read_table(Path(sys.argv[1]))
+space = load_space("{space}").with_latency(table)
+print(len(FeasibleSet(space, parse_budget({{"latency": sys.argv[2]}}, table=table))))
+"""
+LATENCY_PART = 2_000  # networks that the peer of latency is timed on
 Stage = tuple[int, int, int, int]  # depth, width, groups, bottleneck channels of each group
 
 
@@ -170,6 +189,85 @@ def counting(name: str, rounds: int) -> Row:
     )
 
 
+def made_up_table(space: Space, path: Path) -> Path:
+    """Write a table of latencies for a space: a nanosecond for ten multiply-adds, and something for each part."""
+    size, classes = space.resolution
+    parts = parts_of_space(space)
+    measured = {
+        key: [1000 + n + sum(x.macs for x in part.layers) // 10, 0.0, 1] for n, (key, part) in enumerate(parts.items())
+    }
+    about = {
+        "device": "made up",
+        "kind": "cpu",
+        "runtime": "torch",
+        "precision": "fp32",
+        "space": space.name,
+        "date": "",
+    }
+    content = {
+        **about, "schema": SCHEMA, "threads": 1, "batch": 1, "size": size, "classes": classes, "wanted": len(parts),
+        "versions": {}, "measured": measured, "fitted": {}, "fit": {}, "correction": {"scale": 1.0, "block": 0},
+    }  # fmt: skip
+    path.write_text(json.dumps(content))
+    return path
+
+
+def latency(folder: Path, rounds: int) -> Iterator[Row]:
+    """Candidates costed with their latency in a second, and a space counted under a cap of latency."""
+    for name, counts in ((DEFAULT, False), ("nds_resnext_b", True)):
+        plain_space = load_space(name)
+        file = made_up_table(plain_space, folder / f"{name}.json")
+        table = read_table(file)
+        space = plain_space.with_latency(table)
+        gate, size, classes = CostTable(space), *space.resolution
+        points = random_points(space, np.random.default_rng(0), CANDIDATES)
+        part = [space.spec(tuple(point)) for point in points[:LATENCY_PART].tolist()]
+
+        def one_by_one(part=part, table=table, size=size, classes=classes) -> list[int]:
+            return [sum(table.of(each) for each in chain(spec, size, classes)) for spec in part]
+
+        of_part = gate.costs(points[:LATENCY_PART])[-1]
+        if one_by_one() != of_part.tolist():
+            sys.exit(f"{name}: gate and peer differ in latency")
+        against = "entries of the table added up part by part in plain Python, one by one"
+        if not counts:
+            arms = {
+                "nxt": lambda gate=gate, points=points: CANDIDATES / seconds(lambda: gate.costs(points)),
+                "plain": lambda peer=one_by_one: LATENCY_PART / seconds(peer),
+            }
+            measured = in_rounds(arms, rounds)
+            yield compared(
+                what=f"candidates of the space {name} costed exactly (MACs, params, acts, latency), on one core",
+                against=against,
+                unit="candidates/s",
+                values=measured["nxt"],
+                peer_values=measured["plain"],
+                target=1e7,
+                target_is="value",
+                note=f"{CANDIDATES} random candidates; the peer on the first {LATENCY_PART} of them; equal on those",
+            )
+            continue
+        cap = f":{int(np.median(of_part))}ns"
+        command = [sys.executable, "-c", LATENCY_COUNT.format(space=name), str(file), cap]
+        printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        arms = {
+            "nxt": lambda command=command: seconds(lambda: subprocess.run(command, capture_output=True, check=True)),
+            "plain": lambda peer=one_by_one, space=space: seconds(peer) * space.size / LATENCY_PART,
+        }
+        measured = in_rounds(arms, rounds)
+        yield compared(
+            what=f"exact count of {space.size} architectures of {name} under a cap of latency, on one core",
+            against=against,
+            unit="s",
+            values=measured["nxt"],
+            peer_values=measured["plain"],
+            target=8,
+            target_is="value",
+            note=f"{int(printed)} fit; nxt in a fresh process, its start and reading the table included; "
+            f"the peer extrapolated from {LATENCY_PART} random ones of them",
+        )
+
+
 def drawing(rounds: int) -> Iterator[Row]:
     """Draw uniformly inside a window: with the set constructed, by rejection with the gate, and one by one."""
     budget = parse_budget({"flops": WINDOW})
@@ -229,6 +327,8 @@ def main() -> None:
         counting("nds_resnext_b", options.rounds),
         *drawing(options.rounds),
     ]
+    with tempfile.TemporaryDirectory() as folder:
+        rows += latency(Path(folder), options.rounds)
     write_csv("gate", rows, folder=options.out)
 
 
