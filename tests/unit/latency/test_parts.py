@@ -53,6 +53,15 @@ def test_blocks_that_do_other_work_have_other_keys(fields):
     assert keys(**fields) != keys() and keys(size=96) != keys()
 
 
+def test_a_later_block_with_a_shortcut_has_another_key_than_one_without():
+    """Both have the same convolutions; the sum is what differs."""
+    with_sum, without = (
+        {part.key for part in chain(ArchSpec(**{**SMALL, "shortcut": there}), 64, 10) if part.kind == "later"}
+        for there in (True, False)
+    )
+    assert len(with_sum) == len(without) == 1 and with_sum != without
+
+
 def test_an_equal_block_has_an_equal_key_wherever_it_stands():
     a, b = (list(chain(ArchSpec(**{**SMALL, "depths": depths}), 64, 10)) for depths in ((3, 1), (2, 4)))
     assert a[2].key == a[3].key == b[2].key and a[1].key == b[1].key != a[2].key
