@@ -20,7 +20,7 @@ import numpy as np
 import nxt
 from nxt.arch.latency import CONDITIONS, SCHEMA, LatencyTable, Part, read_measured, read_table
 from nxt.arch.spec import ArchSpec
-from nxt.errors import ConfigError
+from nxt.errors import ConfigError, RunError, first_line
 from nxt.files import exists, write_text
 from nxt.latency.fit import fit
 from nxt.latency.open import open_runtime
@@ -74,12 +74,18 @@ def measure_parts(
         asked: How to measure.
         progress: Is called before each measurement.
         most: Blocks that are measured; others are fitted.
+
+    Raises:
+        RunError: if memory does not suffice; and as `measure_space`.
     """
     runtime = open_runtime(asked)
     table = _Table(path, name, len(parts), asked, runtime)
     try:
         _measure(table, parts, runtime, most, progress)
         _correct(table, networks, asked, runtime, progress)
+    except (RuntimeError, MemoryError) as error:  # of memory, torch's own error is a RuntimeError too
+        problem = f"cannot measure this ({first_line(error)}); try a smaller `batch`"
+        raise RunError(f"{runtime.device}: {problem}") from None
     finally:
         table.save()
     return read_table(path)
