@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from nxt.arch.costs import Cost, coefficients, cost_of, part_cost, stage_cost
 from nxt.arch.latency import Part
 from nxt.arch.layers import head_layer, stem_layers
+from nxt.errors import SpaceError
 from nxt.space.space import Space
 from nxt.space.stagewise import StagewiseSpace
 
@@ -43,7 +44,13 @@ class CostTable:
         self._further = [np.array(values, dtype=np.float64) - 1 for values in space.depths]
 
     def coefficients(self, name: str) -> NDArray[np.float64]:
-        """Returns the bases and slopes of a field or property of `Cost`, (choices, 1 + stages)."""
+        """Returns the bases and slopes of a field or property of `Cost`, (choices, 1 + stages).
+
+        Raises:
+            SpaceError: for the latency, if the space has no table of latencies.
+        """
+        if name == "latency" and name not in self.names:
+            raise SpaceError(f"latency is limited, but {self.space.name!r} has no table of it: use `with_latency`")
         weights = np.array([getattr(Cost(**{cost: 1}), name) for cost in self.names], dtype=np.float64)
         return np.tensordot(self.table, weights, (1, 0))
 

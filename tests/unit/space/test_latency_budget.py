@@ -183,6 +183,12 @@ def test_a_table_of_another_space_names_what_it_lacks(tmp_path):
         FeasibleSet(other, Budget())
 
 
+def test_a_limit_on_what_the_space_does_not_count_is_refused(tmp_path):
+    table = latencies.table(tmp_path / "t.json", SPACES["smoke"])
+    with pytest.raises(SpaceError, match="latency is limited, but 'smoke' has no table of it"):
+        FeasibleSet(SPACES["smoke"], parse_budget({"latency": ":5ms"}, table=table))
+
+
 def test_without_a_table_no_cost_is_added():
     space = SPACES["smoke"]
     assert CostTable(space).names == ("macs", "params", "acts")
