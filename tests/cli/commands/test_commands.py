@@ -48,10 +48,12 @@ COMMANDS = [
     "profile",
     "zoo",
     "space",
+    "latency",
     "doctor",
 ]
 TOP = len(COMMANDS)
 COMMANDS += [f"space {name}" for name in ("show", "lint", "sample", "iso", "narrow", "compare")]
+COMMANDS += ["latency measure"]
 COSTS = ("params", "macs", "acts")
 # He et al. 2016, Xie et al. 2017 and Zhang et al. 2020, counted on the released code.
 KNOWN = {

@@ -25,7 +25,7 @@ SPECS = {
 
 
 @pytest.mark.parametrize("name", SPECS)
-@pytest.mark.parametrize("size", [32, 45])
+@pytest.mark.parametrize("size", [32, 35])
 def test_a_graph_computes_what_the_network_does(name, size):
     """A fresh network's batch norms change nothing, so its convolutions are all the weights that there are."""
     spec = SPECS[name]
