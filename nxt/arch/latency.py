@@ -49,7 +49,10 @@ class Part:
     @property
     def key(self) -> str:
         """Equal for parts that do the same work: what they are, and their convolutions in short."""
-        flags = " preact" * self.spec.preact + " no-shortcut" * (self.stage is not None and not self.spec.shortcut)
+        flags = " preact" * self.spec.preact
+        if self.stage is not None:
+            flags += " no-shortcut" * (not self.spec.shortcut) + " padded" * self.spec.padded
+            flags += f" {self.spec.attention}" * (self.spec.attention != "none")
         kind = "block" if self.stage is not None else self.kind
         return f"{kind}{flags} {' '.join(map(_short, self.layers))}"
 

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nxt.arch.latency import Part
 from nxt.arch.layers import Layer, halved
+from nxt.errors import ConfigError
 
 Weights = Callable[[Layer], tuple[NDArray[np.float32], NDArray[np.float32]]]
 _OPSET = 17
@@ -95,8 +96,13 @@ class _Graph:
         return self.add("MaxPool", [x], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4) if pooled else x
 
     def _block(self, x: str, part: Part) -> str:
-        """Follows `nxt.models.network.Bottleneck`."""
+        """Follows `nxt.models.blocks.Bottleneck`. Raises ConfigError for what is not written here."""
         spec = part.spec
+        if spec.block == "basic" or spec.attention != "none" or spec.padded:
+            raise ConfigError(
+                f"{spec.name}: graphs are written of bottlenecks with projections, without squeeze-and-excitation and "
+                "selective kernels; measure with `runtime` torch"
+            )
         shortcut = next((layer for layer in part.layers if "downsample" in layer.name), None)
         first, spatial, *attention, last = [layer for layer in part.layers if layer is not shortcut]
         active = self.relu(self._norm(x, first.in_width)) if spec.preact else x

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from nxt.arch.costs import cost
 from nxt.arch.latency import Part
 from nxt.arch.layers import block_layers, head_layer, stem_layers
+from nxt.arch.memory import branch_end
 from nxt.arch.spec import ArchSpec
 from nxt.space.cost_table import CostTable
 from nxt.space.space import Space
@@ -67,9 +68,18 @@ def _features(part: Part) -> list[float]:
     assert stage is not None
     shortcut = [layer for layer in layers if "downsample" in layer.name]
     own = [layer for layer in layers if "downsample" not in layer.name]
-    first, last, spatial = own[0], own[-1], own[1:-1]
+    first, last = own[0], branch_end(own)
+    spatial = [layer for layer in own if layer not in (first, last)]
     macs = sum(layer.macs for layer in layers)
-    kinds = (part.kind == "first", stage.radix > 0, stage.radix > 1, first.in_side != last.out_side, bool(shortcut))
+    kinds = (
+        part.kind == "first",
+        stage.radix > 0,
+        stage.radix > 1,
+        part.spec.attention == "se",
+        part.spec.attention == "sk",
+        first.in_side != last.out_side,
+        bool(shortcut),
+    )
     work = (
         macs,
         first.macs,
@@ -84,7 +94,7 @@ def _features(part: Part) -> list[float]:
         stage.cardinality * max(1, stage.radix),
         last.out_side,
     )
-    return [*map(math.log, work), *map(float, kinds)]
+    return [*(math.log(max(1, number)) for number in work), *map(float, kinds)]
 
 
 def spread(inputs: Array, most: int) -> list[int]:

@@ -11,7 +11,8 @@ from nxt.compute.accelerator import accelerator
 from nxt.compute.devices import choose
 from nxt.compute.mode import Compute, by_rule
 from nxt.latency.runtime import Asked, Run, Steps, cpu_name
-from nxt.models.network import Bottleneck, build
+from nxt.models.blocks import block_of
+from nxt.models.network import build
 
 
 class TorchRuntime:
@@ -81,7 +82,7 @@ class TorchRuntime:
 def _module(part: Part, classes: int) -> nn.Module:
     spec, stage = part.spec, part.stage
     if stage is not None:
-        return Bottleneck(spec, stage, part.kind == "first")
+        return block_of(spec)(spec, stage, part.kind == "first")
     if part.kind == "head":
         width = part.layers[0].in_width
         norm = (nn.BatchNorm2d(width), nn.ReLU(inplace=True)) if spec.preact else ()

@@ -133,6 +133,11 @@ class Bottleneck(Block):
         return self.conv3(self.relu(self.bn3(out)))  # type: ignore[no-any-return]
 
 
+def block_of(spec: ArchSpec) -> type[BasicBlock] | type[Bottleneck]:
+    """Returns the kind of a network's blocks."""
+    return BasicBlock if spec.block == "basic" else Bottleneck
+
+
 class PaddedShortcut(nn.Module):
     """A shortcut without weights: every other pixel, and zero channels where the width grows.
 

@@ -21,7 +21,7 @@ from nxt.arch.load import resolve
 from nxt.arch.spec import ArchSpec
 from nxt.config import require
 from nxt.errors import ArchError
-from nxt.models.blocks import BasicBlock, Block, Bottleneck
+from nxt.models.blocks import Block, block_of
 from nxt.models.forms import PathsBlock, check_form
 from nxt.models.regularize import DropBlock
 
@@ -53,9 +53,7 @@ class Network(nn.Module):
         self.bn1: nn.Module = nn.Identity() if spec.preact else nn.BatchNorm2d(spec.stem_width)
         self.relu: nn.Module = nn.Identity() if spec.preact else nn.ReLU(inplace=True)
         self.maxpool = nn.Identity() if spec.stem == "cifar" else nn.MaxPool2d(3, 2, 1)
-        made: Callable[..., Block] = BasicBlock if spec.block == "basic" else Bottleneck
-        if form != "c":
-            made = partial(PathsBlock, form=form)
+        made: Callable[..., Block] = block_of(spec) if form == "c" else partial(PathsBlock, form=form)
         for stage in spec.stages():
             blocks = [made(spec, stage, first=i == 0) for i in range(stage.depth)]
             self.add_module(f"layer{stage.index + 1}", nn.Sequential(*blocks))

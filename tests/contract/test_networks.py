@@ -36,8 +36,9 @@ from nxt.arch.load import parse_name
 from nxt.arch.spec import STEMS, ArchSpec, Stage
 from nxt.arch.zoo import ZOO
 from nxt.errors import ArchError, ConfigError
+from nxt.models.blocks import Bottleneck
 from nxt.models.check import counted
-from nxt.models.network import Bottleneck, build
+from nxt.models.network import build
 from nxt.models.regularize import DropBlock, drop_block
 from nxt.models.split_attention import SplitAttention
 from nxt.space.budget import Budget

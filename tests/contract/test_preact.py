@@ -14,8 +14,9 @@ from nxt.arch.costs import cost
 from nxt.arch.load import parse_name
 from nxt.arch.spec import ArchSpec
 from nxt.errors import ArchError
+from nxt.models.blocks import Bottleneck
 from nxt.models.check import counted
-from nxt.models.network import Bottleneck, build
+from nxt.models.network import build
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)

@@ -21,7 +21,7 @@ LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 @contextmanager
 def cluster(nodes=1):
-    """Give the address of a cluster of so many nodes, and a function that tells it what to do next: see ray_nodes.py."""
+    """Give the address of a cluster of so many nodes, and a function that tells it what to do: see ray_nodes.py."""
     script = Path(__file__).parents[1] / "helpers" / "ray_nodes.py"
     with subprocess.Popen(
         [sys.executable, str(script), str(nodes)],

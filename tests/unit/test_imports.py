@@ -20,7 +20,8 @@ import nxt
 ROOMS = [
     "nxt.errors", "nxt.faces", "nxt.pareto", "nxt.units", "nxt.files", "nxt.config", "nxt.rundir", "nxt.provenance",
     "nxt.arch", "nxt.space",  # pure: no torch, no Ray
-    "nxt.models", "nxt.compute", "nxt.latency", "nxt.data", "nxt.data.sources", "nxt.tracking", "nxt.train", "nxt.train.engine",
+    "nxt.models", "nxt.compute", "nxt.latency", "nxt.data", "nxt.data.sources", "nxt.tracking",
+    "nxt.train", "nxt.train.engine",
     "nxt.inference",
     "nxt.search", "nxt.search.study", "nxt.search.strategy", "nxt.search.results", "nxt.search.engine",
     "nxt.search.simulation", "nxt.analysis", "nxt.report",

@@ -48,7 +48,7 @@ def test_a_spread_begins_in_the_middle_and_covers_what_a_random_choice_does_not(
     rows = spread(inputs, 100)
     assert len(set(rows)) == 100 and rows[:40] == spread(inputs, 40)
     assert sorted(spread(inputs[:30], 100)) == list(range(30))
-    scaled = (inputs - inputs.mean(axis=0)) / inputs.std(axis=0)
+    scaled = (inputs - inputs.mean(axis=0)) / np.maximum(inputs.std(axis=0), 1e-9)  # some kinds are of no block there
 
     def farthest(chosen):
         return max(np.sqrt(((scaled[chosen] - one) ** 2).sum(axis=1)).min() for one in scaled)
