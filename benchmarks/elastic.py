@@ -124,7 +124,7 @@ def main() -> None:
         out = Path(folder, "run")
         settings = [part for text in (*SETTINGS, f"proxy.epochs={options.epochs}") for part in ("--set", text)]
         given = ["--trials", str(options.trials), "--confirm", "0", "--address", cluster.address, "--out", str(out)]
-        command = [sys.executable, "-m", "nxt", "search", "smoke", "--flops", "3M:12M", *given, *settings]
+        command = [sys.executable, "-m", "nxt", "search", "cifar", "--flops", ":20M", *given, *settings]
         with Path(folder, "log").open("wb") as log:
             search = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, env={**os.environ, **LOOPBACK})
         try:
