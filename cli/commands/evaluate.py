@@ -147,6 +147,8 @@ def _progress() -> Iterator[Callable[[Path, int, int], None]]:
 
 
 def _print_line(name: str, row: dict[str, Any]) -> None:
+    from nxt.data.dataset import is_uneven
+
     low, high = row["interval"]
     data = DataRef.parse(row["data"]).display
     parts = [f"{name}: {row['accuracy']:.2%} of {row['images']} {row['split']} images of {data}"]
@@ -154,6 +156,9 @@ def _print_line(name: str, row: dict[str, Any]) -> None:
         parts[0] += " among the listed classes"
         parts.append(f"{row['accuracy_kway']:.2%} among all")
     parts.append(f"95 % interval {100 * low:.2f} to {high:.2%}")
+    if is_uneven(row["largest_class"], row["classes"]):
+        parts.append(f"mean over the classes {row['balanced_accuracy']:.2%}")
+        parts.append(f"always the largest class {row['largest_class']:.2%}")
     parts += [f"top-5 {row['top5']:.2%}"] * (row["classes"] > 5)
     parts += [f"loss {row['loss']:.3f}", f"ECE {row['ece']:.1%}"]
     setting = ""

@@ -5,11 +5,16 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from nxt.units import format_count, format_seconds, plural
+
 from ..terminal import tables
 
 if TYPE_CHECKING:
     from nxt.search.engine.estimate import Plan
     from nxt.search.engine.search import Search
+
+
+_OVER = 1.1  # times the hours
 
 
 def print_plan(
@@ -26,15 +31,18 @@ def print_plan(
     console = tables.out()
     for line in _lines(job, estimate):
         console.print(line, soft_wrap=True)
+    if hours is not None and estimate.seconds > 3600 * hours * _OVER:
+        over = f"More than the {format_seconds(3600 * hours)} of --hours: not all of it will be done"
+        less = "--set proxy.epochs=N, --set proxy.share=S and a smaller --confirm take less"
+        console.print(f"{over}; {less}", soft_wrap=True)
 
 
 def _lines(job: Search, plan: Plan) -> list[str]:
-    from nxt.units import format_count, format_seconds, plural
-
     request = job.request
     epochs = plural(plan.epochs, "epoch")
     measured = "measured peak" if plan.memory_measured else "predicted"
-    lines = [f"{request.space.name}: {plan.feasible:,} of {plan.architectures:,} architectures fit ({request.budget})"]
+    budget = f"{request.budget}{request.counted_at}"
+    lines = [f"{request.space.name}: {plan.feasible:,} of {plan.architectures:,} architectures fit ({budget})"]
     if plan.explored:
         rungs = ", ".join(f"{share:.0%} go on at {r}" for r, share in zip(plan.rungs, plan.reaching, strict=True))
         lines.append(f"trials: {plan.explored:,} of up to {epochs}" + (f" ({rungs})" if rungs else ""))

@@ -68,7 +68,7 @@ class Progress:
         request, feasible = session.request, session.search.setup.feasible
         fit = f"{request.space.size:,} architectures"
         if feasible is not None:
-            fit = f"{len(feasible):,} of {fit} fit, {request.budget} (conv + linear MACs)"
+            fit = f"{len(feasible):,} of {fit} fit, {request.budget} (conv + linear MACs{request.counted_at})"
         self.console.print(f"space {request.space.name}: {fit}")
         trials = "as many trials as the hours allow" if request.trials is None else f"{request.trials} trials"
         epochs, out = plural(request.proxy.epochs, "epoch"), display_path(session.out)

@@ -63,7 +63,7 @@ class RunPair:
         highest, lowest = self.reference_point()
 
         def area(run: Run) -> float:
-            points = [(math.log(getattr(entry.cost, self.cost)), entry.standing) for entry in run.front]
+            points = [(math.log(getattr(entry.cost, self.cost)), entry.accuracy) for entry in run.front]
             return hypervolume(points, (math.log(highest), lowest))
 
         return area(self.first), area(self.second)
@@ -71,5 +71,5 @@ class RunPair:
     def joint_front(self) -> set[tuple[int, str]]:
         """Returns the members of the joint front of both runs as (0 or 1 for the run, fingerprint)."""
         members = [(index, entry) for index, run in enumerate(self.runs) for entry in run.front]
-        kept = front([(getattr(entry.cost, self.cost), entry.standing) for _, entry in members])
+        kept = front([(getattr(entry.cost, self.cost), entry.accuracy) for _, entry in members])
         return {(members[i][0], members[i][1].spec.fingerprint) for i in kept}

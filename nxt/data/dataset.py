@@ -199,6 +199,11 @@ def largest_share(labels: NDArray[np.int64]) -> float:
     return float(np.bincount(labels).max() / len(labels))
 
 
+def is_uneven(largest: float, classes: int) -> bool:
+    """Tells whether the largest class has such a share that accuracies must be read beside it."""
+    return largest > 1.5 / classes
+
+
 def check_classes(names: Sequence[str], where: str) -> None:
     """Raises DataError unless there are at least two classes, with names that can be written."""
     for name in names:

@@ -216,9 +216,12 @@ def _open(
         source = without_bad(source, lambda message: note(f"left out: {message}"))
     for path, checkpoint in loaded.items():
         held_out = not (source.has_val if split == "val" else source.has_test)
-        if held_out and data.absolute() == checkpoint.data.absolute() and source.identity() != checkpoint.identity:
-            warning = f"{data.display} is not as it was when {path} was trained"
-            note(f"note: {warning}; it may have been trained on these images")
+        own = checkpoint.data.is_own and data.is_own
+        if held_out and own and source.identity() != checkpoint.identity:
+            moved = data.absolute() != checkpoint.data.absolute()
+            was = f"{checkpoint.data.display}, on which {path} was trained" if moved else f"when {path} was trained"
+            why = f"{data.display} is not the same as {was}" if moved else f"{data.display} is not as it was {was}"
+            note(f"note: {why}, and its {split} split is held out from all images; it may have been trained on these")
     return examples(source, split, next(iter(loaded.values())).classes, columns)
 
 

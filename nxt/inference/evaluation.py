@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nxt.arch.costs import cost
 from nxt.compute.accelerator import accelerator
 from nxt.compute.mode import Compute
-from nxt.data.dataset import Source, divided
+from nxt.data.dataset import Source, divided, largest_share
 from nxt.data.processes import Workers, default_workers
 from nxt.data.resident import Normalised
 from nxt.errors import CheckpointError, ConfigError, DataError, suggestion
@@ -144,6 +144,8 @@ class Predictions:
             "images": len(self),
             "classes": len(self.classes),
             "accuracy": self.top(1),
+            "balanced_accuracy": float(np.mean(list(self.per_class().values()))),  # mean over the classes
+            "largest_class": largest_share(self.labels),  # the accuracy of naming it always
             "interval": list(self.interval()),
             "top5": self.top(min(5, len(self.classes))),
             "loss": self.loss(),

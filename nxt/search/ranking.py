@@ -68,9 +68,14 @@ class RankedArch:
         return sum(self.accuracies) / len(self.trials)
 
     @property
+    def unproven(self) -> bool:
+        """Whether it is as accurate as the best, or more, but by trainings that prove less."""
+        return self.bound is not None and self.accuracy >= self.bound
+
+    @property
     def standing(self) -> float:
         """The accuracy that counts in comparisons: just below the best's at most, where it proves less."""
-        if self.bound is None or self.accuracy < self.bound:
+        if self.bound is None or not self.unproven:
             return self.accuracy
         return self.bound - _JUST * (2 - self.accuracy)  # of two such, the higher one stays the higher one
 
@@ -134,8 +139,9 @@ def rounds_of(trials: Collection[Trial]) -> Rounds:
 
 
 def pareto(entries: Sequence[RankedArch], objective: str) -> list[RankedArch]:
-    """Returns the non-dominated entries, by rising cost."""
-    return [entries[i] for i in front([(getattr(e.cost, objective), e.standing) for e in entries])]
+    """Returns the non-dominated entries, by rising cost; without those whose accuracy is unproven."""
+    proven = [entry for entry in entries if not entry.unproven]
+    return [proven[i] for i in front([(getattr(e.cost, objective), e.accuracy) for e in proven])]
 
 
 def noise_of(entries: Iterable[RankedArch], images: int) -> Noise:

@@ -113,6 +113,12 @@ class SearchRequest:
         return found if isinstance(found, LatencyTable) else None
 
     @property
+    def counted_at(self) -> str:
+        """At which image side and number of classes costs are counted, to be added to a budget in words."""
+        size, classes = resolution(self.space.example, *self.space.counted)
+        return f" at {size} px, {classes:,} classes"
+
+    @property
     def convention(self) -> str:
         """Which operations count as multiply-adds, at which image size and number of classes."""
         size, classes = resolution(self.space.example, *self.space.counted)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from nxt.arch.costs import cost, resolution
 from nxt.arch.names import BLOCKS
+from nxt.data.dataset import divided
 from nxt.search.engine.search import Search
+from nxt.search.noise import CLEAR
 from nxt.search.options import TRIALS
 from nxt.search.proxy import SMALL
 from nxt.search.request import SearchRequest
@@ -17,6 +20,7 @@ from nxt.space.feasible import FeasibleSet
 from nxt.units import format_count
 
 _NOTABLE = 0.05  # share of a cost
+_COARSE = 0.1  # smallest clear difference of accuracies that is said
 _OPTIONS = {cost: option for option, cost in COSTS.items()} | {"latency": "latency"}
 
 
@@ -28,6 +32,7 @@ def notices(search: Search) -> list[str]:
         _choice(setup),
         _toys(setup),
         _classes(search),
+        _few_judges(search),
         _unmodelled(setup),
         _dear_proxy(search),
         _elsewhere(search.request),
@@ -84,6 +89,18 @@ def _classes(search: Search) -> str:
                 f"`classes` {classes} counts as it will be"
             )
     return ""
+
+
+def _few_judges(search: Search) -> str:
+    """Says if so few images judge that most networks cannot be told apart."""
+    _, _, val = divided(search.source, search.request.proxy.share)
+    smallest = CLEAR * math.sqrt(2 * 0.25 / max(1, len(val)))  # of two accuracies near a half, which vary most
+    if smallest < _COARSE:
+        return ""
+    return (
+        f"{len(val)} images judge: two networks differ clearly from about {100 * smallest:.0f} points on, so that the "
+        "search can tell little more than poor from fair; more images, or fewer held out for a test, tell more"
+    )
 
 
 def _unmodelled(setup: SearchSetup) -> str:

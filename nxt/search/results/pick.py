@@ -56,7 +56,7 @@ def pick(run: RankedRun, budget: Budget) -> Picked:
         raise RunError(f"{run.path}: no trial has reached the last epoch, so there is nothing to pick from")
     if not budget.limits:
         cost = run.objective
-        points = [(float(getattr(entry.cost, cost)), entry.standing) for entry in run.front]
+        points = [(float(getattr(entry.cost, cost)), entry.accuracy) for entry in run.front]
         index = knee(points)
         shares = _shares(points, index) if len(points) > 2 else None
         entry = run.front[index]
@@ -70,7 +70,7 @@ def pick(run: RankedRun, budget: Budget) -> Picked:
             f"the nearest is {nearest.spec.name}, whose {broken}"
         )
     cost = budget.limits[0].cost if len(budget.limits) == 1 else run.objective
-    entry = inside[0]
+    entry = inside[0]  # the best, if it is inside: an accuracy that is higher, but not confirmed, proves less
     return Picked(entry, cost, len(inside), budget, None, _next_step(run, entry, cost))
 
 
@@ -85,7 +85,7 @@ def _next_step(run: RankedRun, picked: RankedArch, cost: str) -> NextStep | None
     def value(entry: RankedArch) -> int:
         return int(getattr(entry.cost, cost))
 
-    costlier = [e for e in run.entries if e.standing > picked.standing and value(e) > value(picked)]
+    costlier = [e for e in run.entries if not e.unproven and e.accuracy > picked.accuracy and value(e) > value(picked)]
     if not costlier:
         return None
     nearest = min(costlier, key=value)

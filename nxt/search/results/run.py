@@ -133,7 +133,7 @@ class Run:
 
     def verdict(self) -> str:
         """Returns the gain of the best entry over the best reference, how sure it is, and what was not confirmed."""
-        parts = (self._gain(), self.certainty(), self.dropped(), self.unconfirmed())
+        parts = (self._gain(), self.certainty(), self.dropped(), self.unproven(), self.unconfirmed())
         return " ".join(text for text in parts if text)
 
     def certainty(self) -> str:
@@ -158,6 +158,13 @@ class Run:
             if e.dropped and not any(o.failed for o in self._again[e.spec.fingerprint])
         ]
         return f"Fell behind after fewer seeds: {_some(names)}." if names else ""
+
+    def unproven(self) -> str:
+        """Names the architectures that are as accurate as the best, but were not confirmed; empty if there are none."""
+        found = [entry for entry in self.entries if entry.unproven and not entry.dropped]
+        names = [f"{entry.spec.name} ({entry.accuracy:.1%})" for entry in found]
+        how = "as accurate by the training that the search chose by, and so not on the front"
+        return f"Not confirmed, though {how}: {_some(names)}." if names else ""
 
     def unconfirmed(self) -> str:
         """Names the architectures with fewer finished trainings than others, since some failed; empty if none."""

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from nxt.config import to_mapping
-from nxt.data.dataset import Source
+from nxt.data.dataset import Source, divided, is_uneven, largest_share
 from nxt.errors import DivergedError
 from nxt.files import display_path, exists, is_file, write_text
 from nxt.train.checkpoint import Checkpoint
@@ -100,6 +100,9 @@ class Training:
         sizes = f"{recipe.size} px" + (f", tested at {recipe.eval_size}" if recipe.eval_size != recipe.size else "")
         how = f"{trainer.device}, {trainer.compute}"
         images = f"{len(trainer.train_images):,} training and {len(trainer.val_images):,} validation images"
+        _, split, rows = divided(self.source)
+        largest = largest_share(self.source.labels(split)[rows])
+        images += f" ({largest:.1%} of the largest class)" if is_uneven(largest, len(self.source.classes)) else ""
         return f"{images}, {sizes}; {recipe.epochs} epochs of {batch}, highest rate {recipe.peak:g}{scaled}; {how}"
 
     def run(self) -> TrainResult:
@@ -170,7 +173,7 @@ class Training:
     def _store(self, report: EpochReport) -> None:
         """Saves the state, with the metrics; then the files that are made from them."""
         self.metrics.append({**to_mapping(report), "time": round(time.time(), 3)})
-        self._save(best=report.best >= max(map(accuracy_of, self.metrics)))
+        self._save(best=max(self.metrics, key=accuracy_of) is self.metrics[-1])  # of equals the first
         if self.trainer.ranks.rank == 0:
             self._write()
             self._board.add(self.metrics[-1])

@@ -475,6 +475,12 @@ def test_a_plan_measures_and_leaves_nothing_behind(nxt, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_plan_that_takes_longer_than_the_hours_says_so(nxt):
+    asked = ("search", "smoke", "--flops", ":6M", "--trials", 4, "--plan", "--set", "proxy.share=0.3")
+    assert "More than the 4s of --hours" in nxt(*asked, "--hours", 0.001).out
+    assert "--hours" not in nxt(*asked, "--hours", 1000).out
+
+
 # Weight
 
 

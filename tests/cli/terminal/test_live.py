@@ -269,7 +269,9 @@ def test_a_search_that_was_interrupted_goes_on_to_its_end_and_then_has_nothing_t
 def test_elsewhere_a_search_is_plain_lines(tmp_path, capsys):
     out = begun(tmp_path / "run", 4, 2, search_progress.Progress())
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "space smoke: 96 of 96 architectures fit, macs <= 1.000G (conv + linear MACs)"
+    assert (
+        lines[0] == "space smoke: 96 of 96 architectures fit, macs <= 1.000G (conv + linear MACs at 32 px, 10 classes)"
+    )
     assert lines[1] == f"4 trials of up to 2 epochs, 1 at a time, into {out}"
     for number, line in enumerate(lines[2:]):
         head = rf"\[{number + 1}/10, about \d+s left\] trial {number} done 5{number}\.0%"

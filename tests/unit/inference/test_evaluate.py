@@ -1,5 +1,8 @@
 """Evaluating from Python: figures, predictions, and what cannot be measured."""
 
+import re
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -83,7 +86,26 @@ def test_a_test_split_that_was_held_out_is_the_same_or_one_is_warned(tmp_path):
     assert not any("trained on these images" in text for text in told)
     packed("folder", {"cat/more.png": encoded((1, 2, 3))}, tmp_path)
     evaluate(path, device="cpu", note=told.append)
-    assert told[-1].endswith("was trained; it may have been trained on these images")
+    said = "is not as it was when .*a.pt was trained, and its test split is held out from all images; it may have been"
+    assert re.search(said, told[-1])
+
+
+def test_other_data_whose_test_split_is_held_out_is_warned_of_too(tmp_path):
+    """It may be a copy of the images with some more or fewer, of which others are held out."""
+    data = packed("folder", files_of(("",), count=10), tmp_path)
+    path = saved(
+        tmp_path / "a.pt", classes=("cat", "dog"), data=DataRef.parse(data),
+        identity=open_source(DataRef.parse(data)).identity(),
+        state={"epoch": 1, "weights": {"raw": build(SPEC, 2).state_dict()}},
+    )  # fmt: skip
+    shutil.copytree(DataRef.parse(data).path, tmp_path / "copy")
+    told = []
+    evaluate(path, f"folder:{tmp_path / 'copy'}", device="cpu", note=told.append)
+    assert not any("trained on these" in text for text in told)  # the same images, the same split
+    next((tmp_path / "copy" / "cat").iterdir()).unlink()
+    evaluate(path, f"folder:{tmp_path / 'copy'}", device="cpu", note=told.append)
+    said = "copy is not the same as .*, on which .*a.pt was trained, and its test split is held out"
+    assert re.search(said, told[-1])
 
 
 @pytest.mark.parametrize(

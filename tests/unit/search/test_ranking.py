@@ -94,10 +94,11 @@ def test_what_was_not_confirmed_stands_below_the_best_however_accurate():
     entries = ranked(found)
     assert numbers(entries) == [[4], [5], [2], [1], [0]]
     assert [entry.accuracy for entry in entries] == [0.7, 1, 0.9, 0.71, 0.3]
-    assert numbers(pareto(entries, "macs")) == [[0], [1], [2], [4]]  # the costlier one adds nothing
+    assert [entry.unproven for entry in entries] == [False, True, True, True, False]
+    assert numbers(pareto(entries, "macs")) == [[0], [4]]
     equal = ranked([trial(0, 0, 0.7), trial(1, 3, 0.8), trial(2, 3, 0.7, 1)])
-    assert numbers(pareto(equal, "macs")) == [[0], [2]]
-    assert numbers(pareto(ranked(found[:4]), "macs")) == [[0], [1], [2]]  # all prove the same
+    assert numbers(pareto(equal, "macs")) == [[2]]
+    assert numbers(pareto(ranked(found[:4]), "macs")) == [[0], [2]]  # all prove the same
 
 
 def test_what_fell_behind_stands_below_the_best_however_accurate():

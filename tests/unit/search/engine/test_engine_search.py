@@ -327,7 +327,7 @@ def test_what_the_largest_class_alone_would_give_is_recorded_and_told(tmp_path):
 
     assert largest_share(np.array([0, 2, 2, 1, 2])) == 0.6
     search = begun(tmp_path / "run")
-    expected = largest_share(search.load_data().val.labels)
+    expected = largest_share(search.squares().open().val.labels)
     record = load_record(tmp_path / "run")
     assert record.largest_class == expected and 0.1 <= expected < 0.2
     assert record.trained.endswith(f"; always the largest class would give {expected:.1%}")

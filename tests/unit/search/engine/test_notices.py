@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from nxt.config import parse_settings
+from nxt.search.engine import notices as notices_module
 from nxt.search.engine.notices import notices
 from nxt.search.engine.search import prepare_search
 from nxt.search.request import make_request
@@ -80,3 +81,10 @@ def test_what_was_left_out_of_the_images_is_told_first(tmp_path):
     search = prepare_search(make_request(load_space("smoke"), parse_budget({"flops": ":1G"}), "digits", 20), tmp_path)
     source = dataclasses.replace(search.source, notes=("left out of mine: 3 of other kinds",))
     assert notices(dataclasses.replace(search, source=source))[0] == "left out of mine: 3 of other kinds"
+
+
+def test_few_images_that_judge_are_told(tmp_path, monkeypatch):
+    assert not [text for text in told(tmp_path, "imagenet", 20, flops="4.1G") if "images judge" in text]
+    monkeypatch.setattr(notices_module, "divided", lambda *_: (range(153), "train", range(37)))
+    (text,) = [text for text in told(tmp_path, "imagenet", 20, flops="4.1G") if "images judge" in text]
+    assert text.startswith("37 images judge: two networks differ clearly from about 23 points on")

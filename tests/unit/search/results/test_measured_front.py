@@ -195,7 +195,7 @@ def test_the_front_is_measured_when_all_trials_have_ended_and_the_cluster_is_gon
     monkeypatch.setattr(measured_front, "measure_front", measured)
     monkeypatch.setattr(execute, "_packing", lambda *_: None)
     monkeypatch.setattr("nxt.compute.ray_cluster.cluster", cluster)
-    monkeypatch.setattr("nxt.compute.ray_cluster.place", lambda workers, gpus: SimpleNamespace(workers=1))
+    monkeypatch.setattr("nxt.compute.ray_cluster.place", lambda *_, **__: SimpleNamespace(workers=1, growth=""))
     monkeypatch.setattr("nxt.search.engine.ray_runner.run", run)
     ending = execute.execute(search, execute.Resources(), Silent(), new=True)
     assert ending is execute.Ending.COMPLETE and happened == ["trials ended", "cluster gone", "measured"]

@@ -570,7 +570,8 @@ def test_those_that_the_search_flattered_do_not_call_in_others(path):
     strategy = make(path, trials=12, confirm=2, seeds=2, flops=WINDOW)
     drive(strategy, accuracy=lucky)
     entries = ranked(trials_of(strategy))
-    assert strategy.complete and entries[0].confirmed and entries[0].accuracy < entries[1].accuracy
+    assert strategy.complete and entries[0].confirmed
+    assert any(entry.unproven and not entry.confirmed for entry in entries)
     assert all(repeats == [1, 2] for repeats in confirmed_of(strategy).values()) and len(confirmed_of(strategy)) == 3
 
 
