@@ -85,9 +85,7 @@ class ArchSpec:
     shortcut: bool = True
     preact: bool = False  # BN and ReLU before each convolution, not after (He et al. 2016, arXiv 1603.05027)
     block: str = "bottleneck"  # "basic": two 3x3 convolutions (He et al. 2016, arXiv 1512.03385, fig. 5)
-    attention: str = (
-        "none"  # "se": squeeze-and-excitation after the block; "sk": a selective kernel in place of the 3x3
-    )
+    attention: str = "none"  # "se": squeeze-and-excitation after the block; "sk": a selective kernel for the 3x3
     padded: bool = False  # shortcuts add zero channels where the width grows (type A), they do not project (type B)
     constant: bool = False  # groups are as wide in all stages, and their number grows
 
