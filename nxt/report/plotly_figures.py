@@ -102,10 +102,11 @@ def curves(data: ReportData) -> go.Figure:
         if trials:
             x, y, numbers = _broken(trials, max(1, every))
             short = all(len(trial.curve) == 1 for trial in trials)
+            label = "cut off" if name == "running" and not data.run.active else name
             style = {"mode": "markers" if short else "lines", "line": {"color": COLOURS[name], "width": 1.3}}
             traces.append(
                 kind(
-                    x=x, y=y, customdata=numbers, name=f"{name} ({len(trials)})", opacity=alpha,
+                    x=x, y=y, customdata=numbers, name=f"{label} ({len(trials)})", opacity=alpha,
                     marker={"color": COLOURS[name]}, connectgaps=False, **style,
                     hovertemplate="trial %{customdata}: %{y:.1%} after epoch %{x}<extra></extra>",
                 )

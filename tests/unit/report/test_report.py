@@ -391,7 +391,9 @@ def test_the_smallest_clear_difference_is_twice_the_error_of_one(tmp_path):
 
 
 def test_a_search_that_was_cut_off_is_not_called_running(tmp_path):
-    _, page = report(report_data([trial(0, 0.5), trial(1, 0.4, Outcome.RUNNING)]), tmp_path)
+    given = report_data([trial(0, 0.5), trial(1, 0.4, Outcome.RUNNING)])
+    assert [trace.name for trace in figures.curves(given).data] == ["done (1)", "cut off (1)"]
+    _, page = report(given, tmp_path)
     assert "1 cut off, 1 done" in page.text or "1 done, 1 cut off" in page.text
 
 
