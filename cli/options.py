@@ -85,7 +85,7 @@ Data = Annotated[
         "in a zip or tar, or at a URI), table:FILE.csv (also Parquet), hf:PATH or shards:PATTERN (WebDataset's tars); "
         "with --resume, where the same data lies now.",
         metavar="DATA",
-        show_default="digits",
+        show_default="digits; for a file that a search wrote, its own",
         autocompletion=complete.data,
         parser=DataRef.of,
     ),

@@ -59,7 +59,8 @@ def search(
     data: options.Data = None,
     trials: Annotated[int | None, typer.Option(help="How many trials to explore.", show_default="20")] = None,
     hours: Annotated[
-        float | None, typer.Option(help="Stop in time to have an answer after so many hours.", min=0)
+        float | None,
+        typer.Option(help="Stop in time to have an answer after so many hours; with --resume, so many more.", min=0),
     ] = None,
     confirm: Annotated[
         int | None,

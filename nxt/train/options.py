@@ -56,6 +56,9 @@ class TrainOptions:
         if self.resume_or_new and (self.out is None or self.resume is not None):
             raise UsageError("`resume_or_new` goes on with the run in `out`, or begins it: give that, and no `resume`")
         if self.resume is not None:
+            if self.epochs is not None:
+                anew = f"a new training begins with its weights by `weights` {self.resume}"
+                raise UsageError(f"`epochs` {_IN_RECORD}; {anew}")
             refuse_given(self, _RECORDED, _IN_RECORD)
 
     def settled(self) -> TrainOptions:
