@@ -93,7 +93,7 @@ def test_what_makes_no_recipe_is_refused(options, message):
 )
 def test_a_training_that_goes_on_is_not_told_what_its_record_says(option):
     name = next(iter(option))
-    with pytest.raises(UsageError, match=f"^`{name}` cannot be given with `resume`: run.yaml has what was asked$"):
+    with pytest.raises(UsageError, match=f"^`{name}` cannot be given with `resume`: run.yaml has what was asked"):
         TrainOptions(resume=Path("run"), **option)
 
 
