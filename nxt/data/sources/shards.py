@@ -20,7 +20,7 @@ from nxt.data.sources.archives import tar_members
 from nxt.data.sources.image_files import SPLITS, SUFFIXES, Found, found
 from nxt.data.sources.tables import in_order
 from nxt.errors import DataError, first_line
-from nxt.files import expanded, is_folder
+from nxt.files import expanded, is_file, is_folder
 
 _CLASS = ".cls"
 _AT_ONCE = 16  # shards whose members are listed at a time
@@ -100,7 +100,7 @@ def _shards(pattern: str) -> list[Path]:
         raise DataError(
             f"shards:{pattern}: no such shards; write a folder of tars, or a pattern: train-{{000..099}}.tar"
         )
-    if missing := [shard for shard in shards if not shard.is_file()]:
+    if missing := [shard for shard in shards if not is_file(shard)]:
         raise DataError(f"{missing[0]}: no such shard; {len(shards) - len(missing)} of {len(shards)} are there")
     return shards
 

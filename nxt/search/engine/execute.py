@@ -127,7 +127,10 @@ def _decode(data: Squares | Source, address: str | None, observer: Observer) -> 
     Raises:
         DataError: if an image is not readable.
     """
-    if not isinstance(data, Squares) or not data.is_cached:
+    if not isinstance(data, Squares):
+        return
+    if not data.is_cached:
+        data.open()  # each worker does; what is not readable is told before
         return
     answers: Iterator[tuple[str, int | NxtError]] = (("", answer) for answer in _attempt(data))
     if address is not None:

@@ -48,6 +48,7 @@ COMMANDS = [
     "profile",
     "zoo",
     "space",
+    "cache",
     "latency",
     "doctor",
 ]

@@ -95,7 +95,9 @@ def test_one_checkpoint_is_one_object(made, data, measure):
         "accuracy": 0.8, "top5": 1.0, "size": 16, "crop": 0.8, "views": "center", "weights": "raw", "epoch": 3,
     }  # fmt: skip
     assert {key: found.get(key) for key in expected} == expected
-    assert set(found) - set(expected) == {"loss", "ece", "interval", "per_class", "reliability"}
+    assert set(found) - set(expected) == {
+        "loss", "ece", "interval", "per_class", "reliability", "balanced_accuracy", "largest_class",
+    }  # fmt: skip
     assert found["per_class"] == {"blue": pytest.approx(2 / 3), "green": 1.0, "red": 0.75, "white": 1.0}
     assert found["interval"][0] < 0.8 < found["interval"][1]
     assert 0.15 < found["ece"] <= 0.2  # sure of all, right on 80 %
@@ -107,7 +109,8 @@ def test_the_line_and_the_table_name_what_is_confused(made, data, nxt):
     shown = nxt("eval", made, "--per-class")
     line, table = shown.out.split("\n", 1)
     assert line.startswith(
-        f"{SPEC.name}: 80.00% of 10 test images of folder:colours, 95 % interval 49.02 to 94.33%, loss "
+        f"{SPEC.name}: 80.00% of 10 test images of folder:colours, 95 % interval 49.02 to 94.33%, "
+        "mean over the classes 85.42%, always the largest class 40.00%, loss "
     )
     assert line.endswith("(epoch 3, raw weights, 16 px)")
     assert "top-5" not in line  # of four classes
@@ -212,7 +215,7 @@ def test_validation_images_can_be_judged_and_a_change_of_the_data_is_told(made, 
     assert (found["split"], found["images"], found["accuracy"]) == ("val", 4, 1.0)  # one of five of each class
     assert nxt("eval", made, "--split", "val").err == ""
     Image.new("RGB", (24, 20), COLOURS["red"]).save(f"{data.removeprefix('folder:')}/train/red/9.png")
-    assert "was trained; it may have been trained on these images" in nxt("eval", made, "--split", "val").err
+    assert "held out from all images; it may have been trained on these" in nxt("eval", made, "--split", "val").err
     assert nxt("eval", made).err == ""
 
 

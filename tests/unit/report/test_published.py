@@ -36,7 +36,7 @@ def test_a_network_outside_the_range_of_costs_is_left_out():
 
 def test_beside_networks_for_small_images_stand_none_for_large_ones():
     found = published(run_of(ArchSpec.from_name("resnext29_8x64d_cifar"), narrow(20).replace(stem="cifar")))
-    assert found and all(entry.name.endswith("_cifar") for entry, _ in found)
+    assert found and all(entry.spec.stem == "cifar" for entry, _ in found)
 
 
 def test_costs_counted_elsewhere_are_compared_with_costs_counted_there():
