@@ -65,7 +65,7 @@ def _conditions(entry: RankedArch, full: bool) -> str:
 
 def _reason(picked: Picked) -> str:
     if picked.budget.limits:
-        candidates = f"{plural(picked.candidates, 'architecture')}"
+        candidates = plural(picked.candidates, "architecture")
         return f"the most accurate of {candidates} trained to the end with {picked.budget}"
     if picked.knee is None:
         return f"the most accurate of a front of {picked.candidates}, which has no knee"

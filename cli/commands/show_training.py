@@ -10,7 +10,7 @@ from nxt.files import display_path
 from nxt.units import plural
 
 from ..terminal import tables
-from ..terminal.status_text import resume_command, test_command
+from ..terminal.status_text import how_to_test, resume_command
 
 if TYPE_CHECKING:
     from nxt.train.history import History
@@ -39,7 +39,7 @@ def print_training(run: Path, as_json: bool) -> None:
             del line[3]
     tables.print_table(columns, rows, ["images/s", "loss"])
     tables.say(f"Best: {tables.percent(accuracy_of(best))} on the validation split in epoch {best['epoch']}")
-    tables.say(test_command(run, len(history.rows), best["epoch"]))
+    tables.say(how_to_test(run, len(history.rows), best["epoch"]))
 
 
 def _document(history: History) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from nxt.errors import RunError
 
 from .. import complete, options
 from ..terminal import tables
-from ..terminal.status_text import resume_command, test_command
+from ..terminal.status_text import how_to_test, resume_command
 from . import train_many
 
 if TYPE_CHECKING:
@@ -164,4 +164,4 @@ def _show(request: TrainRequest, result: TrainResult, as_json: bool) -> None:
     last, best = tables.percent(result.last.best), tables.percent(result.best_accuracy)
     line = f"{request.spec.name}: {last} on the validation split (best {best} in epoch {result.best_epoch})"
     tables.out().print(line, soft_wrap=True)
-    tables.out().print(test_command(result.out, result.last.epoch, result.best_epoch), soft_wrap=True)
+    tables.out().print(how_to_test(result.out, result.last.epoch, result.best_epoch), soft_wrap=True)

@@ -36,7 +36,7 @@ def shell_path(path: Path) -> str:
     return shlex.quote(str(display_path(path)))
 
 
-def test_command(run: Path, last: int, best: int) -> str:
+def how_to_test(run: Path, last: int, best: int) -> str:
     """Returns how to test a training whose last and best epochs are these; the last one was chosen by nothing."""
     other = f", or its best epoch: nxt eval {shell_path(run / 'checkpoints' / 'best.pt')}"
     return f"Test it: nxt eval {shell_path(run)}{'' if best == last else other}"

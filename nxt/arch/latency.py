@@ -52,6 +52,7 @@ class Part:
         flags = " preact" * self.spec.preact
         if self.stage is not None:
             flags += " no-shortcut" * (not self.spec.shortcut) + " padded" * self.spec.padded
+            flags += " pooled" * (self.spec.padded and self.spec.avg_down)
             flags += f" {self.spec.attention}" * (self.spec.attention != "none")
         kind = "block" if self.stage is not None else self.kind
         return f"{kind}{flags} {' '.join(map(_short, self.layers))}"

@@ -12,7 +12,6 @@ import itertools
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar, Protocol
@@ -20,6 +19,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from nxt.compute.clock import wall_seconds
 from nxt.errors import DeviceError, first_line
 
 PLUGGED = "NXT_ACCELERATOR"
@@ -79,12 +79,7 @@ class Accelerator:
         A GPU is waited for once, after the last run: where its work takes longer than the launching of it, the work
         alone is measured.
         """
-        seconds = []
-        for _ in range(count):
-            start = time.perf_counter()
-            run()
-            seconds.append(time.perf_counter() - start)
-        return seconds
+        return wall_seconds(run, count)
 
     def synchronize(self) -> None:
         """Waits until the device has finished its work."""

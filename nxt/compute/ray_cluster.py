@@ -28,7 +28,7 @@ import ray
 from ray._private import ray_constants
 from ray._private import state as ray_state
 from ray._private import worker as ray_worker
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from nxt.compute import accelerator
@@ -171,7 +171,9 @@ def on_each_node(task: Callable[[], Iterator[T]]) -> Iterator[tuple[str, T]]:
         address, stream = next(pair for pair in streams if pair[1] is ready[0])
         try:
             yield address, ray.get(next(stream))
-        except (StopIteration, RayError):
+        except RayTaskError:  # of the function's own
+            raise
+        except (StopIteration, RayError):  # it has ended, or its machine is gone
             streams.remove((address, stream))
 
 

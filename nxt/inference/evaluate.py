@@ -216,11 +216,12 @@ def _open(
         source = without_bad(source, lambda message: note(f"left out: {message}"))
     for path, checkpoint in loaded.items():
         held_out = not (source.has_val if split == "val" else source.has_test)
-        own = checkpoint.data.is_own and data.is_own
-        if held_out and own and source.identity() != checkpoint.identity:
-            moved = data.absolute() != checkpoint.data.absolute()
-            was = f"{checkpoint.data.display}, on which {path} was trained" if moved else f"when {path} was trained"
-            why = f"{data.display} is not the same as {was}" if moved else f"{data.display} is not as it was {was}"
+        same = data.absolute() == checkpoint.data.absolute()
+        comparable = same or (data.is_own and checkpoint.data.is_own)
+        if held_out and comparable and source.identity() != checkpoint.identity:
+            when = f"as it was when {path} was trained"
+            other = f"the same as {checkpoint.data.display}, on which {path} was trained"
+            why = f"{data.display} is not {when if same else other}"
             note(f"note: {why}, and its {split} split is held out from all images; it may have been trained on these")
     return examples(source, split, next(iter(loaded.values())).classes, columns)
 

@@ -8,8 +8,6 @@ and the same without the part.
 from __future__ import annotations
 
 import functools
-import os
-import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,6 +16,8 @@ import onnxruntime
 from nxt.arch.latency import Part
 from nxt.arch.layers import Layer
 from nxt.arch.spec import ArchSpec
+from nxt.compute.clock import wall_seconds
+from nxt.compute.machine import usable_cpus
 from nxt.errors import DeviceError
 from nxt.latency.onnx_graph import model
 from nxt.latency.parts import chain
@@ -38,8 +38,7 @@ class OnnxRuntime:
         self._place = kind, int(index) if index.isdecimal() else 0
         if _PROVIDERS.get(kind) not in onnxruntime.get_available_providers():
             raise DeviceError(f"`device` {asked.device}: this onnxruntime cannot use it; write cpu")
-        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._threads = threads or usable
+        self._threads = threads or max(1, int(usable_cpus()))
 
     @property
     def device(self) -> str:
@@ -79,16 +78,12 @@ class OnnxRuntime:
 
     def durations(self, run: Run, count: int) -> list[float]:
         """Runs something so many times, and returns the seconds of each run."""
-        seconds = []
-        for _ in range(count):
-            start = time.perf_counter()
-            run()
-            seconds.append(time.perf_counter() - start)
-        return seconds
+        return wall_seconds(run, count)
 
     def _run(self, content: bytes, channels: int, side: int) -> Run:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        options.intra_op_num_threads = self._threads
         session = onnxruntime.InferenceSession(content, options, providers=self._providers())
         shape = (self._asked.batch, channels, side, side)
         images = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)

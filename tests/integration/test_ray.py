@@ -28,3 +28,15 @@ def test_ray_listens_on_the_loopback_address_alone_and_has_no_more_than_the_mach
         for workers, gpus, message in [(10_000, 0, "`workers` 10000: only"), (None, 0.5, r"no machine has 0.5 GPU")]:
             with pytest.raises(DeviceError, match=message):
                 ray_cluster.place(workers, gpus)
+
+
+def test_what_goes_wrong_on_a_machine_is_raised_here():
+    def broken():
+        yield 1
+        raise ZeroDivisionError("a mistake of the task's own")
+
+    with ray_cluster.cluster(0):
+        answers = ray_cluster.on_each_node(broken)
+        assert next(answers)[1] == 1
+        with pytest.raises(ZeroDivisionError, match="a mistake of the task's own"):
+            list(answers)

@@ -410,6 +410,6 @@ def test_columns_are_left_out_in_their_order_until_a_table_fits():
 
 def test_where_another_epoch_was_better_its_checkpoint_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert status_text.test_command(Path("a b"), 3, 3) == "Test it: nxt eval 'a b'"
-    other = status_text.test_command(Path("run"), 3, 2)
+    assert status_text.how_to_test(Path("a b"), 3, 3) == "Test it: nxt eval 'a b'"
+    other = status_text.how_to_test(Path("run"), 3, 2)
     assert other == "Test it: nxt eval run, or its best epoch: nxt eval run/checkpoints/best.pt"

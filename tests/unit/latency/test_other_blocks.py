@@ -45,3 +45,8 @@ def test_blocks_that_do_other_work_have_other_keys():
     for index, own in enumerate(blocks):
         for other in blocks[index + 1 :]:
             assert not own & other
+
+
+def test_a_padded_shortcut_that_pools_has_a_key_of_its_own():
+    keys = [set(parts_of_networks([tiny(padded=True, avg_down=pools)], 16, 5)) for pools in (False, True)]
+    assert not {key for key in keys[0] & keys[1] if key.startswith("block")}
