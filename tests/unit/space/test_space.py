@@ -10,8 +10,11 @@ import pytest
 from nxt.arch.load import parse_name
 from nxt.arch.names import EXPANSION
 from nxt.arch.spec import ArchSpec
+from nxt.arch.zoo import ZOO
 from nxt.config import dump_yaml
 from nxt.errors import ArchError, ConfigError, NxtError, SpaceError
+from nxt.space.budget import parse_budget
+from nxt.space.feasible import FeasibleSet
 from nxt.space.load import DEFAULT, load_space, space_from_dict, spaces_folder
 
 PACKAGED = ["cifar", "imagenet", "mobile", "nds_resnext_a", "nds_resnext_b", "resnest", "smoke"]
@@ -103,17 +106,21 @@ def test_every_value_of_a_packaged_space_is_part_of_some_network(name):
         assert set(loaded.choices[:, axis].tolist()) == set(range(len(values)))
 
 
-MEMBERS = {
-    "imagenet": ["resnet50", "resnet101", "resnext50_32x4d", "resnext101_32x4d", "resnext50_8x14d", "resnext101_64x4d"],
-    "cifar": ["resnext29_1x64d_cifar", "resnext29_4x64d_cifar", "resnext29_32x4d_cifar", "resnext101_32x4d_cifar"],
-    "resnest": ["resnest26", "resnest50", "resnest50_fast_1s1x64d", "resnest50_fast_4s2x40d"],
+TABLES_3_AND_4 = ["resnet50", "resnet101", "resnet200", "resnet101_1x100d", "resnext101_2x64d", "resnext101_64x4d"] + [
+    f"resnext{depth}_{label}" for depth in (50, 101) for label in ("2x40d", "4x24d", "8x14d", "32x4d")
+]
+FIGURE_7 = ["1x64d", "2x64d", "4x64d", "8x64d", "16x64d", "32x64d", "1x128d", "1x256d", "1x512d"]
+MEMBERS = {  # what the texts of the spaces claim
+    "imagenet": TABLES_3_AND_4,
+    "cifar": [f"resnext29_{label}_cifar" for label in FIGURE_7] + ["resnext101_32x4d_cifar"],
+    "resnest": [name for name in ZOO if name.startswith("resnest")],
 }
 
 
 @pytest.mark.parametrize(("name", "member"), [(name, member) for name in MEMBERS for member in MEMBERS[name]])
 def test_a_packaged_space_holds_the_papers_networks(name, member):
     loaded, spec = load_space(name), parse_name(member)
-    values = {"width": spec.widths[0] // EXPANSION, "cardinality": spec.cardinality[0]}
+    values = {"width": spec.widths[0] // EXPANSION, "cardinality": spec.cardinality[0], "stem_width": spec.stem_width}
     values |= {"base_width": spec.base_width[0], "radix": spec.radix, "avd_first": spec.avd_first}
     try:
         choice = tuple(axis.index(values[key]) for key, axis in loaded.axes.items())
@@ -122,6 +129,17 @@ def test_a_packaged_space_holds_the_papers_networks(name, member):
         pytest.fail(f"{member} has a value that is on no axis of {name}")
     assert choice in loaded.configs
     assert loaded.spec((*depths, *choice)) == spec
+
+
+@pytest.mark.parametrize(
+    ("name", "budget", "axis", "usual"),
+    [("imagenet", "4.1G", "depth2", 8), ("resnest", "5.4G", "depth2", 8), ("cifar", "30M", "base_width", 128)],
+)
+def test_at_a_usual_budget_few_networks_are_as_extreme_as_the_largest_published(name, budget, axis, usual):
+    feasible = FeasibleSet(load_space(name), parse_budget({"flops": budget}))
+    counts = feasible.spread()[axis]
+    assert sum(counts.values()) == len(feasible)
+    assert sum(count for value, count in counts.items() if value > usual) <= 0.2 * len(feasible)
 
 
 # Counting

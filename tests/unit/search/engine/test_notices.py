@@ -23,8 +23,8 @@ def told(tmp_path, space, trials=20, *settings, natural=None, **limits):
 
 def test_of_two_narrow_windows_each_is_told_and_how_a_cap_is_written(tmp_path):
     text, *_ = told(tmp_path, "imagenet", flops="600M", params="8M", natural=8)
-    assert text.startswith("only 4 of 6,461,280 architectures fit, fewer than the 20 trials")
-    assert "without macs 552.0M to 648.0M 89,939, without params 7.360M to 8.640M 21,292" in text
+    assert text.startswith("only 4 of 7,767,900 architectures fit, fewer than the 20 trials")
+    assert "without macs 552.0M to 648.0M 98,613, without params 7.360M to 8.640M 21,292" in text
     assert text.endswith("a cap has a colon: `flops` :600M, `params` :8M")
 
 
