@@ -20,7 +20,7 @@ _LAST = 8  # epochs shown
 
 def print_training(run: Path, as_json: bool) -> None:
     """Prints the progress of a training. Raises as `load_history` does."""
-    from nxt.train.history import accuracy_of, load_history
+    from nxt.train.history import accuracy_of, judged_on, load_history
 
     history = load_history(run)
     if as_json:
@@ -33,12 +33,12 @@ def print_training(run: Path, as_json: bool) -> None:
     if best is None:
         return
     rows = [_row(row, best) for row in history.rows[-_LAST:]]
-    columns = ["epoch", "loss", "val", "averaged", "images/s"]
+    columns = ["epoch", "loss", best.get("split", "val"), "averaged", "images/s"]
     if all(row["ema_accuracy"] is None for row in history.rows):
         for line in (columns, *rows):
             del line[3]
     tables.print_table(columns, rows, ["images/s", "loss"])
-    tables.say(f"Best: {tables.percent(accuracy_of(best))} on the validation split in epoch {best['epoch']}")
+    tables.say(f"Best: {tables.percent(accuracy_of(best))} on {judged_on(best)}, in epoch {best['epoch']}")
     tables.say(how_to_test(run, len(history.rows), best["epoch"]))
 
 
@@ -59,7 +59,7 @@ def _document(history: History) -> dict[str, Any]:
         "ema_accuracy": last and last["ema_accuracy"],
         "best_accuracy": best and accuracy_of(best),
         "best_epoch": best and best["epoch"],
-        "split": "val",
+        "split": best and best.get("split", "val"),
     }
 
 

@@ -142,6 +142,7 @@ def _run(request: TrainRequest, device: str, resume: bool, again: Mapping[str, s
 def _show(request: TrainRequest, result: TrainResult, as_json: bool) -> None:
     """Draws the curves, and prints the result."""
     from nxt.report.matplotlib_figures import plot_curves
+    from nxt.train.history import judged_on
 
     try:
         plot_curves(f"{request.spec.name} on {request.data.display}", result.metrics, result.out / "curves.png")
@@ -157,11 +158,12 @@ def _show(request: TrainRequest, result: TrainResult, as_json: bool) -> None:
                 "ema_accuracy": result.last.ema_accuracy,
                 "best_accuracy": result.best_accuracy,
                 "best_epoch": result.best_epoch,
-                "split": "val",
+                "split": result.last.split,
             }
         )
         return
     last, best = tables.percent(result.last.best), tables.percent(result.best_accuracy)
-    line = f"{request.spec.name}: {last} on the validation split (best {best} in epoch {result.best_epoch})"
+    where = judged_on(result.metrics[-1])
+    line = f"{request.spec.name}: {last} on {where} (best {best} in epoch {result.best_epoch})"
     tables.out().print(line, soft_wrap=True)
     tables.out().print(how_to_test(result.out, result.last.epoch, result.best_epoch), soft_wrap=True)

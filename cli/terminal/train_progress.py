@@ -81,7 +81,7 @@ class TrainProgress:
     def _line(self, report: EpochReport) -> str:
         ema = "" if report.ema_accuracy is None else f"  averaged {tables.percent(report.ema_accuracy)}"
         waits = f", {report.wait:.0%} of the time waiting for images" if report.wait > _WAITS else ""
-        val = f"val {tables.percent(report.accuracy)}{ema}"
+        val = f"{report.split} {tables.percent(report.accuracy)}{ema}"
         trained = report.images_per_second > 0  # not so if only the evaluation was left to do
         speed = f"  {report.images_per_second:.0f} images/s{waits}" if trained else ""
         return f"epoch {report.epoch}/{self._now.epochs}  loss {report.loss:.3f}  {val}{speed}"
@@ -137,7 +137,7 @@ def line_of(position: Position, report: EpochReport | None, rate: float, left: s
     epoch = f"epoch {min(position.epoch + 1, position.epochs)}/{position.epochs}"
     parts = {"epoch": epoch, "bar": " " * _BAR, "share": f"{share:.0%}"}
     if report is not None:
-        parts |= {"loss": f"loss {report.loss:.3f}", "val": f"val {report.best:.1%}"}
+        parts |= {"loss": f"loss {report.loss:.3f}", "val": f"{report.split} {report.best:.1%}"}
     parts |= {"rate": f"{rate:,.0f} images/s", "left": f"{left} left" if left else ""}
     if report is not None and report.wait > _WAITS:
         parts["wait"] = f"waits {report.wait:.0%}"

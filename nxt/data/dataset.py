@@ -131,10 +131,13 @@ def load_train(source: Source, side: int, share: float = 1.0) -> Dataset:
     )
 
 
-def divided(source: Source, share: float = 1.0) -> tuple[NDArray[np.int64], str, NDArray[np.int64]]:
+def divided(
+    source: Source, share: float = 1.0, holdout: float = VAL_SHARE
+) -> tuple[NDArray[np.int64], str, NDArray[np.int64]]:
     """Returns which rows of "train" to train on, and for validation the name of a split and its rows.
 
-    `share` is that of `load_train`.
+    `share` is that of `load_train`. `holdout` is the share of the training images that is held out where the source
+    has no validation split; with 0 all are trained on, and a fifth of them is judged all the same.
 
     Raises:
         DataError: if there are too few images.
@@ -144,7 +147,8 @@ def divided(source: Source, share: float = 1.0) -> tuple[NDArray[np.int64], str,
     held = everything[:0]
     kept = everything
     if not source.has_val:
-        held, kept = _divide(everything, labels, min(VAL_SHARE, VAL_MOST / len(labels)))
+        held, others = _divide(everything, labels, min(holdout or VAL_SHARE, VAL_MOST / len(labels)))
+        kept = others if holdout else everything
     if share < 1:
         kept, unused = _divide(kept, labels, share)
         missing = min(VAL_MOST, len(kept)) - len(held)

@@ -18,7 +18,7 @@ from nxt.config import require
 from nxt.data.readable import without_bad
 from nxt.data.ref import DataRef
 from nxt.data.sources.open import open_source
-from nxt.errors import CheckpointError
+from nxt.errors import CheckpointError, DataError
 from nxt.inference.evaluation import SPLITS, Examples, Predictions, ensemble, examples, predict, read_classes
 from nxt.inference.views import Views
 from nxt.train.checkpoint import WEIGHTS, Checkpoint, read
@@ -223,7 +223,11 @@ def _open(
             other = f"the same as {checkpoint.data.display}, on which {path} was trained"
             why = f"{data.display} is not {when if same else other}"
             note(f"note: {why}, and its {split} split is held out from all images; it may have been trained on these")
-    return examples(source, split, next(iter(loaded.values())).classes, columns)
+    holdout = min(checkpoint.recipe.holdout for checkpoint in loaded.values())
+    if split == "val" and not (holdout or source.has_val):
+        path = next(path for path, checkpoint in loaded.items() if not checkpoint.recipe.holdout)
+        raise DataError(f"{path} was trained on all images of {data.display} (holdout: 0); `split` test has others")
+    return examples(source, split, next(iter(loaded.values())).classes, columns, holdout)
 
 
 def _counted(path: Path, total: int, progress: Callable[[Path, int, int], object]) -> Callable[[int], None]:

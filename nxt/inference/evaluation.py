@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nxt.arch.costs import cost
 from nxt.compute.accelerator import accelerator
 from nxt.compute.mode import Compute
-from nxt.data.dataset import Source, divided, largest_share
+from nxt.data.dataset import VAL_SHARE, Source, divided, largest_share
 from nxt.data.processes import Workers, default_workers
 from nxt.data.resident import Normalised
 from nxt.errors import CheckpointError, ConfigError, DataError, suggestion
@@ -192,7 +192,13 @@ def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def examples(source: Source, split: str, classes: Sequence[str], columns: NDArray[np.int64] | None = None) -> Examples:
+def examples(
+    source: Source,
+    split: str,
+    classes: Sequence[str],
+    columns: NDArray[np.int64] | None = None,
+    holdout: float = VAL_SHARE,
+) -> Examples:
     """Returns the images of the test split, or of the validation split that a training on the source uses.
 
     Args:
@@ -200,6 +206,7 @@ def examples(source: Source, split: str, classes: Sequence[str], columns: NDArra
         split: "test" or "val".
         classes: The networks' classes.
         columns: Indices of classes; only their images are returned. None: all images.
+        holdout: The share of the training images that the training held out, where the source has no validation split.
 
     Raises:
         DataError: if the source has other classes, or no image is left.
@@ -212,7 +219,7 @@ def examples(source: Source, split: str, classes: Sequence[str], columns: NDArra
             f"{len(classes)}, such as {unknown[0]!r}{suggestion(unknown[0], classes)}"
         )
     if split == "val":
-        _, stored_split, rows = divided(source)
+        _, stored_split, rows = divided(source, holdout=holdout)
     else:
         stored_split, rows = split, np.arange(len(source.labels(split)))
     labels = np.array([places[_composed(name)] for name in source.classes])[source.labels(stored_split)[rows]]

@@ -21,7 +21,7 @@ from nxt.report.page import document
 from nxt.report.plotly_figures import BLUE, ORANGE, figure
 from nxt.rundir import read_run_record
 from nxt.search.noise import CLEAR, Noise
-from nxt.train.history import History, accuracy_of, load_history
+from nxt.train.history import History, accuracy_of, judged_on, load_history
 from nxt.units import format_count, format_seconds, plural
 
 _TITLES = {"summary": "Summary", "curves": "Curves", "epochs": "Epochs", "recipe": "Recipe", "provenance": "Provenance"}
@@ -79,7 +79,7 @@ def _summary(own: Training, other: Training | None) -> Html:
     stands = f"{len(history.rows)} of {epochs}"
     verdict = f"No epoch has ended yet: {history.state}."
     if history.best is not None:
-        verdict = f"{own.best:.1%} on the validation split, in epoch {history.best['epoch']} of {history.epochs}."
+        verdict = f"{own.best:.1%} on {judged_on(history.best)}, in epoch {history.best['epoch']} of {history.epochs}."
     entries = {
         "Stands": f"{history.state}, {stands}" + (f", {format_seconds(card['seconds'])}" if card else ""),
         "Data": _data(own),
@@ -88,6 +88,8 @@ def _summary(own: Training, other: Training | None) -> Html:
         "Start": f"{record.get('weights') or 'random weights'}, seed {record.get('seed')}",
     }
     flatters = ["The validation split chose the best epoch, so it flatters it; nxt eval takes images nobody has seen."]
+    if history.best is not None and history.best.get("split") == "train":
+        flatters = ["No image was held out, so no accuracy here tells how good it is; nxt eval does."]
     parts = [paragraph(verdict, "verdict"), paragraph(_compared(own, other)), code(commands[history.state])]
     return joined([*parts, facts(entries), notes(flatters if history.rows else [])])
 

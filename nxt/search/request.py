@@ -12,6 +12,7 @@ from nxt.arch.costs import resolution
 from nxt.arch.latency import LatencyTable, read_table
 from nxt.compute.mode import Compute
 from nxt.config import check_record, from_mapping, key_paths, require, to_mapping
+from nxt.data.dataset import VAL_SHARE
 from nxt.data.ref import DataRef
 from nxt.errors import ArchError, ConfigError, DataError, SpaceError, own_name
 from nxt.provenance import typed, versions
@@ -290,6 +291,7 @@ def make_request(
     for key, value in full_only.items():
         problem = "it is for full trainings; in a search images are resident, and sized by proxy.size"
         require(not value, f"recipe: {key}", problem)
+    _check_comparable(recipe)
     return SearchRequest(
         space=space,
         budget=budget,
@@ -321,14 +323,22 @@ def _objective(objectives: str | None, space: Space | ArchList, budget: Budget) 
     return name
 
 
+def _check_comparable(recipe: Recipe) -> None:
+    """Raises ConfigError for a recipe by which several trainings cannot be compared."""
+    advice = "it is for the training of one network; several are compared by epochs, on images held out alike"
+    for key, usual in {"holdout": VAL_SHARE, "steps": None}.items():
+        require(getattr(recipe, key) == usual, f"recipe: {key}", advice)
+
+
 def full_request(
     space: ArchList, data: DataRef, name: str, recipe: Recipe, seed: int, repeats: int, origins: Iterable[str] = ()
 ) -> SearchRequest:
     """Returns the request to train a list fully with the recipe of that name, and to keep the weights.
 
     Raises:
-        ConfigError: if numbers are out of range.
+        ConfigError: if numbers are out of range, or the recipe is for one network.
     """
+    _check_comparable(recipe)
     return SearchRequest(
         space=space,
         budget=Budget(()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,8 @@ class History:
 
     @property
     def best(self) -> dict[str, Any] | None:
-        """The row of the most accurate epoch, the earliest of equals; None: no epoch has ended."""
-        return max(self.rows, key=accuracy_of, default=None)
+        """The row of the best epoch, as `best_row` has it; None: no epoch has ended."""
+        return best_row(self.rows) if self.rows else None
 
     def seconds_left(self) -> float | None:
         """Predicts how long a running training still takes, from its epochs' mean; None: not running, or none ended."""
@@ -59,6 +59,16 @@ class History:
             return None
         since = time.time() - max(began, float(self.rows[-1]["time"]))  # of the epoch that runs
         return max(0.0, each * (self.epochs - len(self.rows)) - min(since, each))
+
+
+def best_row(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Returns the row of the best epoch: the most accurate, the earliest of equals; the last if none is held out."""
+    return rows[-1] if rows[-1].get("split") == "train" else max(rows, key=accuracy_of)
+
+
+def judged_on(row: Mapping[str, Any]) -> str:
+    """Returns in words which images an epoch's accuracy is of."""
+    return "images it was trained on, as none are held out" if row.get("split") == "train" else "the validation split"
 
 
 def accuracy_of(row: Mapping[str, Any]) -> float:

@@ -10,7 +10,7 @@ from nxt.arch.costs import cost
 from nxt.config import dump_yaml, to_mapping
 from nxt.data.preprocess import Preprocess
 from nxt.files import write_text
-from nxt.train.history import accuracy_of
+from nxt.train.history import best_row
 from nxt.train.request import TrainRequest
 from nxt.units import format_count, format_seconds, plural
 
@@ -46,12 +46,12 @@ def _card(
 ) -> dict[str, Any]:
     recipe, spec = request.recipe, request.spec
     own = cost(spec, recipe.eval_size, len(classes))
-    best = max(rows, key=accuracy_of)
+    best = best_row(rows)
     return {
         "name": spec.name,
         "fingerprint": spec.fingerprint,
         "epochs": {"trained": len(rows), "asked": recipe.epochs},
-        "results": {"split": "val", "last": _result(rows[-1]), "best": _result(best)},
+        "results": {"split": best.get("split", "val"), "last": _result(rows[-1]), "best": _result(best)},
         "cost": {"params": own.params, "macs": own.macs, "acts": own.acts, "size": recipe.eval_size},
         "data": {"source": str(request.data), "classes": list(classes), "images": dict(images)},
         "start": {"weights": request.weights or "random", "frozen": request.freeze or "nothing"},
@@ -81,9 +81,9 @@ def _page(card: Mapping[str, Any], request: TrainRequest, preprocess: Preprocess
     lines = [
         f"# {card['name']}\n",
         f"{trained} of {request.data.display}.\n",
-        f"| validation split, {images['val']:,} images | top-1 | averaged weights |\n|---|---|---|",
+        f"| {_SPLITS[results['split']]}, {images['val']:,} images | top-1 | averaged weights |\n|---|---|---|",
         *rows,
-        "\nThese images chose the best epoch, so they flatter it; `nxt eval` measures on images nobody has seen.\n",
+        f"\n{_FLATTERS[results['split']]}; `nxt eval` measures on images nobody has seen.\n",
         f"- **Cost** at {own['size']} px: {cost}, {format_count(own['acts'])} activations.",
         f"- **Classes** ({len(classes)}): {', '.join(classes[:20])}{more}.",
         f"- **Input**: {recipe.size} px in training. After it: {preprocess}.",
@@ -100,6 +100,11 @@ def _accuracies(row: Mapping[str, Any]) -> str:
     return " | ".join(f"{row[key]:.2%}" if key in row else "-" for key in ("accuracy", "ema_accuracy"))
 
 
+_SPLITS = {"val": "validation split", "train": "images it was trained on"}
+_FLATTERS = {
+    "val": "These images chose the best epoch, so they flatter it",
+    "train": "No image was held out (holdout: 0), so the last epoch is the best there is",
+}
 _USE = """## Use
 
 ```python

@@ -11,9 +11,11 @@ from typing import Any
 
 from nxt.config import from_mapping, merged, read_yaml, require
 from nxt.data.augment import Augment
+from nxt.data.dataset import VAL_SHARE
 from nxt.data.preprocess import INTERPOLATIONS, Preprocess
 from nxt.errors import ConfigError, expecting, suggestion
 from nxt.files import is_file
+from nxt.units import plural
 
 FOLDER = Path(__file__).with_name("recipes")
 OPTIMIZERS = ("sgd", "adamw")
@@ -49,7 +51,8 @@ class Recipe:
     """
 
     about: str = ""
-    epochs: int
+    epochs: int = 0  # 0: as many as `steps` are
+    steps: int | None = None  # of the whole training, in the place of epochs; the last epoch may be cut short
     batch: int  # images per step, over all workers
     accumulate: int = 1  # passes that add up to a step, for batches beyond the device's memory
     lr: float  # highest rate
@@ -78,6 +81,7 @@ class Recipe:
     calibrate: int = (
         0  # training images from which the BN statistics are averaged anew after every epoch; 0: as they run
     )
+    holdout: float = VAL_SHARE  # of the training images, to select by, where the data holds out none; 0: all train
     size: int | None = None  # image side in training, in pixels; None: the data's own, or the network's
     eval_size: int | None = None  # image side in evaluation; None: as in training
     eval_crop: float = 1.0  # share of the side that the centre crop of an evaluation keeps
@@ -87,7 +91,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         where = "recipe"
-        require(1 <= self.epochs <= 100_000, where, f"epochs is {self.epochs}; it lies in 1..100000")
+        require(self.steps is None or 1 <= self.steps <= 10**9, where, f"steps is {self.steps}; it lies in 1..10^9")
+        require(self.epochs != 0 or self.steps is not None, where, "epochs is missing, or 0; give it, or steps")
+        require(0 <= self.epochs <= 100_000, where, f"epochs is {self.epochs}; it lies in 1..100000")
+        require(0 <= self.holdout <= 0.5, where, f"holdout is {self.holdout}; it lies in [0, 0.5]")
         require(self.batch >= 2, where, f"batch is {self.batch}; batch norm needs at least 2")
         require(self.accumulate >= 1, where, f"accumulate is {self.accumulate}; it is at least 1")
         passes = f"batch {self.batch} is not {self.accumulate} passes of 2 or more images"
@@ -106,7 +113,8 @@ class Recipe:
             value = getattr(self, name)
             require(value == 0 or value >= 1e-3, where, f"{name} is {value}; it is 0 (none), or at least 0.001")
         require(self.ema_every >= 1, where, f"ema_every is {self.ema_every} steps; it is at least 1")
-        require(0 <= self.warmup <= self.epochs, where, f"warmup is {self.warmup} epochs of {self.epochs}")
+        long_enough = 0 <= self.warmup <= self.epochs or (not self.epochs and self.warmup >= 0)
+        require(long_enough, where, f"warmup is {self.warmup} epochs of {self.epochs}")
         for share in self.milestones:
             require(0 < share < 1, where, f"milestones are shares of the training between 0 and 1, not {share}")
         for side in (self.size, self.eval_size):
@@ -146,16 +154,39 @@ class Recipe:
 
     def with_epochs(self, epochs: int) -> Recipe:
         """Returns the same recipe in another length; the warm-up keeps its share."""
-        return dataclasses.replace(self, epochs=epochs, warmup=self.warmup * epochs / self.epochs)
+        warmup = self.warmup * epochs / self.epochs if self.epochs else min(self.warmup, epochs)
+        return dataclasses.replace(self, epochs=epochs, steps=None, warmup=warmup)
 
-    def rate(self, step: int, steps_per_epoch: int) -> float:
+    def with_images(self, count: int) -> Recipe:
+        """Returns the same recipe with the epochs that its steps are, on so many training images.
+
+        Raises:
+            ConfigError: if it says another number of epochs.
+        """
+        if self.steps is None:
+            return self
+        epochs = math.ceil(self.steps / steps_per_epoch(count, self.batch))
+        both = f"{self.steps:,} steps are {plural(epochs, 'epoch')} of {count:,} images, not {self.epochs}; give one"
+        require(self.epochs in (0, epochs), "recipe", both)
+        return dataclasses.replace(self, epochs=epochs)
+
+    def total_steps(self, per_epoch: int) -> int:
+        """Returns the steps of the whole training."""
+        return self.steps or self.epochs * per_epoch
+
+    def rate(self, step: int, per_epoch: int) -> float:
         """Returns the learning rate of a step, counted from 0 over the whole training."""
-        total, rising = self.epochs * steps_per_epoch, self.warmup * steps_per_epoch
+        total, rising = self.total_steps(per_epoch), self.warmup * per_epoch
         if step < rising:
             return self.peak * (step + 1) / (rising + 1)
         if self.schedule == "step":
             return self.peak * math.prod(0.1 for share in self.milestones if step >= share * total)
         return self.peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
+
+
+def steps_per_epoch(images: int, batch: int) -> int:
+    """Returns the steps of an epoch; what is left over of a batch waits for the next shuffle."""
+    return max(1, images // batch)
 
 
 def load_recipe(name_or_path: str, overrides: Mapping[str, Any] | None = None, network: str = "") -> Recipe:
@@ -219,6 +250,8 @@ def make_recipe(
         advice = "a training has no sections; write the key alone, such as `settings` lr=0.1"
         raise ConfigError(f"`settings` {section}...: {advice}")
     changes = merged({} if size is None else {"size": size, "eval_size": size}, changes)
+    if "steps" in changes:
+        changes = {"epochs": 0, **changes}
     if isinstance(recipe, Mapping):
         made = from_mapping(Recipe, merged(recipe, changes), "`recipe`")
     else:

@@ -231,6 +231,23 @@ def test_a_training_cut_off_inside_an_epoch_continues_to_the_same_bits(rich, tmp
     assert_same_run(run(request, resume=True).out, rich.out)
 
 
+def test_a_training_counted_in_steps_ends_inside_an_epoch_and_continues_there_to_the_same_bits(tmp_path):
+    request = request_for(tmp_path / "whole", saving={"minutes": ALWAYS})
+    with prepared(dataclasses.replace(request, out=tmp_path / "probe"), CPU) as training:
+        per_epoch = training.trainer.steps_per_epoch
+    in_steps = dataclasses.replace(request.recipe, epochs=0, steps=2 * per_epoch + 10)
+    undisturbed = run(dataclasses.replace(request, recipe=in_steps))
+    assert len(undisturbed.metrics) == 3 == load_request(undisturbed.out).recipe.epochs
+    cut = dataclasses.replace(request, recipe=in_steps, out=tmp_path / "cut")
+    with pytest.raises(CutOffError):
+        run(cut, until=2)
+    with pytest.raises(CutOffError):
+        run(load_request(cut.out), resume=True, steps=4)  # in the last, short epoch
+    state = checkpoints.read(cut.out).state
+    assert (state["epoch"], 0 < state["step"] < 10) == (2, True)
+    assert_same_run(run(load_request(cut.out), resume=True).out, undisturbed.out)
+
+
 def test_a_training_on_streamed_images_continues_to_the_same_bits(tmp_path):
     """A policy changes images one by one, so worker processes read them; the last epoch is entered in its middle."""
     changes = {"epochs": 2, "batch": 128, "augment": {"policy": "trivialaugment", "erase": 0.5}, "calibrate": 128}

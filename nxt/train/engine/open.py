@@ -17,7 +17,7 @@ from nxt.compute.mode import by_rule
 from nxt.compute.ranks import Ranks
 from nxt.compute.sync_bn import synchronised
 from nxt.config import to_mapping
-from nxt.data.dataset import ImagePlacement, Source
+from nxt.data.dataset import ImagePlacement, Source, divided
 from nxt.data.readable import without_bad
 from nxt.data.sources.open import open_source
 from nxt.errors import CheckpointError
@@ -65,7 +65,9 @@ def prepared(
         if leads:
             directory = stack.enter_context(hold_run_directory(request.out, "train", new))
         source = ranks.agree(lambda: _source(request, watcher))
-        request = dataclasses.replace(request, recipe=at_size(request.recipe, source.size or request.spec.size))
+        images = len(divided(source, holdout=request.recipe.holdout)[0])
+        recipe = at_size(request.recipe, source.size or request.spec.size).with_images(images)
+        request = dataclasses.replace(request, recipe=recipe)
         folder = CheckpointFolder(out / "checkpoints", request.recipe.saving)
         previous = folder.newest(watcher.note) if resume else None
         identity = source.identity()

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from nxt.train.engine.session import Position, Watcher
 from nxt.train.engine.trainer import EpochReport
+from nxt.train.history import judged_on
 
 
 @contextmanager
@@ -32,7 +33,7 @@ def train_bar(callback: Callable[[EpochReport], None] | None = None) -> Iterator
             )
 
         def ended(report: EpochReport) -> None:
-            progress.console.print(f"epoch {report.epoch}: {report.best:.1%} on the validation split")
+            progress.console.print(f"epoch {report.epoch}: {report.best:.1%} on {judged_on({'split': report.split})}")
             if callback is not None:
                 callback(report)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import time
@@ -20,7 +21,7 @@ from nxt.files import display_path, exists, is_file, write_text
 from nxt.train.checkpoint import Checkpoint
 from nxt.train.checkpoint_folder import LAST, CheckpointFolder
 from nxt.train.engine.trainer import EpochReport, Trainer
-from nxt.train.history import METRICS, accuracy_of
+from nxt.train.history import METRICS, accuracy_of, best_row
 from nxt.train.model_card import write_card
 from nxt.train.request import TrainRequest
 from nxt.train.signals import Stop, StoppedError, stopping
@@ -49,16 +50,12 @@ class Position:
     steps: int  # in an epoch
     epochs: int
     batch: int  # images a step
+    total: int  # steps of the whole training
 
     @property
     def done(self) -> int:
         """Steps trained."""
-        return self.epoch * self.steps + self.step
-
-    @property
-    def total(self) -> int:
-        """Steps of the whole training."""
-        return self.epochs * self.steps
+        return min(self.total, self.epoch * self.steps + self.step)
 
 
 @dataclass(frozen=True)
@@ -99,11 +96,13 @@ class Training:
         scaled = f" ({recipe.lr:g} for {recipe.lr_batch} images)" if recipe.lr_batch not in (None, recipe.batch) else ""
         sizes = f"{recipe.size} px" + (f", tested at {recipe.eval_size}" if recipe.eval_size != recipe.size else "")
         how = f"{trainer.device}, {trainer.compute}"
-        images = f"{len(trainer.train_images):,} training and {len(trainer.val_images):,} validation images"
-        _, split, rows = divided(self.source)
+        judged = f"{len(trainer.val_images):,} validation images" if self.held_out else "no validation images"
+        images = f"{len(trainer.train_images):,} training and {judged}"
+        _, split, rows = divided(self.source, holdout=recipe.holdout)
         largest = largest_share(self.source.labels(split)[rows])
         images += f" ({largest:.1%} of the largest class)" if is_uneven(largest, len(self.source.classes)) else ""
-        return f"{images}, {sizes}; {recipe.epochs} epochs of {batch}, highest rate {recipe.peak:g}{scaled}; {how}"
+        length = f"{recipe.epochs} epochs" if recipe.steps is None else f"{recipe.steps:,} steps"
+        return f"{images}, {sizes}; {length} of {batch}, highest rate {recipe.peak:g}{scaled}; {how}"
 
     def run(self) -> TrainResult:
         """Trains to the end of the recipe, with checkpoints on the way.
@@ -142,26 +141,33 @@ class Training:
                     report = self.trainer.run_epoch(on_step)
                 except DivergedError as error:
                     raise DivergedError(f"{error}. {self._last_good()}") from None
+                report = dataclasses.replace(report, split="val" if self.held_out else "train")
                 self._store(report)
                 self.watcher.epoch(report)
                 if self.trainer.ranks.world > 1 and self._agreed():
                     raise StoppedError(f"stopped after epoch {self.trainer.epoch}; its state is saved", signal.SIGTERM)
-        best = max(self.metrics, key=accuracy_of)
-        last = EpochReport(**{key: self.metrics[-1][key] for key in _FIELDS})
+        best = best_row(self.metrics)
+        last = EpochReport(**{key: self.metrics[-1][key] for key in _FIELDS if key in self.metrics[-1]})
         return TrainResult(self.out, last, accuracy_of(best), best["epoch"], tuple(self.metrics))
+
+    @property
+    def held_out(self) -> bool:
+        """Whether accuracies are of images that are not trained on."""
+        return self.source.has_val or self.request.recipe.holdout > 0
 
     @property
     def position(self) -> Position:
         """How far it is."""
         trainer, recipe = self.trainer, self.request.recipe
-        return Position(trainer.epoch, trainer.step, trainer.steps_per_epoch, recipe.epochs, recipe.batch)
+        steps = trainer.steps_per_epoch
+        return Position(trainer.epoch, trainer.step, steps, recipe.epochs, recipe.batch, recipe.total_steps(steps))
 
     def _asked(self, stop: Stop) -> int | None:
         """Returns the signal that asks to stop, if one does. Several workers see it at the same step."""
         ranks, step = self.trainer.ranks, self.trainer.step
         if ranks.world == 1:
             return stop.signal
-        training = 0 < step < self.trainer.steps_per_epoch  # in an evaluation not all have as many batches
+        training = 0 < step < self.trainer.steps_of_epoch  # in an evaluation not all have as many batches
         return signal.SIGTERM if training and step % _AGREE == 0 and self._agreed() else None
 
     def _agreed(self) -> bool:
@@ -173,7 +179,7 @@ class Training:
     def _store(self, report: EpochReport) -> None:
         """Saves the state, with the metrics; then the files that are made from them."""
         self.metrics.append({**to_mapping(report), "time": round(time.time(), 3)})
-        self._save(best=max(self.metrics, key=accuracy_of) is self.metrics[-1])  # of equals the first
+        self._save(best=best_row(self.metrics) is self.metrics[-1])
         if self.trainer.ranks.rank == 0:
             self._write()
             self._board.add(self.metrics[-1])

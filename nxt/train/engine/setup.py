@@ -92,7 +92,7 @@ def open_inputs(
     Raises:
         DataError: as the data does.
     """
-    rows, split, held = divided(source)
+    rows, split, held = divided(source, holdout=recipe.holdout)
     preprocess = recipe.preprocess(size, source.mean, source.std)
     judged = recipe.preprocess(recipe.eval_size or size, source.mean, source.std)
     before = placements or {}

@@ -32,7 +32,7 @@ from nxt.errors import ConfigError, DivergedError
 from nxt.models.network import Network
 from nxt.train.engine import optim
 from nxt.train.engine.loss import Objective
-from nxt.train.recipe import Recipe
+from nxt.train.recipe import Recipe, steps_per_epoch
 
 _CHECK = 50  # steps between two looks at the loss: each look waits for the device
 # Images judged at a time, at least. On a GPU up to eight batches of training, which in memory take less than one does.
@@ -41,7 +41,7 @@ _JUDGED, _JUDGED_ON_GPU = 64, 512
 
 @dataclass(frozen=True, kw_only=True)
 class EpochReport:
-    """The figures of one epoch. Accuracies are top-1 on the validation split, in 0..1."""
+    """The figures of one epoch. Accuracies are top-1 on `split`, in 0..1."""
 
     epoch: int  # counted from 1
     loss: float
@@ -51,6 +51,7 @@ class EpochReport:
     seconds: float
     images_per_second: float  # training alone
     wait: float  # share of the training's time spent until images were there to be sent to the device
+    split: str = "val"  # what the accuracies are of; "train": images that are trained on, as none are held out
 
     @property
     def best(self) -> float:
@@ -95,7 +96,7 @@ class Trainer:
         augment = recipe.augment if mirror else recipe.augment.without_mirror()
         share = {"rank": self.ranks.rank, "world": self.ranks.world}
         self._draw = Draw(batch=recipe.batch // recipe.accumulate, augment=augment, seed=seed, **share)
-        self.steps_per_epoch = max(1, len(train) // recipe.batch)
+        self.steps_per_epoch = steps_per_epoch(len(train), recipe.batch)
         self.epoch = self.step = 0  # whole epochs, and steps of the one that runs
         self._losses: list[Tensor] = []  # of the steps of the epoch that runs
         self._checked = 0  # how many of them are known to be finite
@@ -106,6 +107,12 @@ class Trainer:
         alone = self.ranks.world == 1 and recipe.accumulate == 1 and not self._scaler.is_enabled()
         recorded = self.compute.graph and alone and not self.compute.compile
         self._replayed = Replayed(self.network, accelerator(self.device)) if recorded else None
+
+    @property
+    def steps_of_epoch(self) -> int:
+        """Steps of the epoch that runs: of the last one, where the recipe counts in steps, those that are left."""
+        left = self.recipe.total_steps(self.steps_per_epoch) - self.epoch * self.steps_per_epoch
+        return min(self.steps_per_epoch, left)
 
     @property
     def remark(self) -> str:
@@ -134,7 +141,7 @@ class Trainer:
         self.network.set_drop_block(self.recipe.drop_block * (self.epoch + 1) / self.recipe.epochs)
         passes = self.train_images.train(self._draw, self.epoch, self.step * self.recipe.accumulate)
         try:
-            while self.step < self.steps_per_epoch:
+            while self.step < self.steps_of_epoch:
                 self._step(passes)
                 self.step += 1
                 if self.step % _CHECK == 0:

@@ -339,7 +339,7 @@ def report_of(epoch, **changes):
 
 @pytest.mark.parametrize("width", [120, 80, 60, 40, 20])
 def test_a_training_is_one_line_that_fits(width):
-    position = Position(epoch=2, step=30, steps=100, epochs=10, batch=32)
+    position = Position(epoch=2, step=30, steps=100, epochs=10, batch=32, total=1000)
     report = report_of(2, loss=1.234, accuracy=0.875, ema_accuracy=0.9, wait=0.12)
     [line] = printed([line_of(position, report, 1234.0, "12m 30s", width)], width)
     assert len(line) <= width and line.startswith("epoch 3/10")
@@ -348,7 +348,7 @@ def test_a_training_is_one_line_that_fits(width):
 
 
 def test_a_training_tells_nothing_it_does_not_know():
-    position = Position(epoch=0, step=0, steps=100, epochs=10, batch=32)
+    position = Position(epoch=0, step=0, steps=100, epochs=10, batch=32, total=1000)
     line = line_of(position, None, 0.0, "", 80).plain
     assert line.startswith("epoch 1/10") and "loss" not in line and "val" not in line and "waits" not in line
 
@@ -368,13 +368,13 @@ def test_on_a_terminal_the_epochs_of_a_training_stay(tmp_path):
 
 def test_a_training_that_goes_on_says_from_where(capsys):
     with TrainProgress() as progress:
-        progress.begin(Position(epoch=2, step=30, steps=100, epochs=10, batch=32))
+        progress.begin(Position(epoch=2, step=30, steps=100, epochs=10, batch=32, total=1000))
     with TrainProgress() as progress:
-        progress.begin(Position(epoch=2, step=0, steps=100, epochs=10, batch=32))
+        progress.begin(Position(epoch=2, step=0, steps=100, epochs=10, batch=32, total=1000))
     with TrainProgress() as progress:
-        progress.begin(Position(epoch=0, step=0, steps=100, epochs=10, batch=32))
+        progress.begin(Position(epoch=0, step=0, steps=100, epochs=10, batch=32, total=1000))
     with TrainProgress() as progress:
-        progress.begin(Position(epoch=2, step=100, steps=100, epochs=10, batch=32))
+        progress.begin(Position(epoch=2, step=100, steps=100, epochs=10, batch=32, total=1000))
     lines = ["going on in epoch 3, after step 30 of 100", "going on after epoch 2"]
     lines.append("going on with the evaluation of epoch 3")
     assert capsys.readouterr().err.splitlines() == lines
@@ -382,9 +382,9 @@ def test_a_training_that_goes_on_says_from_where(capsys):
 
 def test_elsewhere_a_training_is_a_line_an_epoch(capsys):
     with TrainProgress() as progress:
-        progress.begin(Position(0, 0, 10, 2, 32))
+        progress.begin(Position(0, 0, 10, 2, 32, 20))
         for epoch in (1, 2):
-            progress.step(Position(epoch - 1, 5, 10, 2, 32))
+            progress.step(Position(epoch - 1, 5, 10, 2, 32, 20))
             progress.epoch(report_of(epoch, wait=0.5))
     lines = capsys.readouterr().err.splitlines()
     start = "epoch {}/2  loss 1.500  val 50.0%  100 images/s, 50% of the time waiting for images  about 0s left"
@@ -393,7 +393,7 @@ def test_elsewhere_a_training_is_a_line_an_epoch(capsys):
 
 def test_an_epoch_that_was_only_evaluated_here_has_no_speed(capsys):
     with TrainProgress() as progress:
-        progress.begin(Position(0, 10, 10, 1, 32))
+        progress.begin(Position(0, 10, 10, 1, 32, 10))
         progress.epoch(dataclasses.replace(report_of(1), images_per_second=0.0))
     assert capsys.readouterr().err.splitlines()[-1] == "epoch 1/1  loss 1.500  val 50.0%"
 

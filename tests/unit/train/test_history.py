@@ -9,7 +9,7 @@ import pytest
 from nxt.errors import ConfigError, RunError
 from nxt.files import locked
 from nxt.rundir import LOCK
-from nxt.train.history import is_training, load_history
+from nxt.train.history import is_training, judged_on, load_history
 
 NOW = 1.8e9
 
@@ -52,6 +52,12 @@ def test_one_that_runs_takes_as_long_as_its_epochs_did(tmp_path):
 def test_the_best_epoch_counts_averaged_weights_and_is_the_first_of_equals(tmp_path):
     found = load_history(training(tmp_path, [row(1, 0.5), row(2, 0.4, ema=0.7), row(3, 0.7)]))
     assert found.best["epoch"] == 2
+
+
+def test_without_held_out_images_the_last_epoch_is_the_best_there_is(tmp_path):
+    found = load_history(training(tmp_path, [{**row(n, 0.9 - 0.1 * n), "split": "train"} for n in (1, 2, 3)]))
+    assert found.best["epoch"] == 3 and "none are held out" in judged_on(found.best)
+    assert judged_on(row(1, 0.5)) == "the validation split"
 
 
 def test_before_the_first_epoch_there_is_no_best(tmp_path):

@@ -70,6 +70,12 @@ def test_a_file_that_was_counted_at_no_size_is_refused(size, tmp_path):
         TrainOptions(network=network, out=tmp_path / "run").request()
 
 
+def test_steps_take_the_place_of_the_recipes_epochs():
+    recipe = TrainOptions(network=TINY, recipe="quick", settings={"steps": 70}).request().recipe
+    assert (recipe.steps, recipe.epochs) == (70, 0)
+    assert TrainOptions(network=TINY, recipe="quick", settings={"steps": 70}, epochs=3).request().recipe.steps is None
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -79,7 +85,8 @@ def test_a_file_that_was_counted_at_no_size_is_refused(size, tmp_path):
             "`settings` proxy...: a training has no sections; write the key alone",
         ),
         ({"settings": {"lrr": 3}}, "unknown key 'lrr'"),
-        ({"recipe": {"batch": 16}}, "`recipe`: key 'epochs' is missing"),
+        ({"recipe": {"batch": 16}}, "`recipe`: key 'lr' is missing"),
+        ({"recipe": {"batch": 16, "lr": 0.1}}, "recipe: epochs is missing, or 0; give it, or steps"),
     ],
 )
 def test_what_makes_no_recipe_is_refused(options, message):

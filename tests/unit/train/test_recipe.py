@@ -69,6 +69,19 @@ def test_the_rate_of_a_training_of_one_step_is_the_highest():
     assert make(epochs=1).rate(0, 1) == 0.1
 
 
+def test_a_recipe_in_steps_learns_its_epochs_from_the_number_of_images():
+    recipe = make(epochs=0, steps=25, batch=8, warmup=1, schedule="cosine").with_images(85)  # ten steps an epoch
+    assert (recipe.epochs, recipe.total_steps(10)) == (3, 25)
+    rates = [recipe.rate(step, 10) for step in range(26)]
+    assert rates[10] == pytest.approx(0.1) and rates[25] == pytest.approx(0, abs=1e-9) and min(rates[:25]) > 0
+    assert make(epochs=0, steps=25, batch=8, milestones=(0.4,), schedule="step").rate(10, 10) == pytest.approx(0.01)
+    assert recipe.with_images(85) == recipe  # once more, as on a resumption
+    with pytest.raises(ConfigError, match="25 steps are 2 epochs of 160 images, not 3; give one"):
+        recipe.with_images(160)
+    longer = recipe.with_epochs(6)
+    assert (longer.steps, longer.epochs, longer.warmup) == (None, 6, 2)
+
+
 def test_all_recipes_that_come_along_load_and_say_what_they_are_for():
     ours, papers = ["finetune", "proxy", "quick"], ["resnest-imagenet", "resnext-cifar", "resnext-imagenet"]
     assert [*ours, *papers, "torchvision-long"] == PACKAGED
@@ -130,7 +143,7 @@ def test_values_for_single_networks_are_checked_for_all_of_them(tmp_path, text, 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"epochs": 0}, "epochs is 0"),
+        ({"epochs": 0}, "epochs is missing, or 0; give it, or steps"),
         ({"accumulate": 0}, "accumulate is 0"),
         ({"accumulate": 5}, "batch 32 is not 5 passes"),
         ({"accumulate": 32}, "batch 32 is not 32 passes of 2 or more"),
@@ -154,6 +167,9 @@ def test_values_for_single_networks_are_checked_for_all_of_them(tmp_path, text, 
         ({"loss": "bse"}, "no loss is called 'bse'; did you mean 'bce'"),
         ({"interpolation": "nearest"}, "no interpolation is called 'nearest'"),
         ({"epochs": -3}, "epochs is -3"),
+        ({"steps": 0}, "steps is 0"),
+        ({"holdout": -0.1}, r"holdout is -0\.1"),
+        ({"holdout": 0.6}, r"holdout is 0\.6"),
         ({"batch": 1}, "batch is 1"),
         ({"lr": 0.0}, r"lr is 0\.0"),
         ({"lr": -0.1}, r"lr is -0\.1"),

@@ -29,7 +29,7 @@ def test_the_best_checkpoint_is_of_the_epoch_that_is_told_as_the_best(monkeypatc
 def test_a_training_tells_how_uneven_its_classes_are(labels, told):
     labels = np.array(labels)
     recipe = SimpleNamespace(
-        accumulate=1, batch=8, lr=0.1, lr_batch=None, size=8, eval_size=8, epochs=2, peak=0.1,
+        accumulate=1, batch=8, lr=0.1, lr_batch=None, size=8, eval_size=8, epochs=2, peak=0.1, holdout=0.2, steps=None,
     )  # fmt: skip
     training = object.__new__(Training)
     training.request = SimpleNamespace(recipe=recipe)

@@ -2,8 +2,11 @@
 
 import pytest
 
+import nxt
+from nxt.config import read_yaml
 from nxt.data.ref import DataRef
-from nxt.errors import RunError, UsageError
+from nxt.errors import ConfigError, DataError, RunError, UsageError
+from nxt.train.checkpoint import read as load
 from nxt.train.engine.session import Watcher
 from nxt.train.engine.train import train
 from nxt.train.request import load_request
@@ -29,6 +32,29 @@ def test_one_call_trains_into_a_run_directory_and_prints_nothing(tmp_path, capfd
     assert again.metrics == result.metrics
     with pytest.raises(RunError, match="exists already"):
         train(TINY, out=out, device="cpu")
+
+
+def test_with_nothing_held_out_all_images_are_trained_on_and_the_last_epoch_is_kept(tmp_path):
+    job = {"data": "digits", "epochs": 2, "size": 8, "device": "cpu", "tune": False}
+    usual = train(TINY, out=tmp_path / "usual", settings={"warmup": 0}, **job)
+    notes = []
+    whole = train(
+        TINY, out=tmp_path / "whole", settings={"warmup": 0, "holdout": 0}, watcher=Watcher(note=notes.append), **job
+    )
+    counts = [read_yaml(result.out / "card.yaml")["data"]["images"]["train"] for result in (usual, whole)]
+    assert counts[1] > counts[0] and any(f"{counts[1]:,} training and no validation images" in note for note in notes)
+    assert [row["split"] for row in (*usual.metrics, *whole.metrics)] == ["val", "val", "train", "train"]
+    assert whole.best_epoch == 2 == load(whole.out / "checkpoints" / "best.pt").epoch
+    assert "No image was held out" in (whole.out / "CARD.md").read_text()
+    with pytest.raises(DataError, match=r"was trained on all images of digits \(holdout: 0\)"):
+        nxt.evaluate(whole.out, split="val")
+    assert nxt.evaluate(whole.out).rows[0]["images"] > 0
+
+
+@pytest.mark.parametrize("settings", [{"holdout": 0}, {"steps": 40}])
+def test_several_networks_are_compared_on_images_held_out_alike(tmp_path, settings):
+    with pytest.raises(ConfigError, match=f"recipe: {next(iter(settings))}: it is for the training of one network"):
+        nxt.train_many([TINY, "resnet20"], "digits", settings=settings, out=tmp_path / "run")
 
 
 def test_one_worker_needs_no_cluster(tmp_path):
