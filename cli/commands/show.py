@@ -19,6 +19,7 @@ from .show_training import print_training
 
 if TYPE_CHECKING:
     from nxt.analysis.trust import Trust
+    from nxt.search.results.ablation import Compared
     from nxt.search.results.run import Run
     from nxt.search.results.status import Status
 
@@ -88,9 +89,11 @@ def print_run(
     extra: Mapping[str, Any] | None = None,
 ) -> None:
     """Prints a search's trials and front to stdout; with `status`, or as JSON, also its state; `extra` is for JSON."""
+    from nxt.search.results.ablation import ablation
     from nxt.search.results.status import status_of, tally
     from nxt.search.trial import Outcome
 
+    compared = ablation(run)
     if as_json:
         counts = {str(outcome): run.count(outcome) for outcome in Outcome}
         best, reference = run.best, run.best_reference
@@ -113,6 +116,7 @@ def print_run(
             **({"latency": run.latency_note()} if run.request.latency is not None else {}),
             "trust": None if trust is None else trust.to_dict(),
             "front": [run.row(entry) for entry in run.front],
+            **({"ablation": [row.to_dict() for row in compared]} if compared else {}),
         }
         tables.print_json(document | dict(extra or {}))
         return
@@ -123,7 +127,9 @@ def print_run(
         tables.say(status_sentence(run, status))
     tables.say(f"{run.request.budget} ({run.request.convention})")
     tables.say(f"{'Full' if run.full else 'Proxy'} trainings: {run.record.trained}")
-    if run.front:
+    if compared:
+        _print_ablation(compared)
+    elif run.front:
         _print_front(run)
     if run.request.latency is not None:
         tables.say(run.latency_note())
@@ -173,6 +179,15 @@ def _print_front(run: Run) -> None:
         label for name, label in COST_LABELS.items() if name in ("acts", "macs", "params") and name != run.objective
     ]
     tables.print_table(columns(run), rows, ["reference", "seeds", *costs, "P(front)"], title)
+
+
+def _print_ablation(compared: list[Compared]) -> None:
+    """Prints all networks of a list against its first one; on a narrow terminal with fewer columns."""
+    from nxt.search.results.ablation import COLUMNS, ablation_table
+
+    title = "Mean accuracies, in points against the first network's (95 % intervals by Welch's t); also in ablation.csv"
+    spare = ["best", "std", "seeds", "params", "training"]
+    tables.print_table(COLUMNS, ablation_table(compared), spare, title, left=["network", "against the first"])
 
 
 def _print_trials(run: Run) -> None:

@@ -165,5 +165,7 @@ def _show(request: TrainRequest, result: TrainResult, as_json: bool) -> None:
     last, best = tables.percent(result.last.best), tables.percent(result.best_accuracy)
     where = judged_on(result.metrics[-1])
     line = f"{request.spec.name}: {last} on {where} (best {best} in epoch {result.best_epoch})"
+    if (training := result.metrics[-1].get("train_accuracy")) is not None:
+        line += f"; {tables.percent(training)} on the training images"
     tables.out().print(line, soft_wrap=True)
     tables.out().print(how_to_test(result.out, result.last.epoch, result.best_epoch), soft_wrap=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nxt.arch.families import is_family
 from nxt.files import is_file, is_folder
 
 from ..terminal import tables
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def is_for_several(networks: list[str], resume: Path | None, top: int | None, repeats: int | None) -> bool:
     """Returns whether there is more than one training to do."""
-    if repeats is not None or top is not None:
+    if repeats is not None or top is not None or any(is_family(name) for name in networks):
         return True
     if resume is not None:
         return is_file(resume / "study.db")
@@ -32,7 +33,7 @@ def train(
     address: str | None,
     as_json: bool,
 ) -> None:
-    """Trains all networks fully, and prints their front; for the run of a search also how its ranking agrees.
+    """Trains all networks fully, and prints them side by side; for the run of a search also how its ranking agrees.
 
     Raises:
         NxtError: as a search does.

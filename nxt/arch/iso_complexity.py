@@ -40,21 +40,25 @@ def macs(spec: ArchSpec) -> int:
     return cost(spec).macs
 
 
-def nearest(reference: ArchSpec, cardinality: int, measure: Callable[[ArchSpec], int]) -> Member:
-    """Returns the network with that cardinality at all stages whose measure comes nearest to the reference's.
+def nearest(
+    reference: ArchSpec, measure: Callable[[ArchSpec], int], target: int | None = None, **changes: int
+) -> Member:
+    """Returns the network, by its base width, whose measure comes nearest to a target.
 
     Args:
         reference: The network whose other fields stay.
-        cardinality: C.
         measure: A function of a network that rises with the base width.
+        target: What to come near to; None: the reference's own measure.
+        changes: Other fields to change, such as the cardinality C at all stages.
     """
-    target = measure(reference)
+    target = measure(reference) if target is None else target
+    cardinality = changes.get("cardinality", max(reference.cardinality))
     widest = _MAX_WIDTH // cardinality if cardinality > 0 else 1
     networks: list[ArchSpec] = []
     problem = ""
     for base_width in range(1, max(1, widest) + 1):
         try:
-            networks.append(reference.replace(cardinality=cardinality, base_width=base_width))
+            networks.append(reference.replace(base_width=base_width, **changes))
         except ArchError as error:
             problem = problem or str(error)
             continue
@@ -82,7 +86,7 @@ def family(reference: ArchSpec, cardinalities: Sequence[int]) -> dict[str, Any]:
         return {"cardinality": member.cardinality, "base_width": base_width, **costs, "deviation": deviation}
 
     measures = {"by_block": block_weights, "by_macs": macs}
-    rows = {name: [row(nearest(reference, c, of)) for c in cardinalities] for name, of in measures.items()}
+    rows = {name: [row(nearest(reference, of, cardinality=c)) for c in cardinalities] for name, of in measures.items()}
     return {"reference": own, **rows}
 
 

@@ -12,6 +12,7 @@
     resnet_2-2-2_w16_basic_cifar    basic blocks, any depths; `_basic_1x96d`: 96 channels between their convolutions
     seresnet50, skresnext50_32x4d   with squeeze-and-excitation, with selective kernels
     resnext50_128x1d_constant       groups as wide in all stages; `_padded`: shortcuts that pad with zeros
+    resnext50_32x4d_plain           without shortcuts
 
 Spellings of the papers ("ResNeXt-50 (32x4d)") and of timm (`resnest101e`, `resnest50d_4s2x40d`) are aliases.
 """
@@ -45,7 +46,7 @@ _NAME = re.compile(
     r"(?P<fast>_fast)?"
     r"(?P<basic>_basic)?"
     r"(?:_(?:(?P<radix>\d{1,2})s)?(?P<cardinality>\d{1,5})x(?P<base_width>\d{1,5})d)?"
-    r"(?P<cifar>_cifar)?(?P<padded>_padded)?(?P<constant>_constant)?(?P<preact>_preact)?"
+    r"(?P<cifar>_cifar)?(?P<padded>_padded)?(?P<constant>_constant)?(?P<preact>_preact)?(?P<plain>_plain)?"
 )
 
 
@@ -78,8 +79,9 @@ def fields_of(name: str) -> dict[str, Any] | None:
         "preact": bool(match["preact"]),
         "block": "basic" if basic else "bottleneck",
         "attention": match["attention"] or "none",
-        "padded": classic or bool(match["padded"]),
+        "padded": bool(match["padded"] or (classic and not match["plain"])),
         "constant": bool(match["constant"]),
+        "shortcut": not match["plain"],
         **({"stem": "cifar", "stem_width": width} if cifar else {}),
     }
 
@@ -96,6 +98,7 @@ def _resnest(match: re.Match[str], name: str) -> dict[str, Any] | None:
         "base_width": int(match["base_width"] or 64),
         "radix": int(match["radix"] or 2),
         "preact": bool(match["preact"]),
+        "shortcut": not match["plain"],
         "stem": "deep",
         "stem_width": 128 if match["depth"] and int(match["depth"]) > 100 else 64,
         "avd": True,
@@ -110,6 +113,7 @@ def candidates(spec: ArchSpec) -> list[str]:
     radix = f"{spec.radix}s"
     shape = f"{'-'.join(map(str, spec.depths))}_w{spec.width}"
     flags = ("_constant" if spec.constant else "") + ("_preact" if spec.preact else "")
+    flags += "" if spec.shortcut else "_plain"
     end = ("_cifar" if spec.stem == "cifar" else "") + ("_padded" if spec.padded else "") + flags
     start = spec.attention if spec.attention != "none" else ""
     depth = 2 + (2 if spec.block == "basic" else 3) * sum(spec.depths)

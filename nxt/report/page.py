@@ -13,6 +13,7 @@ from nxt.report.report_data import ReportData
 # Title and function of each section. A section with an empty body is left out.
 _SECTIONS: dict[str, tuple[str, Callable[[ReportData], Html]]] = {
     "summary": ("Summary", sections.summary),
+    "ablation": ("All networks", sections.ablation),
     "front": ("The front", sections.front),
     "drawings": ("Architectures of the front", sections.drawings),
     "hypervolume": ("Hypervolume over time", sections.progress),

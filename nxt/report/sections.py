@@ -16,6 +16,8 @@ from nxt.report.published import published
 from nxt.report.report_data import ReportData
 from nxt.report.svg import draw
 from nxt.search.ranking import RankedArch
+from nxt.search.results.ablation import COLUMNS, ablation_table
+from nxt.search.results.ablation import ablation as compared
 from nxt.search.results.files import arch_file
 from nxt.search.results.front_table import columns, front_table
 from nxt.search.trial import Outcome
@@ -57,6 +59,15 @@ def front(data: ReportData) -> Html:
             _neighbours(data),
         ]
     )
+
+
+def ablation(data: ReportData) -> Html:
+    """Returns the section with all networks of a list against the first one."""
+    rows = compared(data.run)
+    if not rows:
+        return Html("")
+    caption = "Differences of mean accuracies in points, with 95 % intervals by Welch's t. ablation.csv, ablation.md."
+    return table(COLUMNS, ablation_table(rows), caption, text=[len(COLUMNS) - 1])
 
 
 def drawings(data: ReportData) -> Html:

@@ -42,6 +42,7 @@ class Epoch:
     accuracy: float
     loss: float
     seconds: float
+    train_accuracy: float | None = None  # on all training images; of the last epoch of a full training
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,11 @@ class Trial:
     def accuracy(self) -> float | None:
         """Accuracy of the last epoch, if any."""
         return self.curve[-1].accuracy if self.curve else None
+
+    @property
+    def train_accuracy(self) -> float | None:
+        """Accuracy on the training images, after the last epoch of a full training."""
+        return self.curve[-1].train_accuracy if self.curve else None
 
     def seed(self, study_seed: int) -> int:
         """Returns the trial's seed, as `trial_seed` does."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nxt.arch.costs import Cost, cost
+from nxt.arch.families import family, is_family
 from nxt.arch.load import resolve
 from nxt.arch.spec import ArchSpec
 from nxt.config import require
@@ -76,7 +77,7 @@ class ArchList:
 
 
 def load_list(sources: Iterable[str | Path | ArchSpec]) -> ArchList:
-    """Reads architectures from names, YAML files and run directories of searches (their fronts); each network once.
+    """Reads architectures from names, YAML files, families and searches' run directories (fronts); each network once.
 
     Raises:
         ArchError: for unknown names, files without an architecture, and runs without a front.
@@ -86,6 +87,8 @@ def load_list(sources: Iterable[str | Path | ArchSpec]) -> ArchList:
     for source in sources:
         if isinstance(source, ArchSpec):
             specs = [source]
+        elif is_family(str(source)):
+            specs = list(family(str(source)))
         else:
             specs = _front(Path(source)) if is_folder(Path(source)) else [resolve(str(source))]
         for spec in specs:

@@ -55,7 +55,7 @@ ALLOWED = {
     "typer": ("nxt.cli",),
     "matplotlib": ("nxt.report",),
     "plotly": ("nxt.report",),
-    "scipy": ("nxt.search.strategy", "nxt.analysis", "nxt.report", "nxt.cli"),
+    "scipy": ("nxt.search.strategy", "nxt.search.results.ablation", "nxt.analysis", "nxt.report", "nxt.cli"),
     "sklearn": ("nxt.search.strategy.surrogate",),
     "pandas": ("nxt.search.results.notebook",),
     "timm": ("nxt.inference.hub",),

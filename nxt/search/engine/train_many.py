@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nxt.arch.families import family, is_family
 from nxt.arch.load import counted
 from nxt.arch.spec import ArchSpec
 from nxt.compute.devices import choose
@@ -53,7 +54,9 @@ def train_many(
     """Trains several networks fully, each as often as asked; blocks until that is done, and returns the run.
 
     Args:
-        networks: Names, architecture files, runs of searches (their fronts) or specifications; one alone, or several.
+        networks: Names, architecture files, runs of searches (their fronts), families (`cardinality:resnet50`; see
+            `nxt.arch.families`) or specifications; one alone, or several. The first one is what the others are compared
+            with.
         repeats: Trainings of each network, with seeds of their own; by default 1.
         top: Of each run, the most accurate so many instead of its front.
         workers: Trainings at a time; by default as many as fit.
@@ -115,6 +118,7 @@ def _request(
     networks: Sequence[NetworkRef], options: TrainOptions, top: int | None, repeats: int | None
 ) -> SearchRequest:
     refuse_given(options, _FOR_ONE, "is for the training of one network")
+    networks = [each for name in networks for each in (family(str(name)) if is_family(str(name)) else [name])]
     if not networks:
         raise UsageError("give the networks to train: names, architecture files, or a search's run")
     runs = [Path(name) for name in networks if not isinstance(name, ArchSpec) and is_folder(Path(name))]

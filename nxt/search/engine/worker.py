@@ -117,7 +117,7 @@ class TrialRun:
             self._given += 1
             return self._results[self._given - 1]
         report = trainer.run_epoch(on_step=self._watchdog.step)
-        epoch = Epoch(report.epoch, report.best, report.loss, report.seconds)
+        epoch = Epoch(report.epoch, report.best, report.loss, report.seconds, report.train_accuracy)
         remark = "; ".join(part for part in (self._remark, trainer.remark, self._hang) if part)
         gpu = accelerator(self.device)
         memory = gpu.peak_reserved() if gpu.is_gpu else 0
@@ -228,4 +228,5 @@ class TrialRun:
 
 def _result(row: Mapping[str, Any]) -> EpochResult:
     """Reads a result from a checkpoint, where it is plain data."""
-    return EpochResult(Epoch(row["epoch"], row["accuracy"], row["loss"], row["seconds"]), str(row["remark"]))
+    values = {key: row[key] for key in ("epoch", "accuracy", "loss", "seconds")}
+    return EpochResult(Epoch(**values, train_accuracy=row.get("train_accuracy")), str(row["remark"]))

@@ -1,4 +1,7 @@
-"""Writes the result files of a search: trials.csv, front.json, front.csv, pareto/ and best.yaml."""
+"""Writes the result files of a search: trials.csv, front.json, front.csv, pareto/ and best.yaml.
+
+Of a list of networks also ablation.csv and ablation.md, the table of all of them.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any
 from nxt.errors import RunError
 from nxt.files import write_text
 from nxt.search.ranking import RankedArch
+from nxt.search.results.ablation import ablation, markdown
 from nxt.search.results.run import Run
 from nxt.space.space import counted_keys
 
@@ -38,6 +42,10 @@ def write(run: Run) -> None:
     more = () if run.request.latency is None else ("latency_ms", "measured_ms")
     write_text(run.path / "front.csv", _csv(rows, (*FRONT_COLUMNS, *more)))
     write_text(run.path / "trials.csv", _csv(run.rows(), run.trial_columns))
+    if compared := ablation(run):
+        table = [row.to_dict() for row in compared]
+        write_text(run.path / "ablation.csv", _csv(table, tuple(table[0])))
+        write_text(run.path / "ablation.md", markdown(compared))
     if run.best:
         write_text(run.path / "best.yaml", arch_file(run.best, run))
     current = {row["yaml"] for row in rows}

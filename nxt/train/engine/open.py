@@ -128,8 +128,9 @@ def _trainer(
     if recipe.sync_bn and ranks.world > 1:
         network = synchronised(network, device)
     trainer = Trainer(
-        network, mine.train, mine.val, recipe, request.seed, mirror=source.mirror, compute=compute, ranks=ranks
-    )
+        network, mine.train, mine.val, recipe, request.seed, mirror=source.mirror, compute=compute, ranks=ranks,
+        full=True,
+    )  # fmt: skip
     return dataclasses.replace(request, compute=compute, inputs=placements), trainer
 
 

@@ -142,4 +142,4 @@ def resident_trainer(
 def source_trainer(spec: ArchSpec, source: Source, inputs: Inputs, recipe: Recipe, seed: int) -> Trainer:
     """Returns a trainer of a fresh network on a source's images. Arguments as for `resident_trainer`."""
     network = network_for(spec, len(source.classes), recipe, seed)
-    return Trainer(network, inputs.train, inputs.val, recipe, seed, mirror=source.mirror)
+    return Trainer(network, inputs.train, inputs.val, recipe, seed, mirror=source.mirror, full=True)

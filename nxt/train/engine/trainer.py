@@ -51,6 +51,7 @@ class EpochReport:
     seconds: float
     images_per_second: float  # training alone
     wait: float  # share of the training's time spent until images were there to be sent to the device
+    train_accuracy: float | None = None  # on all training images, after the last epoch of a full training
     split: str = "val"  # what the accuracies are of; "train": images that are trained on, as none are held out
 
     @property
@@ -71,6 +72,7 @@ class Trainer:
         mirror: Whether a mirrored image keeps its class.
         compute: How to compute; None: by rule.
         ranks: This worker's place among several.
+        full: Whether it is a full training, of which the accuracy on the training images is told at the end.
     """
 
     def __init__(
@@ -84,7 +86,9 @@ class Trainer:
         mirror: bool = True,
         compute: Compute | None = None,
         ranks: Ranks | None = None,
+        full: bool = False,
     ) -> None:
+        self.full = full
         self.device = train.device
         accelerator(self.device).prepare()
         self.compute, self.ranks = compute or by_rule(self.device), ranks or Ranks()
@@ -155,11 +159,14 @@ class Trainer:
         trained = time.perf_counter() - start
         accuracy = self._judge(self.network, notify)
         ema = None if self.averaged is None else self._judge(self.averaged.module, notify)
+        last = self.full and self.epoch + 1 == self.recipe.epochs
+        better = self.averaged.module if self.averaged is not None and (ema or 0.0) > accuracy else self.network
         report = EpochReport(
             epoch=self.epoch + 1,
             loss=float(torch.stack(self._losses).mean()),
             accuracy=accuracy,
             ema_accuracy=ema,
+            train_accuracy=self._accuracy(better, self.train_images, notify) if last else None,
             lr=self.optimizer.param_groups[0]["lr"],
             seconds=time.perf_counter() - start,
             images_per_second=(self.step - begun) * min(self.recipe.batch, len(self.train_images)) / trained,
@@ -233,9 +240,13 @@ class Trainer:
         if self.recipe.calibrate:
             self._calibrate(network, notify)
         self.ranks.share_buffers(network)
+        return self._accuracy(network, self.val_images, notify)
+
+    def _accuracy(self, network: nn.Module, images: Images, notify: Callable[[], None]) -> float:
+        """Returns a network's accuracy on images as they are."""
         own = self._draw.batch // self.ranks.world
         try:
-            return evaluate(network, self.val_images, own, self.compute, self.ranks, notify)
+            return evaluate(network, images, own, self.compute, self.ranks, notify)
         except DivergedError as error:
             raise DivergedError(f"{error} {self._where()}") from None
 
@@ -323,5 +334,5 @@ def evaluate(
         notify()
     correct, broken = ranks.total(counts).tolist()
     if broken:
-        raise DivergedError(f"the outputs for {broken} of {len(images)} validation images became infinite or NaN")
+        raise DivergedError(f"the outputs for {broken} of {len(images)} images became infinite or NaN")
     return int(correct) / len(images)

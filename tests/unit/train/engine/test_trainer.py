@@ -260,7 +260,7 @@ def test_a_loss_that_is_no_number_in_the_last_step_is_noticed_before_anything_is
 def test_weights_that_overflow_in_the_only_step_of_an_epoch_give_no_accuracy(ema):
     """Its loss was finite, and the largest output of NaNs is that of class 0."""
     made = trainer(count=32, lr=1e30, momentum=0.0, nesterov=False, clip=0.0, ema=ema)
-    with pytest.raises(DivergedError, match=r"^the outputs for 48 of 48 validation images became .* step 1, at a rate"):
+    with pytest.raises(DivergedError, match=r"^the outputs for 48 of 48 images became .* step 1, at a rate"):
         made.run_epoch()
     assert math.isfinite(made._losses[0]) and made.epoch == 0
 
