@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from nxt.arch.costs import COST_LABELS
@@ -97,7 +96,7 @@ def published(run: Run) -> list[dict[str, Any]]:
             "name": entry.name,
             "macs": costs.macs,
             "params": costs.params,
-            "published": [dataclasses.asdict(figure) for figure in entry.published],
+            "published": [figure.to_dict() for figure in entry.published],
         }
         for entry, costs in published_networks(run)
     ]
