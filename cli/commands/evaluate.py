@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nxt.arch.measured import evaluated_row
 from nxt.config import require
 from nxt.data.ref import DataRef
 from nxt.errors import ConfigError
@@ -72,6 +73,10 @@ def evaluate(
     predictions: Annotated[
         Path | None, typer.Option(help="Write what each image was taken for.", metavar="FILE.csv")
     ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option("--csv", help="Write a row a network, for nxt zoo --against.", metavar="FILE.csv"),
+    ] = None,
     device: options.Device = "auto",
     download: options.Download = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read.")] = False,
@@ -80,7 +85,7 @@ def evaluate(
     """Measure trained networks on the test split. Tables and files of several networks are of their ensemble."""
     from nxt.inference.evaluate import evaluate as measure
 
-    _check_files(confusion, predictions)
+    _check_files({"--confusion": confusion, "--predictions": predictions, "--csv": table})
     with _progress() as progress:
         measured = measure(
             checkpoints,
@@ -98,7 +103,7 @@ def evaluate(
             note=lambda text: tables.err().print(text, soft_wrap=True),
             progress=progress,
         )
-    _write_files(measured, confusion, predictions)
+    _write_files(measured, confusion, predictions, table)
     rows, several = measured.rows, len(measured.rows) > 1
     if as_json:
         tables.print_json({"models": rows, "ensemble": measured.ensemble_row} if several else rows[0])
@@ -111,14 +116,17 @@ def evaluate(
         _print_classes(measured.predictions)
 
 
-def _check_files(confusion: Path | None, predictions: Path | None) -> None:
+def _check_files(files: Mapping[str, Path | None]) -> None:
     """Raises ConfigError if a file cannot be written, before anything is read."""
-    for option, file in (("--confusion", confusion), ("--predictions", predictions)):
-        require(file is None or not is_folder(file), option, f"{file} is a folder; name a file")
-        require(file is None or is_folder(file.parent), option, f"{file} would lie in a folder that does not exist")
-        require(file is None or file.suffix == ".csv", option, f"{file}: name a file that ends in .csv")
-    same = confusion is not None and predictions is not None and confusion.resolve() == predictions.resolve()
-    require(not same, "--predictions", f"{predictions} is --confusion's file; name another one")
+    taken: dict[Path, str] = {}
+    for option, file in files.items():
+        if file is None:
+            continue
+        require(not is_folder(file), option, f"{file} is a folder; name a file")
+        require(is_folder(file.parent), option, f"{file} would lie in a folder that does not exist")
+        require(file.suffix == ".csv", option, f"{file}: name a file that ends in .csv")
+        other = taken.setdefault(file.resolve(), option)
+        require(other == option, option, f"{file} is {other}'s file; name another one")
 
 
 def _numbers(scales: str | None) -> tuple[int, ...]:
@@ -177,14 +185,17 @@ def _print_classes(predictions: Predictions) -> None:
     tables.print_table(["class", "images", "accuracy", "most often taken for"], rows, ["images"])
 
 
-def _write_files(measured: Evaluation, confusion: Path | None, predictions: Path | None) -> None:
-    """Writes the confusion matrix, and the prediction for each image, if their files are given."""
+def _write_files(measured: Evaluation, confusion: Path | None, predictions: Path | None, table: Path | None) -> None:
+    """Writes the confusion matrix, the prediction for each image, and the table of networks, as far as asked for."""
     names = measured.predictions.classes
     if confusion is not None:
         _write(confusion, ["", *names], zip(names, *measured.predictions.confusion().T, strict=True))
     if predictions is not None:
         rows = ({**row, "probability": f"{row['probability']:.6f}"}.values() for row in measured.image_rows())
         _write(predictions, ["image", "true", "predicted", "probability"], rows)
+    if table is not None:
+        networks = [evaluated_row(row, names) for row in measured.rows]
+        _write(table, list(networks[0]), (row.values() for row in networks))
 
 
 def _write(path: Path, head: list[str], rows: Iterable[Iterable[Any]]) -> None:

@@ -24,6 +24,7 @@ SPACES = ["cifar", "imagenet", "mobile", "nds_resnext_a", "nds_resnext_b", "resn
 NEEDED = [
     "nxt/py.typed",
     "nxt/data/digits.npz",
+    "nxt/arch/published.csv",
     "nxt/cli/main.py",
     *(f"nxt/search_spaces/{name}.yaml" for name in SPACES),
     *(f"nxt/train/recipes/{name}.yaml" for name in RECIPES),
@@ -98,7 +99,7 @@ def test_every_source_file_is_in_the_wheel(wheel):
     homes = {"nxt": "nxt", "cli": "nxt/cli", "search_spaces": "nxt/search_spaces"}
     for folder, home in homes.items():
         for path in (ROOT / folder).rglob("*"):
-            if path.suffix in (".py", ".yaml", ".npz", ".typed"):
+            if path.suffix in (".py", ".yaml", ".csv", ".npz", ".typed"):
                 assert f"{home}/{path.relative_to(ROOT / folder).as_posix()}" in names
 
 

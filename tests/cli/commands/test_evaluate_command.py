@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import re
 
 import pytest
 import torch
@@ -152,6 +153,21 @@ def test_the_files_hold_the_confusion_matrix_and_every_image(made, nxt, tmp_path
     assert all(0.99 < float(row["probability"]) <= 1 for row in rows)
 
 
+def test_the_table_has_a_row_a_network_and_is_what_the_zoo_takes(made, nxt, tmp_path):
+    table = tmp_path / "measured.csv"
+    assert nxt("eval", made, made, "--views", "ten", "--csv", table).code == 0
+    rows = list(csv.DictReader(table.open()))
+    assert len(rows) == 2 and rows[0] == rows[1]
+    expected = {
+        "network": SPEC.name, "top1": "80.0", "top5": "", "size": "16", "protocol": "ten", "split": "test",
+        "images": "10", "weights": "raw", "epoch": "3", "checkpoint": str(made),
+    }  # fmt: skip
+    assert {key: rows[0][key] for key in expected} == expected and rows[0]["dataset"].startswith("folder:")
+    shown = nxt("zoo", "--against", table)
+    assert (shown.code, shown.err) == (0, "")
+    assert re.search(rf"^{re.escape(SPEC.name)} +16 +80\.00 +none$", shown.out, re.MULTILINE)
+
+
 def test_an_ensemble_of_a_network_with_itself_is_the_network(made, measure, nxt):
     one, two = measure(made), measure(made, made)
     assert two["models"] == [one, one]
@@ -252,6 +268,8 @@ def test_a_run_directory_stands_for_its_last_checkpoint(made, measure, tmp_path)
         (["{made}", "--classes", "{root}/typo.txt"], ["typo.txt: line 2", "no class 'bleu'; did you mean 'blue'?"]),
         (["{made}", "--confusion", "{root}/nowhere/m.csv"], ["--confusion", "a folder that does not exist"]),
         (["{made}", "--predictions", "{root}"], ["--predictions", "is a folder"]),
+        (["{made}", "--csv", "{root}/m.txt"], ["--csv", "m.txt: name a file that ends in .csv"]),
+        (["{made}", "--csv", "{root}/m.csv", "--confusion", "{root}/m.csv"], ["--csv", "is --confusion's file"]),
         (["{made}", "--data", "digits"], ["digits: 10 of its 10 classes are none of the checkpoint's 4, such as '0'"]),
         (["{made}", "{root}/nowhere.pt"], ["nowhere.pt: no such checkpoint"]),
         (["{made}", "{root}/fewer.pt"], ["fewer.pt: has 3 classes", "an ensemble needs the same"]),
