@@ -147,4 +147,6 @@ def _percent(text: str, where: str) -> float:
 
 
 def _plain(dataset: str) -> str:
-    return dataset.lower().replace("-", "").replace(" ", "")
+    """Returns a data set's name without what people write differently."""
+    text = dataset.lower().replace("-", "").replace(" ", "")
+    return "imagenet1k" if text == "imagenet" else text

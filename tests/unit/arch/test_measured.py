@@ -34,6 +34,7 @@ def test_a_table_is_read_with_the_names_of_the_papers_and_columns_in_any_order(t
         (Measured("resnext29_8x64d_cifar", 82, dataset="cifar100"), ["ResNeXt paper, table 7"]),
         (Measured("resnet50", 70, dataset="imagenet-1k", protocol="dense"), []),
         (Measured("resnet50", 70, dataset="folder:flowers"), []),
+        (Measured("resnet101", 70, dataset="ImageNet"), ["ResNeXt paper, tables 3 to 5", "torchvision, V1 weights"]),
         (Measured("resnext50_32x8d", 70), []),
         (Measured("ResNeXt of ILSVRC 2016", 82, protocol="dense"), ["ResNeXt paper, section 5.1"]),
     ],
