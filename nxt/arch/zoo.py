@@ -52,7 +52,7 @@ _IMAGENET = """
     resnext50_64x4d resnext50_2x64d resnet50_1x100d resnext50_32x8d
     resnet101 resnext101_2x40d resnext101_4x24d resnext101_8x14d resnext101_32x4d
     resnext101_2x64d resnet101_1x100d resnext101_64x4d resnext101_32x8d resnext101_32x16d
-    resnet152 resnet200 resnet200_preact resnext152_32x4d
+    resnet152 resnet200 resnet200_preact resnext152_32x4d resnet50_plain resnext50_32x4d_plain
     seresnet50 seresnext50_32x4d skresnext50_32x4d
     resnest50_fast_0s1x64d resnest50_fast_1s1x64d resnest50_fast_2s1x64d resnest50_fast_4s1x64d
     resnest50_fast_1s2x40d resnest50_fast_2s2x40d resnest50_fast_4s2x40d resnest50_fast_1s4x24d

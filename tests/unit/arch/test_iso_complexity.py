@@ -17,7 +17,7 @@ MEASURES = {"block": block_weights, "macs": macs}
 
 def test_the_table_of_the_resnext_paper_comes_out():
     """Xie et al. 2017, table 2: 1x64d, 2x40d, 4x24d, 8x14d and 32x4d, all about 70 k weights a block."""
-    base_widths = {c: nearest(RESNET, c, block_weights).spec.base_width[0] for c in (1, 2, 4, 8, 32)}
+    base_widths = {c: nearest(RESNET, block_weights, cardinality=c).spec.base_width[0] for c in (1, 2, 4, 8, 32)}
     assert base_widths == {1: 64, 2: 40, 4: 24, 8: 14, 32: 4}
 
 
@@ -25,7 +25,7 @@ def test_the_table_of_the_resnext_paper_comes_out():
 def test_the_nearest_block_is_that_of_the_real_solution_rounded(cardinality):
     a, b, c = 9 * cardinality, 512 * cardinality, -69_632
     solution = (-b + math.sqrt(b * b - 4 * a * c)) / (2 * a)
-    assert nearest(RESNET, cardinality, block_weights).spec.base_width == (round(solution),) * 4
+    assert nearest(RESNET, block_weights, cardinality=cardinality).spec.base_width == (round(solution),) * 4
 
 
 def test_the_weights_of_a_block_are_those_of_its_convolutions():
@@ -41,7 +41,7 @@ def test_the_weights_of_a_block_are_those_of_its_convolutions():
 @pytest.mark.parametrize("reference", [RESNET, RESNEST, CIFAR], ids=["resnet50", "resnest50", "cifar"])
 @pytest.mark.parametrize("cardinality", [1, 2, 4, 6, 32])
 def test_no_other_base_width_comes_nearer(reference, cardinality, measure):
-    network = nearest(reference, cardinality, measure).spec
+    network = nearest(reference, measure, cardinality=cardinality).spec
     misses = {}
     for base_width in range(1, 260):
         try:
@@ -57,21 +57,21 @@ def test_no_other_base_width_comes_nearer(reference, cardinality, measure):
 @pytest.mark.parametrize("name", ["resnet101", "resnext50_32x4d", "resnest50_fast_4s2x40d", "resnext29_8x64d_cifar"])
 def test_a_network_is_its_own_nearest_at_its_own_cardinality(name, measure):
     spec = parse_name(name)
-    assert nearest(spec, spec.cardinality[0], measure).spec == spec
+    assert nearest(spec, measure, cardinality=spec.cardinality[0]).spec == spec
 
 
 def test_all_else_of_the_reference_stays():
-    network = nearest(RESNEST, 4, macs).spec
+    network = nearest(RESNEST, macs, cardinality=4).spec
     assert network.replace(cardinality=RESNEST.cardinality, base_width=RESNEST.base_width) == RESNEST
     assert set(network.cardinality) == {4} and len(set(network.base_width)) == 1
     mixed = ArchSpec(depths=(1, 1), widths=(64, 128), cardinality=(1, 8), base_width=(16, 2))
-    assert nearest(mixed, 2, macs).spec.cardinality == (2, 2)
+    assert nearest(mixed, macs, cardinality=2).spec.cardinality == (2, 2)
 
 
 def test_the_papers_family_stays_within_five_percent_of_the_whole_network():
     for c in (1, 2, 4, 8, 32):
-        assert abs(cost(nearest(RESNET, c, block_weights).spec).macs / cost(RESNET).macs - 1) < 0.05
-        assert abs(cost(nearest(RESNET, c, macs).spec).macs / cost(RESNET).macs - 1) < 0.035
+        assert abs(cost(nearest(RESNET, block_weights, cardinality=c).spec).macs / cost(RESNET).macs - 1) < 0.05
+        assert abs(cost(nearest(RESNET, macs, cardinality=c).spec).macs / cost(RESNET).macs - 1) < 0.035
 
 
 @pytest.mark.parametrize(
@@ -85,6 +85,6 @@ def test_the_papers_family_stays_within_five_percent_of_the_whole_network():
     ],
 )
 def test_where_no_network_can_be_built_the_reason_is_told(reference, cardinality, problem):
-    member = nearest(reference, cardinality, macs)
+    member = nearest(reference, macs, cardinality=cardinality)
     assert member.spec is None
     assert problem in member.problem
