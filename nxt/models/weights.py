@@ -1,18 +1,14 @@
-"""Reads and loads weights: files of nxt, torchvision, timm and the ResNeSt release, and torchvision's downloads.
+"""Reads and loads weights: files of nxt, torchvision, timm and the ResNeSt release.
 
-Networks of nxt have torchvision's keys (ResNet, ResNeXt) and timm's (ResNeSt, as in the ResNeSt release), so keys need
-no translation.
+Networks of nxt have torchvision's keys (ResNet, ResNeXt) and timm's (ResNeSt, as in the ResNeSt release), so of keys
+only prefixes are taken off, and a convolution that timm joins with its batch norm is taken apart.
 """
 
 from __future__ import annotations
 
 import math
-import pickle
 import re
-import sys
-import warnings
 from collections.abc import Iterable, Mapping
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +17,8 @@ import torch
 from torch import Tensor
 
 from nxt.arch.costs import MAX_CLASSES, cost
-from nxt.arch.spec import ArchSpec
 from nxt.arch.zoo import ZOO
-from nxt.errors import CheckpointError, first_line
+from nxt.errors import CheckpointError
 from nxt.files import is_folder
 from nxt.models.network import Network, build
 from nxt.models.tensors import read_safetensors, read_tensors
@@ -35,6 +30,7 @@ _WRAPPERS = {
     **dict.fromkeys(("state_dict", "model", "model_state_dict", "net", "params"), "raw"),
 }
 _PREFIX = re.compile(r"^((module|_orig_mod|model|net|network|backbone)\.)+")  # of what wraps a network
+_JOINED = re.compile(r"^(layer\d+\.\d+)\.conv([13])\.(conv|bn)\.")  # in timm's blocks with selective kernels
 _COUNTER = "num_batches_tracked"  # of batch norms; missing in old files, and without effect on the network
 _STATISTICS = ("running_mean", "running_var")  # of batch norms: no parameters
 
@@ -54,21 +50,11 @@ class Loaded:
         return f"{len(self.loaded)} tensors from {self.where}{adapted}{fresh}"
 
 
-@dataclass(frozen=True)
-class Pretrained:
-    """Published weights. `preprocess` has the fields of `nxt.data.preprocess.Preprocess`."""
-
-    name: str
-    state: dict[str, Tensor]
-    preprocess: dict[str, Any]
-
-
 def read_weights(path: Path | str, kind: str | None = None) -> dict[str, Tensor]:
     """Reads a network's weights by name onto the CPU.
 
     Reads checkpoints of nxt and its run directories, plain state dicts (zip archives or the older pickles), the
-    checkpoints of training scripts (such as torchvision's and timm's), and safetensors. Removes prefixes such as those
-    of DataParallel, torch.compile and modules that hold the network.
+    checkpoints of training scripts (such as torchvision's and timm's), and safetensors. Keys become those of nxt.
 
     Args:
         path: The file, or a run directory with `checkpoints/last.pt`.
@@ -82,13 +68,22 @@ def read_weights(path: Path | str, kind: str | None = None) -> dict[str, Tensor]
         path = path / "checkpoints" / "last.pt"
     plain = path.suffix == ".safetensors"
     weights: Mapping[str, Any] = read_safetensors(path)[0] if plain else _chosen(read_tensors(path), kind, path)
-    state = {_PREFIX.sub("", str(key)): value for key, value in weights.items()}
+    state = {own_key(str(key)): value for key, value in weights.items()}
     state.pop("n_averaged", None)  # of torch.optim.swa_utils.AveragedModel
     others = [key for key, value in state.items() if not isinstance(value, Tensor)]
     if others or not state:
         problem = f" ({others[0]!r} is no tensor)" if others else ""
         raise CheckpointError(f"{path}: holds no weights by name{problem}")
     return state
+
+
+def own_key(key: str) -> str:
+    """Returns the key in a network of nxt for one of elsewhere.
+
+    Without prefixes, such as those of DataParallel, torch.compile and modules that hold the network; and in blocks with
+    selective kernels `conv1.conv` and `conv1.bn` are `conv1` and `bn1`.
+    """
+    return _JOINED.sub(lambda found: f"{found[1]}.{found[3]}{found[2]}.", _PREFIX.sub("", key))
 
 
 def _chosen(content: Mapping[str, Any], kind: str | None, path: Path) -> Mapping[str, Any]:
@@ -197,43 +192,3 @@ def _zoo_names(state: Mapping[str, Tensor]) -> list[str]:
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
     return {key: value.shape for key, value in state.items() if not key.endswith(_COUNTER)}
-
-
-def published(spec: ArchSpec, version: str = "DEFAULT") -> Pretrained:
-    """Returns torchvision's weights of a network. Downloads them, and checks their hash, if torch's cache lacks them.
-
-    Args:
-        spec: The network, one of the zoo.
-        version: A name such as "IMAGENET1K_V1"; by default torchvision's newest.
-
-    Raises:
-        CheckpointError: if torchvision has no such weights, or they cannot be downloaded or read.
-    """
-    from torchvision.models import get_model_weights, list_models
-
-    names = [name for name in list_models() if name in ZOO]
-    if spec.name not in names:
-        raise CheckpointError(f"torchvision publishes no weights of {spec.name}; it does of {', '.join(names)}")
-    versions = get_model_weights(spec.name)
-    if version not in versions.__members__:
-        known = ", ".join(versions.__members__)
-        raise CheckpointError(f"torchvision has no weights {version!r} of {spec.name}; it has {known}")
-    chosen = versions[version]
-    try:
-        with warnings.catch_warnings(), redirect_stdout(sys.stderr):  # torch prints what it downloads
-            warnings.simplefilter("ignore")  # about unusual pickles: they are refused
-            state = chosen.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(
-            f"torchvision's weights of {spec.name} cannot be had from {chosen.url} ({first_line(error)}); "
-            "download that file elsewhere and give its path"
-        ) from None
-    transforms = chosen.transforms()
-    preprocess = {
-        "size": transforms.crop_size[0],
-        "crop": transforms.crop_size[0] / transforms.resize_size[0],
-        "interpolation": transforms.interpolation.value,
-        "mean": tuple(transforms.mean),
-        "std": tuple(transforms.std),
-    }
-    return Pretrained(f"torchvision:{chosen.name}", dict(state), preprocess)

@@ -22,6 +22,7 @@ from nxt.models.blocks import BasicBlock, Block
 from nxt.models.check import residuals
 from nxt.models.network import build
 from nxt.models.split_attention import SplitAttention
+from nxt.models.weights import own_key
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -130,10 +131,7 @@ def test_a_network_with_selective_kernels_is_timms():
     name = "skresnext50_32x4d"
     theirs = randomise(timm.create_model(name, pretrained=False, layers=[1, 2, 1, 1], num_classes=7))
     ours = build(parse_name(name).replace(depths=(1, 2, 1, 1)), 7).double()
-    state = {
-        re.sub(r"^(layer\d\.\d+)\.conv([13])\.(conv|bn)\.", lambda m: f"{m[1]}.{m[3]}{m[2]}.", key): value
-        for key, value in theirs.state_dict().items()
-    }
+    state = {own_key(key): value for key, value in theirs.state_dict().items()}
     assert set(ours.state_dict()) == set(state)
     ours.load_state_dict(state)
     same_outputs(theirs, ours)

@@ -6,6 +6,7 @@ them, give ours equal outputs.
 
 import argparse
 import copy
+import json
 import pickle
 
 import pytest
@@ -23,7 +24,8 @@ from nxt.data.preprocess import Preprocess
 from nxt.data.ref import DataRef
 from nxt.errors import CheckpointError
 from nxt.models.network import build
-from nxt.models.weights import load_weights, published, read_weights
+from nxt.models.published import find_weights, published
+from nxt.models.weights import load_weights, read_weights
 from nxt.train.checkpoint import Checkpoint, save
 from nxt.train.recipe import Recipe
 
@@ -34,6 +36,7 @@ REFERENCES = {
     "torchvision resnet50": "resnet50",
     "torchvision resnext50_32x4d": "resnext50_32x4d",
     "timm resnext50_32x4d": "resnext50_32x4d",
+    "timm skresnext50_32x4d": "skresnext50_32x4d",
     "timm resnest26d": "resnest26",
     "timm resnest50d": "resnest50",
     "timm resnest50d_4s2x40d": "resnest50_fast_4s2x40d",
@@ -85,7 +88,7 @@ def test_files_of_reference_networks_give_their_outputs(name, tmp_path):
         ours = build(REFERENCES[name])
         report = load_weights(ours, read_weights(path), str(path))
         path.unlink()  # 100 MB
-        assert report.loaded == tuple(theirs.state_dict()) and not report.adapted and not report.fresh
+        assert len(report.loaded) == len(theirs.state_dict()) and not report.adapted and not report.fresh
         with torch.no_grad():
             assert_near(ours.eval().double()(images), expected)
     assert expected.std() > 0.01 * expected.abs().max()
@@ -329,6 +332,63 @@ def test_weights_of_another_network_of_the_zoo_are_recognised(name, classes, sai
         state = build(name, classes).state_dict()
     with pytest.raises(CheckpointError, match=rf", and \d+ more such; they are those of {said}$"):
         load_weights(network(), state, "w.pth")
+
+
+# Files with what belongs to them
+
+
+def test_a_file_alone_says_neither_preprocessing_nor_classes(tmp_path):
+    torch.save(network().state_dict(), tmp_path / "w.pth")
+    found = find_weights(SPEC, tmp_path / "w.pth")
+    assert (found.name, found.preprocess, found.classes) == (str(tmp_path / "w.pth"), {}, ())
+    assert same(found.state, network().state_dict())
+
+
+def test_a_file_called_as_torchvision_publishes_it_is_known_by_its_name(tmp_path):
+    path = tmp_path / "resnet18-f37072fd.pth"
+    torch.save(network().state_dict(), path)  # what is in it, only loading tells
+    found = find_weights(ZOO["resnet18"].spec, path)
+    assert (found.preprocess["crop"], found.classes[0], len(found.classes)) == (0.875, "tench", 1000)
+    assert find_weights(ZOO["resnet34"].spec, path).preprocess == {}
+
+
+def test_timm_s_description_beside_a_file_is_read(tmp_path):
+    model = timm.create_model("resnet18", num_classes=3)
+    told = {
+        "input_size": [3, 160, 160],
+        "crop_pct": 0.95,
+        "interpolation": "bicubic",
+        "mean": [0.5] * 3,
+        "std": [1] * 3,
+    }
+    safetensors.torch.save_file(model.state_dict(), tmp_path / "model.safetensors")
+    config = tmp_path / "config.json"
+    for content in (told, {"architecture": "resnet18", "pretrained_cfg": told, "label_names": ["a", "b", "c"]}):
+        config.write_text(json.dumps(content))
+        found = find_weights(ZOO["resnet18"].spec, tmp_path / "model.safetensors")
+        theirs = timm.data.create_transform(**timm.data.resolve_data_config({}, pretrained_cfg=told))
+        preprocess = Preprocess(**found.preprocess)
+        assert (preprocess.size, preprocess.resized, preprocess.interpolation) == (
+            160,
+            theirs.transforms[0].size,
+            "bicubic",
+        )
+        assert (preprocess.mean, preprocess.std) == ((0.5,) * 3, (1.0,) * 3)
+        assert found.classes == tuple(content.get("label_names", ()))
+    for content in ("{", "[]", "{}", json.dumps({**told, "crop_pct": 1000})):
+        config.write_text(content)
+        with pytest.raises(CheckpointError, match=r"config\.json: not timm's description of a network"):
+            find_weights(ZOO["resnet18"].spec, tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("nothing.pth", "`weights` nothing.pth: no such file; for published"), ("torchvision:V9", "no weights 'V9'")],
+)
+def test_weights_that_are_not_there_are_told(name, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match=message):
+        find_weights(ZOO["resnet18"].spec, name)
 
 
 # torchvision's published weights

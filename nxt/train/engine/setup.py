@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -14,15 +13,11 @@ from nxt.data.dataset import Dataset, ImagePlacement, Source, divided
 from nxt.data.placement import open_images
 from nxt.data.resident import Batches, Images
 from nxt.errors import CheckpointError
-from nxt.files import is_file, is_folder, nearest
 from nxt.models.network import Network, build
-from nxt.models.weights import load_weights, published, read_weights
+from nxt.models.published import find_weights
+from nxt.models.weights import load_weights
 from nxt.train.engine.trainer import Trainer
 from nxt.train.recipe import Recipe
-
-# Steps whose memory a proxy is left: an eager one and a recorded one, which has memory of its own. Both compute in 16
-# bits, and so take half of it; the rest is for the averaged weights and for what libraries work in.
-PUBLISHED = "torchvision"  # in the place of a file of weights: those that torchvision publishes
 
 
 def network_for(spec: ArchSpec, classes: int, recipe: Recipe, seed: int) -> Network:
@@ -45,14 +40,8 @@ def start_from(network: Network, weights: str) -> str:
     Raises:
         CheckpointError: if the weights are not there, or not of this network.
     """
-    kind, _, version = weights.partition(":")
-    if kind == PUBLISHED:
-        released = published(network.spec, version or "DEFAULT")
-        return f"started from {load_weights(network, released.state, released.name)}"
-    if not (is_file(Path(weights)) or is_folder(Path(weights))):
-        advice = nearest(weights) or f"; for published weights write `weights` {PUBLISHED}"
-        raise CheckpointError(f"`weights` {weights}: no such file{advice}")
-    loaded = load_weights(network, read_weights(weights), weights)
+    found = find_weights(network.spec, weights)
+    loaded = load_weights(network, found.state, found.name)
     for name, value in network.state_dict().items():
         if not value.isfinite().all():
             raise CheckpointError(f"`weights` {weights}: {name!r} holds infinite or NaN values; use an earlier file")
