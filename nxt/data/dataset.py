@@ -143,6 +143,8 @@ def divided(
         DataError: if there are too few images.
     """
     labels = source.labels("train")
+    if not len(labels):
+        raise DataError(f"{source.name}: no images to train on, nor to hold some out of them for validation")
     everything = np.arange(len(labels))
     held = everything[:0]
     kept = everything

@@ -90,12 +90,14 @@ class _Kept:
     def check(self) -> None:
         """Raises DataError if too little is left."""
         for split, rows in self.rows.items():
-            if not len(rows):
+            if not len(rows) and len(self.source.labels(split)):
                 raise DataError(f"{self.source.name}: no image of the {split} split is readable")
-        missing = set(range(len(self.source.classes))) - set(self.labels("train").tolist())
+        split = "train" if len(self.source.labels("train")) else "test"
+        missing = set(range(len(self.source.classes))) - set(self.labels(split).tolist())
         if missing:
             name = self.source.classes[min(missing)]
-            raise DataError(f"{self.source.name}: no training image of class {name!r} is readable; remove the class")
+            which = "training" if split == "train" else split
+            raise DataError(f"{self.source.name}: no {which} image of class {name!r} is readable; remove the class")
 
     def labels(self, split: str) -> NDArray[np.int64]:
         return self.source.labels(split)[self.rows[split]]

@@ -66,8 +66,10 @@ class DiskTree:
         return OnDisk(self.root, names)
 
 
-def in_folders(tree: Tree) -> Found:
+def in_folders(tree: Tree, to_train: bool = True) -> Found:
     """Finds the images of `train/CLASS/...`, with `val/` and `test/` beside it if there are any, or of `CLASS/...`.
+
+    If they are not `to_train`, `val/` or `test/` alone will do; it may also be the folder itself, with others beside.
 
     Raises:
         DataError: if folders are missing or empty, or do not have the same classes as train.
@@ -76,15 +78,18 @@ def in_folders(tree: Tree) -> Found:
     inside = _folders(tree, root, left_out, tuple(SPLITS))
     called = [name for name in SPLITS if name in inside]
     beside = [name for name in SPLITS if root.name in SPLITS and name != root.name and is_folder(root.parent / name)]
-    if not called and not beside and any(entry.is_image for name in inside for entry in tree.scan(root / name)):
-        folders = {"train": root}
-    elif "train" not in called:
-        hint = (
-            f"did you mean folder:{root.parent}?"
-            if beside
-            else "expected train/CLASS/image files, or CLASS/image files"
-        )
-        raise DataError(f"{root}: no folder 'train' in it; {hint}")
+    itself = not to_train and SPLITS.get(root.name) in ("val", "test")
+    if (
+        not called
+        and (itself or not beside)
+        and any(entry.is_image for name in inside for entry in tree.scan(root / name))
+    ):
+        folders = {"test" if beside else "train": root}
+    elif "train" not in called and (to_train or not called):
+        split = "train" if to_train or beside else "val"
+        expected = f"expected {split}/CLASS/image files, or CLASS/image files"
+        hint = f"did you mean folder:{root.parent}?" if beside else expected
+        raise DataError(f"{root}: no folder {split!r} in it; {hint}")
     else:
         folders = {SPLITS[name]: root / name for name in called}
         if len(folders) < len(called):
@@ -92,7 +97,7 @@ def in_folders(tree: Tree) -> Found:
             raise DataError(f"{root}: {first!r} and {second!r} both name the validation split; keep one of them")
         for name in set(inside).difference(called):
             left_out.setdefault("folders that are no split", set()).add(name)
-    classes = _classes(tree, folders["train"])
+    classes = _classes(tree, folders.get("train", next(iter(folders.values()))))
     names: list[str] = []
     splits = {}
     for role, where in folders.items():

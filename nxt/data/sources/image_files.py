@@ -132,11 +132,15 @@ class ImageFiles:
     """The images that a reader found, by split. The methods are those of a `Source`.
 
     Of "val" and "test", one alone is the test split. Without both, a part of the training images is; `has_test` is then
-    False, and `notes` says so. So they do of what was left out, of odd sizes, and of images in two splits.
+    False, and `notes` says so. (All of them are, if none are to be held out.) So they do of what was left out, of odd
+    sizes, and of images in two splits. "train" may be empty.
     """
 
-    def __init__(self, found: Found) -> None:
+    def __init__(self, found: Found, hold_out: bool = True) -> None:
         self._files, self.classes, self._splits = found.files, found.classes, dict(found.splits)
+        if not hold_out and list(self._splits) == ["train"]:
+            self._splits["test"] = self._splits.pop("train")
+        self._splits.setdefault("train", Rows(np.empty(0, np.int64), np.empty(0, np.int64)))
         self.has_val = {"val", "test"} <= set(self._splits)
         self.has_test = len(self._splits) > 1
         held_out = "" if self.has_test else self._hold_out(str(found.where))
@@ -182,9 +186,11 @@ class ImageFiles:
     def _natural_size(self) -> tuple[int | None, str]:
         """Returns the median of the images' shorter sides in pixels, None if it is not small; and a remark.
 
-        It looks at images from all over the training split. The remark tells what differs from what one would expect.
+        It looks at images from all over the training split, or else the test split. The remark tells what differs from
+        what one would expect.
         """
-        numbers = self._splits["train"].numbers
+        rows = self._splits["train"]
+        numbers = (rows if len(rows.numbers) else self._splits["test"]).numbers
         sides = {}
         for row in np.unique(np.linspace(0, len(numbers) - 1, _SAMPLE).round().astype(int)).tolist():
             with without_warnings(), suppress(DataError), _open(self._files, int(numbers[row])) as image:

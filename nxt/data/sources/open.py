@@ -32,18 +32,20 @@ _CIFAR = {  # mean and deviation of the training images' values, per channel
 }
 
 
-def open_source(data: DataRef, download: bool = False) -> Source:
+def open_source(data: DataRef, download: bool = False, *, to_train: bool = True, hold_out: bool = True) -> Source:
     """Opens a data set. Images are read when they are needed, except those of CIFAR.
 
     Args:
         data: Which data set.
         download: Whether it may be downloaded if it is not there.
+        to_train: Whether there must be images to train on. If not, folders of a test split alone will do.
+        hold_out: Whether images are held out as the test split where there is none. If not, all are the test split.
 
     Raises:
         DataError: if the data set is not there, or is not usable.
     """
     if data.is_own:
-        return own_images(data)
+        return own_images(data, to_train=to_train, hold_out=hold_out)
     return digits() if data.kind == "digits" else cifar(data.kind, data.path, download)
 
 
@@ -87,17 +89,19 @@ def cifar(kind: str, path: str, download: bool) -> Source:
     return arrays.source(f"{kind}:{root}", tuple(splits["train"].classes), mean, std, mirror=True)
 
 
-def own_images(data: DataRef) -> Source:
+def own_images(data: DataRef, *, to_train: bool = True, hold_out: bool = True) -> Source:
     """Returns a data set of a user's own images: a folder, an archive, a table, a Hugging Face data set, or shards.
 
     With a test split and a validation split, the latter is used for selection. With one of them only, that one is the
     test split, and selection uses images held out from train. With none, images of train are held out for both.
+    `to_train` and `hold_out` are those of `open_source`.
 
     Raises:
         DataError: if it is not there, or is not usable.
     """
-    root, found = _found_here(data) if data.kind != "shards" and not data.is_uri else _found_elsewhere(data)
-    files = ImageFiles(found)
+    elsewhere = data.kind == "shards" or data.is_uri
+    root, found = _found_elsewhere(data, to_train) if elsewhere else _found_here(data, to_train)
+    files = ImageFiles(found, hold_out)
     return Source(
         name=f"{data.kind}:{root}",
         classes=files.classes,
@@ -116,16 +120,16 @@ def own_images(data: DataRef) -> Source:
     )
 
 
-def _found_elsewhere(data: DataRef) -> tuple[str, Found]:
+def _found_elsewhere(data: DataRef, to_train: bool) -> tuple[str, Found]:
     """Returns where a reader looked at a URI or in shards, and what it found."""
     if not data.is_uri:
         return data.path, in_shards(data.path)
     if data.kind != "folder":
         raise DataError(f"{data}: at a URI images are read from folders alone: folder:{data.path}")
-    return data.path, in_folders(RemoteTree(data.path))
+    return data.path, in_folders(RemoteTree(data.path), to_train)
 
 
-def _found_here(data: DataRef) -> tuple[Path, Found]:
+def _found_here(data: DataRef, to_train: bool) -> tuple[Path, Found]:
     """Returns where a reader looked in a folder or file, and what it found."""
     try:
         root = Path(os.path.realpath(expanded(data.path)))  # `resolve` raises for a loop of links
@@ -151,7 +155,7 @@ def _found_here(data: DataRef) -> tuple[Path, Found]:
         return root, in_hugging_face(root)
     if data.kind == "table":
         return root, in_table(root)
-    return root, in_folders(DiskTree(root) if is_folder(root) else ArchiveTree(root))
+    return root, in_folders(DiskTree(root) if is_folder(root) else ArchiveTree(root), to_train)
 
 
 class _Arrays:
