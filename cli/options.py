@@ -115,3 +115,12 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change one setting; may be repeated.", metavar="KEY=VALUE", callback=_checked),
 ]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        help="raw or ema; of a network, torchvision (its published ones) or a file.",
+        show_default="the better on validation",
+        metavar="KIND|FILE",
+    ),
+]

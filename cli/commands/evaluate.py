@@ -31,8 +31,8 @@ def evaluate(
     checkpoints: Annotated[
         list[Path],
         typer.Argument(
-            help="A checkpoint, or a training's run directory for its last one (RUN/checkpoints/best.pt is the best). "
-            "Several are measured one by one and as an ensemble.",
+            help="A checkpoint, or a training's run directory for its last one (RUN/checkpoints/best.pt is the best); "
+            "or a network, with --weights. Several are measured one by one and as an ensemble.",
             metavar="CHECKPOINT",
         ),
     ],
@@ -60,11 +60,20 @@ def evaluate(
         ),
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="raw or ema.", show_default="the better on validation", metavar="KIND")
+        list[str] | None,
+        typer.Option(
+            help="raw or ema; of a network, torchvision (its published ones) or a file. One for all, or one each.",
+            show_default="the better on validation",
+            metavar="KIND|FILE",
+        ),
     ] = None,
     classes: Annotated[
         Path | None,
-        typer.Option(help="Judge on these classes only, one name a line, as in ImageNet-5K.", metavar="FILE"),
+        typer.Option(
+            help="Judge on these classes only, one name a line, as in ImageNet-5K; or, of published weights, what all "
+            "outputs are, in their order.",
+            metavar="FILE",
+        ),
     ] = None,
     per_class: Annotated[bool, typer.Option("--per-class", help="Print a table of the classes, worst first.")] = False,
     confusion: Annotated[
@@ -95,7 +104,7 @@ def evaluate(
             crop=crop,
             views=views,
             scales=_numbers(scales),
-            weights=weights,
+            weights=weights or None,
             classes=classes,
             device=device,
             download=download,
@@ -170,10 +179,11 @@ def _print_line(name: str, row: dict[str, Any]) -> None:
     parts += [f"top-5 {row['top5']:.2%}"] * (row["classes"] > 5)
     parts += [f"loss {row['loss']:.3f}", f"ECE {row['ece']:.1%}"]
     setting = ""
-    if "epoch" in row:
+    if "views" in row:
+        what = row["weights"] if row["epoch"] is None else f"epoch {row['epoch']}, {row['weights']} weights"
         dense = f", dense at {', '.join(map(str, row.get('scales', [])))}"
         views = {"center": "", "ten": ", ten crops", "dense": dense}[row["views"]]
-        setting = f" (epoch {row['epoch']}, {row['weights']} weights, {row['size']} px{views})"
+        setting = f" ({what}, {row['size']} px{views})"
     tables.out().print(", ".join(parts) + setting, soft_wrap=True)
 
 

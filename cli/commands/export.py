@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 def export(
     checkpoint: Annotated[
         Path,
-        typer.Argument(help="A checkpoint, or a training's run directory for its last one.", metavar="CHECKPOINT"),
+        typer.Argument(
+            help="A checkpoint, or a training's run directory for its last one; or a network, with --weights.",
+            metavar="CHECKPOINT",
+        ),
     ],
     to: Annotated[
         str | None,
@@ -33,9 +36,7 @@ def export(
         Path | None,
         typer.Option(help="The file or folder to write; replaced if it exists.", show_default="beside the checkpoint"),
     ] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="raw or ema.", show_default="the better on validation", metavar="KIND")
-    ] = None,
+    weights: options.Weights = None,
     size: Annotated[int | None, typer.Option(help="Image side in pixels.", show_default="as trained")] = None,
     features: Annotated[
         bool, typer.Option("--features", help="Let onnx or torch return each stage's features, by stride, not logits.")
@@ -86,12 +87,13 @@ def export(
         )
         return
     agreement = f"within {exported.difference:.1e} of the network" if exported.difference else "equal to the network"
+    origin = exported.kind if exported.epoch is None else f"epoch {exported.epoch}, {exported.kind} weights"
     judged = exported.judged
     if judged is not None:
         agreement = f"in fp32 {agreement}"
     tables.out().print(
         f"{exported.path}: {exported.bytes / 1e6:.1f} MB, {', '.join(exported.outputs)} {agreement} "
-        f"on {exported.images} ({exported.name}, epoch {exported.epoch}, {exported.kind} weights, {exported.size} px)",
+        f"on {exported.images} ({exported.name}, {origin}, {exported.size} px)",
         soft_wrap=True,
     )
     if judged is not None:

@@ -18,7 +18,8 @@ def predict(
     checkpoint: Annotated[
         Path,
         typer.Argument(
-            help="A checkpoint, a training's run directory for its last one, or an ONNX file of nxt export.",
+            help="A checkpoint, a training's run directory for its last one, or an ONNX file of nxt export; or a "
+            "network, with --weights.",
             metavar="CHECKPOINT",
         ),
     ],
@@ -27,9 +28,7 @@ def predict(
         typer.Argument(help="Image files, and folders, which are walked through.", metavar="IMAGE|FOLDER"),
     ],
     top: Annotated[int, typer.Option(help="How many classes to tell of each image.", metavar="N")] = 5,
-    weights: Annotated[
-        str | None, typer.Option(help="raw or ema.", show_default="the better on validation", metavar="KIND")
-    ] = None,
+    weights: options.Weights = None,
     device: options.Device = "auto",
     as_json: options.Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print a row of comma-separated values an image.")] = False,

@@ -15,22 +15,25 @@ from numpy.typing import NDArray
 
 from nxt.compute.devices import choose
 from nxt.config import require
+from nxt.data.dataset import Source
 from nxt.data.readable import without_bad
 from nxt.data.ref import DataRef
 from nxt.data.sources.open import open_source
 from nxt.errors import CheckpointError, DataError
 from nxt.inference.evaluation import SPLITS, Examples, Predictions, ensemble, examples, predict, read_classes
+from nxt.inference.outputs import with_outputs_named
 from nxt.inference.views import Views
-from nxt.train.checkpoint import WEIGHTS, Checkpoint, read
+from nxt.train.checkpoint import Checkpoint
+from nxt.train.load import from_elsewhere, open_trained
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedModel:
     """The predictions of one network, and how it was evaluated."""
 
-    path: Path  # of the checkpoint, as given
+    path: Path  # of the checkpoint, or the network's name, as given
     checkpoint: Checkpoint
-    weights: str  # "raw" or "ema"
+    weights: str  # "raw" or "ema"; of weights from elsewhere, what they are
     views: Views
     predictions: Predictions  # among all classes
 
@@ -41,7 +44,7 @@ class EvaluatedModel:
         setting = {
             "checkpoint": str(self.path),
             "name": self.checkpoint.spec.name,
-            "epoch": self.checkpoint.epoch,
+            "epoch": None if self.checkpoint.origin else self.checkpoint.epoch,
             "weights": self.weights,
             "size": views.preprocess.size,
             "crop": None if views.kind == "dense" else views.preprocess.crop,
@@ -113,7 +116,7 @@ def evaluate(
     crop: float | None = None,
     views: str = "center",
     scales: Sequence[int] = (),
-    weights: str | None = None,
+    weights: str | Path | Sequence[str | Path] | None = None,
     classes: str | Path | None = None,
     device: str = "auto",
     download: bool = False,
@@ -125,18 +128,22 @@ def evaluate(
 
     Example:
         >>> nxt.evaluate("results/run", views="ten").rows[0]["accuracy"]
+        >>> nxt.evaluate("resnext50_32x4d", "folder:imagenet/val", weights="torchvision").rows[0]["accuracy"]
 
     Args:
-        checkpoints: A checkpoint, or a training's run directory for its last one; or several, measured on the same
-            images one by one and as an ensemble.
-        data: Another data set than they were trained on; classes are matched by name.
+        checkpoints: A checkpoint, or a training's run directory for its last one, or the name or file of a network
+            whose `weights` come from elsewhere; or several, measured on the same images one by one and as an ensemble.
+        data: Another data set than they were trained on; classes are matched by name. A folder of a test split alone
+            will do; with weights from elsewhere alone, so do class folders, and 1,000 wnids are ImageNet's classes.
         split: "test", or "val" for the images by which a training selects.
         size: Image side in pixels; by default as trained.
         crop: Share of the resized side that the crops keep; by default as trained.
         views: "center", "ten" (corners and centre, mirrored) or "dense" (the whole image at several scales).
         scales: Shorter sides in pixels for dense views; by default the papers', by size.
-        weights: "raw" or "ema"; by default those that are better on the validation split.
-        classes: A file of the classes to evaluate, one name a line; by default all.
+        weights: "raw" or "ema"; by default those that are better on the validation split. Of a network "torchvision",
+            "torchvision:VERSION" or a file, as in `nxt.load`. Either one for all, or one each.
+        classes: A file of the classes to evaluate, one name a line; by default all. For weights from elsewhere it may
+            name the outputs in their order instead.
         device: "auto", "cpu", "cuda" or "cuda:N".
         download: Whether data may be downloaded if it is not there.
         skip_bad: Whether to leave out images that cannot be read.
@@ -146,17 +153,20 @@ def evaluate(
     Raises:
         ConfigError: if a value is out of range.
         CheckpointError: if a checkpoint cannot be read, or several have other classes or data.
+        ArchError: if there is no such network.
         DataError: if the data is missing or has other classes.
         DeviceError: if this machine does not have the device.
     """
-    _check(split, size, crop, views, weights)
+    _check(split, size, crop, views)
     target = choose(device)
-    paths = [Path(path) for path in ([checkpoints] if isinstance(checkpoints, (str, Path)) else checkpoints)]
-    loaded = _read(paths, same_data=data is None)
-    names = loaded[0].classes
+    paths = [Path(path) for path in _listed(checkpoints)]
+    loaded = _read(paths, _listed(weights), data is not None, note)
     dataset = loaded[0].data if data is None else DataRef.of(data)
+    source = _open(dataset, split, dict(zip(paths, loaded, strict=True)), download, skip_bad, note)
+    loaded = with_outputs_named(loaded, source, None if classes is None else Path(classes))
+    names = _common_classes(paths, loaded)
     columns = None if classes is None else read_classes(Path(classes), names)
-    images = _open(dataset, split, dict(zip(paths, loaded, strict=True)), columns, download, skip_bad, note)
+    images = examples(source, split, names, columns, min(checkpoint.recipe.holdout for checkpoint in loaded))
     models = []
     for path, checkpoint in zip(paths, loaded, strict=True):
         own = checkpoint.preprocess
@@ -164,12 +174,12 @@ def evaluate(
         shown = Views(preprocess=preprocess, kind=views, scales=tuple(scales), mirror=images.source.mirror)
         advance = _counted(path, len(images), progress)
         with _naming(path):
-            scores = predict(checkpoint.network(weights), images, shown, target, progress=advance)
+            scores = predict(checkpoint.network(), images, shown, target, progress=advance)
         models.append(
             EvaluatedModel(
                 path=path,
                 checkpoint=checkpoint,
-                weights=weights or checkpoint.better,
+                weights=checkpoint.origin or checkpoint.better,
                 views=shown,
                 predictions=Predictions(scores, images.labels, names),
             )
@@ -177,44 +187,66 @@ def evaluate(
     return Evaluation(data=dataset, split=split, images=images, columns=columns, models=tuple(models))
 
 
-def _check(split: str, size: int | None, crop: float | None, views: str, weights: str | None) -> None:
+def _check(split: str, size: int | None, crop: float | None, views: str) -> None:
     """Raises ConfigError for invalid values, before anything is read."""
     require(split in SPLITS, "`split`", f"{split!r} is not one of {', '.join(SPLITS)}")
     require(size is None or 4 <= size <= 4096, "`size`", f"{size} is not between 4 and 4096 pixels")
     require(crop is None or 0 < crop <= 1, "`crop`", f"{crop} is not above 0 and at most 1")
     require(crop is None or views != "dense", "`crop`", "dense views show the whole image; leave it out")
-    require(weights is None or weights in WEIGHTS, "`weights`", f"{weights!r} is not one of {', '.join(WEIGHTS)}")
 
 
-def _read(paths: Sequence[Path], same_data: bool) -> list[Checkpoint]:
-    """Reads checkpoints. Raises CheckpointError if they cannot be measured on the same images."""
-    loaded = [read(path) for path in paths]
+def _listed(given: str | Path | Sequence[str | Path] | None) -> list[str | Path]:
+    """Returns what was given as a list, also where it was one or nothing."""
+    return [] if given is None else [given] if isinstance(given, (str, Path)) else list(given)
+
+
+def _read(
+    paths: Sequence[Path], weights: Sequence[str | Path], has_data: bool, note: Callable[[str], None]
+) -> list[Checkpoint]:
+    """Reads checkpoints with their weights. Raises CheckpointError if their data differs, unless data is given."""
+    number = f"{len(weights)} for {len(paths)} networks; give one for all, or one each, in their order"
+    require(len(weights) in (0, 1, len(paths)), "`weights`", number)
+    each = weights if len(weights) == len(paths) else [*weights, None][:1] * len(paths)
+    for path, one in zip(paths, each, strict=True):
+        _require_data(has_data or not from_elsewhere(path, one), path)
+    loaded = [open_trained(path, one, note) for path, one in zip(paths, each, strict=True)]
+    for path, checkpoint in zip(paths, loaded, strict=True):
+        _require_data(has_data or not checkpoint.origin, path)
+        if not has_data and checkpoint.data.absolute() != loaded[0].data.absolute():
+            difference = f"{checkpoint.data.display}, and {paths[0]} on {loaded[0].data.display}"
+            raise CheckpointError(f"{path}: was trained on {difference}; say with `data` on what to measure them")
+    return loaded
+
+
+def _require_data(there: bool, path: Path) -> None:
+    require(there, "`data`", f"{path} has weights from elsewhere; say on what to measure them, such as folder:PATH")
+
+
+def _common_classes(paths: Sequence[Path], loaded: Sequence[Checkpoint]) -> tuple[str, ...]:
+    """Returns the classes of all checkpoints. Raises CheckpointError if they differ."""
     for path, checkpoint in zip(paths, loaded, strict=True):
         if checkpoint.classes != loaded[0].classes:
             difference = f"{len(checkpoint.classes)} classes that are not the {len(loaded[0].classes)} of {paths[0]}"
             raise CheckpointError(f"{path}: has {difference}; an ensemble needs the same")
-        if same_data and checkpoint.data.absolute() != loaded[0].data.absolute():
-            difference = f"{checkpoint.data.display}, and {paths[0]} on {loaded[0].data.display}"
-            raise CheckpointError(f"{path}: was trained on {difference}; say with `data` on what to measure them")
-    return loaded
+    return loaded[0].classes
 
 
 def _open(
     data: DataRef,
     split: str,
     loaded: Mapping[Path, Checkpoint],
-    columns: NDArray[np.int64] | None,
     download: bool,
     skip_bad: bool,
     note: Callable[[str], None],
-) -> Examples:
-    """Opens the images, and warns if a network may have been trained on images of the validation split."""
-    source = open_source(data, download)
+) -> Source:
+    """Opens the images, and warns if a network may have been trained on images of the split."""
+    trained = {path: checkpoint for path, checkpoint in loaded.items() if not checkpoint.origin}
+    source = open_source(data, download, to_train=False, hold_out=bool(trained))
     for text in source.notes:
         note(text)
     if skip_bad:
         source = without_bad(source, lambda message: note(f"left out: {message}"))
-    for path, checkpoint in loaded.items():
+    for path, checkpoint in trained.items():
         held_out = not (source.has_val if split == "val" else source.has_test)
         same = data.absolute() == checkpoint.data.absolute()
         comparable = same or (data.is_own and checkpoint.data.is_own)
@@ -223,11 +255,12 @@ def _open(
             other = f"the same as {checkpoint.data.display}, on which {path} was trained"
             why = f"{data.display} is not {when if same else other}"
             note(f"note: {why}, and its {split} split is held out from all images; it may have been trained on these")
-    holdout = min(checkpoint.recipe.holdout for checkpoint in loaded.values())
-    if split == "val" and not (holdout or source.has_val):
-        path = next(path for path, checkpoint in loaded.items() if not checkpoint.recipe.holdout)
-        raise DataError(f"{path} was trained on all images of {data.display} (holdout: 0); `split` test has others")
-    return examples(source, split, next(iter(loaded.values())).classes, columns, holdout)
+    if split == "val" and not source.has_val:
+        for path, checkpoint in loaded.items():
+            if not checkpoint.recipe.holdout:
+                where = f"all images of {data.display} (holdout: 0)"
+                raise DataError(f"{path} was trained on {where}; `split` test has others")
+    return source
 
 
 def _counted(path: Path, total: int, progress: Callable[[Path, int, int], object]) -> Callable[[int], None]:

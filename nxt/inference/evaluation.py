@@ -187,7 +187,7 @@ class Examples:
         return len(self.rows)
 
 
-def _composed(name: str) -> str:
+def composed(name: str) -> str:
     """Returns the one form in which names are compared: some systems take letters and their accents apart."""
     return unicodedata.normalize("NFC", name)
 
@@ -211,18 +211,18 @@ def examples(
     Raises:
         DataError: if the source has other classes, or no image is left.
     """
-    places = {_composed(name): index for index, name in enumerate(classes)}
-    unknown = [name for name in source.classes if _composed(name) not in places]
+    places = {composed(name): index for index, name in enumerate(classes)}
+    unknown = [name for name in source.classes if composed(name) not in places]
     if unknown:
         raise DataError(
             f"{source.name}: {len(unknown)} of its {len(source.classes)} classes are none of the checkpoint's "
             f"{len(classes)}, such as {unknown[0]!r}{suggestion(unknown[0], classes)}"
         )
-    if split == "val":
+    if split == "val" and not source.has_val:
         _, stored_split, rows = divided(source, holdout=holdout)
     else:
         stored_split, rows = split, np.arange(len(source.labels(split)))
-    labels = np.array([places[_composed(name)] for name in source.classes])[source.labels(stored_split)[rows]]
+    labels = np.array([places[composed(name)] for name in source.classes])[source.labels(stored_split)[rows]]
     if columns is not None:
         kept = np.isin(labels, columns)
         rows, labels = rows[kept], labels[kept]
@@ -231,11 +231,11 @@ def examples(
     return Examples(source, stored_split, rows, labels)
 
 
-def read_classes(path: Path, classes: Sequence[str]) -> NDArray[np.int64]:
-    """Reads the classes to evaluate, one name a line, and returns their indices in `classes`, ascending.
+def names_in_file(path: Path) -> dict[str, int]:
+    """Reads names of classes, one a line, and returns the number of the line of each, in order.
 
     Raises:
-        ConfigError: if the file cannot be read, or has fewer than two classes, one twice, or an unknown one.
+        ConfigError: if the file cannot be read, or has a name twice.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -243,20 +243,30 @@ def read_classes(path: Path, classes: Sequence[str]) -> NDArray[np.int64]:
         raise ConfigError(f"{path}: not a text file; one class name a line was expected") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read ({getattr(error, 'strerror', error)})") from None
-    places = {_composed(name): index for index, name in enumerate(classes)}
-    chosen: dict[str, int] = {}
+    found: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
-        name = _composed(line.strip())
-        if name in chosen:
+        name = composed(line.strip())
+        if name in found:
             raise ConfigError(f"{path}: line {number}: {name!r} is given twice")
-        if name and name not in places:
+        if name:
+            found[name] = number
+    return found
+
+
+def read_classes(path: Path, classes: Sequence[str]) -> NDArray[np.int64]:
+    """Reads the classes to evaluate, one name a line, and returns their indices in `classes`, ascending.
+
+    Raises:
+        ConfigError: if the file cannot be read, or has fewer than two classes, one twice, or an unknown one.
+    """
+    places, chosen = {composed(name): index for index, name in enumerate(classes)}, names_in_file(path)
+    for name, number in chosen.items():
+        if name not in places:
             near = suggestion(name, classes)
             raise ConfigError(f"{path}: line {number}: the checkpoint has no class {name!r}{near}")
-        if name:
-            chosen[name] = places[name]
     if len(chosen) < 2:
         raise ConfigError(f"{path}: {len(chosen)} class name(s), one a line; at least two are needed")
-    return np.array(sorted(chosen.values()))
+    return np.array(sorted(places[name] for name in chosen))
 
 
 def batch_size(network: Network, side: int, device: torch.device) -> int:

@@ -26,7 +26,8 @@ from nxt.files import exists, is_folder, names_in, replacing
 from nxt.inference.formats import FORMATS, Job, Outputs, listed
 from nxt.inference.hub import push as push_folder
 from nxt.inference.precision import PRECISIONS, Judged, reduced
-from nxt.train.checkpoint import WEIGHTS, Checkpoint, read, record
+from nxt.train.checkpoint import WEIGHTS, Checkpoint, record
+from nxt.train.load import open_trained
 
 TOLERANCE = 1e-4  # largest difference of outputs, relative to the largest output if that is above 1
 _IMAGES = 8
@@ -42,8 +43,8 @@ class Exported:
     path: Path
     bytes: int
     name: str  # of the network
-    epoch: int  # of the checkpoint
-    kind: str  # of weights
+    epoch: int | None  # of the checkpoint; None: of weights from elsewhere
+    kind: str  # of weights; of those from elsewhere, what they are
     size: int  # image side in pixels
     outputs: tuple[str, ...]
     difference: float
@@ -116,8 +117,8 @@ def export(
         path=out,
         bytes=sum(map(len, files.values())),
         name=checkpoint.spec.name,
-        epoch=checkpoint.epoch,
-        kind=kind,
+        epoch=None if checkpoint.origin else checkpoint.epoch,
+        kind=checkpoint.origin or kind,
         size=checkpoint.preprocess.size,
         outputs=names,
         difference=difference,
@@ -159,7 +160,7 @@ def export_file(
     target: str,
     out: str | Path | None = None,
     *,
-    weights: str | None = None,
+    weights: str | Path | None = None,
     size: int | None = None,
     features: bool = False,
     precision: str = "fp32",
@@ -168,10 +169,12 @@ def export_file(
     """Writes the network of a checkpoint file for another program; see `export`.
 
     Args:
-        checkpoint: A checkpoint, or a training's run directory for its last one.
+        checkpoint: A checkpoint, or a training's run directory for its last one, or the name or file of a network
+            whose `weights` come from elsewhere.
         target: "onnx", "torch", "safetensors", "timm", "hub" or "openvino".
         out: The file or folder; by default beside the checkpoint, with the suffix of the target.
-        weights: "raw" or "ema"; by default those that are better on the validation split.
+        weights: "raw" or "ema"; by default those that are better on the validation split. Of a network "torchvision" or
+            a file, as in `nxt.load`.
         size: Image side in pixels; by default as trained.
         features: Whether to output the features of each stage instead of logits.
         precision: "fp32", or for ONNX "fp16" or "int8" (calibrated on the validation split).
@@ -182,7 +185,7 @@ def export_file(
         NxtError: as `export` and reading the checkpoint do.
     """
     file = Path(checkpoint)
-    loaded = read(file)
+    loaded = open_trained(file, weights)
     suffix = FORMATS[target].suffix if target in FORMATS else ""
     if out is None:
         stem = file / loaded.spec.name if is_folder(file) else file.with_suffix("")
@@ -195,7 +198,7 @@ def export_file(
     if path.resolve() == file.resolve():
         raise RunError(f"{path}: is what is to be exported; give another `out`")
     try:
-        return export(loaded, target, path, weights, size, features, precision, push)
+        return export(loaded, target, path, None, size, features, precision, push)
     except CheckpointError as error:
         raise CheckpointError(f"{file}: {error}") from None
 

@@ -147,7 +147,9 @@ def page(checkpoint: Checkpoint, about: Mapping[str, Any], settings: Mapping[str
             f"tags: [image-classification, {'timm, ' if timm else ''}nxt]",
             "---",
             f"# {spec.name}\n",
-            f"Trained by nxt for {checkpoint.epoch} epochs on {data}{reached} (which chose it).\n",
+            f"Weights of {checkpoint.origin}.\n"
+            if checkpoint.origin
+            else f"Trained by nxt for {checkpoint.epoch} epochs on {data}{reached} (which chose it).\n",
             f"- **Cost** at {checkpoint.preprocess.size} px: {format_count(own.params)} parameters, "
             f"{format_count(own.macs)} multiply-adds.",
             f"- **Classes** ({len(classes)}): {', '.join(classes[:20])}{more}.",

@@ -72,6 +72,8 @@ def reduced(job: Job, whole: bytes, precision: str) -> tuple[bytes, Judged]:
 
 def _validation(job: Job, required: bool) -> Examples | None:
     """Returns the images of the validation split; None if they are not there."""
+    if required and job.checkpoint.origin:
+        raise DataError("int8 is calibrated on images of the training, which weights from elsewhere lack; use fp16")
     try:
         return examples(open_source(job.checkpoint.data), "val", job.checkpoint.classes)
     except DataError as error:

@@ -27,7 +27,7 @@ from nxt.data.transforms import evaluation
 from nxt.errors import CheckpointError, DataError, NxtError, RunError, first_line
 from nxt.files import exists, is_folder, nearest
 from nxt.inference.evaluation import batch_size, check_finite, readers
-from nxt.train.checkpoint import WEIGHTS, read
+from nxt.train.load import open_trained
 
 _ONNX_BATCH = 32
 _Read = tuple[NDArray[np.uint8], dict[int, str]]  # the images that can be read, (n, 3, S, S), and why others cannot
@@ -83,7 +83,7 @@ def predict(
     images: str | Path | Sequence[str | Path],
     *,
     top: int = 5,
-    weights: str | None = None,
+    weights: str | Path | None = None,
     device: str = "auto",
     note: Callable[[str], None] = lambda text: None,
     progress: Callable[[int, int], object] = lambda done, total: None,
@@ -95,10 +95,11 @@ def predict(
 
     Args:
         checkpoint: A checkpoint, a training's run directory for its last one, or an ONNX file that nxt exported
-            (which runs on the CPU).
+            (which runs on the CPU), or the name or file of a network whose `weights` come from elsewhere.
         images: An image file or a folder, or several. Folders are walked through, without hidden files and folders.
         top: How many classes a row has, the most probable ones.
-        weights: "raw" or "ema"; by default those that are better on the validation split.
+        weights: "raw" or "ema"; by default those that are better on the validation split. Of a network "torchvision" or
+            a file, as in `nxt.load`.
         device: "auto", "cpu", "cuda" or "cuda:N".
         note: Called with each sentence that the user should read: what was left out, and each unreadable image.
         progress: Called after each batch with the number of images done, and the number of all.
@@ -111,9 +112,8 @@ def predict(
         RunError: if ONNX Runtime is missing.
     """
     require(top >= 1, "`top`", f"{top} is not at least 1")
-    require(weights is None or weights in WEIGHTS, "`weights`", f"{weights!r} is not one of {', '.join(WEIGHTS)}")
     target, path = choose(device), Path(checkpoint)
-    model = _onnx(path, weights) if path.suffix == ".onnx" else _trained(path, weights, target)
+    model = _onnx(path, weights) if path.suffix == ".onnx" else _trained(path, weights, target, note)
     given = [images] if isinstance(images, (str, Path)) else images
     files, unreadable = _files([Path(one) for one in given], note)
     if not files:
@@ -202,12 +202,12 @@ def _files(given: Sequence[Path], note: Callable[[str], None]) -> tuple[list[Pat
     return files, unreadable
 
 
-def _trained(path: Path, weights: str | None, device: torch.device) -> _Model:
-    checkpoint = read(path)
+def _trained(path: Path, weights: str | Path | None, device: torch.device, note: Callable[[str], None]) -> _Model:
+    checkpoint = open_trained(path, weights, note)
     gpu, preprocess = accelerator(device), checkpoint.preprocess
     compute, normalised = Compute(channels_last=not gpu.is_gpu), Normalised(preprocess, device)
     try:
-        network = checkpoint.network(weights).to(device).to(memory_format=compute.memory_format)
+        network = checkpoint.network().to(device).to(memory_format=compute.memory_format)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
 
@@ -217,12 +217,12 @@ def _trained(path: Path, weights: str | None, device: torch.device) -> _Model:
         with gpu.exact(), compute.autocast(device):
             return network(images).float().cpu().numpy()  # type: ignore[no-any-return]
 
-    kind = weights or checkpoint.better
-    about = {"name": checkpoint.spec.name, "epoch": checkpoint.epoch, "weights": kind, "size": preprocess.size}
+    kind, epoch = checkpoint.origin or checkpoint.better, None if checkpoint.origin else checkpoint.epoch
+    about = {"name": checkpoint.spec.name, "epoch": epoch, "weights": kind, "size": preprocess.size}
     return _Model(about, checkpoint.classes, preprocess, batch_size(network, preprocess.size, device), logits)
 
 
-def _onnx(path: Path, weights: str | None) -> _Model:
+def _onnx(path: Path, weights: str | Path | None) -> _Model:
     require(weights is None, "`weights`", f"{path} has one kind of weights; leave it out")
     try:
         import onnxruntime

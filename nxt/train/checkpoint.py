@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from nxt.arch.spec import ArchSpec
 from nxt.config import check_record, from_mapping, to_mapping
 from nxt.data.preprocess import Preprocess
 from nxt.data.ref import DataRef
-from nxt.data.transforms import network_input
 from nxt.errors import CheckpointError, NxtError, RunError, expecting, first_line
 from nxt.files import is_folder, replacing
 from nxt.models.network import Network, build
@@ -41,7 +39,7 @@ _RECORD = {
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A training's state with what it belongs to.
+    """A training's state with what it belongs to; or weights from elsewhere, which have an `origin` (see `load`).
 
     `accuracies` are top-1 on the validation split, in 0..1, by the kind of weights: "raw", and "ema" where the
     recipe averages them; empty inside an epoch.
@@ -52,11 +50,12 @@ class Checkpoint:
     data: DataRef
     identity: str  # of the data: `Source.identity`
     preprocess: Preprocess
-    recipe: Recipe
+    recipe: Recipe | None  # None: of weights from elsewhere
     seed: int
     accuracies: Mapping[str, float]
     metrics: Sequence[Mapping[str, Any]] = ()  # one row for each whole epoch
     state: dict[str, Any]
+    origin: str = ""  # of weights that nxt did not train, such as "torchvision:IMAGENET1K_V2"
 
     @property
     def epoch(self) -> int:
@@ -74,6 +73,17 @@ class Checkpoint:
         """The kind of weights with the higher accuracy on the validation split."""
         return max(self.kinds, key=lambda kind: self.accuracies.get(kind, 0.0), default=WEIGHTS[0])
 
+    def only(self, kind: str | None = None) -> Checkpoint:
+        """Returns it with one kind of weights: "raw" or "ema"; None: the better ones.
+
+        Raises:
+            CheckpointError: if it has no weights of that kind.
+        """
+        kind = kind or self.better
+        if kind not in self.kinds:
+            raise CheckpointError(f"it has no {kind} weights, only {' and '.join(self.kinds) or 'none'}")
+        return replace(self, state={**self.state, "weights": {kind: self.state["weights"][kind]}})
+
     def network(self, kind: str | None = None) -> Network:
         """Builds the network with the checkpoint's weights, in evaluation mode.
 
@@ -83,12 +93,10 @@ class Checkpoint:
         Raises:
             CheckpointError: if it has no weights of that kind, or they are not those of its architecture.
         """
-        kind = kind or self.better
-        if kind not in self.kinds:
-            raise CheckpointError(f"it has no {kind} weights, only {' and '.join(self.kinds) or 'none'}")
+        (weights,) = self.only(kind).state["weights"].values()
         network = build(self.spec, len(self.classes))
         try:
-            network.load_state_dict(self.state["weights"][kind])
+            network.load_state_dict(weights)
         except (RuntimeError, KeyError, TypeError, AttributeError) as error:
             problem = str(error).splitlines()[0]
             raise CheckpointError(f"the weights do not fit the checkpoint's architecture ({problem})") from None
@@ -119,10 +127,11 @@ def record(checkpoint: Checkpoint) -> dict[str, Any]:
         "data": str(checkpoint.data),
         "identity": checkpoint.identity,
         "preprocess": to_mapping(checkpoint.preprocess),
-        "recipe": to_mapping(checkpoint.recipe),
+        "recipe": to_mapping(checkpoint.recipe) or {},
         "seed": checkpoint.seed,
         "accuracies": dict(checkpoint.accuracies),
         "metrics": [dict(row) for row in checkpoint.metrics],
+        **({"origin": checkpoint.origin} if checkpoint.origin else {}),
     }
 
 
@@ -143,6 +152,9 @@ def _read(path: Path) -> Checkpoint:
     if is_folder(path):
         path = path / "checkpoints" / "last.pt"
     content = _exported(path) if path.suffix == ".safetensors" else read_tensors(path)
+    if {"format", "state"}.isdisjoint(content):
+        raise CheckpointError(f"{path}: not a checkpoint of nxt; {_advice(path)}")
+    origin = str(content.get("origin", ""))
     try:
         check_record(content, _RECORD, str(path))
         if content["format"] != FORMAT:
@@ -154,11 +166,12 @@ def _read(path: Path) -> Checkpoint:
             data=DataRef.parse(content["data"]),
             identity=content["identity"],
             preprocess=from_mapping(Preprocess, content["preprocess"], str(path)),
-            recipe=from_mapping(Recipe, content["recipe"], str(path)),
+            recipe=None if origin else from_mapping(Recipe, content["recipe"], str(path)),
             seed=content["seed"],
             accuracies=content["accuracies"],
             metrics=tuple(content["metrics"]),
             state=content["state"],
+            origin=origin,
         )
     except CheckpointError:
         raise
@@ -174,19 +187,8 @@ def _exported(path: Path) -> dict[str, Any]:
         kind, epoch = WEIGHTS[WEIGHTS.index(content.pop("kind"))], int(content.pop("epoch"))
         return {**content, "state": {"epoch": epoch, "weights": {kind: tensors}}}
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise CheckpointError(f"{path}: not an export of nxt; as weights to start from it can be used") from None
+        raise CheckpointError(f"{path}: not an export of nxt; {_advice(path)}") from None
 
 
-def load(path: Path | str) -> Network:
-    """Returns the trained network of a checkpoint (or of a run directory), ready for evaluation, on the CPU.
-
-    Its `classes` are the names of its outputs, and its `transform` makes a PIL image its input:
-    `network(network.transform(image)[None])`.
-
-    Raises:
-        CheckpointError: as `read` does.
-    """
-    checkpoint = read(path)
-    network = checkpoint.network()
-    network.classes, network.transform = checkpoint.classes, partial(network_input, checkpoint.preprocess)
-    return network
+def _advice(path: Path) -> str:
+    return f"if it holds weights of a network, name the network, and give it as `weights` {path}"
