@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from nxt.arch.spec import ArchSpec
+from nxt.config import dump_yaml
 from nxt.data.preprocess import Preprocess
 from nxt.data.ref import DataRef
 from nxt.data.sources import open_source
@@ -242,6 +243,61 @@ def test_images_that_cannot_be_read_are_left_out_on_demand(made, data, measure, 
     result = nxt("eval", made, "--skip-bad", "--json")
     assert json.loads(result.out)["images"] == 9
     assert "left out: " in result.err and "green/1.png" in result.err
+
+
+def elsewhere(tmp_path):
+    """Write the network's file, and its weights as timm's training script keeps them."""
+    (tmp_path / "net.yaml").write_text(dump_yaml(SPEC.to_dict()))
+    state = {f"module.{key}": value for key, value in knowing(certainty=2.0).items()}
+    torch.save({"epoch": 3, "state_dict": state}, tmp_path / "w.pth")
+    return "net.yaml", "--weights", "w.pth", "--size", 16
+
+
+def test_weights_from_elsewhere_are_measured_on_class_folders(data, nxt, measure, tmp_path):
+    (tmp_path / "order.txt").write_text("\n".join(NAMES))
+    network, test = elsewhere(tmp_path), ["--data", "folder:colours/test", "--classes", "order.txt"]
+    shown = nxt("eval", *network, *test)
+    assert shown.out.startswith(f"{SPEC.name}: ") and "of 10 test images of folder:colours/test" in shown.out
+    assert shown.out.endswith("(w.pth, 16 px)\n")
+    assert shown.err.startswith("note: w.pth does not say how images become its input") and shown.err.count("\n") == 1
+    found = measure(*network, *test)
+    assert (found["weights"], found["epoch"], list(found["per_class"])) == ("w.pth", None, list(NAMES))
+    two = measure(network[0], *network, *test, "--weights", "w.pth")
+    assert two["models"] == [found, found]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["net.yaml", "--weights", "w.pth"],
+            "--data: net.yaml has weights from elsewhere; say on what to measure them,",
+        ),
+        (
+            ["net.yaml", "--weights", "w.pth", "--data", "folder:colours/test"],
+            "in order, one a line, with --classes FILE",
+        ),
+        (["resnet18", "--weights", "w.pth", "--data", "folder:colours"], "w.pth: not the weights of resnet18: "),
+        (["net.yaml", "--weights", "nix.pt", "--data", "folder:colours"], "--weights nix.pt: no such file"),
+        (
+            ["net.yaml", "--weights", "w.pth", "--data", "folder:empty"],
+            "no folder 'val' in it; expected val/CLASS/image",
+        ),
+        (
+            ["resnet18", "--data", "folder:colours"],
+            "resnet18: a network without weights; give some with --weights torch",
+        ),
+        (["w.pth", "--data", "folder:colours"], "name the network, and give it as --weights w.pth"),
+        (["a.pt", "--weights", "w.pth"], "--weights: 'w.pth' is not one of raw, ema: a.pt has weights of its own"),
+    ],
+)
+def test_what_is_wrong_with_weights_from_elsewhere_is_told_in_one_line(made, nxt, tmp_path, arguments, said):
+    elsewhere(tmp_path)
+    (tmp_path / "empty").mkdir()
+    result = nxt("eval", *arguments)
+    assert (result.code, result.out) == (1, "")
+    *notes, line = result.err.splitlines()
+    assert line.startswith("nxt: ") and said in line and all(text.startswith("note: ") for text in notes)
 
 
 def test_a_run_directory_stands_for_its_last_checkpoint(made, measure, tmp_path):
