@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from nxt.search.results.run import load_run as load_run
     from nxt.search.results.runs import list_runs as list_runs
     from nxt.train.engine.train import train as train
-    from nxt.train.load import load as load
+    from nxt.train.trained import load as load
 
 __version__ = "0.1.0"
 
@@ -45,7 +45,7 @@ _HOMES = {
     "build": "nxt.models.network",
     "evaluate": "nxt.inference.evaluate",
     "export": "nxt.inference.export:export_file",
-    "load": "nxt.train.load",
+    "load": "nxt.train.trained",
     "load_run": "nxt.search.results.run",
     "list_runs": "nxt.search.results.runs",
     "search": "nxt.search.engine.calls",

@@ -24,7 +24,7 @@ from nxt.inference.evaluation import SPLITS, Examples, Predictions, ensemble, ex
 from nxt.inference.outputs import with_outputs_named
 from nxt.inference.views import Views
 from nxt.train.checkpoint import Checkpoint
-from nxt.train.load import from_elsewhere, open_trained
+from nxt.train.trained import from_elsewhere, open_trained
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ from nxt.inference.formats import FORMATS, Job, Outputs, listed
 from nxt.inference.hub import push as push_folder
 from nxt.inference.precision import PRECISIONS, Judged, reduced
 from nxt.train.checkpoint import WEIGHTS, Checkpoint, record
-from nxt.train.load import open_trained
+from nxt.train.trained import open_trained
 
 TOLERANCE = 1e-4  # largest difference of outputs, relative to the largest output if that is above 1
 _IMAGES = 8

@@ -27,7 +27,7 @@ from nxt.data.transforms import evaluation
 from nxt.errors import CheckpointError, DataError, NxtError, RunError, first_line
 from nxt.files import exists, is_folder, nearest
 from nxt.inference.evaluation import batch_size, check_finite, readers
-from nxt.train.load import open_trained
+from nxt.train.trained import open_trained
 
 _ONNX_BATCH = 32
 _Read = tuple[NDArray[np.uint8], dict[int, str]]  # the images that can be read, (n, 3, S, S), and why others cannot

@@ -12,7 +12,7 @@ from nxt.faces import lazy_face, make_callable
 
 if TYPE_CHECKING:
     from nxt.train.checkpoint import Checkpoint as Checkpoint
-    from nxt.train.load import load as load
+    from nxt.train.trained import load as load
     from nxt.train.recipe import Recipe as Recipe
     from nxt.train.recipe import load_recipe as load_recipe
     from nxt.train.request import TrainRequest as TrainRequest
@@ -23,7 +23,7 @@ else:
             "Checkpoint": "nxt.train.checkpoint",
             "Recipe": "nxt.train.recipe",
             "TrainRequest": "nxt.train.request",
-            "load": "nxt.train.load",
+            "load": "nxt.train.trained",
             "load_recipe": "nxt.train.recipe",
         },
     )

@@ -39,7 +39,7 @@ _RECORD = {
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A training's state with what it belongs to; or weights from elsewhere, which have an `origin` (see `load`).
+    """A training's state with what it belongs to; or weights from elsewhere, which have an `origin` (see `trained`).
 
     `accuracies` are top-1 on the validation split, in 0..1, by the kind of weights: "raw", and "ema" where the
     recipe averages them; empty inside an epoch.

@@ -26,7 +26,7 @@ from nxt.inference.outputs import with_outputs_named
 from nxt.models.network import build
 from nxt.models.published import imagenet_classes
 from nxt.train.checkpoint import Checkpoint, read, save
-from nxt.train.load import open_trained
+from nxt.train.trained import open_trained
 from nxt.train.recipe import Recipe
 
 SMALL = ArchSpec(stem="cifar", stem_width=4, depths=(1,), widths=(16,), base_width=(4,))

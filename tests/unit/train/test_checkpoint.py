@@ -14,7 +14,7 @@ from nxt.errors import CheckpointError, UnreadableError
 from nxt.models.network import build
 from nxt.models.tensors import read_tensors
 from nxt.train.checkpoint import FORMAT, Checkpoint, read, save
-from nxt.train.load import load
+from nxt.train.trained import load
 from nxt.train.recipe import Recipe
 
 SPEC = ArchSpec.from_dict(
