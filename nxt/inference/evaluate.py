@@ -166,6 +166,8 @@ def evaluate(
     loaded = with_outputs_named(loaded, source, None if classes is None else Path(classes))
     names = _common_classes(paths, loaded)
     columns = None if classes is None else read_classes(Path(classes), names)
+    if columns is not None and len(columns) == len(names):
+        columns = None  # all of them
     images = examples(source, split, names, columns, min(checkpoint.recipe.holdout for checkpoint in loaded))
     models = []
     for path, checkpoint in zip(paths, loaded, strict=True):
