@@ -168,7 +168,7 @@ def evaluate(
     columns = None if classes is None else read_classes(Path(classes), names)
     if columns is not None and len(columns) == len(names):
         columns = None  # all of them
-    images = examples(source, split, names, columns, min(checkpoint.recipe.holdout for checkpoint in loaded))
+    images = examples(source, split, names, columns, min(checkpoint.holdout for checkpoint in loaded))
     models = []
     for path, checkpoint in zip(paths, loaded, strict=True):
         own = checkpoint.preprocess
@@ -259,7 +259,7 @@ def _open(
             note(f"note: {why}, and its {split} split is held out from all images; it may have been trained on these")
     if split == "val" and not source.has_val:
         for path, checkpoint in loaded.items():
-            if not checkpoint.recipe.holdout:
+            if not checkpoint.holdout:
                 where = f"all images of {data.display} (holdout: 0)"
                 raise DataError(f"{path} was trained on {where}; `split` test has others")
     return source

@@ -12,10 +12,10 @@ from nxt.faces import lazy_face, make_callable
 
 if TYPE_CHECKING:
     from nxt.train.checkpoint import Checkpoint as Checkpoint
-    from nxt.train.trained import load as load
     from nxt.train.recipe import Recipe as Recipe
     from nxt.train.recipe import load_recipe as load_recipe
     from nxt.train.request import TrainRequest as TrainRequest
+    from nxt.train.trained import load as load
 else:
     __getattr__, __all__ = lazy_face(
         __name__,

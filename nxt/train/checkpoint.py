@@ -17,6 +17,7 @@ import torch
 
 from nxt.arch.spec import ArchSpec
 from nxt.config import check_record, from_mapping, to_mapping
+from nxt.data.dataset import VAL_SHARE
 from nxt.data.preprocess import Preprocess
 from nxt.data.ref import DataRef
 from nxt.errors import CheckpointError, NxtError, RunError, expecting, first_line
@@ -56,6 +57,11 @@ class Checkpoint:
     metrics: Sequence[Mapping[str, Any]] = ()  # one row for each whole epoch
     state: dict[str, Any]
     origin: str = ""  # of weights that nxt did not train, such as "torchvision:IMAGENET1K_V2"
+
+    @property
+    def holdout(self) -> float:
+        """The share of the training images that were held out, where the data holds out none itself."""
+        return VAL_SHARE if self.recipe is None else self.recipe.holdout
 
     @property
     def epoch(self) -> int:

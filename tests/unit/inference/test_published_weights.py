@@ -26,8 +26,8 @@ from nxt.inference.outputs import with_outputs_named
 from nxt.models.network import build
 from nxt.models.published import imagenet_classes
 from nxt.train.checkpoint import Checkpoint, read, save
-from nxt.train.trained import open_trained
 from nxt.train.recipe import Recipe
+from nxt.train.trained import open_trained
 
 SMALL = ArchSpec(stem="cifar", stem_width=4, depths=(1,), widths=(16,), base_width=(4,))
 FRUIT = ("apple", "pear", "plum")

@@ -14,8 +14,8 @@ from nxt.errors import CheckpointError, UnreadableError
 from nxt.models.network import build
 from nxt.models.tensors import read_tensors
 from nxt.train.checkpoint import FORMAT, Checkpoint, read, save
-from nxt.train.trained import load
 from nxt.train.recipe import Recipe
+from nxt.train.trained import load
 
 SPEC = ArchSpec.from_dict(
     {"stem": "cifar", "stem_width": 4, "depths": [1, 1], "widths": [16, 32], "cardinality": 2, "base_width": 2}
