@@ -231,7 +231,7 @@ def test_any_text_names_a_network_or_is_an_arch_error(text):
 
 
 def test_a_network_without_a_name_gets_a_label_with_its_fingerprint():
-    spec = parse_name("resnet50").replace(shortcut=False)
+    spec = parse_name("resnet50").replace(avg_down=True)
     assert spec.name == f"resnext_3-4-6-3_w64_1x64d~{spec.fingerprint}"
     with pytest.raises(ArchError):
         parse_name(spec.name)
@@ -247,7 +247,7 @@ def test_a_network_without_a_name_gets_a_label_with_its_fingerprint():
         {"cardinality": (1, 1, 2, 2)},
         {"base_width": (64, 64, 64, 32)},
         {"widths": (256, 512, 1024, 1024)},
-        {"depths": (1001 - 1, 1, 1, 1), "shortcut": False},
+        {"depths": (1001 - 1, 1, 1, 1), "avg_down": True},
     ],
 )
 def test_what_no_name_can_say_is_labelled_and_never_misnamed(changes):

@@ -36,6 +36,9 @@ PUBLISHED = {
     "resnet152": (60_192_808, ((224, "11.514"),)),
     "resnet200": (64_673_832, ((224, "15.007"),)),
     "resnet200_preact": (64_666_152, ((224, "15.007"),)),
+    # Without the four projections and their BNs: 64x256 + 256x512 + 512x1024 + 1024x2048 + 2 (256 + 512 + 1024 + 2048).
+    "resnet50_plain": (25_557_032 - 2_776_576, ((224, "3.730"),)),
+    "resnext50_32x4d_plain": (25_028_904 - 2_776_576, ((224, "3.871"),)),
     "seresnet50": (28_088_024, ((224, "4.092"),)),
     "seresnext50_32x4d": (27_559_896, ((224, "4.233"),)),
     "skresnext50_32x4d": (27_479_784, ((224, "4.463"),)),
@@ -119,7 +122,7 @@ def test_an_entry_makes_the_network_it_is_named_after(name):
     [
         ("*", list(ZOO)),
         ("", list(ZOO)),
-        ("resnet50", ["resnet50", "resnet50_1x100d", "seresnet50"]),
+        ("resnet50", ["resnet50", "resnet50_1x100d", "resnet50_plain", "seresnet50"]),
         ("ResNet152", ["resnet152"]),
         ("*64x4d", ["resnext50_64x4d", "resnext101_64x4d"]),
         ("resnest[12]*", ["resnest14", "resnest26", "resnest101", "resnest200", "resnest269"]),
