@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from nxt.space.budget import Budget
 
 
+class Form(StrEnum):
+    """The form of a ResNeXt block (ResNeXt fig. 3)."""
+
+    PATHS = "a"
+    CONCATENATED = "b"
+    GROUPED = "c"
+
+
 class By(StrEnum):
     """How finely to divide the cost."""
 
@@ -40,6 +48,9 @@ def profile(
     ] = None,
     classes: Annotated[int | None, typer.Option(help="Number of classes; default: likewise.")] = None,
     by: Annotated[By | None, typer.Option(help="Divide the cost.")] = None,
+    form: Annotated[
+        Form, typer.Option(help="Form of the blocks to check and measure: summed paths, early concatenation, groups.")
+    ] = Form.GROUPED,
     steps: Annotated[
         bool, typer.Option("--steps", help="Show what one more block, group, channel or pixel costs.")
     ] = False,
@@ -83,7 +94,7 @@ def profile(
     measuring = _measuring(device, batch or "1,8,32", compiled, roofline) if measure else {}
     from nxt.analysis.profile import profile as profile_of
 
-    how = {"by": by or By.STAGE, "steps": steps, "check": check, "latency": latency, **measuring}
+    how = {"by": by or By.STAGE, "form": form, "steps": steps, "check": check, "latency": latency, **measuring}
     profiles = [profile_of(spec, *each, **how) for spec, each in zip(specs, counts, strict=True)]
     rows = [each.to_dict() for each in profiles]
     if roofline is not None:

@@ -31,6 +31,7 @@ def print_csv(rows: Sequence[Row], by: str | None) -> None:
 
 def print_tables(rows: Sequence[Row], by: str | None) -> None:
     """Prints tables: the networks, their parts, steps, measurements and checks, and the difference of two."""
+    rows = [{**row, "name": f"{row['name']}, form {row['form']}"} if "form" in row else row for row in rows]
     figures = [
         [
             row["name"], format_count(row["params"], 4), format_count(row["macs"], 4), format_count(row["acts"], 4),
@@ -55,6 +56,8 @@ def print_tables(rows: Sequence[Row], by: str | None) -> None:
             )
     if len(rows) == 2:
         _print_difference(rows[0], rows[1])
+    if any("form" in row for row in rows):
+        tables.say("\nForms a and b have as many MACs and params; acts, moved and peak are those of form c.")
     tables.say("\nMACs: multiply-adds of convolution and linear layers, no bias (the papers' FLOPs).")
     tables.say(
         "Moved: each input, weight and output element of those layers once. Peak: alive during inference, "

@@ -43,6 +43,7 @@ class Profile:
     steps: tuple[Step, ...] | None = None  # costs of one step up in each number of the architecture
     check: Mapping[str, int] | None = None  # closed form minus the counts of the built network; all 0 if nxt is right
     measured: Measurement | None = None
+    form: str = "c"  # in which its blocks are checked and measured
     latency: tuple[int, LatencyTable] | None = None  # predicted nanoseconds of a batch, and by which table
 
     @property
@@ -62,6 +63,8 @@ class Profile:
         row: dict[str, Any] = {"name": self.spec.name, **{key: whole[key] for key in _SUMS}}
         row |= {"peak_at": str(self.peak_at), "size": self.size, "classes": self.classes}
         row["fingerprint"] = self.spec.fingerprint
+        if self.form != "c":
+            row["form"] = self.form
         if self.published:
             row["published"] = dict(zip(("flops", "source"), self.published, strict=True))
         stages = self.parts if self.by == "stage" else portions(self.spec, self.size, self.classes, "stage")
@@ -101,6 +104,7 @@ def profile(
     classes: int | None = None,
     by: str = "stage",
     *,
+    form: str = "c",
     steps: bool = False,
     check: bool = False,
     measure: bool = False,
@@ -117,6 +121,8 @@ def profile(
         size: Image side in pixels; by default what the file was counted at, or else the network's own.
         classes: Outputs of the last layer; by default likewise.
         by: The level at which to divide the cost: "stage", "block" or "layer".
+        form: Of the blocks, as they are checked and measured: "a" (paths that are summed), "b" (early concatenation) or
+            "c" (grouped convolutions); see `nxt.models.forms`. All have as many multiply-adds and parameters.
         steps: Whether to compute the cost of one more block, group, channel or pixel.
         check: Whether to build the network and compare the closed form with fvcore's and torch's counts.
         measure: Whether to measure speed and memory on a device. The next arguments are for this.
@@ -127,7 +133,8 @@ def profile(
         latency: A file of `nxt latency measure`, to predict the latency by.
 
     Raises:
-        ArchError: if there is no such network, it does not fit into memory, or a size is out of range.
+        ArchError: if there is no such network or no such form of it, it does not fit into memory, or a size is out of
+            range.
         ConfigError: if the architecture file or the table of latencies cannot be read, `by` is none of the three, or
             the table lacks a part of the network.
         DeviceError: if there is no such device.
@@ -143,7 +150,12 @@ def profile(
         whole=portions(spec, size, classes, "network")[0],
         parts=tuple(portions(spec, size, classes, by)),
         peak_at=peak(spec, size, classes),
+        form=form,
     )
+    if form != "c":
+        from nxt.models.forms import check_form
+
+        check_form(spec, form)
     if latency is not None:
         table = read_table(Path(latency))
         table.check(size, classes)
@@ -155,12 +167,12 @@ def profile(
     if check:
         from nxt.models.check import residuals
 
-        result = dataclasses.replace(result, check=residuals(spec, size, classes))
+        result = dataclasses.replace(result, check=residuals(spec, size, classes, form))
     if measure:
         require(bool(batches) and min(batches) > 0, "`batches`", f"{list(batches)} are not numbers of images")
         from nxt.compute import measurement
         from nxt.compute.devices import choose
 
-        measured = measurement.measure(spec, size, classes, batches, choose(device), compile, say)
+        measured = measurement.measure(spec, size, classes, batches, choose(device), compile, say, form)
         result = dataclasses.replace(result, measured=measured)
     return result

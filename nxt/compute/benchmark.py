@@ -86,7 +86,13 @@ def ways(device: torch.device, compile: bool = False) -> list[Compute]:
 
 
 def speeds(
-    spec: ArchSpec, size: int, classes: int, batches: Sequence[int], device: torch.device, compute: Compute
+    spec: ArchSpec,
+    size: int,
+    classes: int,
+    batches: Sequence[int],
+    device: torch.device,
+    compute: Compute,
+    form: str = "c",
 ) -> Speed:
     """Measures inference.
 
@@ -97,12 +103,13 @@ def speeds(
         batches: Numbers of images to infer together.
         device: Where.
         compute: How.
+        form: Of the network's blocks, as in `nxt.models.forms`.
 
     Raises:
         torch.OutOfMemoryError: if a batch does not fit.
     """
     accelerator(device).prepare()
-    network = _ready(spec, classes, device, compute)
+    network = _ready(spec, classes, device, compute, form)
     timings = {}
     for batch in sorted(batches):
         images = _images(batch, size, device, compute)
@@ -157,14 +164,21 @@ def _enlarged(device: torch.device) -> int:
 
 
 def stage_speeds(
-    spec: ArchSpec, size: int, classes: int, batch: int, device: torch.device, compute: Compute, most: Ceiling
+    spec: ArchSpec,
+    size: int,
+    classes: int,
+    batch: int,
+    device: torch.device,
+    compute: Compute,
+    most: Ceiling,
+    form: str = "c",
 ) -> list[StageSpeed]:
     """Measures each stage of an inference by itself, and holds it against the device's ceiling.
 
     The bytes that a stage must move are those of its convolutions in 32 or 16 bits; what batch norms and ReLUs move in
     addition is part of what keeps it from the ceiling.
     """
-    network = _ready(spec, classes, device, compute)
+    network = _ready(spec, classes, device, compute, form)
     itemsize = compute.dtype.itemsize
     speeds = []
     with torch.inference_mode(), compute.autocast(device):
@@ -180,14 +194,14 @@ def stage_speeds(
 
 
 def training(
-    spec: ArchSpec, size: int, classes: int, batch: int, device: torch.device, compute: Compute
+    spec: ArchSpec, size: int, classes: int, batch: int, device: torch.device, compute: Compute, form: str = "c"
 ) -> tuple[Timing, int]:
     """Measures a step of training by SGD with momentum: its time, and the bytes allocated at its worst moment.
 
     The bytes are those of torch's own allocator, weights and the optimizer's state among them.
     """
     accelerator(device).prepare()
-    network = _ready(spec, classes, device, compute).train()
+    network = _ready(spec, classes, device, compute, form).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9)
     images = _images(batch, size, device, compute)
     labels = torch.randint(classes, (batch,), device=device)
@@ -222,8 +236,9 @@ def _most_allocated(
     return before + max(itertools.accumulate(sizes, initial=0))
 
 
-def _ready(spec: ArchSpec, classes: int, device: torch.device, compute: Compute) -> Network:
-    network = build(spec, classes).to(device, memory_format=compute.memory_format)  # type: ignore[call-overload]
+def _ready(spec: ArchSpec, classes: int, device: torch.device, compute: Compute, form: str) -> Network:
+    network = build(spec, classes, form=form)
+    network = network.to(device, memory_format=compute.memory_format)  # type: ignore[call-overload]
     return network.eval()  # type: ignore[no-any-return]
 
 

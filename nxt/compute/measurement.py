@@ -71,6 +71,7 @@ def measure(
     device: torch.device,
     compile: bool = False,
     say: Callable[[str], None] | None = None,
+    form: str = "c",
 ) -> Measurement:
     """Measures a network.
 
@@ -82,6 +83,7 @@ def measure(
         device: Where to compute.
         compile: Whether to measure compiled inference too.
         say: Called with a line of text before each step that takes seconds.
+        form: Of its blocks, as in `nxt.models.forms`.
 
     Raises:
         ArchError: if the network does not fit into memory, or torch cannot compile it here.
@@ -92,14 +94,14 @@ def measure(
     try:
         for compute in planned:
             tell(f"{spec.name}: measuring {compute}")
-            by_way.append(speeds(spec, size, classes, batches, device, compute))
+            by_way.append(speeds(spec, size, classes, batches, device, compute, form))
         fastest = max(by_way, key=lambda speed: max(speed.throughput.values()))
         best = dataclasses.replace(fastest.compute, compile=False)
         batch = min(max(*batches, _LEAST), _MOST)
         if say is not None and batch > max(batches):
             say(f"a training step is measured with {batch} images: batch norm cannot train on one")
         tell(f"{spec.name}: measuring a training step, {best}")
-        step, step_bytes = training(spec, size, classes, batch, device, best)
+        step, step_bytes = training(spec, size, classes, batch, device, best, form)
     except (RuntimeError, MemoryError) as error:  # of memory, torch's own error is a RuntimeError too
         why = f"{spec.name} cannot be measured here ({first_line(error)})"
         if compute.compile and len(by_way) < len(planned) and not is_out_of_memory(error):
@@ -117,5 +119,5 @@ def measure(
         step_bytes=step_bytes,
         predicted_bytes=cost(spec, size, classes).step_memory(batch),
         ceiling=most,
-        stages=tuple(stage_speeds(spec, size, classes, batch, device, best, most)),
+        stages=tuple(stage_speeds(spec, size, classes, batch, device, best, most, form)),
     )

@@ -15,23 +15,26 @@ from nxt.errors import ArchError
 from nxt.models.network import Network, build
 
 
-def residuals(spec: ArchSpec, size: int, classes: int) -> dict[str, int]:
+def residuals(spec: ArchSpec, size: int, classes: int, form: str = "c") -> dict[str, int]:
     """Builds the network and returns the closed form minus each count. All values are 0 if nxt is right.
 
     `macs`, `params` and `acts` are compared with `counted`, `fvcore_total` with fvcore's total, and `flop_counter`
     with half the count of torch's FlopCounterMode; `flop_counter_layers` is the sum of the absolute differences by
-    layer.
+    layer. Built in form a or b (see `nxt.models.forms`) it has other layers, so that only its sums are compared.
 
     Raises:
         ArchError: if the network is too large for this machine.
     """
     try:
-        network = build(spec, classes).eval()
+        network = build(spec, classes, form=form).eval()
         count, total = _by_fvcore(network, size)
         by_layer = _by_flop_counter(network, size)
     except (RuntimeError, MemoryError) as error:
         raise _too_large(spec, size, error) from None
     own = cost(spec, size, classes)
+    if form != "c":
+        sums = {"macs": own.macs - count.macs, "params": own.params - count.params}
+        return {**sums, "flop_counter": own.macs - by_layer[""] // 2}
     layers = [layer for _, _, group in blocks(spec, size, classes) for layer in group]
     return {
         "macs": own.macs - count.macs,

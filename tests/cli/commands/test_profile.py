@@ -8,6 +8,7 @@ import pytest
 
 from nxt.arch.costs import cost
 from nxt.arch.load import parse_name
+from nxt.models.network import build
 
 TINY = "resnext_1-1-1_w8_1x8d_cifar"
 SUMS = ("params", "macs", "acts", "flops", "fvcore", "bytes")
@@ -64,6 +65,34 @@ def test_the_check_holds_fvcore_and_torch_against_the_closed_form(nxt):
         assert set(row["check"]) == {"macs", "params", "acts", "fvcore_total", "flop_counter", "flop_counter_layers"}
         assert not any(row["check"].values())
     assert "no difference" in nxt("profile", TINY, "--check").out
+
+
+@pytest.mark.parametrize("form", ["a", "b"])
+def test_the_forms_of_a_block_have_as_many_multiply_adds_and_parameters(form, nxt):
+    """ResNeXt fig. 3 and sec. 3.3."""
+    found = answer(nxt, "resnext_1-1-1_w8_4x4d_cifar", "--form", form, "--check")
+    assert found["form"] == form and found["check"] == {"macs": 0, "params": 0, "flop_counter": 0}
+    printed = nxt("profile", "resnext_1-1-1_w8_4x4d_cifar", "--form", form).out
+    assert (
+        f"resnext_1-1-1_w8_4x4d_cifar, form {form}" in printed and "acts, moved and peak are those of form c" in printed
+    )
+
+
+def test_what_is_measured_is_the_form_that_is_asked_for(monkeypatch, nxt):
+    from nxt.compute import benchmark
+
+    built = []
+    monkeypatch.setattr(benchmark, "build", lambda *given, form: built.append(form) or build(*given, form=form))
+    monkeypatch.setattr(benchmark, "_SECONDS", 0.01)
+    result = nxt(
+        "profile", "resnext_1-1-1_w8_2x4d_cifar", "--measure", "--batch", "2", "--form", "a", "--device", "cpu"
+    )
+    assert result.code == 0 and set(built) == {"a"} and len(built) >= 3
+
+
+def test_a_network_without_such_a_form_is_refused_in_a_line(nxt):
+    result = nxt("profile", "resnest14", "--form", "a")
+    assert result.code == 1 and "resnest14 has form c alone" in result.err
 
 
 def test_a_wrong_closed_form_fails_the_check(monkeypatch, nxt):
