@@ -236,7 +236,7 @@ def _most_allocated(
     return before + max(itertools.accumulate(sizes, initial=0))
 
 
-def _ready(spec: ArchSpec, classes: int, device: torch.device, compute: Compute, form: str) -> Network:
+def _ready(spec: ArchSpec, classes: int, device: torch.device, compute: Compute, form: str = "c") -> Network:
     network = build(spec, classes, form=form)
     network = network.to(device, memory_format=compute.memory_format)  # type: ignore[call-overload]
     return network.eval()  # type: ignore[no-any-return]

@@ -153,7 +153,8 @@ def test_a_list_has_neither_axes_nor_a_gate(tmp_path):
     listed = [dataclasses.replace(t, point=(t.number % 10,)) for t in trials]
     request = make_request(ArchList(specs), parse_budget({}), "digits", 1, 0, repeats=2)
     names, page = report(report_data(listed, request=request), tmp_path)
-    assert set(names) == ALL - {"effects", "gate", "failures"}
+    assert set(names) == (ALL | {"ablation"}) - {"effects", "gate", "failures"}
+    assert "against the first" in page.text and "baseline" in page.text
     assert "list, 10 architectures" in page.text and "20 asked, 20 begun" in page.text
     assert "sampler" not in page.text.partition("run.yaml, the whole record")[0]
 

@@ -395,7 +395,8 @@ def test_every_step_every_measured_batch_and_every_image_that_is_read_is_a_sign_
     run = TrialRun(task(tmp_path, epochs=1), whole())
     run.step()
     steps = run._trainer.steps_per_epoch
-    measured = -(-len(run._trainer.val_images) // BATCH)
+    images = run._trainer.val_images, run._trainer.train_images  # the latter once, after the last epoch
+    measured = sum(-(-len(each) // BATCH) for each in images)
     assert seen == ["starting", (1, 2)] + ["step"] * (steps + measured)
 
 

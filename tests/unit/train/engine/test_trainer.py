@@ -268,7 +268,7 @@ def test_weights_that_overflow_in_the_only_step_of_an_epoch_give_no_accuracy(ema
 def test_one_output_that_is_not_finite_is_enough():
     made = trainer(count=32)
     made.network.register_forward_hook(lambda _net, _given, out: out.index_fill(0, torch.tensor([3]), float("inf")))
-    with pytest.raises(DivergedError, match="the outputs for 1 of 48 validation images"):
+    with pytest.raises(DivergedError, match="the outputs for 1 of 48 images"):
         evaluate(made.network, made.val_images, 48, Compute(), Ranks())
 
 
