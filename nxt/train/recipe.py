@@ -92,7 +92,7 @@ class Recipe:
     def __post_init__(self) -> None:
         where = "recipe"
         require(self.steps is None or 1 <= self.steps <= 10**9, where, f"steps is {self.steps}; it lies in 1..10^9")
-        require(self.epochs != 0 or self.steps is not None, where, "epochs is missing, or 0; give it, or steps")
+        require(self.epochs != 0 or self.steps is not None, where, "epochs is 0, or missing; give it, or steps")
         require(0 <= self.epochs <= 100_000, where, f"epochs is {self.epochs}; it lies in 1..100000")
         require(0 <= self.holdout <= 0.5, where, f"holdout is {self.holdout}; it lies in [0, 0.5]")
         require(self.batch >= 2, where, f"batch is {self.batch}; batch norm needs at least 2")

@@ -86,7 +86,7 @@ def test_steps_take_the_place_of_the_recipes_epochs():
         ),
         ({"settings": {"lrr": 3}}, "unknown key 'lrr'"),
         ({"recipe": {"batch": 16}}, "`recipe`: key 'lr' is missing"),
-        ({"recipe": {"batch": 16, "lr": 0.1}}, "recipe: epochs is missing, or 0; give it, or steps"),
+        ({"recipe": {"batch": 16, "lr": 0.1}}, "recipe: epochs is 0, or missing; give it, or steps"),
     ],
 )
 def test_what_makes_no_recipe_is_refused(options, message):

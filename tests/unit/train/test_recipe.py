@@ -143,7 +143,7 @@ def test_values_for_single_networks_are_checked_for_all_of_them(tmp_path, text, 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"epochs": 0}, "epochs is missing, or 0; give it, or steps"),
+        ({"epochs": 0}, "epochs is 0, or missing; give it, or steps"),
         ({"accumulate": 0}, "accumulate is 0"),
         ({"accumulate": 5}, "batch 32 is not 5 passes"),
         ({"accumulate": 32}, "batch 32 is not 32 passes of 2 or more"),
