@@ -179,7 +179,8 @@ def main() -> None:
     for name, values in values_of.items():
         mean, half = mean_and_interval(values)
         tell(f"{name}: {mean:.2%} +-{half:.2%} ({len(values)})")
-    samplers, strongest = list(by_sampler), max(by_rival, key=lambda name: float(np.mean(by_rival[name])))
+    samplers = list(by_sampler)
+    strongest = max(by_rival, key=lambda name: float(np.mean(by_rival[name])), default="")
     pairs = [*itertools.combinations(samplers, 2), *itertools.product(samplers, by_rival)]
     record = {
         **circumstances(),

@@ -98,6 +98,8 @@ def _compared(own: Training, other: Training | None) -> str:
     """Returns how the best accuracies of two trainings compare, beside the noise that the images alone give them."""
     if other is None or own.best is None or other.best is None:
         return ""
+    if "train" in {(each.history.best or {}).get("split") for each in (own, other)}:
+        return "No images were held out in one of the two trainings, so that their accuracies do not compare."
     noise = Noise(None, int(own.card["data"]["images"]["val"]))
     gain, error = own.best - other.best, math.hypot(noise.error(own.best, 1), noise.error(other.best, 1))
     sure = "clearly different: more than" if abs(gain) > CLEAR * error else "not clearly different: within"

@@ -104,6 +104,12 @@ def test_beside_another_training_its_curves_the_difference_with_its_noise_and_wh
     assert "Both were asked the same." in text
 
 
+def test_accuracies_on_images_that_were_trained_on_are_not_compared(make):
+    own = make("own", ROWS)
+    _, text, _ = page(own, make("whole", [{**each, "split": "train"} for each in ROWS]))
+    assert "their accuracies do not compare" in text and "points against" not in text
+
+
 def test_what_does_not_compare_is_refused(make, tmp_path):
     own, other = make("own", ROWS), make("other", ROWS, data="cifar10")
     with pytest.raises(RunError, match=r"`against` .*other: its data differs, so it does not compare"):
