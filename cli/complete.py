@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nxt.data.ref import OWN
+
 
 def networks(incomplete: str) -> list[str]:
     """Returns the named networks that begin with a text."""
@@ -28,9 +30,8 @@ def recipes(incomplete: str) -> list[str]:
 
 def data(incomplete: str) -> list[str]:
     """Returns the kinds of data that begin with a text."""
-    return [
-        kind for kind in ("digits", "cifar10", "cifar100", "folder:", "table:", "hf:") if kind.startswith(incomplete)
-    ]
+    kinds = ("digits", "cifar10", "cifar100", *(f"{kind}:" for kind in OWN))
+    return [kind for kind in kinds if kind.startswith(incomplete)]
 
 
 def _stems(folder: Path, incomplete: str) -> list[str]:

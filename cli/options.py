@@ -50,6 +50,15 @@ Memory = Annotated[
         metavar="BUDGET",
     ),
 ]
+Head = Annotated[
+    str | None,
+    typer.Option(
+        "--head",
+        help="What stands on the network: faster-rcnn, mask-rcnn, cascade-rcnn, cascade-mask-rcnn, retinanet; "
+        "deeplabv3, fcn.",
+        show_default="the recipe's",
+    ),
+]
 Latency = Annotated[
     str | None,
     typer.Option("--latency", help="Predicted latency of a batch: :5ms, 300us:2ms, 5ms+-5%.", metavar="BUDGET"),

@@ -10,7 +10,7 @@ from nxt.files import display_path
 from nxt.units import plural
 
 from ..terminal import tables
-from ..terminal.status_text import how_to_test, resume_command
+from ..terminal.status_text import how_to_test, measured, resume_command
 
 if TYPE_CHECKING:
     from nxt.train.history import History
@@ -20,7 +20,7 @@ _LAST = 8  # epochs shown
 
 def print_training(run: Path, as_json: bool) -> None:
     """Prints the progress of a training. Raises as `load_history` does."""
-    from nxt.train.history import accuracy_of, judged_on, load_history
+    from nxt.train.history import judged_on, load_history, measure_of
 
     history = load_history(run)
     if as_json:
@@ -33,17 +33,19 @@ def print_training(run: Path, as_json: bool) -> None:
     if best is None:
         return
     rows = [_row(row, best) for row in history.rows[-_LAST:]]
-    columns = ["epoch", "loss", best.get("split", "val"), "averaged", "images/s"]
+    measure = measure_of(best)
+    of = best.get("split", "val") if measure == "accuracy" else measure
+    columns = ["epoch", "loss", of, "averaged", "images/s"]
     if all(row["ema_accuracy"] is None for row in history.rows):
         for line in (columns, *rows):
             del line[3]
     tables.print_table(columns, rows, ["images/s", "loss"])
-    tables.say(f"Best: {tables.percent(accuracy_of(best))} on {judged_on(best)}, in epoch {best['epoch']}")
+    tables.say(f"Best: {measured(best)} on {judged_on(best)}, in epoch {best['epoch']}")
     tables.say(how_to_test(run, len(history.rows), best["epoch"]))
 
 
 def _document(history: History) -> dict[str, Any]:
-    from nxt.train.history import accuracy_of
+    from nxt.train.history import accuracy_of, measures_of
 
     last, best = history.rows[-1] if history.rows else None, history.best
     return {
@@ -59,6 +61,7 @@ def _document(history: History) -> dict[str, Any]:
         "ema_accuracy": last and last["ema_accuracy"],
         "best_accuracy": best and accuracy_of(best),
         "best_epoch": best and best["epoch"],
+        "measures": best and measures_of(best),
         "split": best and best.get("split", "val"),
     }
 

@@ -13,7 +13,7 @@ from nxt.errors import RunError
 
 from .. import complete, options
 from ..terminal import tables
-from ..terminal.status_text import how_to_test, resume_command
+from ..terminal.status_text import how_to_test, measured, resume_command
 from . import train_many
 
 if TYPE_CHECKING:
@@ -34,11 +34,14 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="quick, finetune, resnext-cifar, resnext-imagenet, resnest-imagenet, torchvision-long, or a YAML file",
-            show_default="quick; with --weights finetune",
+            help="quick, finetune, resnext-cifar, resnext-imagenet, resnest-imagenet, torchvision-long; "
+            "quick-detection, detection-1x, resnext-detection, resnest-detection; quick-segmentation, resnest-ade20k, "
+            "resnest-cityscapes; or a YAML file",
+            show_default="quick; with --weights finetune; quick-TASK",
             autocompletion=complete.recipes,
         ),
     ] = None,
+    head: options.Head = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs, instead of the recipe's.")] = None,
     size: Annotated[
         int | None,
@@ -94,6 +97,7 @@ def train(
         network=networks[0] if networks else None,
         data=data,
         recipe=recipe,
+        head=head,
         epochs=epochs,
         size=size,
         weights=weights,
@@ -142,7 +146,7 @@ def _run(request: TrainRequest, device: str, resume: bool, again: Mapping[str, s
 def _show(request: TrainRequest, result: TrainResult, as_json: bool) -> None:
     """Draws the curves, and prints the result."""
     from nxt.report.matplotlib_figures import plot_curves
-    from nxt.train.history import judged_on
+    from nxt.train.history import judged_on, measures_of
 
     try:
         plot_curves(f"{request.spec.name} on {request.data.display}", result.metrics, result.out / "curves.png")
@@ -158,14 +162,14 @@ def _show(request: TrainRequest, result: TrainResult, as_json: bool) -> None:
                 "ema_accuracy": result.last.ema_accuracy,
                 "best_accuracy": result.best_accuracy,
                 "best_epoch": result.best_epoch,
+                "measures": measures_of(result.metrics[-1]),
                 "split": result.last.split,
             }
         )
         return
-    last, best = tables.percent(result.last.best), tables.percent(result.best_accuracy)
-    where = judged_on(result.metrics[-1])
-    line = f"{request.spec.name}: {last} on {where} (best {best} in epoch {result.best_epoch})"
-    if (training := result.metrics[-1].get("train_accuracy")) is not None:
+    last, best = result.metrics[-1], tables.percent(result.best_accuracy)
+    line = f"{request.spec.name}: {measured(last)} on {judged_on(last)} (best {best} in epoch {result.best_epoch})"
+    if (training := last.get("train_accuracy")) is not None:
         line += f"; {tables.percent(training)} on the training images"
     tables.out().print(line, soft_wrap=True)
     tables.out().print(how_to_test(result.out, result.last.epoch, result.best_epoch), soft_wrap=True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nxt.files import display_path
 from nxt.units import format_seconds
+
+from . import tables
 
 if TYPE_CHECKING:
     from nxt.search.results.run import Run
@@ -34,6 +37,17 @@ def resume_command(path: Path, full: bool, **again: object) -> str:
 def shell_path(path: Path) -> str:
     """Returns a path to type in a shell: quoted, and relative if it lies in the current folder."""
     return shlex.quote(str(display_path(path)))
+
+
+def measured(row: Mapping[str, Any]) -> str:
+    """Returns what was measured after an epoch: an accuracy alone, else all measures by name."""
+    from nxt.train.history import accuracy_of, measure_of, measures_of
+
+    measure, best = measure_of(row), tables.percent(accuracy_of(row))
+    if measure == "accuracy":
+        return best
+    others = [f"{name} {tables.percent(value)}" for name, value in measures_of(row).items() if name != measure]
+    return f"{measure} {best}" + (f" ({', '.join(others)})" if others else "")
 
 
 def how_to_test(run: Path, last: int, best: int) -> str:

@@ -81,7 +81,9 @@ class TrainProgress:
     def _line(self, report: EpochReport) -> str:
         ema = "" if report.ema_accuracy is None else f"  averaged {tables.percent(report.ema_accuracy)}"
         waits = f", {report.wait:.0%} of the time waiting for images" if report.wait > _WAITS else ""
-        val = f"{report.split} {tables.percent(report.accuracy)}{ema}"
+        measure = next(iter(report.measures), "accuracy")
+        of = report.split if measure == "accuracy" else f"{report.split} {measure}"
+        val = f"{of} {tables.percent(report.accuracy)}{ema}"
         trained = report.images_per_second > 0  # not so if only the evaluation was left to do
         speed = f"  {report.images_per_second:.0f} images/s{waits}" if trained else ""
         return f"epoch {report.epoch}/{self._now.epochs}  loss {report.loss:.3f}  {val}{speed}"

@@ -43,6 +43,14 @@ class Ranks:
         dist.broadcast_object_list(values, 0)
         return values[0]  # type: ignore[return-value]
 
+    def gather(self, value: T) -> list[T]:
+        """Returns all workers' values, which can be pickled, by rank."""
+        if self.world == 1:
+            return [value]
+        values: list[T | None] = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values  # type: ignore[return-value]
+
     @torch.no_grad()
     def share_buffers(self, network: nn.Module) -> None:
         """Gives all workers the first one's buffers (BN statistics)."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from nxt.compute.accelerator import accelerator
-from nxt.models.network import Network
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
-def synchronised(network: Network, device: torch.device) -> Network:
+def synchronised(network: Module, device: torch.device) -> Module:
     """Returns the network with its BN statistics taken over all workers; state-dict keys stay.
 
     torch's own form is for GPUs alone, so that on CPUs a plain one takes its place.
@@ -33,7 +34,9 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         if not self.training:
             return super().forward(x)
         dtype, x = x.dtype, x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-        count = x.numel() / x.shape[1] * dist.get_world_size()
+        values = torch.tensor(float(x.numel() // x.shape[1]))
+        dist.all_reduce(values)  # workers may have images of other sizes
+        count = values.item()
         mean = _total(x.sum((0, 2, 3))) / count
         centred = x - mean.view(1, -1, 1, 1)
         variance = _total(centred.square().sum((0, 2, 3))) / count

@@ -104,6 +104,8 @@ class Source:
     notes: tuple[str, ...] = ()  # what a person should know of it: what was left out, and why
     called: Callable[[str, int], str] = numbered
     has_test: bool = True  # else "test" was held out from the training images, by `held_out_test`
+    task: str = "classification"  # or "detection", "segmentation"; of these, labels are zeros
+    target: Callable[[str, int], Any] | None = None  # what is marked on an image: boxes, or a mask
 
 
 def load_train(source: Source, side: int, share: float = 1.0) -> Dataset:

@@ -13,11 +13,17 @@ from pathlib import Path
 from nxt.errors import DataError, suggestion
 from nxt.files import display_path, expanded, is_file, is_folder
 
-OWN = ("folder", "table", "hf", "shards")  # a user's own images, wherever their files lie
+SCENES = {  # images with more to find than one class, and which task that is
+    "coco": "detection",
+    "masks": "segmentation",
+    "ade20k": "segmentation",
+    "cityscapes": "segmentation",
+}
+OWN = ("folder", "table", "hf", "shards", *SCENES)  # a user's own images, wherever their files lie
 KINDS = ("digits", "cifar10", "cifar100", *OWN)
 KNOWN = (
     "digits, cifar10[:PATH], cifar100[:PATH], folder:PATH (also a zip or tar, or a URI), table:FILE.csv, hf:PATH or "
-    "shards:PATTERN.tar"
+    "shards:PATTERN.tar; with boxes, coco:PATH; with masks, masks:PATH, ade20k:PATH or cityscapes:PATH"
 )
 _ENDINGS = re.compile(r"(?i)(\.tar)?\.(zip|tar|tgz|gz|bz2|xz|csv|tsv|parquet)$")
 _PATTERN = re.compile(r"[\W_]*[*?{\[].*")  # from where a name is a pattern of shards
@@ -32,7 +38,8 @@ class DataRef:
 
     @classmethod
     def parse(cls, text: str) -> DataRef:
-        """Reads `digits`, `cifar10[:PATH]`, `folder:PATH` or `folder:URI`, `table:FILE`, `hf:PATH` or `shards:TARS`.
+        """Reads `digits`, `cifar10[:PATH]`, `folder:PATH` or `folder:URI`, `table:FILE`, `hf:PATH`, `shards:TARS`,
+        `coco:PATH`, `masks:PATH`, `ade20k:PATH` or `cityscapes:PATH`.
 
         Raises:
             DataError: if there is no such kind of data.
@@ -54,6 +61,11 @@ class DataRef:
     def is_own(self) -> bool:
         """Whether it is a user's own images."""
         return self.kind in OWN
+
+    @property
+    def task(self) -> str:
+        """What is learnt from it: "classification", "detection" or "segmentation"."""
+        return SCENES.get(self.kind, "classification")
 
     @property
     def is_uri(self) -> bool:
@@ -87,8 +99,15 @@ class DataRef:
 def _meant(text: str) -> str:
     """Returns what was probably meant by text that names no data set."""
     if text and is_folder(Path(text)):
-        return f"; for the images in that folder write folder:{text}"
+        return f"; for the images in that folder write {_kind_of_folder(Path(text))}:{text}"
     if is_file(Path(text)):
         kind = "table" if text.lower().endswith((".csv", ".tsv", ".parquet")) else "folder"
         return f"; for the images in that file write {kind}:{text}"
     return suggestion(text.partition(":")[0].lower(), KINDS) or f"; known are {KNOWN}"
+
+
+def _kind_of_folder(folder: Path) -> str:
+    """Returns what the images in a folder are probably read as."""
+    if any(is_folder(folder / name) for name in ("masks", "train/masks")):
+        return "masks"
+    return "coco" if any(folder.glob("annotations/instances_*.json")) else "folder"

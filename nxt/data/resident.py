@@ -12,7 +12,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -30,7 +30,10 @@ _DECODED_AHEAD = 2  # batches that are decoded while others are trained on; each
 
 
 class Images(Protocol):
-    """A split, given out in batches of normalised float images (b, 3, size, size) and labels (b,) on a device."""
+    """A split, given out in batches on a device: normalised float images (b, 3, size, size) and labels (b,).
+
+    Those of other tasks give out what their task in `nxt.tasks` takes.
+    """
 
     preprocess: Preprocess
     device: torch.device
@@ -39,10 +42,10 @@ class Images(Protocol):
     def __len__(self) -> int:
         """Returns how many images there are."""
 
-    def train(self, draw: Draw, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def train(self, draw: Draw, epoch: int, start: int = 0) -> Iterator[tuple[Any, Any]]:
         """Yields this worker's part of each batch of an epoch, shuffled and augmented, from batch `start` on."""
 
-    def plain(self, batch: int, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+    def plain(self, batch: int, rank: int = 0, world: int = 1) -> Iterator[tuple[Any, Any]]:
         """Yields all images of this worker's part (every world-th) in order, resized and cropped at the centre."""
 
 

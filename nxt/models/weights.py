@@ -20,6 +20,7 @@ from nxt.arch.costs import MAX_CLASSES, cost
 from nxt.arch.zoo import ZOO
 from nxt.errors import CheckpointError
 from nxt.files import is_folder
+from nxt.models.heads import HeadedNetwork
 from nxt.models.network import Network, build
 from nxt.models.tensors import read_safetensors, read_tensors
 
@@ -104,10 +105,11 @@ def _chosen(content: Mapping[str, Any], kind: str | None, path: Path) -> Mapping
     return weights
 
 
-def load_weights(network: Network, state: Mapping[str, Tensor], where: str) -> Loaded:
+def load_weights(network: Network | HeadedNetwork, state: Mapping[str, Tensor], where: str) -> Loaded:
     """Loads weights into a network: all of them, or none if they do not fit.
 
-    A last layer for another number of classes, or none at all, leaves the network's own. A stem for RGB is adapted to
+    A last layer for another number of classes, or none at all, leaves the network's own; a network without one takes
+    none. A stem for RGB is adapted to
     other input channels as timm does: summed for one channel, else repeated and scaled by 3 / channels.
 
     Args:
@@ -151,6 +153,10 @@ def _fit_stem(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> tuple[st
 def _fit_head(weights: dict[str, Tensor], own: Mapping[str, Tensor]) -> tuple[str, ...]:
     """Puts the network's own last layer for none, or one of other classes; returns the keys if it did."""
     there = [key for key in HEAD if key in weights]
+    if HEAD[0] not in own:  # the backbone of another head
+        for key in there:
+            del weights[key]
+        return ()
     if there:
         if len(there) < len(HEAD) or weights[HEAD[0]].ndim != 2:
             return ()

@@ -153,7 +153,7 @@ def plot_curves(title: str, rows: Sequence[Mapping[str, Any]], path: Path) -> No
         values = [row[key] for row in rows]
         if None not in values:
             upper.plot(epochs, values, color=colour, label=label, marker=marker, markersize=3)
-    upper.set_ylabel("accuracy, validation split")
+    upper.set_ylabel(f"{next(iter(rows[-1].get('measures') or {'accuracy': 0}))}, validation split")
     upper.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     upper.legend(fontsize=8, loc="lower right")
     upper.set_title(title, fontsize=10)

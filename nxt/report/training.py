@@ -21,7 +21,7 @@ from nxt.report.page import document
 from nxt.report.plotly_figures import BLUE, ORANGE, figure
 from nxt.rundir import read_run_record
 from nxt.search.noise import CLEAR, Noise
-from nxt.train.history import History, accuracy_of, judged_on, load_history
+from nxt.train.history import History, accuracy_of, judged_on, load_history, measure_of
 from nxt.units import format_count, format_seconds, plural
 
 _TITLES = {"summary": "Summary", "curves": "Curves", "epochs": "Epochs", "recipe": "Recipe", "provenance": "Provenance"}
@@ -100,6 +100,8 @@ def _compared(own: Training, other: Training | None) -> str:
         return ""
     if "train" in {(each.history.best or {}).get("split") for each in (own, other)}:
         return "No images were held out in one of the two trainings, so that their accuracies do not compare."
+    if measure_of(own.history.rows[-1]) != "accuracy":
+        return f"{100 * (own.best - other.best):+.1f} points against {other.name} ({other.best:.1%}); noise unknown."
     noise = Noise(None, int(own.card["data"]["images"]["val"]))
     gain, error = own.best - other.best, math.hypot(noise.error(own.best, 1), noise.error(other.best, 1))
     sure = "clearly different: more than" if abs(gain) > CLEAR * error else "not clearly different: within"
@@ -131,13 +133,14 @@ def _curves(own: Training, other: Training | None) -> Html:
     both = [(own, BLUE)] + ([(other, ORANGE)] if other is not None else [])
     traces = [trace for training, colour in both for trace in _accuracies(training, colour, other is not None)]
     chart = figure(traces, showlegend=len(traces) > 1)
-    chart.update_yaxes(title="accuracy on the validation split", tickformat=".0%")
+    measure = measure_of(own.history.rows[-1])
+    chart.update_yaxes(title=f"{measure} on the validation split", tickformat=".0%")
     small = []
     for key, label in _SMALL.items():
         lines = [_line(training, key, training.name, ".4~g", color=colour) for training, colour in both]
         tight = figure(lines, margin={"l": 44, "r": 8, "t": 8, "b": 36}, showlegend=False)
         small.append((label, plot(_by_epoch(tight), f"{label} by epoch", 240)))
-    return joined([plot(_by_epoch(chart), "accuracy by epoch"), small_plots(small)])
+    return joined([plot(_by_epoch(chart), f"{measure} by epoch"), small_plots(small)])
 
 
 def _accuracies(training: Training, colour: str, named: bool) -> Iterator[go.Scatter]:
@@ -173,7 +176,8 @@ def _epochs(own: Training, other: Training | None) -> Html:
         ]
         for row in own.history.rows
     ]
-    return details(f"All {len(rows)} epochs", table(["epoch", "loss", "accuracy", "averaged weights", "time"], rows))
+    measure = measure_of(own.history.rows[-1])
+    return details(f"All {len(rows)} epochs", table(["epoch", "loss", measure, "averaged weights", "time"], rows))
 
 
 def _recipe(own: Training, other: Training | None) -> Html:

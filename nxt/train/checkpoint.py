@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from nxt.arch.heads import task_of
 from nxt.arch.spec import ArchSpec
 from nxt.config import check_record, from_mapping, to_mapping
 from nxt.data.dataset import VAL_SHARE
@@ -22,9 +23,10 @@ from nxt.data.preprocess import Preprocess
 from nxt.data.ref import DataRef
 from nxt.errors import CheckpointError, NxtError, RunError, expecting, first_line
 from nxt.files import is_folder, replacing
-from nxt.models.network import Network, build
+from nxt.models.network import Network
 from nxt.models.tensors import read_safetensors
 from nxt.models.tensors import read_tensors as read_tensors
+from nxt.train.model import Model, built
 from nxt.train.recipe import Recipe
 
 FORMAT = 2
@@ -90,8 +92,20 @@ class Checkpoint:
             raise CheckpointError(f"it has no {kind} weights, only {' and '.join(self.kinds) or 'none'}")
         return replace(self, state={**self.state, "weights": {kind: self.state["weights"][kind]}})
 
+    @property
+    def task(self) -> str:
+        """What it was trained for: "classification", "detection" or "segmentation"."""
+        return task_of("" if self.recipe is None else self.recipe.head)
+
     def network(self, kind: str | None = None) -> Network:
-        """Builds the network with the checkpoint's weights, in evaluation mode.
+        """Builds the classifier as `model` does. Raises CheckpointError also if it is none."""
+        model = self.model(kind)
+        if isinstance(model, Network):
+            return model
+        raise CheckpointError(f"it was trained for {self.task}, with a head {model.head}; a classifier was expected")
+
+    def model(self, kind: str | None = None) -> Model:
+        """Builds the network, with its head, and the checkpoint's weights, in evaluation mode.
 
         Args:
             kind: "raw" or "ema"; None: the better ones.
@@ -100,7 +114,7 @@ class Checkpoint:
             CheckpointError: if it has no weights of that kind, or they are not those of its architecture.
         """
         (weights,) = self.only(kind).state["weights"].values()
-        network = build(self.spec, len(self.classes))
+        network = built(self.spec, len(self.classes), self.recipe)
         try:
             network.load_state_dict(weights)
         except (RuntimeError, KeyError, TypeError, AttributeError) as error:

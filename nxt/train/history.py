@@ -71,6 +71,22 @@ def judged_on(row: Mapping[str, Any]) -> str:
     return "images it was trained on, as none are held out" if row.get("split") == "train" else "the validation split"
 
 
+def measures_of(row: Mapping[str, Any]) -> dict[str, float]:
+    """Returns what was measured after an epoch by name; the first one is `accuracy`, by which epochs are compared."""
+    return dict(row.get("measures") or {"accuracy": row["accuracy"]})
+
+
+def measure_of(row: Mapping[str, Any]) -> str:
+    """Returns what an epoch's `accuracy` is of: "accuracy", "mIoU" and so on."""
+    return next(iter(measures_of(row)))
+
+
+def flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns an epoch's metrics as numbers by name, with all measures but the first, which is `accuracy`."""
+    others = {key: value for key, value in measures_of(row).items() if key != measure_of(row)}
+    return {key: value for key, value in row.items() if key != "measures"} | others
+
+
 def accuracy_of(row: Mapping[str, Any]) -> float:
     """Returns an epoch's accuracy: the higher one of raw and averaged weights."""
     return max(float(row["accuracy"]), row["ema_accuracy"] or 0.0)

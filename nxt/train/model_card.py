@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from nxt.arch.costs import cost
+from nxt.arch.heads import task_of
 from nxt.config import dump_yaml, to_mapping
 from nxt.data.preprocess import Preprocess
 from nxt.files import write_text
-from nxt.train.history import best_row
+from nxt.train.history import best_row, measure_of, measures_of
 from nxt.train.request import TrainRequest
 from nxt.units import format_count, format_seconds, plural
 
@@ -63,11 +64,13 @@ def _card(
 
 
 def _result(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: row[key] for key in ("epoch", "accuracy", "ema_accuracy") if row[key] is not None}
+    found = {key: row[key] for key in ("epoch", "accuracy", "ema_accuracy") if row[key] is not None}
+    return found if measure_of(row) == "accuracy" else found | {"measures": measures_of(row)}
 
 
 def _page(card: Mapping[str, Any], request: TrainRequest, preprocess: Preprocess) -> str:
     recipe, own, results, epochs = request.recipe, card["cost"], card["results"], card["epochs"]
+    measure = next(iter(results["best"].get("measures", {"top-1": None})))
     images, classes = card["data"]["images"], card["data"]["classes"]
     cost = (
         f"{format_count(own['params'])} parameters, {format_count(own['macs'])} multiply-adds of conv and linear layers"
@@ -81,9 +84,10 @@ def _page(card: Mapping[str, Any], request: TrainRequest, preprocess: Preprocess
     lines = [
         f"# {card['name']}\n",
         f"{trained} of {request.data.display}.\n",
-        f"| {_SPLITS[results['split']]}, {images['val']:,} images | top-1 | averaged weights |\n|---|---|---|",
+        f"| {_SPLITS[results['split']]}, {images['val']:,} images | {measure} | averaged weights |\n|---|---|---|",
         *rows,
         f"\n{_FLATTERS[results['split']]}; `nxt eval` measures on images nobody has seen.\n",
+        *([f"- **Task**: {task_of(recipe.head)} with {recipe.head} on the network."] if recipe.head else []),
         f"- **Cost** at {own['size']} px: {cost}, {format_count(own['acts'])} activations.",
         f"- **Classes** ({len(classes)}): {', '.join(classes[:20])}{more}.",
         f"- **Input**: {recipe.size} px in training. After it: {preprocess}.",

@@ -19,8 +19,13 @@ from nxt.tracking.sender import check_tracker
 from nxt.train.recipe import Recipe, make_recipe
 from nxt.train.request import TrainRequest, at_size, load_request
 
-RECIPE, FROM_WEIGHTS = "quick", "finetune"  # unless another is given: for new weights, for those from elsewhere
-_RECORDED = "recipe", "epochs", "size", "weights", "freeze", "settings", "seed", "out", "tune", "skip_bad"
+# The recipes unless another is given: for new weights, and for those from elsewhere.
+RECIPES = {
+    "classification": ("quick", "finetune"),
+    "detection": ("quick-detection", "quick-detection"),
+    "segmentation": ("quick-segmentation", "quick-segmentation"),
+}
+_RECORDED = "recipe", "head", "epochs", "size", "weights", "freeze", "settings", "seed", "out", "tune", "skip_bad"
 _IN_RECORD = "cannot be given with `resume`: run.yaml has what was asked"
 
 
@@ -36,6 +41,7 @@ class TrainOptions:
     network: str | Path | ArchSpec | None = None
     data: DataRef | None = None
     recipe: str | Path | Mapping[str, Any] | None = None
+    head: str | None = None
     epochs: int | None = None
     size: int | None = None
     weights: str | Path | None = None
@@ -76,13 +82,14 @@ class TrainOptions:
         check_same(asked.asked(), before.asked(), self.out)
         return TrainOptions(resume=self.out, data=self.data, download=self.download, track=self.track)
 
-    def recipe_for(self, network: str, side: int | None = None) -> Recipe:
+    def recipe_for(self, network: str, side: int | None = None, task: str = "classification") -> Recipe:
         """Returns the recipe that the options ask for, for a network of that name. Raises as `make_recipe` does.
 
-        Where they say no image side, it is `side` in pixels, if given.
+        Where they say no image side, it is `side` in pixels, if given; where they say no recipe, it is one for `task`.
         """
-        recipe = self.recipe or (FROM_WEIGHTS if self.weights else RECIPE)
-        made = make_recipe(recipe, network, epochs=self.epochs, size=self.size, settings=self.settings)
+        recipe = self.recipe or RECIPES[task][bool(self.weights)]
+        settings = {"head": self.head, **self.settings} if self.head else self.settings
+        made = make_recipe(recipe, network, epochs=self.epochs, size=self.size, settings=settings)
         return made if side is None else at_size(made, side)
 
     def request(self) -> TrainRequest:
@@ -101,7 +108,7 @@ class TrainOptions:
         return TrainRequest(
             spec=spec,
             data=data,
-            recipe=self.recipe_for(spec.name, counted(self.network)[0]),
+            recipe=self.recipe_for(spec.name, counted(self.network)[0], data.task),
             seed=self.seed or 0,
             out=self.out or free_run_directory("train", spec.name, data.name),
             weights=str(self.weights or ""),

@@ -9,17 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nxt.arch.heads import HEADS, task_of
 from nxt.config import from_mapping, merged, read_yaml, require
 from nxt.data.augment import Augment
 from nxt.data.dataset import VAL_SHARE
 from nxt.data.preprocess import INTERPOLATIONS, Preprocess
+from nxt.data.scenes.scene import Scene
 from nxt.errors import ConfigError, expecting, suggestion
 from nxt.files import is_file
 from nxt.units import plural
 
 FOLDER = Path(__file__).with_name("recipes")
 OPTIMIZERS = ("sgd", "adamw")
-SCHEDULES = ("cosine", "step")
+SCHEDULES = ("cosine", "step", "poly")
 LOSSES = ("cross-entropy", "bce")
 _MOST_LR = 1e30  # what optimizers can compute with
 
@@ -66,6 +68,7 @@ class Recipe:
     clip: float = 0.0  # largest norm of a gradient; 0: any
     schedule: str = "cosine"
     warmup: float = 0.0  # epochs of linear rise before the schedule
+    warmup_steps: int = 0  # likewise in steps, in the place of epochs
     milestones: tuple[float, ...] = ()  # of "step": shares of the training after which the rate falls to a tenth
     loss: str = "cross-entropy"
     label_smoothing: float = 0.0
@@ -87,6 +90,12 @@ class Recipe:
     eval_crop: float = 1.0  # share of the side that the centre crop of an evaluation keeps
     interpolation: str = "bilinear"
     augment: Augment = field(default_factory=Augment)
+    head: str = ""  # of `nxt.arch.heads.HEADS`; empty: the network's own, a classifier's
+    head_lr: float = 1.0  # the head's rate, relative to the rest's
+    output_stride: int | None = None  # of the last stage under a head, which is dilated for it; None: as usual there
+    frozen_bn: bool = False  # under a head: BN keeps the statistics and the scales that it starts from
+    aux: float = 0.0  # share of the loss of a second head on the last but one stage, in segmentation
+    scene: Scene = field(default_factory=Scene)  # how images with boxes or masks are made
     saving: Saving = field(default_factory=Saving)
 
     def __post_init__(self) -> None:
@@ -95,10 +104,11 @@ class Recipe:
         require(self.epochs != 0 or self.steps is not None, where, "epochs is 0, or missing; give it, or steps")
         require(0 <= self.epochs <= 100_000, where, f"epochs is {self.epochs}; it lies in 1..100000")
         require(0 <= self.holdout <= 0.5, where, f"holdout is {self.holdout}; it lies in [0, 0.5]")
-        require(self.batch >= 2, where, f"batch is {self.batch}; batch norm needs at least 2")
+        least = 1 if self.frozen_bn else 2
+        require(self.batch >= least, where, f"batch is {self.batch}; batch norm needs at least 2")
         require(self.accumulate >= 1, where, f"accumulate is {self.accumulate}; it is at least 1")
-        passes = f"batch {self.batch} is not {self.accumulate} passes of 2 or more images"
-        require(self.batch % self.accumulate == 0 and self.batch >= 2 * self.accumulate, where, passes)
+        passes = f"batch {self.batch} is not {self.accumulate} passes of {least} or more images"
+        require(self.batch % self.accumulate == 0 and self.batch >= least * self.accumulate, where, passes)
         require(0 < self.lr <= _MOST_LR, where, f"lr is {self.lr}; it lies in (0, {_MOST_LR:g}]")
         require(self.lr_batch is None or self.lr_batch > 0, where, f"lr_batch is {self.lr_batch}; it is at least 1")
         require(len(self.betas) == 2, where, f"betas are two numbers, not {len(self.betas)}")
@@ -113,6 +123,8 @@ class Recipe:
             value = getattr(self, name)
             require(value == 0 or value >= 1e-3, where, f"{name} is {value}; it is 0 (none), or at least 0.001")
         require(self.ema_every >= 1, where, f"ema_every is {self.ema_every} steps; it is at least 1")
+        require(self.warmup_steps >= 0, where, f"warmup_steps is {self.warmup_steps}; it is 0 or more")
+        require(not (self.warmup and self.warmup_steps), where, "warmup and warmup_steps are both given; give one")
         long_enough = 0 <= self.warmup <= self.epochs or (not self.epochs and self.warmup >= 0)
         require(long_enough, where, f"warmup is {self.warmup} epochs of {self.epochs}")
         for share in self.milestones:
@@ -126,6 +138,19 @@ class Recipe:
             near = suggestion(value, known) or f"; known are {', '.join(known)}"
             require(value in known, where, f"no {name} is called {value!r}{near}")
         require(not self.nesterov or self.momentum > 0, where, "nesterov needs a momentum above 0")
+        self._check_head(where)
+
+    def _check_head(self, where: str) -> None:
+        near = suggestion(self.head, HEADS) or f"; known are {', '.join(filter(None, HEADS))}"
+        require(self.head in HEADS, where, f"no head is called {self.head!r}{near}")
+        require(self.head_lr > 0, where, f"head_lr is {self.head_lr}; it is above 0")
+        require(0 <= self.aux <= 10, where, f"aux is {self.aux}; it lies in [0, 10]")
+        if not self.head:
+            return
+        task = task_of(self.head)
+        for name in ("mixup", "cutmix", "calibrate", "dropout"):
+            require(not getattr(self, name), where, f"{name} is for classification, not for {task}; leave it out")
+        require(self.loss == "cross-entropy", where, f"loss {self.loss} is for classification, not for {task}")
 
     @property
     def peak(self) -> float:
@@ -176,12 +201,15 @@ class Recipe:
 
     def rate(self, step: int, per_epoch: int) -> float:
         """Returns the learning rate of a step, counted from 0 over the whole training."""
-        total, rising = self.total_steps(per_epoch), self.warmup * per_epoch
+        total, rising = self.total_steps(per_epoch), self.warmup * per_epoch + self.warmup_steps
         if step < rising:
             return self.peak * (step + 1) / (rising + 1)
         if self.schedule == "step":
             return self.peak * math.prod(0.1 for share in self.milestones if step >= share * total)
-        return self.peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
+        done = (step - rising) / max(1, total - rising)
+        if self.schedule == "poly":  # of a power of 0.9, as in DeepLab (Chen et al. 2017, arXiv 1606.00915, sec. 4.1)
+            return self.peak * math.pow(1 - done, 0.9)
+        return self.peak * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def steps_per_epoch(images: int, batch: int) -> int:

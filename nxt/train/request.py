@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nxt.arch.heads import HEADS, task_of
 from nxt.arch.spec import ArchSpec
 from nxt.compute.mode import Compute
 from nxt.config import check_record, from_mapping, require, to_mapping
@@ -44,8 +45,16 @@ class TrainRequest:
         uneven = (
             f"{self.workers} workers do not divide the {share} images of a pass; change `settings` batch or accumulate"
         )
-        require(share % self.workers == 0 and share >= 2 * self.workers, "`workers`", uneven)
+        least = 1 if self.recipe.frozen_bn else 2
+        require(share % self.workers == 0 and share >= least * self.workers, "`workers`", uneven)
         require(not self.freeze or bool(self.weights), "`freeze`", "it keeps the weights of `weights`; give those, too")
+        task = task_of(self.recipe.head)
+        heads = ", ".join(head for head in HEADS if HEADS[head] == self.data.task and head)
+        other = f"{self.data.display} is for {self.data.task}, the recipe for {task}"
+        advice = f"give a `head` ({heads}), or a recipe that has one" if heads else "leave out the `head`"
+        require(task == self.data.task, "`data`", f"{other}; {advice}")
+        frozen = "frozen_bn keeps the BN statistics that `weights` bring; give those, or `settings` frozen_bn=false"
+        require(not self.recipe.frozen_bn or bool(self.weights), "recipe", frozen)
 
     def asked(self) -> dict[str, Any]:
         """Returns what a user asked, as plain data: without what nxt chose, and without how it was typed."""

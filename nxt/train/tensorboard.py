@@ -32,9 +32,11 @@ class TensorBoardWriter:
                 self._writer = SummaryWriter(str(self.folder), purge_step=row["epoch"], flush_secs=1)
             except OSError:
                 return  # a training can do without
-        for key, name in _NAMES.items():
-            if row.get(key) is not None:
-                self._writer.add_scalar(name, row[key], row["epoch"], walltime=row["time"])
+        measures = row.get("measures") or {}
+        own = {name: row[key] for key, name in _NAMES.items() if row.get(key) is not None}
+        others = {f"val/{name}": value for name, value in measures.items() if name != next(iter(measures))}
+        for name, value in (own | others).items():
+            self._writer.add_scalar(name, value, row["epoch"], walltime=row["time"])
         self._writer.flush()
 
     def close(self) -> None:

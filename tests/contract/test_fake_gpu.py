@@ -18,7 +18,7 @@ from nxt.arch.load import parse_name
 from nxt.compute.mode import Compute
 from nxt.models.network import build
 from nxt.models.split_attention import _WeightedSum
-from nxt.train.engine.loss import Objective
+from nxt.tasks.classification import Classification
 from nxt.train.recipe import Recipe
 
 GPU = torch.device("cuda", 0)
@@ -76,7 +76,7 @@ def test_a_pass_in_bf16_stays_on_the_gpu_and_reads_no_value(gpu, spec, size, las
     images = torch.empty(4, 3, size, size, device=gpu).contiguous(memory_format=compute.memory_format)
     with OnGpu(), compute.autocast(gpu):
         logits = network(images)
-        loss = Objective(recipe, 10).loss(logits, torch.empty(4, dtype=torch.int64, device=gpu))
+        loss = Classification(recipe, 10).loss(logits, torch.empty(4, dtype=torch.int64, device=gpu))
         loss.backward()
     inside = [row for row in found if row[0] not in ("fc", "")]  # the logits are in float32: in 16 bits they would tie
     assert len(inside) > 10 and [row for row in inside if row[1:] != (torch.bfloat16, gpu)] == []

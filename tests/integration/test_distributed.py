@@ -28,9 +28,10 @@ from nxt.data.ref import DataRef
 from nxt.data.resident import Batches
 from nxt.data.sources import open_source
 from nxt.models.network import build
+from nxt.tasks.classification import evaluate
 from nxt.train import checkpoint as checkpoints
 from nxt.train.engine.open import prepared
-from nxt.train.engine.trainer import Trainer, evaluate
+from nxt.train.engine.trainer import Trainer
 from nxt.train.recipe import Recipe
 from nxt.train.request import load_request
 

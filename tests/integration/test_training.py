@@ -25,11 +25,11 @@ from nxt.data.ref import DataRef
 from nxt.data.resident import Batches
 from nxt.data.sources import open_source
 from nxt.errors import CheckpointError, NxtError, RunError
+from nxt.tasks.classification import evaluate
 from nxt.train import checkpoint as checkpoints
 from nxt.train.checkpoint_folder import CheckpointFolder
 from nxt.train.engine.open import prepared
 from nxt.train.engine.session import Watcher
-from nxt.train.engine.trainer import evaluate
 from nxt.train.recipe import Recipe, Saving, load_recipe
 from nxt.train.request import TrainRequest, at_size, load_request
 from nxt.train.signals import StoppedError

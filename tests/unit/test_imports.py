@@ -20,8 +20,8 @@ import nxt
 ROOMS = [
     "nxt.errors", "nxt.faces", "nxt.pareto", "nxt.units", "nxt.files", "nxt.config", "nxt.rundir", "nxt.provenance",
     "nxt.arch", "nxt.space",  # pure: no torch, no Ray
-    "nxt.models", "nxt.compute", "nxt.latency", "nxt.data", "nxt.data.sources", "nxt.tracking",
-    "nxt.train", "nxt.train.engine",
+    "nxt.models", "nxt.compute", "nxt.latency", "nxt.data", "nxt.data.sources", "nxt.data.scenes", "nxt.tracking",
+    "nxt.train", "nxt.tasks", "nxt.train.engine",
     "nxt.inference",
     "nxt.search", "nxt.search.study", "nxt.search.strategy", "nxt.search.results", "nxt.search.engine",
     "nxt.search.simulation", "nxt.analysis", "nxt.report",
@@ -29,7 +29,7 @@ ROOMS = [
 ]  # fmt: skip
 PURE = ROOMS[: ROOMS.index("nxt.models")]
 STANDS_ALONE = ("nxt.errors", "nxt.faces", "nxt.pareto")  # import nothing of nxt
-MOST = 13  # modules in a room, about
+MOST = 14  # modules in a room, about
 
 # Heavy or optional packages, and the only places (modules or whole packages) that may import them.
 ALLOWED = {
@@ -39,12 +39,14 @@ ALLOWED = {
         "nxt.compute",
         "nxt.latency.torch_runtime",
         "nxt.train",
+        "nxt.tasks",
         "nxt.inference",
         "nxt.search.engine",
     ),
     "onnx": ("nxt.latency.onnx_graph", "nxt.inference"),
     "onnxruntime": ("nxt.latency.onnx_runtime", "nxt.inference"),
-    "torchvision": ("nxt.models", "nxt.data", "nxt.train", "nxt.inference"),
+    "torchvision": ("nxt.models", "nxt.data", "nxt.train", "nxt.tasks", "nxt.inference"),
+    "pycocotools": ("nxt.data.sources.coco", "nxt.tasks.average_precision"),
     "fvcore": ("nxt.models.check",),
     "optuna": ("nxt.search",),
     "ray": ("nxt.compute.ray_cluster", "nxt.train.engine.distributed", "nxt.search.engine.ray_runner"),

@@ -25,7 +25,7 @@ from nxt.search.request import SearchRequest, full_request, load_record
 from nxt.search.results.run import Run, load_run
 from nxt.search.trial import Trial
 from nxt.space.arch_list import ArchList, load_list
-from nxt.train.options import RECIPE, TrainOptions, data_of
+from nxt.train.options import RECIPES, TrainOptions, data_of
 
 _FOR_ONE = ("weights", "freeze", "tune", "skip_bad", "resume_or_new")  # what is for the training of one network alone
 
@@ -132,15 +132,16 @@ def _request(
             specs += load_list([network]).specs
     distinct = ArchList(tuple({spec.fingerprint: spec for spec in specs}.values()))
     side = options.size or _side_of(networks, runs)
-    recipes = [options.recipe_for(spec.name, side) for spec in distinct.specs]
+    data = options.data or _data_of(networks, runs)
+    recipes = [options.recipe_for(spec.name, side, data.task) for spec in distinct.specs]
     for spec, recipe in zip(distinct.specs, recipes, strict=True):
         if recipe != recipes[0]:
             pair = f"{distinct.specs[0].name} and {spec.name}"
             raise ConfigError(f"{options.recipe}: has values of their own for {pair}; train them one by one")
     return full_request(
         distinct,
-        options.data or _data_of(networks, runs),
-        str(options.recipe or RECIPE),
+        data,
+        str(options.recipe or RECIPES[data.task][bool(options.weights)]),
         recipes[0],
         options.seed or 0,
         repeats or 1,

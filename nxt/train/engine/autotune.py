@@ -26,8 +26,8 @@ from nxt.data.preprocess import Preprocess
 from nxt.errors import ConfigError, RunError
 from nxt.files import expanded, write_text
 from nxt.models.network import Network
+from nxt.tasks.classification import Classification
 from nxt.train.engine import optim
-from nxt.train.engine.loss import Objective
 from nxt.train.recipe import Recipe
 
 _WORTH = 120.0  # seconds of training below which nothing is measured
@@ -108,7 +108,7 @@ class _Trial:
         generator = torch.Generator().manual_seed(0)
         self.images = torch.randn(batch, 3, size, size, generator=generator).to(device)
         self.labels = torch.randint(network.num_classes, (batch,), generator=generator).to(device)
-        self.objective = Objective(recipe, network.num_classes)
+        self.objective = Classification(recipe, network.num_classes)
 
     def seconds(self, compute: Compute) -> float:
         """Returns the median time of a step after the first; infinity where this cannot be computed here."""

@@ -22,6 +22,7 @@ from nxt.data.readable import without_bad
 from nxt.data.sources.open import open_source
 from nxt.errors import CheckpointError
 from nxt.files import is_file
+from nxt.models.network import Network
 from nxt.rundir import hold_run_directory, read_run_record
 from nxt.train.checkpoint import Checkpoint
 from nxt.train.checkpoint_folder import LAST, CheckpointFolder
@@ -30,6 +31,7 @@ from nxt.train.engine.session import Training, Watcher
 from nxt.train.engine.setup import Inputs, network_for, open_inputs, start_from
 from nxt.train.engine.trainer import Trainer
 from nxt.train.history import METRICS
+from nxt.train.model import backbone_of
 from nxt.train.request import TrainRequest, at_size
 from nxt.units import format_count
 
@@ -102,7 +104,7 @@ def _trainer(
     recipe, size = request.recipe, request.recipe.sides[0]
     network = network_for(request.spec, len(source.classes), recipe, request.seed)
     if request.freeze:
-        network.freeze(request.freeze)
+        backbone_of(network).freeze(request.freeze)
     if request.weights and fresh:
         watcher.note(start_from(network, request.weights))
     if request.freeze:
@@ -119,10 +121,12 @@ def _trainer(
     mine = inputs(request.inputs) if ranks.rank == 0 else None  # it makes caches, too
     placements = ranks.agree(lambda: dict(mine.placements) if mine is not None else {})
     mine = mine or inputs(placements)
-    if request.compute is None and request.tune:
+    if request.compute is None and request.tune and isinstance(network, Network):
         steps = recipe.epochs * max(1, len(mine.train) // recipe.batch)
         preprocess = mine.train.preprocess
-        compute = ranks.agree(lambda: tuned(network, recipe, preprocess, device, steps, watcher.note, ranks.world))
+        compute = ranks.agree(
+            lambda: tuned(backbone_of(network), recipe, preprocess, device, steps, watcher.note, ranks.world)
+        )
     else:
         compute = request.compute or by_rule(device)
     if recipe.sync_bn and ranks.world > 1:

@@ -20,8 +20,8 @@ from nxt.compute.accelerator import accelerator
 from nxt.compute.cuda_graph import RecordingError, Replayed
 from nxt.compute.devices import choose
 from nxt.compute.mode import Compute, for_proxy
+from nxt.tasks.classification import Classification
 from nxt.train.engine.autotune import CLEARLY, known_ways, remember
-from nxt.train.engine.loss import Objective
 from nxt.train.engine.setup import network_for
 from nxt.train.recipe import Recipe
 
@@ -158,7 +158,7 @@ def _seconds(spec: ArchSpec, recipe: Recipe, size: int, classes: int, device: to
 
 
 def _timed(spec: ArchSpec, recipe: Recipe, size: int, classes: int, device: torch.device, compute: Compute) -> float:
-    gpu, objective = accelerator(device), Objective(recipe, classes)
+    gpu, objective = accelerator(device), Classification(recipe, classes)
     gpu.prepare()
     network = network_for(spec, classes, recipe, seed=0).to(device).to(memory_format=compute.memory_format).train()
     batch = recipe.batch // recipe.accumulate

@@ -98,9 +98,10 @@ class Training:
         how = f"{trainer.device}, {trainer.compute}"
         judged = f"{len(trainer.val_images):,} validation images" if self.held_out else "no validation images"
         images = f"{len(trainer.train_images):,} training and {judged}"
-        _, split, rows = divided(self.source, holdout=recipe.holdout)
-        largest = largest_share(self.source.labels(split)[rows])
-        images += f" ({largest:.1%} of the largest class)" if is_uneven(largest, len(self.source.classes)) else ""
+        if self.source.task == "classification":
+            _, split, rows = divided(self.source, holdout=recipe.holdout)
+            largest = largest_share(self.source.labels(split)[rows])
+            images += f" ({largest:.1%} of the largest class)" if is_uneven(largest, len(self.source.classes)) else ""
         length = f"{recipe.epochs} epochs" if recipe.steps is None else f"{recipe.steps:,} steps"
         return f"{images}, {sizes}; {length} of {batch}, highest rate {recipe.peak:g}{scaled}; {how}"
 

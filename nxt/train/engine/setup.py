@@ -5,44 +5,56 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from nxt.arch.spec import ArchSpec
 from nxt.compute.mode import Compute, for_proxy
 from nxt.data.dataset import Dataset, ImagePlacement, Source, divided
 from nxt.data.placement import open_images
+from nxt.data.preprocess import Preprocess
 from nxt.data.resident import Batches, Images
+from nxt.data.scenes.stream import SceneStream
 from nxt.errors import CheckpointError
-from nxt.models.network import Network, build
+from nxt.models.heads import BACKBONE
+from nxt.models.network import Network
 from nxt.models.published import find_weights
 from nxt.models.weights import load_weights
 from nxt.train.engine.trainer import Trainer
+from nxt.train.model import Model, backbone_of, built
 from nxt.train.recipe import Recipe
 
 
-def network_for(spec: ArchSpec, classes: int, recipe: Recipe, seed: int) -> Network:
-    """Builds a network, initialised by a seed, with what the recipe puts into it."""
+def network_for(spec: ArchSpec, classes: int, recipe: Recipe, seed: int) -> Model:
+    """Builds a network, initialised by a seed, with what the recipe puts into it.
+
+    Raises:
+        ArchError: if the network cannot carry the recipe's head.
+    """
     torch.manual_seed(seed)
-    network = build(spec, classes)
+    model = built(spec, classes, recipe)
+    network = backbone_of(model)
     if recipe.zero_last_gamma:
         network.zero_last_gamma()
     network.regularize(dropout=recipe.dropout, drop_block=recipe.drop_block, stochastic_depth=recipe.stochastic_depth)
-    return network
+    return model
 
 
-def start_from(network: Network, weights: str) -> str:
+def start_from(model: Model, weights: str) -> str:
     """Loads the weights that a training starts from, and says in a sentence what was done.
 
     Args:
-        network: The network.
+        model: The network; one with a head starts from the weights of a classifier, or of itself.
         weights: A file, `torchvision`, or `torchvision:VERSION`.
 
     Raises:
         CheckpointError: if the weights are not there, or not of this network.
     """
-    found = find_weights(network.spec, weights)
-    loaded = load_weights(network, found.state, found.name)
-    for name, value in network.state_dict().items():
+    found = find_weights(model.spec, weights)
+    whole = isinstance(model, Network) or any(key.startswith(BACKBONE) for key in found.state)
+    loaded = load_weights(model if whole else backbone_of(model), found.state, found.name)
+    for name, value in model.state_dict().items():
         if not value.isfinite().all():
             raise CheckpointError(f"`weights` {weights}: {name!r} holds infinite or NaN values; use an earlier file")
     return f"started from {loaded}"
@@ -84,6 +96,8 @@ def open_inputs(
     rows, split, held = divided(source, holdout=recipe.holdout)
     preprocess = recipe.preprocess(size, source.mean, source.std)
     judged = recipe.preprocess(recipe.eval_size or size, source.mean, source.std)
+    if source.task != "classification":
+        return _scenes(source, recipe, rows, (split, held), preprocess, judged, device)
     before = placements or {}
     train, chosen = open_images(
         source, "train", rows, preprocess, device, recipe.augment, passes=recipe.epochs, processes=processes,
@@ -94,6 +108,25 @@ def open_inputs(
         on_progress=on_progress,
     )  # fmt: skip
     return Inputs(train, val, {"train": chosen, "val": also})
+
+
+def _scenes(
+    source: Source,
+    recipe: Recipe,
+    rows: NDArray[np.int64],
+    held: tuple[str, NDArray[np.int64]],
+    preprocess: Preprocess,
+    judged: Preprocess,
+    device: torch.device,
+) -> Inputs:
+    """Makes images with boxes or masks ready; `held` are a split and its rows."""
+    train = SceneStream(source, "train", rows, preprocess, recipe.scene, device)
+    val = SceneStream(source, *held, judged, recipe.scene, device)
+    sentences = {
+        name: f"{name}: {len(each):,} images decoded whenever they are read"
+        for name, each in {"train": train, "val": val}.items()
+    }
+    return Inputs(train, val, {name: ImagePlacement("streamed", 0, text) for name, text in sentences.items()})
 
 
 def resident_trainer(

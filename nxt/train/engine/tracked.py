@@ -11,7 +11,7 @@ from nxt.config import to_mapping
 from nxt.tracking.sender import Sender
 from nxt.train.engine.session import Position, Watcher
 from nxt.train.engine.trainer import EpochReport
-from nxt.train.history import accuracy_of, load_history
+from nxt.train.history import accuracy_of, flat, load_history
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def tracked(watcher: Watcher, out: Path, tracker: str | None) -> Iterator[Watche
         history = load_history(out)
         sender = sender or Sender(tracker, out, out.resolve().name, history.record)
         for row in history.rows:
-            sender.epoch({key: value for key, value in row.items() if key != "time"})
+            sender.epoch({key: value for key, value in flat(row).items() if key != "time"})
         return sender
 
     def begin(position: Position) -> None:
@@ -37,7 +37,7 @@ def tracked(watcher: Watcher, out: Path, tracker: str | None) -> Iterator[Watche
     def epoch(report: EpochReport) -> None:
         watcher.epoch(report)
         if sender is not None:
-            sender.epoch(to_mapping(report))
+            sender.epoch(flat(to_mapping(report)))
 
     try:
         yield dataclasses.replace(watcher, begin=begin, epoch=epoch)

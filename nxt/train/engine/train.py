@@ -25,6 +25,7 @@ def train(
     data: str | DataRef | None = None,
     recipe: str | Path | Mapping[str, Any] | None = None,
     *,
+    head: str | None = None,
     epochs: int | None = None,
     size: int | None = None,
     weights: str | Path | None = None,
@@ -56,6 +57,8 @@ def train(
             the same data lies now.
         recipe: The name of a recipe of nxt, a YAML file, or a recipe's values; by default "quick", or with
             `weights` "finetune".
+        head: What stands on the network for detection ("faster-rcnn", "mask-rcnn", "cascade-rcnn",
+            "cascade-mask-rcnn", "retinanet") or segmentation ("deeplabv3", "fcn"), instead of the recipe's.
         epochs: Epochs, instead of the recipe's.
         size: Image side in pixels, in training and evaluation; by default the recipe's, the one at which the
             architecture file was counted, the data's or the network's.

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -29,19 +28,17 @@ from nxt.data.augment import Augment
 from nxt.data.draw import Draw, derived
 from nxt.data.resident import Images
 from nxt.errors import ConfigError, DivergedError
-from nxt.models.network import Network
+from nxt.tasks.task import deciding, task_for
 from nxt.train.engine import optim
-from nxt.train.engine.loss import Objective
+from nxt.train.model import Model, backbone_of
 from nxt.train.recipe import Recipe, steps_per_epoch
 
 _CHECK = 50  # steps between two looks at the loss: each look waits for the device
-# Images judged at a time, at least. On a GPU up to eight batches of training, which in memory take less than one does.
-_JUDGED, _JUDGED_ON_GPU = 64, 512
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochReport:
-    """The figures of one epoch. Accuracies are top-1 on `split`, in 0..1."""
+    """The figures of one epoch, in 0..1. `accuracy` is the measure of the task: top-1, box or mask AP, or mean IoU."""
 
     epoch: int  # counted from 1
     loss: float
@@ -53,6 +50,7 @@ class EpochReport:
     wait: float  # share of the training's time spent until images were there to be sent to the device
     train_accuracy: float | None = None  # on all training images, after the last epoch of a full training
     split: str = "val"  # what the accuracies are of; "train": images that are trained on, as none are held out
+    measures: Mapping[str, float] = field(default_factory=dict)  # the task's, `accuracy` first; of the better weights
 
     @property
     def best(self) -> float:
@@ -77,7 +75,7 @@ class Trainer:
 
     def __init__(
         self,
-        network: Network,
+        network: Model,
         train: Images,
         val: Images,
         recipe: Recipe,
@@ -96,7 +94,7 @@ class Trainer:
         self.train_images, self.val_images, self.recipe, self.seed = train, val, recipe, seed
         self.optimizer = optim.optimizer(self.network, recipe)
         self.averaged = optim.MovingAverage(self.network, recipe.ema) if recipe.ema else None
-        self.objective = Objective(recipe, network.num_classes)
+        self.task = task_for(recipe, network.num_classes)
         augment = recipe.augment if mirror else recipe.augment.without_mirror()
         share = {"rank": self.ranks.rank, "world": self.ranks.world}
         self._draw = Draw(batch=recipe.batch // recipe.accumulate, augment=augment, seed=seed, **share)
@@ -109,7 +107,7 @@ class Trainer:
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.compute.precision == "fp16")
         self._forward = self._parallel()
         alone = self.ranks.world == 1 and recipe.accumulate == 1 and not self._scaler.is_enabled()
-        recorded = self.compute.graph and alone and not self.compute.compile
+        recorded = self.compute.graph and alone and not self.compute.compile and self.task.alike
         self._replayed = Replayed(self.network, accelerator(self.device)) if recorded else None
 
     @property
@@ -142,7 +140,7 @@ class Trainer:
         notify = on_step or (lambda: None)
         start, begun, waited = time.perf_counter(), self.step, self.train_images.waited
         self.network.train()
-        self.network.set_drop_block(self.recipe.drop_block * (self.epoch + 1) / self.recipe.epochs)
+        backbone_of(self.network).set_drop_block(self.recipe.drop_block * (self.epoch + 1) / self.recipe.epochs)
         passes = self.train_images.train(self._draw, self.epoch, self.step * self.recipe.accumulate)
         try:
             while self.step < self.steps_of_epoch:
@@ -157,8 +155,9 @@ class Trainer:
                 close()
         self.check()
         trained = time.perf_counter() - start
-        accuracy = self._judge(self.network, notify)
-        ema = None if self.averaged is None else self._judge(self.averaged.module, notify)
+        measures = self._judge(self.network, notify)
+        averaged = None if self.averaged is None else self._judge(self.averaged.module, notify)
+        accuracy, ema = deciding(measures), None if averaged is None else deciding(averaged)
         last = self.full and self.epoch + 1 == self.recipe.epochs
         better = self.averaged.module if self.averaged is not None and (ema or 0.0) > accuracy else self.network
         report = EpochReport(
@@ -166,7 +165,8 @@ class Trainer:
             loss=float(torch.stack(self._losses).mean()),
             accuracy=accuracy,
             ema_accuracy=ema,
-            train_accuracy=self._accuracy(better, self.train_images, notify) if last else None,
+            train_accuracy=deciding(self._measures(better, self.train_images, notify)) if last else None,
+            measures=measures if better is self.network or averaged is None else averaged,
             lr=self.optimizer.param_groups[0]["lr"],
             seconds=time.perf_counter() - start,
             images_per_second=(self.step - begun) * min(self.recipe.batch, len(self.train_images)) / trained,
@@ -198,11 +198,11 @@ class Trainer:
         rate = self.optimizer.param_groups[0]["lr"]
         return f"in epoch {self.epoch + 1}, step {self.step}, at a rate of {rate:.3g}; lower the recipe's lr"
 
-    def _step(self, passes: Iterator[tuple[Tensor, Tensor]]) -> None:
+    def _step(self, passes: Iterator[tuple[Any, Any]]) -> None:
         """Trains one step. On a GPU it only launches: nothing in it reads a value, which would wait for the GPU."""
         recipe, number = self.recipe, self.epoch * self.steps_per_epoch + self.step
         for group in self.optimizer.param_groups:
-            group["lr"] = recipe.rate(number, self.steps_per_epoch)
+            group["lr"] = group.get("scale", 1.0) * recipe.rate(number, self.steps_per_epoch)
         total = torch.zeros((), device=self.device)
         self.optimizer.zero_grad()
         for index in range(recipe.accumulate):
@@ -219,34 +219,33 @@ class Trainer:
             self.averaged.update(self.network)
         self._losses.append(self.ranks.mean(total))
 
-    def _backward(self, images: Tensor, labels: Tensor, last: bool) -> Tensor:
+    def _backward(self, images: Any, labels: Any, last: bool) -> Tensor:
         """Adds one pass to the gradients, and returns its part of the step's loss."""
-        images, targets = self.objective.mix(images, labels)
-        images = images.contiguous(memory_format=self.compute.memory_format)
+        images, targets = self.task.prepared(images, labels, self.compute)
         if self._replayed is not None:
             return self._replayed(self._pass, images, targets)
         apart = self.ranks.world > 1 and not last
         with self._forward.no_sync() if apart else nullcontext():  # type: ignore[operator]
             return self._pass(images, targets)
 
-    def _pass(self, images: Tensor, targets: Tensor) -> Tensor:
+    def _pass(self, images: Any, targets: Any) -> Tensor:
         with self.compute.autocast(self.device):
-            loss = self.objective.loss(self._forward(images), targets) / self.recipe.accumulate
+            loss = self.task.loss_of(self._forward, images, targets) / self.recipe.accumulate
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
-    def _judge(self, network: nn.Module, notify: Callable[[], None]) -> float:
-        """Returns a network's accuracy on the validation split, after calibration where the recipe asks for it."""
+    def _judge(self, network: nn.Module, notify: Callable[[], None]) -> dict[str, float]:
+        """Returns a network's measures on the validation split, after calibration where the recipe asks for it."""
         if self.recipe.calibrate:
             self._calibrate(network, notify)
         self.ranks.share_buffers(network)
-        return self._accuracy(network, self.val_images, notify)
+        return self._measures(network, self.val_images, notify)
 
-    def _accuracy(self, network: nn.Module, images: Images, notify: Callable[[], None]) -> float:
-        """Returns a network's accuracy on images as they are."""
+    def _measures(self, network: nn.Module, images: Images, notify: Callable[[], None]) -> dict[str, float]:
+        """Returns a network's measures on images as they are."""
         own = self._draw.batch // self.ranks.world
         try:
-            return evaluate(network, images, own, self.compute, self.ranks, notify)
+            return self.task.measures(network, images, own, self.compute, self.ranks, notify)
         except DivergedError as error:
             raise DivergedError(f"{error} {self._where()}") from None
 
@@ -303,36 +302,3 @@ class Trainer:
             self._scaler.load_state_dict(state["scaler"])
         self.epoch, self.step = state["epoch"], state["step"]
         self._losses, self._checked = list(state["losses"].to(self.device)), 0
-
-
-@torch.inference_mode()
-def evaluate(
-    network: nn.Module,
-    images: Images,
-    batch: int,
-    compute: Compute,
-    ranks: Ranks,
-    notify: Callable[[], None] = lambda: None,
-) -> float:
-    """Returns the top-1 accuracy in 0..1 on all images, which the workers share among them.
-
-    Raises:
-        DivergedError: if an output is not finite. The largest of NaNs is the first, so an accuracy would come out.
-    """
-    network.eval()
-    counts = torch.zeros(2, dtype=torch.int64, device=images.device)  # correct images; those with outputs not finite
-    gpu = accelerator(images.device).is_gpu
-    wanted = max(_JUDGED, batch, min(_JUDGED_ON_GPU, 8 * batch)) if gpu else max(_JUDGED, batch)
-    wanted = min(wanted, -(-len(images) // ranks.world))
-    for inputs, labels in images.plain(wanted, ranks.rank, ranks.world):
-        missing = wanted - len(inputs) if gpu else 0  # else cuDNN would choose anew for a shape that comes once
-        inputs = F.pad(inputs, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else inputs
-        with compute.autocast(images.device):
-            logits = network(inputs.contiguous(memory_format=compute.memory_format))[: len(labels)]
-        counts[0] += (logits.argmax(dim=1) == labels).sum()
-        counts[1] += (~logits.isfinite().all(dim=1)).sum()
-        notify()
-    correct, broken = ranks.total(counts).tolist()
-    if broken:
-        raise DivergedError(f"the outputs for {broken} of {len(images)} images became infinite or NaN")
-    return int(correct) / len(images)

@@ -50,9 +50,10 @@ def test_a_warmup_of_part_of_an_epoch_is_possible():
 
 
 @pytest.mark.parametrize("name", PACKAGED)
-@pytest.mark.parametrize("steps", [1, 3, 40])
+@pytest.mark.parametrize("steps", [2, 3, 40])
 def test_the_rate_of_every_step_is_positive_and_at_most_the_highest(name, steps):
     recipe = load_recipe(name)
+    recipe = recipe.with_images(recipe.batch * steps)
     rates = [recipe.rate(step, steps) for step in range(recipe.epochs * steps)]
     assert all(0 < rate <= recipe.peak for rate in rates)
     assert max(rates) > 0.9 * recipe.peak
@@ -83,8 +84,10 @@ def test_a_recipe_in_steps_learns_its_epochs_from_the_number_of_images():
 
 
 def test_all_recipes_that_come_along_load_and_say_what_they_are_for():
-    ours, papers = ["finetune", "proxy", "quick"], ["resnest-imagenet", "resnext-cifar", "resnext-imagenet"]
-    assert [*ours, *papers, "torchvision-long"] == PACKAGED
+    ours = ["detection-1x", "finetune", "proxy", "quick", "quick-detection", "quick-segmentation"]
+    resnest = [f"resnest-{name}" for name in ("ade20k", "cityscapes", "detection", "imagenet")]
+    resnext = [f"resnext-{name}" for name in ("cifar", "detection", "imagenet")]
+    assert [*ours, *resnest, *resnext, "torchvision-long"] == PACKAGED
     for name in PACKAGED:
         recipe = load_recipe(name)
         assert recipe.about and isinstance(recipe.augment, Augment)
@@ -97,6 +100,44 @@ def test_the_recipes_of_the_paper_are_as_published():
     epochs = [next(e for e in range(100) if imagenet.rate(e * 10, 10) < limit) for limit in (0.05, 0.005, 0.0005)]
     assert epochs == [30, 60, 90]
     assert [cifar.rate(e * 3, 3) for e in (149, 150, 225)] == pytest.approx([0.1, 0.01, 0.001])
+
+
+def test_the_recipes_of_detection_and_segmentation_are_as_published():
+    def rate(recipe, step):
+        return recipe.rate(step, 7_393)  # 118,287 images of COCO
+
+    for name, ends in {"detection-1x": (60_000, 80_000), "resnext-detection": (120_000,)}.items():
+        recipe = load_recipe(name)
+        assert (recipe.batch, recipe.peak, recipe.weight_decay, recipe.frozen_bn) == (16, 0.02, 1e-4, True)
+        for number, end in enumerate(ends, 1):
+            assert rate(recipe, end - 1) == pytest.approx(0.02 * 10 ** (1 - number))
+            assert rate(recipe, end) == pytest.approx(0.02 * 10**-number)
+    assert load_recipe("detection-1x").steps == 90_000 and load_recipe("resnext-detection").steps == 180_000
+    ade = load_recipe("resnest-ade20k")
+    assert (ade.epochs, load_recipe("resnest-ade20k", network="resnest101").epochs) == (120, 180)
+    assert ade.rate(0, 10) == 0.01 and ade.rate(600, 10) == pytest.approx(0.01 * 0.5**0.9)
+
+
+def test_a_warmup_in_steps_rises_as_one_in_epochs():
+    by_steps, by_epochs = make(epochs=4, warmup_steps=10), make(epochs=4, warmup=1)
+    assert [by_steps.rate(step, 10) for step in range(40)] == [by_epochs.rate(step, 10) for step in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"head": "faster-rnn"}, "no head is called 'faster-rnn'; did you mean 'faster-rcnn'"),
+        ({"head": "fcn", "mixup": 0.2}, "mixup is for classification, not for segmentation"),
+        ({"head": "retinanet", "calibrate": 64}, "calibrate is for classification, not for detection"),
+        ({"warmup": 1, "warmup_steps": 5}, "warmup and warmup_steps are both given"),
+        ({"batch": 1}, "batch is 1; batch norm needs at least 2"),
+        ({"head": "fcn", "head_lr": 0}, "head_lr is 0; it is above 0"),
+    ],
+)
+def test_values_that_no_head_can_be_trained_with_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        make(**changes)
+    assert make(head="faster-rcnn", batch=1, frozen_bn=True).batch == 1
 
 
 def test_the_recipe_of_resnest_differs_between_its_networks_as_published():
@@ -291,7 +332,7 @@ def test_errors_in_a_file_name_the_file(tmp_path, text, message):
     ("name", "message"),
     [
         ("quik", "no recipe is called 'quik'; did you mean 'quick'"),
-        ("zzzz", "no recipe is called 'zzzz'; known are finetune, .*or give a YAML file"),
+        ("zzzz", "no recipe is called 'zzzz'; known are detection-1x, finetune, .*or give a YAML file"),
         ("", "no recipe is called ''"),
         ("missing.yaml", r"missing\.yaml: no such file"),
     ],

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from nxt.arch.heads import task_of
 from nxt.arch.load import parse_name
 from nxt.arch.spec import ArchSpec
 from nxt.compute.mode import Compute
@@ -55,8 +56,24 @@ def test_a_request_comes_back_from_its_record(tmp_path, changes):
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.yaml")))
 def test_every_recipe_comes_back_from_the_record(tmp_path, name):
-    request = make(tmp_path / "run", recipe=load_recipe(name))
+    recipe = load_recipe(name)
+    data = {"classification": "digits", "detection": "coco:mine", "segmentation": "masks:mine"}[task_of(recipe.head)]
+    request = make(tmp_path / "run", recipe=recipe, data=DataRef.parse(data), weights="torchvision")
     assert load_request(written(request)).recipe == request.recipe
+
+
+@pytest.mark.parametrize(
+    ("data", "recipe", "message"),
+    [
+        ("coco:mine", "quick", "coco:mine is for detection, the recipe for classification; give a `head` .faster-rcnn"),
+        ("masks:mine", "quick-detection", "is for segmentation, the recipe for detection; give a `head` .deeplabv3"),
+        ("digits", "quick-segmentation", "is for classification, the recipe for segmentation; leave out the `head`"),
+        ("coco:mine", "detection-1x", "frozen_bn keeps the BN statistics that `weights` bring; give those"),
+    ],
+)
+def test_data_of_another_task_and_frozen_noise_are_refused(tmp_path, data, recipe, message):
+    with pytest.raises(ConfigError, match=message):
+        make(tmp_path / "run", recipe=load_recipe(recipe), data=DataRef.parse(data))
 
 
 def test_the_record_is_plain_data_that_says_what_made_it(tmp_path):

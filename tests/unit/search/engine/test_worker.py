@@ -24,9 +24,10 @@ from nxt.errors import ArchError
 from nxt.search.engine.packing import ON_CPU
 from nxt.search.engine.worker import TrialRun, TrialTask
 from nxt.search.trial import EpochResult, Outcome, TrialFailure
+from nxt.tasks.classification import evaluate
 from nxt.train import checkpoint as checkpoints
 from nxt.train.engine.setup import open_inputs
-from nxt.train.engine.trainer import _CHECK, Trainer, evaluate
+from nxt.train.engine.trainer import _CHECK, Trainer
 from nxt.train.recipe import load_recipe
 
 SPEC = ArchSpec(stem="cifar", stem_width=4, depths=(1,), widths=(16,), base_width=(4,))

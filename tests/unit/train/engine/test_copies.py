@@ -26,8 +26,10 @@ from nxt.data.resident import _AHEAD, Batches
 from nxt.data.sources import open_source
 from nxt.data.stream import Stream
 from nxt.models.network import build
-from nxt.train.engine import loss, optim, trainer
-from nxt.train.engine.loss import Objective
+from nxt.tasks.classification import Classification
+from nxt.tasks.detection import Detection
+from nxt.tasks.segmentation import Segmentation
+from nxt.train.engine import optim, trainer
 from nxt.train.recipe import Recipe
 
 META = torch.device("meta")
@@ -133,7 +135,7 @@ def test_a_step_on_streamed_images_copies_them_alone():
 @pytest.mark.parametrize("changes", [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.4, "cutmix": 1.0}], ids=str)
 @pytest.mark.parametrize("name", ["cross-entropy", "bce"])
 def test_mixing_and_the_loss_copy_nothing(changes, name):
-    objective = Objective(Recipe(epochs=1, batch=8, lr=0.1, loss=name, **changes), 7)
+    objective = Classification(Recipe(epochs=1, batch=8, lr=0.1, loss=name, **changes), 7)
     images, labels = torch.empty(8, 3, 16, 16, device=META), torch.zeros(8, dtype=torch.int64, device=META)
     for seed in range(10):
         torch.manual_seed(seed)
@@ -148,7 +150,9 @@ STEP = [
     (resident.Batches, ["train", "plain", "_changed", "_resized", "_mapped", "_picked", "_recoloured", "_erased"]),
     (resident.Normalised, ["__call__", "back"]),
     (stream.Stream, ["_given"]),
-    (loss.Objective, ["mix", "loss"]),
+    (Classification, ["prepared", "loss_of", "mix", "loss"]),
+    (Segmentation, ["prepared", "loss_of", "_loss"]),
+    (Detection, ["prepared", "loss_of"]),
     (optim.MovingAverage, ["update"]),
     (trainer.Trainer, ["_step", "_backward", "_pass"]),
 ]

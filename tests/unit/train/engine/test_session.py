@@ -37,6 +37,6 @@ def test_a_training_tells_how_uneven_its_classes_are(labels, told):
         ranks=SimpleNamespace(world=1), device="cpu", compute="fp32", train_images=range(30), val_images=range(10)
     )
     training.source = SimpleNamespace(
-        name="made up", has_val=True, classes=("a", "b"), labels=lambda split: labels
+        name="made up", has_val=True, classes=("a", "b"), labels=lambda split: labels, task="classification"
     )  # fmt: skip
     assert f"30 training and 10 validation images{told}, 8 px" in training.summary

@@ -25,7 +25,8 @@ from nxt.data.preprocess import Preprocess
 from nxt.data.resident import Batches
 from nxt.errors import ConfigError, DivergedError
 from nxt.models.network import build
-from nxt.train.engine.trainer import _CHECK, EpochReport, Trainer, evaluate
+from nxt.tasks.classification import evaluate
+from nxt.train.engine.trainer import _CHECK, EpochReport, Trainer
 from nxt.train.recipe import Recipe
 
 SPEC = ArchSpec.from_dict(
@@ -243,8 +244,8 @@ def test_images_are_mirrored_only_where_that_keeps_their_class():
 
 def test_a_loss_that_is_no_number_is_noticed_within_so_many_steps_and_its_step_is_named():
     made, steps = trainer(count=2 * (_CHECK + 30), batch=2, lr=0.01), []
-    original = made.objective.loss
-    made.objective.loss = lambda *given: original(*given) * (float("nan") if made.step == 20 else 1.0)
+    original = made.task.loss
+    made.task.loss = lambda *given: original(*given) * (float("nan") if made.step == 20 else 1.0)
     with pytest.raises(DivergedError, match=r"the loss became nan in epoch 1, step 21, at a rate of 0.00\d+; lower"):
         made.run_epoch(lambda: steps.append(made.step))
     assert len(steps) == _CHECK - 1

@@ -6,14 +6,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nxt.train.engine.loss import Objective
+from nxt.tasks.classification import Classification
 from nxt.train.recipe import Recipe
 
 CLASSES, BATCH = 7, 16
 
 
 def make(**changes):
-    return Objective(Recipe(epochs=1, batch=BATCH, lr=0.1, **changes), CLASSES)
+    return Classification(Recipe(epochs=1, batch=BATCH, lr=0.1, **changes), CLASSES)
 
 
 def batch(seed=0):

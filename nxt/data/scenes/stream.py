@@ -1,0 +1,6 @@
+"""stub"""
+
+from nxt.data.stream import Stream
+
+
+class SceneStream(Stream): ...

@@ -1,0 +1,35 @@
+"""The network of a training: a classifier, or one with a head of another task on it."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from nxt.arch.spec import ArchSpec
+from nxt.models.heads import HeadedNetwork, build_with_head
+from nxt.models.network import Network, build
+from nxt.train.recipe import Recipe
+
+Model: TypeAlias = Network | HeadedNetwork
+
+
+def built(spec: ArchSpec, classes: int, recipe: Recipe | None) -> Model:
+    """Builds what a recipe trains, with freshly initialised weights; without a recipe a classifier.
+
+    Raises:
+        ArchError: if the network cannot carry the recipe's head.
+    """
+    if recipe is None or not recipe.head:
+        return build(spec, classes)
+    return build_with_head(
+        spec,
+        recipe.head,
+        classes,
+        output_stride=recipe.output_stride,
+        aux=recipe.aux > 0,
+        frozen_bn=recipe.frozen_bn,
+    )
+
+
+def backbone_of(model: Model) -> Network:
+    """Returns the network itself, without a head."""
+    return model.backbone_network if isinstance(model, HeadedNetwork) else model
