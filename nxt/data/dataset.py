@@ -88,6 +88,11 @@ class Source:
     smaller than that may return them as they are. `open` takes a split and one index, and gives the whole image
     as it is, in RGB; `called` gives its file's place within the split, or its number. A source can be pickled, for
     processes that read images.
+
+    What is to be found in a scene is its `target`, by split and index. For "detection" it is a dict of arrays: `boxes`
+    (n, 4) float32, corners in pixels; `labels` (n,) int64, from 1; `iscrowd` (n,) int64; `area` (n,) float64 in pixels;
+    and `masks` (n, h, w) uint8 where the data has them. For "segmentation" it is an array (h, w) uint8 of class numbers
+    from 0, 255 where nothing is asked. `labels` are then 0; 1 for an image in which nothing is to be found.
     """
 
     name: str
@@ -104,8 +109,8 @@ class Source:
     notes: tuple[str, ...] = ()  # what a person should know of it: what was left out, and why
     called: Callable[[str, int], str] = numbered
     has_test: bool = True  # else "test" was held out from the training images, by `held_out_test`
-    task: str = "classification"  # or "detection", "segmentation"; of these, labels are zeros
-    target: Callable[[str, int], Any] | None = None  # what is marked on an image: boxes, or a mask
+    task: str = "classification"  # or "detection", "segmentation"
+    target: Callable[[str, int], Any] | None = None
 
 
 def load_train(source: Source, side: int, share: float = 1.0) -> Dataset:

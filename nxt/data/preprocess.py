@@ -95,13 +95,24 @@ def rgb(image: Image) -> Image:
 
 def _upright(image: Image) -> Image:
     """Returns an image turned as its EXIF orientation says; as it is, if its EXIF data cannot be read."""
-    from PIL import ExifTags, ImageOps
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
+
+
+def upright_size(image: Image) -> tuple[int, int]:
+    """Returns the width and height that `rgb` gives an image, of which only the first bytes are read."""
+    width, height = image.size
+    return (height, width) if _orientation(image) in (5, 6, 7, 8) else (width, height)
+
+
+def _orientation(image: Image) -> int:
+    from PIL import ExifTags
 
     try:
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # whatever its parser makes of damaged data
-        return image
-    return ImageOps.exif_transpose(image) if turned else image
+        return 1
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +60,7 @@ def without_bad(
     kept = _Kept(source, {split: np.setdiff1d(np.arange(count), bad[split]) for split, count in counts.items()})
     kept.check()
     methods = {name: getattr(kept, name) for name in ("labels", "images", "open", "called", "identity")}
-    return dataclasses.replace(source, **methods)
+    return dataclasses.replace(source, **methods, target=kept.target if source.target is not None else None)
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,8 @@ class _Check:
         for row in rows:
             try:
                 self.source.open(split, row)
+                if self.source.target is not None:
+                    self.source.target(split, row)
             except DataError as error:
                 bad.append((row, str(error)))
         return bad
@@ -92,6 +94,8 @@ class _Kept:
         for split, rows in self.rows.items():
             if not len(rows) and len(self.source.labels(split)):
                 raise DataError(f"{self.source.name}: no image of the {split} split is readable")
+        if self.source.task != "classification":
+            return
         split = "train" if len(self.source.labels("train")) else "test"
         missing = set(range(len(self.source.classes))) - set(self.labels(split).tolist())
         if missing:
@@ -107,6 +111,10 @@ class _Kept:
 
     def open(self, split: str, row: int) -> Image:
         return self.source.open(split, int(self.rows[split][row]))
+
+    def target(self, split: str, row: int) -> Any:
+        assert self.source.target is not None
+        return self.source.target(split, int(self.rows[split][row]))
 
     def called(self, split: str, row: int) -> str:
         return self.source.called(split, int(self.rows[split][row]))

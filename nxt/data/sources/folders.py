@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from nxt.data.dataset import check_classes
-from nxt.data.sources.image_files import SPLITS, SUFFIXES, Files, Found, OnDisk, Rows
+from nxt.data.sources.image_files import SPLITS, SUFFIXES, Files, Found, OnDisk, Rows, roles
 from nxt.errors import DataError
 from nxt.files import is_folder
 
@@ -91,10 +91,7 @@ def in_folders(tree: Tree, to_train: bool = True) -> Found:
         hint = f"did you mean folder:{root.parent}?" if beside else expected
         raise DataError(f"{root}: no folder {split!r} in it; {hint}")
     else:
-        folders = {SPLITS[name]: root / name for name in called}
-        if len(folders) < len(called):
-            first, second = [name for name in called if SPLITS[name] == "val"][:2]
-            raise DataError(f"{root}: {first!r} and {second!r} both name the validation split; keep one of them")
+        folders = {role: root / name for role, name in roles(called, root).items()}
         for name in set(inside).difference(called):
             left_out.setdefault("folders that are no split", set()).add(name)
     classes = _classes(tree, folders.get("train", next(iter(folders.values()))))

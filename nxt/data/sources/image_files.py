@@ -14,13 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nxt.data.dataset import ADVICE, check_classes, digest, held_out_test
-from nxt.data.preprocess import rgb, without_warnings
+from nxt.data.preprocess import rgb, upright_size, without_warnings
 from nxt.errors import DataError, first_line
 
 if TYPE_CHECKING:
@@ -87,11 +87,22 @@ class Rows:
     folder: str = ""
 
 
+class Targets(Protocol):
+    """What is to be found in scenes, by the number of the image's file. It can be pickled, as `Files` can."""
+
+    def read(self, number: int, size: tuple[int, int]) -> Any:
+        """Returns the target (see `Source`) of an image of that width and height. Raises DataError if it has none."""
+
+    def identity(self) -> Iterable[str]:
+        """Yields what changes with any of the targets."""
+
+
 @dataclass(frozen=True)
 class Found:
     """What a reader found: files, classes, the rows of "train" and perhaps of "val" and "test".
 
-    `left_out` has the names of what is none of these, by what it is; `where` is the data set, for messages.
+    `left_out` has the names of what is none of these, by what it is; `where` is the data set, for messages. Of scenes
+    there are `targets`. `notes` is what else a person should know.
     """
 
     files: Files
@@ -99,6 +110,18 @@ class Found:
     splits: dict[str, Rows]
     left_out: Mapping[str, Collection[str]]
     where: Path
+    targets: Targets | None = None
+    notes: tuple[str, ...] = ()
+
+
+def roles(names: Iterable[str], where: Path, known: Mapping[str, str] = SPLITS) -> dict[str, str]:
+    """Returns which of some names is that of which split. Raises DataError if two are that of one."""
+    called: dict[str, str] = {}
+    for name in sorted(names, key=list(known).index):
+        other = called.setdefault(known[name], name)
+        if other != name:
+            raise DataError(f"{where}: {other!r} and {name!r} both name the validation split; keep one of them")
+    return called
 
 
 def found(
@@ -138,6 +161,7 @@ class ImageFiles:
 
     def __init__(self, found: Found, hold_out: bool = True) -> None:
         self._files, self.classes, self._splits = found.files, found.classes, dict(found.splits)
+        self._targets = found.targets
         if not hold_out and list(self._splits) == ["train"]:
             self._splits["test"] = self._splits.pop("train")
         self._splits.setdefault("train", Rows(np.empty(0, np.int64), np.empty(0, np.int64)))
@@ -149,7 +173,7 @@ class ImageFiles:
         kinds = [f"{len(names):,} {kind} (such as {min(names)})" for kind, names in found.left_out.items()]
         left_out = f"left out of {found.where}: {', '.join(kinds)}" if kinds else ""
         self.size, odd = self._natural_size()
-        self.notes = tuple(filter(None, (held_out, left_out, odd, self._in_two_splits())))
+        self.notes = tuple(filter(None, (held_out, left_out, *found.notes, odd, self._in_two_splits())))
 
     def labels(self, split: str) -> NDArray[np.int64]:
         return self._splits[split].labels
@@ -161,6 +185,14 @@ class ImageFiles:
     def open(self, split: str, row: int) -> Image:
         with without_warnings():
             return _rgb(self._files, int(self._splits[split].numbers[row]))
+
+    def target(self, split: str, row: int) -> Any:
+        assert self._targets is not None
+        number = int(self._splits[split].numbers[row])
+        with without_warnings():
+            with _open(self._files, number) as image:
+                size = upright_size(image)
+            return self._targets.read(number, size)
 
     def called(self, split: str, row: int) -> str:
         return _printable(self._name(split, row))
@@ -179,8 +211,8 @@ class ImageFiles:
         for split, part in (("test", test), ("train", train)):
             self._splits[split] = Rows(rows.numbers[part], rows.labels[part], rows.folder)
         return (
-            f"{where}: no test split, so {len(test):,} of its {len(rows.labels):,} images are held out as one, a share "
-            "of each class, the same in every run"
+            f"{where}: no test split, so {len(test):,} of its {len(rows.labels):,} images are held out as one, "
+            f"{'' if self._targets else 'a share of each class, '}the same in every run"
         )
 
     def _natural_size(self) -> tuple[int | None, str]:
@@ -234,13 +266,20 @@ class ImageFiles:
 
     @cached_property
     def _identity(self) -> str:
-        return digest(
-            f"{split}/{name if name.startswith(f'{of_class}/') else f'{of_class}/{name}'} {self._files.size(number)}"
+        images = (
+            f"{split}/{self._with_class(split, row)} {self._files.size(number)}"
             for split in ("train", "test", "val")
             if split in self._splits
             for row, number in enumerate(self._splits[split].numbers.tolist())
-            for name, of_class in [(self._name(split, row), self.classes[self._splits[split].labels[row]])]
         )
+        return digest([*images, *(self._targets.identity() if self._targets else ())])
+
+    def _with_class(self, split: str, row: int) -> str:
+        name = self._name(split, row)
+        if self._targets:
+            return name
+        of_class = self.classes[self._splits[split].labels[row]]
+        return name if name.startswith(f"{of_class}/") else f"{of_class}/{name}"
 
 
 def _printable(name: str) -> str:
@@ -289,10 +328,15 @@ def _open(files: Files, number: int) -> Image:
 
 
 def _unreadable(files: Files, number: int, error: Exception) -> DataError:
+    return unreadable(files.root / files.name(number), "an image", error)
+
+
+def unreadable(file: Path, what: str, error: Exception) -> DataError:
+    """Returns an error that says why a picture cannot be read as something."""
     why = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
     if type(error).__name__ == "UnidentifiedImageError":
         why = "of no known format"  # else it would name the file again
-    return DataError(f"{files.root / files.name(number)}: not readable as an image ({why}){ADVICE}")
+    return DataError(f"{file}: not readable as {what} ({why}){ADVICE}")
 
 
 def _decode_one(files: Files, side: int, number: int) -> NDArray[np.uint8]:

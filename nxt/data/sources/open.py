@@ -1,4 +1,4 @@
-"""The data sets: bundled digits, CIFAR-10 and CIFAR-100, and a user's own images."""
+"""The data sets: bundled digits, CIFAR-10 and CIFAR-100, and a user's own images and scenes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from nxt.data.dataset import SPLIT_SEED, Source, digest, stratified
 from nxt.data.ref import DataRef
 from nxt.data.sources.archives import ArchiveTree
+from nxt.data.sources.coco import in_coco
 from nxt.data.sources.folders import DiskTree, in_folders
 from nxt.data.sources.hugging_face import in_hugging_face, is_hugging_face
 from nxt.data.sources.image_files import Found, ImageFiles
+from nxt.data.sources.masks import in_masks
 from nxt.data.sources.remote import RemoteTree
 from nxt.data.sources.shards import in_shards
 from nxt.data.sources.tables import TABLES, in_table
@@ -90,7 +92,7 @@ def cifar(kind: str, path: str, download: bool) -> Source:
 
 
 def own_images(data: DataRef, *, to_train: bool = True, hold_out: bool = True) -> Source:
-    """Returns a data set of a user's own images: a folder, an archive, a table, a Hugging Face data set, or shards.
+    """Returns a data set of a user's own images or scenes: folders, archives, a table, shards, annotation files.
 
     With a test split and a validation split, the latter is used for selection. With one of them only, that one is the
     test split, and selection uses images held out from train. With none, images of train are held out for both.
@@ -117,6 +119,8 @@ def own_images(data: DataRef, *, to_train: bool = True, hold_out: bool = True) -
         called=files.called,
         identity=files.identity,
         notes=files.notes,
+        task=data.task,
+        target=None if found.targets is None else files.target,
     )
 
 
@@ -148,6 +152,10 @@ def _found_here(data: DataRef, to_train: bool) -> tuple[Path, Found]:
             beside = []
         near = (data.path and suggestion(root.name, beside)) or f"; write {data.kind}:PATH"
         raise DataError(f"{data}: no such {'file' if data.kind == 'table' else 'folder'}{near}")
+    if data.task != "classification":
+        if not is_folder(root):
+            raise DataError(f"{data}: a file, where the folder of the data set was expected")
+        return root, in_coco(root, to_train) if data.kind == "coco" else in_masks(root, data.kind, to_train)
     right = "table" if root.suffix.lower() in TABLES and is_file(root) else "hf" if is_hugging_face(root) else "folder"
     if right != data.kind != "hf":
         raise DataError(f"{data}: is read as {right}:{data.path}; write that")
