@@ -20,7 +20,6 @@ from nxt.arch.costs import MAX_CLASSES, cost
 from nxt.arch.zoo import ZOO
 from nxt.errors import CheckpointError
 from nxt.files import is_folder
-from nxt.models.heads import HeadedNetwork
 from nxt.models.network import Network, build
 from nxt.models.tensors import read_safetensors, read_tensors
 
@@ -105,7 +104,7 @@ def _chosen(content: Mapping[str, Any], kind: str | None, path: Path) -> Mapping
     return weights
 
 
-def load_weights(network: Network | HeadedNetwork, state: Mapping[str, Tensor], where: str) -> Loaded:
+def load_weights(network: Network, state: Mapping[str, Tensor], where: str) -> Loaded:
     """Loads weights into a network: all of them, or none if they do not fit.
 
     A last layer for another number of classes, or none at all, leaves the network's own; a network without one takes

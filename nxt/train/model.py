@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from nxt.arch.spec import ArchSpec
-from nxt.models.heads import HeadedNetwork, build_with_head
+from nxt.models.heads import DenseNetwork, build_with_head
 from nxt.models.network import Network, build
 from nxt.train.recipe import Recipe
 
-Model: TypeAlias = Network | HeadedNetwork
+Model: TypeAlias = Network | DenseNetwork
 
 
 def built(spec: ArchSpec, classes: int, recipe: Recipe | None) -> Model:
@@ -32,4 +32,4 @@ def built(spec: ArchSpec, classes: int, recipe: Recipe | None) -> Model:
 
 def backbone_of(model: Model) -> Network:
     """Returns the network itself, without a head."""
-    return model.backbone_network if isinstance(model, HeadedNetwork) else model
+    return model.backbone_network if isinstance(model, DenseNetwork) else model

@@ -141,8 +141,8 @@ class Recipe:
         self._check_head(where)
 
     def _check_head(self, where: str) -> None:
-        near = suggestion(self.head, HEADS) or f"; known are {', '.join(filter(None, HEADS))}"
-        require(self.head in HEADS, where, f"no head is called {self.head!r}{near}")
+        near = suggestion(self.head, HEADS) or f"; known are {', '.join(HEADS)}"
+        require(not self.head or self.head in HEADS, where, f"no head is called {self.head!r}{near}")
         require(self.head_lr > 0, where, f"head_lr is {self.head_lr}; it is above 0")
         require(0 <= self.aux <= 10, where, f"aux is {self.aux}; it lies in [0, 10]")
         if not self.head:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nxt.arch.heads import HEADS, task_of
+from nxt.arch.heads import TASKS, task_of
 from nxt.arch.spec import ArchSpec
 from nxt.compute.mode import Compute
 from nxt.config import check_record, from_mapping, require, to_mapping
@@ -49,7 +49,7 @@ class TrainRequest:
         require(share % self.workers == 0 and share >= least * self.workers, "`workers`", uneven)
         require(not self.freeze or bool(self.weights), "`freeze`", "it keeps the weights of `weights`; give those, too")
         task = task_of(self.recipe.head)
-        heads = ", ".join(head for head in HEADS if HEADS[head] == self.data.task and head)
+        heads = ", ".join(TASKS.get(self.data.task, ()))
         other = f"{self.data.display} is for {self.data.task}, the recipe for {task}"
         advice = f"give a `head` ({heads}), or a recipe that has one" if heads else "leave out the `head`"
         require(task == self.data.task, "`data`", f"{other}; {advice}")

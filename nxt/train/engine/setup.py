@@ -17,8 +17,6 @@ from nxt.data.preprocess import Preprocess
 from nxt.data.resident import Batches, Images
 from nxt.data.scenes.stream import SceneStream
 from nxt.errors import CheckpointError
-from nxt.models.heads import BACKBONE
-from nxt.models.network import Network
 from nxt.models.published import find_weights
 from nxt.models.weights import load_weights
 from nxt.train.engine.trainer import Trainer
@@ -45,15 +43,14 @@ def start_from(model: Model, weights: str) -> str:
     """Loads the weights that a training starts from, and says in a sentence what was done.
 
     Args:
-        model: The network; one with a head starts from the weights of a classifier, or of itself.
+        model: The network; one with a head starts from the weights of a classifier.
         weights: A file, `torchvision`, or `torchvision:VERSION`.
 
     Raises:
         CheckpointError: if the weights are not there, or not of this network.
     """
     found = find_weights(model.spec, weights)
-    whole = isinstance(model, Network) or any(key.startswith(BACKBONE) for key in found.state)
-    loaded = load_weights(model if whole else backbone_of(model), found.state, found.name)
+    loaded = load_weights(backbone_of(model), found.state, found.name)
     for name, value in model.state_dict().items():
         if not value.isfinite().all():
             raise CheckpointError(f"`weights` {weights}: {name!r} holds infinite or NaN values; use an earlier file")
