@@ -37,6 +37,17 @@ class Stage:
     cardinality: int  # C, groups of the 3x3 convolution
     group_width: int  # bottleneck channels per group at this stage
     radix: int
+    first_dilation: int = 1  # of the first block's convolutions
+    dilation: int = 1  # of the later blocks' ones; larger than the first block's where it stands for a stride
+
+    @property
+    def halves(self) -> bool:
+        """Whether its first block strides, or would if dilation did not stand for its stride."""
+        return self.stride > 1 or self.dilation > self.first_dilation
+
+    def block(self, first: bool) -> tuple[int, int, int]:
+        """Returns the input channels, the stride and the dilation of its first or of a later block."""
+        return (self.in_width, self.stride, self.first_dilation) if first else (self.width, 1, self.dilation)
 
     @property
     def bottleneck(self) -> int:
@@ -164,19 +175,41 @@ class ArchSpec:
         """The stage base width, 64 in ResNet-50: what leaves the blocks of the first stage, without the expansion."""
         return self.widths[0] // self.expansion
 
-    def stages(self) -> Iterator[Stage]:
-        """Yields the stages from input to output."""
-        in_width = self.stem_width
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Total stride of each stage: pixels of the image, along a side, per pixel of its output."""
+        stem = 1 if self.stem == "cifar" else 4
+        return tuple(stem << index for index in range(len(self.depths)))
+
+    def stages(self, output_stride: int | None = None) -> Iterator[Stage]:
+        """Yields the stages from input to output.
+
+        Args:
+            output_stride: The largest total stride, one of `strides`. Stages that would pass it dilate their
+                convolutions in place of striding: each first block as the stage before, later ones twice as much.
+
+        Raises:
+            ArchError: for another output stride.
+        """
+        if output_stride is not None and output_stride not in self.strides:
+            known = ", ".join(map(str, self.strides))
+            raise ArchError(f"output stride {output_stride} of {self.name} is not one of {known}")
+        in_width, dilation = self.stem_width, 1
         for index, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True)):
+            before = dilation
+            if output_stride is not None and self.strides[index] > output_stride:
+                dilation *= 2
             yield Stage(
                 index=index,
                 depth=depth,
-                stride=1 if index == 0 else 2,
+                stride=2 if index and dilation == before else 1,
                 in_width=in_width,
                 width=width,
                 cardinality=self.cardinality[index] * (width if self.constant else self.widths[0]) // self.widths[0],
                 group_width=self.base_width[index] * (self.widths[0] if self.constant else width) // self.widths[0],
                 radix=self.radix,
+                first_dilation=before,
+                dilation=dilation,
             )
             in_width = width
 

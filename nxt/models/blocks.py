@@ -28,10 +28,11 @@ class Block(nn.Module):
         self.drop_block: nn.Module = nn.Identity()  # see Network.regularize, also for the next line
         self.stochastic_depth: nn.Module = nn.Identity()
 
-    def _close(self, spec: ArchSpec, stage: Stage, in_width: int, stride: int) -> None:
+    def _close(self, spec: ArchSpec, stage: Stage, first: bool) -> None:
         """Adds what stands after the convolutions in a state dict."""
         self.se = SqueezeExcitation(stage) if spec.attention == "se" else None
-        changes = spec.shortcut and (stride > 1 or in_width != stage.width)
+        in_width, stride, _ = stage.block(first)
+        changes = spec.shortcut and (in_width != stage.width or (first and stage.halves))
         self.downsample = _changed(spec, in_width, stage.width, stride) if changes else None
 
     @property
@@ -60,13 +61,13 @@ class BasicBlock(Block):
 
     def __init__(self, spec: ArchSpec, stage: Stage, first: bool) -> None:
         super().__init__(spec)
-        in_width, stride = (stage.in_width, stage.stride) if first else (stage.width, 1)
+        in_width, stride, dilation = stage.block(first)
         mid = stage.bottleneck
-        self.conv1 = Conv2d(in_width, mid, 3, stride, 1, bias=False)
+        self.conv1 = Conv2d(in_width, mid, 3, stride, dilation, dilation, bias=False)
         self.bn1 = nn.BatchNorm2d(in_width if spec.preact else mid)
-        self.conv2 = Conv2d(mid, stage.width, 3, 1, 1, bias=False)
+        self.conv2 = Conv2d(mid, stage.width, 3, 1, stage.dilation, stage.dilation, bias=False)
         self.bn2 = nn.BatchNorm2d(mid if spec.preact else stage.width)
-        self._close(spec, stage, in_width, stride)
+        self._close(spec, stage, first)
 
     @property
     def last(self) -> nn.Conv2d | nn.BatchNorm2d:
@@ -88,20 +89,20 @@ class Bottleneck(Block):
 
     def __init__(self, spec: ArchSpec, stage: Stage, first: bool) -> None:
         super().__init__(spec)
-        in_width, stride = (stage.in_width, stage.stride) if first else (stage.width, 1)
-        pooled = spec.avd and stride > 1
+        in_width, stride, dilation = stage.block(first)
+        pooled = spec.avd and first and stage.halves  # with stride 1 where the stage dilates
         mid = stage.bottleneck
         norms = (in_width, mid, mid) if spec.preact else (mid, mid, stage.width)
         self.conv1 = Conv2d(in_width, mid, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(norms[0])
         self.avd_first = avd_pool(stride) if pooled and spec.avd_first else None
-        self.conv2 = _spatial(spec, stage, 1 if pooled else stride)
+        self.conv2 = _spatial(spec, stage, 1 if pooled else stride, dilation)
         plain = isinstance(self.conv2, Conv2d)
         self.bn2 = nn.BatchNorm2d(norms[1]) if plain else None  # attention normalises inside
         self.avd_last = avd_pool(stride) if pooled and not spec.avd_first else None
         self.conv3 = Conv2d(mid, stage.width, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(norms[2])
-        self._close(spec, stage, in_width, stride)
+        self._close(spec, stage, first)
 
     @property
     def last(self) -> nn.Conv2d | nn.BatchNorm2d:
@@ -155,14 +156,14 @@ class PaddedShortcut(nn.Module):
         return F.pad(x, (0, 0, 0, 0, 0, self.more)) if self.more else x
 
 
-def _spatial(spec: ArchSpec, stage: Stage, stride: int) -> nn.Module:
+def _spatial(spec: ArchSpec, stage: Stage, stride: int, dilation: int) -> nn.Module:
     """Returns the 3x3 of a bottleneck, or what stands in its place."""
     if stage.radix:
-        return SplitAttention(stage, stride)
+        return SplitAttention(stage, stride, dilation)
     if spec.attention == "sk":
-        return SelectiveKernel(stage, stride)
+        return SelectiveKernel(stage, stride, dilation)
     mid = stage.bottleneck
-    return Conv2d(mid, mid, 3, stride, 1, groups=stage.cardinality, bias=False)
+    return Conv2d(mid, mid, 3, stride, dilation, dilation, stage.cardinality, bias=False)
 
 
 def _changed(spec: ArchSpec, in_width: int, width: int, stride: int) -> nn.Module:

@@ -36,9 +36,9 @@ class SelectiveKernel(nn.Module):
     Li et al. 2019 (arXiv 1903.06586) sec. 3.1; both see all channels, as in the paper (timm: `split_input=False`).
     """
 
-    def __init__(self, stage: Stage, stride: int) -> None:
+    def __init__(self, stage: Stage, stride: int, dilation: int = 1) -> None:
         super().__init__()
-        self.paths = nn.ModuleList(_Path(stage, stride, dilation) for dilation in (1, 2))
+        self.paths = nn.ModuleList(_Path(stage, stride, path * dilation) for path in (1, 2))
         self.attn = _Selection(stage)
 
     def forward(self, x: Tensor) -> Tensor:

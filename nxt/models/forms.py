@@ -32,11 +32,10 @@ class PathsBlock(Block):
 
     def __init__(self, spec: ArchSpec, stage: Stage, first: bool, form: str) -> None:
         super().__init__(spec)
-        in_width, stride = (stage.in_width, stage.stride) if first else (stage.width, 1)
-        self.paths = nn.ModuleList(_Path(spec, stage, in_width, stride, form) for _ in range(stage.cardinality))
+        self.paths = nn.ModuleList(_Path(spec, stage, first, form) for _ in range(stage.cardinality))
         self.conv3 = Conv2d(stage.bottleneck, stage.width, 1, bias=False) if form == "b" else None
         self.bn3 = nn.BatchNorm2d(stage.width)
-        self._close(spec, stage, in_width, stride)
+        self._close(spec, stage, first)
 
     @property
     def last(self) -> nn.BatchNorm2d:
@@ -51,13 +50,14 @@ class PathsBlock(Block):
 
 
 class _Path(nn.Module):
-    def __init__(self, spec: ArchSpec, stage: Stage, in_width: int, stride: int, form: str) -> None:
+    def __init__(self, spec: ArchSpec, stage: Stage, first: bool, form: str) -> None:
         super().__init__()
-        width, pooled = stage.group_width, spec.avd and stride > 1
+        in_width, stride, dilation = stage.block(first)
+        width, pooled = stage.group_width, spec.avd and first and stage.halves
         self.conv1 = Conv2d(in_width, width, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.avd_first = avd_pool(stride) if pooled and spec.avd_first else None
-        self.conv2 = Conv2d(width, width, 3, 1 if pooled else stride, 1, bias=False)
+        self.conv2 = Conv2d(width, width, 3, 1 if pooled else stride, dilation, dilation, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
         self.avd_last = avd_pool(stride) if pooled and not spec.avd_first else None
         self.conv3 = Conv2d(width, stage.width, 1, bias=False) if form == "a" else None

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import accumulate
-from operator import mul
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,24 +35,33 @@ class Network(nn.Module):
         num_classes: Outputs of the last layer.
         in_channels: Channels of the images.
         form: Of its blocks, as in `nxt.models.forms`: "a", "b" or "c".
+        output_stride: The largest stride, as in `ArchSpec.stages`.
 
     Raises:
-        ArchError: if the network has no such form.
+        ArchError: if the network has no such form or output stride.
     """
 
     classes: tuple[str, ...] = ()
     transform: Callable[[Any], Tensor] | None = None
 
-    def __init__(self, spec: ArchSpec, num_classes: int, in_channels: int = 3, form: str = "c") -> None:
+    def __init__(
+        self,
+        spec: ArchSpec,
+        num_classes: int,
+        in_channels: int = 3,
+        form: str = "c",
+        output_stride: int | None = None,
+    ) -> None:
         super().__init__()
         check_form(spec, form)
         self.spec, self.num_classes, self.in_channels, self.form = spec, num_classes, in_channels, form
+        self.output_stride = output_stride
         self.conv1 = _stem(spec, in_channels)
         self.bn1: nn.Module = nn.Identity() if spec.preact else nn.BatchNorm2d(spec.stem_width)
         self.relu: nn.Module = nn.Identity() if spec.preact else nn.ReLU(inplace=True)
         self.maxpool = nn.Identity() if spec.stem == "cifar" else nn.MaxPool2d(3, 2, 1)
         made: Callable[..., Block] = block_of(spec) if form == "c" else partial(PathsBlock, form=form)
-        for stage in spec.stages():
+        for stage in spec.stages(output_stride):
             blocks = [made(spec, stage, first=i == 0) for i in range(stage.depth)]
             self.add_module(f"layer{stage.index + 1}", nn.Sequential(*blocks))
         self.norm = nn.Sequential(nn.BatchNorm2d(spec.widths[-1]), nn.ReLU(inplace=True)) if spec.preact else None
@@ -66,9 +73,9 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps images (B, in_channels, H, W), normalised, to logits (B, num_classes)."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        for index in range(len(self.spec.depths)):
-            x = getattr(self, f"layer{index + 1}")(x)
+        x = self._stem(x)
+        for stage in self._stages():  # keeps one map at a time, unlike `features`
+            x = stage(x)
         if self.norm is not None:
             x = self.norm(x)
         x = self.dropout(torch.flatten(self.avgpool(x), 1))
@@ -77,11 +84,28 @@ class Network(nn.Module):
                 return self.fc(x.to(self.fc.weight.dtype))  # type: ignore[no-any-return]
         return self.fc(x)  # type: ignore[no-any-return]
 
+    def features(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Maps images as `forward` takes them to the output of each stage, (B, widths[s], H', W') at `strides`.
+
+        With pre-activation the last one is normalised, as for the pooling; the others are what the next stage takes.
+        """
+        maps = [self._stem(x)]
+        for stage in self._stages():
+            maps.append(stage(maps[-1]))
+        if self.norm is not None:
+            maps[-1] = self.norm(maps[-1])
+        return tuple(maps[1:])
+
+    def _stem(self, x: Tensor) -> Tensor:
+        return self.maxpool(self.relu(self.bn1(self.conv1(x))))  # type: ignore[no-any-return]
+
+    def _stages(self) -> list[nn.Module]:
+        return [getattr(self, f"layer{index + 1}") for index in range(len(self.spec.depths))]
+
     @property
     def strides(self) -> tuple[int, ...]:
         """Total stride of each stage: pixels of the image, along a side, per pixel of its output."""
-        stem = 1 if self.spec.stem == "cifar" else 4
-        return tuple(accumulate((stage.stride for stage in self.spec.stages()), mul, initial=stem))[1:]
+        return tuple(min(stride, self.output_stride or stride) for stride in self.spec.strides)
 
     def regularize(
         self, *, dropout: float = 0.0, drop_block: float = 0.0, block_size: int = 3, stochastic_depth: float = 0.0
@@ -112,7 +136,7 @@ class Network(nn.Module):
             block.drop_block = DropBlock(drop_block, block_size) if drop_block and index >= before else nn.Identity()
             share = stochastic_depth * (index + 1) / len(blocks)
             block.stochastic_depth = StochasticDepth(share, "row") if share else nn.Identity()
-        self.to(self.fc.weight.device).train(self.training)
+        self.to(next(self.parameters()).device).train(self.training)
 
     def set_drop_block(self, drop_block: float) -> None:
         """Changes the share of the elements dropped in blocks, if `regularize` has set one."""
@@ -160,7 +184,11 @@ class Network(nn.Module):
 
 
 def build(
-    network: str | Path | ArchSpec, num_classes: int | None = None, in_channels: int = 3, form: str = "c"
+    network: str | Path | ArchSpec,
+    num_classes: int | None = None,
+    in_channels: int = 3,
+    form: str = "c",
+    output_stride: int | None = None,
 ) -> Network:
     """Builds a network with freshly initialised weights.
 
@@ -170,9 +198,12 @@ def build(
         in_channels: Channels of the images.
         form: "c"; or "a" or "b", which compute the same by separate paths (ResNeXt fig. 3) and take the weights that
             `nxt.models.forms.converted` gives.
+        output_stride: The largest stride, for dense prediction: 8, 16 or 32, as all networks with an ImageNet stem
+            have it. Stages that would pass it are dilated, also their pooling loses its stride; the weights stay the
+            same.
 
     Raises:
-        ArchError: if there is no such network or form, or num_classes or in_channels is not positive.
+        ArchError: if there is no such network, form or output stride, or num_classes or in_channels is not positive.
         ConfigError: if the architecture file cannot be read.
     """
     spec = resolve(network)
@@ -181,7 +212,7 @@ def build(
         raise ArchError(f"{classes} classes: at least one is needed")
     if in_channels < 1:
         raise ArchError(f"{in_channels} input channels: at least one is needed")
-    return Network(spec, classes, in_channels, form)
+    return Network(spec, classes, in_channels, form, output_stride)
 
 
 def _stem(spec: ArchSpec, channels: int) -> nn.Module:

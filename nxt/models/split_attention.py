@@ -22,11 +22,11 @@ class SplitAttention(nn.Module):
     are timm's, so its weights load unchanged.
     """
 
-    def __init__(self, stage: Stage, stride: int) -> None:
+    def __init__(self, stage: Stage, stride: int, dilation: int = 1) -> None:
         super().__init__()
         width, groups, radix = stage.bottleneck, stage.cardinality, stage.radix
         self.radix, self.cardinality = radix, groups
-        self.conv = Conv2d(width, width * radix, 3, stride, 1, groups=groups * radix, bias=False)
+        self.conv = Conv2d(width, width * radix, 3, stride, dilation, dilation, groups * radix, bias=False)
         self.bn0 = nn.BatchNorm2d(width * radix)
         self.fc1 = Conv2d(width, stage.attention, 1, groups=groups)
         self.bn1 = nn.BatchNorm2d(stage.attention)
