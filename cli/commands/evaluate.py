@@ -19,6 +19,7 @@ from nxt.files import is_folder, write_text
 
 from .. import complete, options
 from ..terminal import tables
+from ..terminal.scene_view import print_scenes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +81,12 @@ def evaluate(
         Path | None, typer.Option(help="Write the confusion matrix (rows: true classes).", metavar="FILE.csv")
     ] = None,
     predictions: Annotated[
-        Path | None, typer.Option(help="Write what each image was taken for.", metavar="FILE.csv")
+        Path | None,
+        typer.Option(
+            help="Write what each image was taken for; of a detector, FILE.json of its boxes in COCO's format; of a "
+            "segmenter, a folder of masks.",
+            metavar="FILE.csv",
+        ),
     ] = None,
     table: Annotated[
         Path | None,
@@ -93,8 +99,10 @@ def evaluate(
 ) -> None:
     """Measure trained networks on the test split. Tables and files of several networks are of their ensemble."""
     from nxt.inference.evaluate import evaluate as measure
+    from nxt.inference.scene_evaluation import SceneEvaluation
 
-    _check_files({"--confusion": confusion, "--predictions": predictions, "--csv": table})
+    marked = predictions if predictions is not None and predictions.suffix != ".csv" else None
+    _check_files({"--confusion": confusion, "--predictions": None if marked else predictions, "--csv": table})
     with _progress() as progress:
         measured = measure(
             checkpoints,
@@ -109,9 +117,17 @@ def evaluate(
             device=device,
             download=download,
             skip_bad=skip_bad,
+            predictions=marked,
             note=lambda text: tables.err().print(text, soft_wrap=True),
             progress=progress,
         )
+    if isinstance(measured, SceneEvaluation):
+        require(confusion is None and table is None, "--confusion, --csv", "they are for classification; leave them out")
+        if as_json:
+            tables.print_json({"models": measured.rows} if len(measured.rows) > 1 else measured.rows[0])
+        else:
+            print_scenes(measured, per_class)
+        return
     _write_files(measured, confusion, predictions, table)
     rows, several = measured.rows, len(measured.rows) > 1
     if as_json:

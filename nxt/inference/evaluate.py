@@ -22,6 +22,7 @@ from nxt.data.sources.open import open_source
 from nxt.errors import CheckpointError, DataError
 from nxt.inference.evaluation import SPLITS, Examples, Predictions, ensemble, examples, predict, read_classes
 from nxt.inference.outputs import with_outputs_named
+from nxt.inference.scene_evaluation import SceneEvaluation, evaluate_scenes
 from nxt.inference.views import Views
 from nxt.train.checkpoint import Checkpoint
 from nxt.train.trained import from_elsewhere, open_trained
@@ -121,9 +122,10 @@ def evaluate(
     device: str = "auto",
     download: bool = False,
     skip_bad: bool = False,
+    predictions: Path | None = None,
     note: Callable[[str], None] = lambda text: None,
     progress: Callable[[Path, int, int], object] = lambda path, done, total: None,
-) -> Evaluation:
+) -> Evaluation | SceneEvaluation:
     """Measures trained networks on images that were not used for training.
 
     Example:
@@ -147,6 +149,7 @@ def evaluate(
         device: "auto", "cpu", "cuda" or "cuda:N".
         download: Whether data may be downloaded if it is not there.
         skip_bad: Whether to leave out images that cannot be read.
+        predictions: Of a detector, a JSON file for its detections in COCO's format; of a segmenter, a folder for its masks.
         note: Called with each sentence that the user should read.
         progress: Called after each batch with the checkpoint, the number of images done, and the number of all.
 
@@ -162,7 +165,19 @@ def evaluate(
     paths = [Path(path) for path in _listed(checkpoints)]
     loaded = _read(paths, _listed(weights), data is not None, note)
     dataset = loaded[0].data if data is None else DataRef.of(data)
+    _check_task(paths, loaded, dataset)
     source = _open(dataset, split, dict(zip(paths, loaded, strict=True)), download, skip_bad, note)
+    if dataset.task != "classification":
+        for name, given in {"crop": crop, "classes": classes}.items():
+            require(given is None, f"`{name}`", f"it is for classification, not for {dataset.task}; leave it out")
+        scenes = examples(source, split, loaded[0].classes, None, min(checkpoint.holdout for checkpoint in loaded))
+        pairs = list(zip(paths, loaded, strict=True))
+        return evaluate_scenes(
+            pairs, dataset, split, scenes, target, size=size, views=views, scales=scales, written=predictions,
+            progress=progress,
+        )  # fmt: skip
+    table = f"{predictions}: of classifiers it is a table; name a file that ends in .csv"
+    require(predictions is None, "`predictions`", table)
     loaded = with_outputs_named(loaded, source, None if classes is None else Path(classes))
     names = _common_classes(paths, loaded)
     columns = None if classes is None else read_classes(Path(classes), names)
@@ -222,6 +237,13 @@ def _read(
 
 def _require_data(there: bool, path: Path) -> None:
     require(there, "`data`", f"{path} has weights from elsewhere; say on what to measure them, such as folder:PATH")
+
+
+def _check_task(paths: Sequence[Path], loaded: Sequence[Checkpoint], data: DataRef) -> None:
+    """Raises CheckpointError if a checkpoint is for another task than the data."""
+    for path, checkpoint in zip(paths, loaded, strict=True):
+        if checkpoint.task != data.task:
+            raise CheckpointError(f"{path}: was trained for {checkpoint.task}, and {data.display} is for {data.task}")
 
 
 def _common_classes(paths: Sequence[Path], loaded: Sequence[Checkpoint]) -> tuple[str, ...]:

@@ -74,13 +74,18 @@ class Segmentation:
         ranks: Ranks,
         notify: Callable[[], None] = lambda: None,
         scan: Scan | None = None,
+        keep: Callable[[int, Tensor], None] = lambda row, classes: None,
     ) -> Tensor:
-        """Returns the confusion matrix of a network over all images. Raises as `classify` does."""
+        """Returns the confusion matrix of a network over all images. Raises as `classify` does.
+
+        `scan` says how images are looked at; `keep` is called with the row of each image and its pixels' classes.
+        """
         network.eval()
         matrix = torch.zeros(self.classes, self.classes, dtype=torch.int64, device=images.device)
         for inputs, targets in images.plain(batch, ranks.rank, ranks.world):
             for image, target in zip(inputs, targets, strict=True):
                 classes = classify(network, image, target["size"], compute, scan)
+                keep(target["row"], classes)
                 matrix += confusion(classes, target["mask"].to(images.device), self.classes)
             notify()
         return ranks.total(matrix)

@@ -53,7 +53,6 @@ ALLOWED = {
     "tensorboardX": ("nxt.train.tensorboard",),
     "pyarrow": ("nxt.search.engine.checkpoints", "nxt.data.sources"),
     "datasets": ("nxt.data.sources.hugging_face",),
-    "pycocotools": ("nxt.data.sources.coco", "nxt.tasks.average_precision"),
     "rich": ("nxt.cli", "nxt.search.engine.progress", "nxt.train.engine.progress"),
     "typer": ("nxt.cli",),
     "matplotlib": ("nxt.report",),
