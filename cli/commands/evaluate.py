@@ -122,7 +122,9 @@ def evaluate(
             progress=progress,
         )
     if isinstance(measured, SceneEvaluation):
-        require(confusion is None and table is None, "--confusion, --csv", "they are for classification; leave them out")
+        require(
+            confusion is None and table is None, "--confusion, --csv", "they are for classification; leave them out"
+        )
         if as_json:
             tables.print_json({"models": measured.rows} if len(measured.rows) > 1 else measured.rows[0])
         else:

@@ -149,7 +149,7 @@ def evaluate(
         device: "auto", "cpu", "cuda" or "cuda:N".
         download: Whether data may be downloaded if it is not there.
         skip_bad: Whether to leave out images that cannot be read.
-        predictions: Of a detector, a JSON file for its detections in COCO's format; of a segmenter, a folder for its masks.
+        predictions: Of a detector, a JSON file for its detections in COCO's format; of a segmenter, a folder for masks.
         note: Called with each sentence that the user should read.
         progress: Called after each batch with the checkpoint, the number of images done, and the number of all.
 

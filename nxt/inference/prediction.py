@@ -27,6 +27,8 @@ from nxt.data.transforms import evaluation
 from nxt.errors import CheckpointError, DataError, NxtError, RunError, first_line
 from nxt.files import exists, is_folder, nearest
 from nxt.inference.evaluation import batch_size, check_finite, readers
+from nxt.inference.scene_prediction import ScenePredictions, predict_scenes
+from nxt.train.checkpoint import Checkpoint
 from nxt.train.trained import open_trained
 
 _ONNX_BATCH = 32
@@ -85,10 +87,13 @@ def predict(
     top: int = 5,
     weights: str | Path | None = None,
     device: str = "auto",
+    out: str | Path | None = None,
     note: Callable[[str], None] = lambda text: None,
     progress: Callable[[int, int], object] = lambda done, total: None,
-) -> ImagePredictions:
+) -> ImagePredictions | ScenePredictions:
     """Predicts the classes of image files, which need no labels, with the preprocessing of evaluation.
+
+    Of detectors and segmenters it finds objects, or the class of each pixel.
 
     Example:
         >>> nxt.predict("results/run", "photos").rows[0]["classes"][0]
@@ -101,6 +106,7 @@ def predict(
         weights: "raw" or "ema"; by default those that are better on the validation split. Of a network "torchvision" or
             a file, as in `nxt.load`.
         device: "auto", "cpu", "cuda" or "cuda:N".
+        out: Of detectors and segmenters, a folder for pictures with what they find drawn on them, and for masks.
         note: Called with each sentence that the user should read: what was left out, and each unreadable image.
         progress: Called after each batch with the number of images done, and the number of all.
 
@@ -113,13 +119,23 @@ def predict(
     """
     require(top >= 1, "`top`", f"{top} is not at least 1")
     target, path = choose(device), Path(checkpoint)
-    model = _onnx(path, weights) if path.suffix == ".onnx" else _trained(path, weights, target, note)
+    onnx = path.suffix == ".onnx"
+    trained = None if onnx else open_trained(path, weights, note)
     given = [images] if isinstance(images, (str, Path)) else images
     files, unreadable = _files([Path(one) for one in given], note)
     if not files:
         raise DataError("; ".join(unreadable) or f"{', '.join(map(str, given)) or '`images`'}: no images")
     for why in unreadable:
         note(f"left out: {why}")
+    if trained is not None and trained.task != "classification":
+        folder = None if out is None else Path(out)
+        rows, others = predict_scenes(trained, files, target, folder, note, progress)
+        if not rows:
+            raise DataError(f"none of the {len(files)} images can be read, such as {others[0]}")
+        about = {"checkpoint": str(path), **_about(trained), "task": trained.task}
+        return ScenePredictions(network=about, rows=rows, unreadable=(*unreadable, *others))
+    require(out is None, "`out`", "pictures are drawn of detectors and segmenters alone; leave it out")
+    model = _onnx(path, weights) if trained is None else _trained(path, trained, target)
     tasks = [files[start : start + model.batch] for start in range(0, len(files), model.batch)]
     workers = Workers(_Reader(model.preprocess), readers(len(files)))
     kept: list[Path] = []
@@ -202,8 +218,12 @@ def _files(given: Sequence[Path], note: Callable[[str], None]) -> tuple[list[Pat
     return files, unreadable
 
 
-def _trained(path: Path, weights: str | Path | None, device: torch.device, note: Callable[[str], None]) -> _Model:
-    checkpoint = open_trained(path, weights, note)
+def _about(checkpoint: Checkpoint) -> dict[str, Any]:
+    kind, epoch = checkpoint.origin or checkpoint.better, None if checkpoint.origin else checkpoint.epoch
+    return {"name": checkpoint.spec.name, "epoch": epoch, "weights": kind, "size": checkpoint.preprocess.size}
+
+
+def _trained(path: Path, checkpoint: Checkpoint, device: torch.device) -> _Model:
     gpu, preprocess = accelerator(device), checkpoint.preprocess
     compute, normalised = Compute(channels_last=not gpu.is_gpu), Normalised(preprocess, device)
     try:
@@ -217,9 +237,9 @@ def _trained(path: Path, weights: str | Path | None, device: torch.device, note:
         with gpu.exact(), compute.autocast(device):
             return network(images).float().cpu().numpy()  # type: ignore[no-any-return]
 
-    kind, epoch = checkpoint.origin or checkpoint.better, None if checkpoint.origin else checkpoint.epoch
-    about = {"name": checkpoint.spec.name, "epoch": epoch, "weights": kind, "size": preprocess.size}
-    return _Model(about, checkpoint.classes, preprocess, batch_size(network, preprocess.size, device), logits)
+    return _Model(
+        _about(checkpoint), checkpoint.classes, preprocess, batch_size(network, preprocess.size, device), logits
+    )
 
 
 def _onnx(path: Path, weights: str | Path | None) -> _Model:

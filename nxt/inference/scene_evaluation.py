@@ -128,7 +128,10 @@ class _Tested:
         self.model = checkpoint.model().to(device).to(memory_format=self.compute.memory_format)
         self.classes = len(checkpoint.classes)
         preprocess = self.recipe.preprocess(self.size, checkpoint.preprocess.mean, checkpoint.preprocess.std)
-        self.stream = SceneStream(images.source, images.split, images.rows, preprocess, self.recipe.scene, device)
+        self.stream = SceneStream(
+            images.source, images.split, images.rows, preprocess, self.recipe.scene, device,
+            masks="mask" in self.recipe.head,
+        )  # fmt: skip
         self._done = 0
 
     def _advance(self) -> None:

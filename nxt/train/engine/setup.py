@@ -117,8 +117,9 @@ def _scenes(
     device: torch.device,
 ) -> Inputs:
     """Makes images with boxes or masks ready; `held` are a split and its rows."""
-    train = SceneStream(source, "train", rows, preprocess, recipe.scene, device)
-    val = SceneStream(source, *held, judged, recipe.scene, device)
+    masks = "mask" in recipe.head
+    train = SceneStream(source, "train", rows, preprocess, recipe.scene, device, masks=masks)
+    val = SceneStream(source, *held, judged, recipe.scene, device, masks=masks)
     sentences = {
         name: f"{name}: {len(each):,} images decoded whenever they are read"
         for name, each in {"train": train, "val": val}.items()
