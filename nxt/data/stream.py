@@ -7,8 +7,9 @@ batch at which an epoch is entered changes it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,6 +38,7 @@ class Stream:
         preprocess: What the images given out are like.
         device: Where they go.
         workers: Processes that read; by default as many as there are cores. 0 reads in this process.
+        reader: What they do; by default what `Reader` does.
     """
 
     def __init__(
@@ -47,41 +49,45 @@ class Stream:
         preprocess: Preprocess,
         device: torch.device,
         workers: int | None = None,
+        reader: Callable[[Task], Any] | None = None,
     ) -> None:
         self.device, self.preprocess, self.waited = device, preprocess, 0.0
         self.labels = torch.from_numpy(source.labels(split)[rows])
         self.workers = default_workers() if workers is None else workers
         self._rows, self._accelerator = rows, accelerator(device)
         self._normalised = Normalised(preprocess, device)
-        self._read: Workers[Task, Tensor] = Workers(
-            Reader(source, split, preprocess), self.workers, pin=self._accelerator.is_gpu
+        self._read: Workers[Task, Any] = Workers(
+            reader or Reader(source, split, preprocess), self.workers, pin=self._accelerator.is_gpu
         )
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def train(self, draw: Draw, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def train(self, draw: Draw, epoch: int, start: int = 0) -> Iterator[tuple[Any, Any]]:
         """Yields this worker's part of each batch of an epoch, shuffled and augmented, from batch `start` on."""
         batches = [draw.own(batch) for batch in draw.order(len(self), epoch)[start:]]
         return self._given(batches, draw.augment, (draw.seed, epoch))
 
-    def plain(self, batch: int, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+    def plain(self, batch: int, rank: int = 0, world: int = 1) -> Iterator[tuple[Any, Any]]:
         """Yields all images of this worker's part in order, resized with antialiasing and cropped at the centre."""
         batches = torch.arange(rank, len(self), world).split(batch)  # type: ignore[no-untyped-call]
         return self._given(list(batches), None, ())
 
     def _given(
         self, batches: list[Tensor], augment: Augment | None, seeds: tuple[int, ...]
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    ) -> Iterator[tuple[Any, Any]]:
         if not batches:
             return
         labels = self._accelerator.upload(self.labels[torch.cat(batches)])
         parts = torch.split(labels, list(map(len, batches)))
-        tasks = [Task(self._rows[batch.numpy()], augment, seeds) for batch in batches]
+        tasks = self._tasks(batches, augment, seeds)
         for own, images in zip(parts, self._timed(self._read.map(tasks)), strict=True):
             yield self._normalised(self._accelerator.upload(images)), own
 
-    def _timed(self, results: Iterator[Tensor]) -> Iterator[Tensor]:
+    def _tasks(self, batches: list[Tensor], augment: Augment | None, seeds: tuple[int, ...]) -> list[Task]:
+        return [Task(self._rows[batch.numpy()], augment, seeds) for batch in batches]
+
+    def _timed(self, results: Iterator[Any]) -> Iterator[Any]:
         """Yields what workers have read, and counts the seconds that it was waited for."""
         while True:
             begin = time.perf_counter()

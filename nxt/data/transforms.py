@@ -72,7 +72,7 @@ def training(preprocess: Preprocess, augment: Augment) -> Transform:
     has the mean colour.
     """
     kind = _KINDS[preprocess.interpolation]
-    fill = [round(255 * value) for value in preprocess.mean]
+    fill = mean_colour(preprocess)
     steps: list[Any] = [as_tensor]
     moved = [_Move(preprocess, augment, fill)] if augment.shift or augment.rotate or augment.zoom else []
     if augment.crop_area < 1:
@@ -84,14 +84,22 @@ def training(preprocess: Preprocess, augment: Augment) -> Transform:
         steps.append(v2.RandomHorizontalFlip())
     if augment.policy:
         steps.append(_policy(augment, fill))
-    if augment.jitter:
-        steps.append(v2.ColorJitter(augment.jitter, augment.jitter, augment.jitter))
-    if augment.lighting:
-        steps.append(_Light(augment.lighting))
+    steps += colours(augment)
     if augment.erase:
         steps.append(v2.RandomErasing(augment.erase, value=fill))
     transform: Transform = v2.Compose(steps)
     return transform
+
+
+def colours(augment: Augment) -> list[Callable[[Tensor], Tensor]]:
+    """Returns the changes of colour alone, of uint8 tensors (3, H, W)."""
+    jitter = [v2.ColorJitter(augment.jitter, augment.jitter, augment.jitter)] if augment.jitter else []
+    return [*jitter, _Light(augment.lighting)] if augment.lighting else jitter
+
+
+def mean_colour(preprocess: Preprocess) -> list[int]:
+    """Returns the values 0..255 of the colour that is 0 for a network, as nearly as can be."""
+    return [round(255 * value) for value in preprocess.mean]
 
 
 _KINDS = {"bilinear": v2.InterpolationMode.BILINEAR, "bicubic": v2.InterpolationMode.BICUBIC}
@@ -111,7 +119,8 @@ def _policy(augment: Augment, fill: list[int]) -> Any:
     return v2.AutoAugment(kinds[augment.policy], **how)
 
 
-def _uniform(low: float, high: float) -> float:
+def uniform(low: float, high: float) -> float:
+    """Draws from torch's global generator."""
     return low + (high - low) * float(torch.rand(()))
 
 
@@ -124,7 +133,7 @@ class _Move:
 
     def __call__(self, image: Tensor) -> Tensor:
         shift = torch.randint(-self.most, self.most + 1, (2,)).tolist()
-        angle, scale = _uniform(-self.rotate, self.rotate), math.exp(_uniform(-self.zoom, self.zoom))
+        angle, scale = uniform(-self.rotate, self.rotate), math.exp(uniform(-self.zoom, self.zoom))
         kind = v2.InterpolationMode.BILINEAR
         moved: Tensor = F.affine(image, angle, shift, scale, [0.0, 0.0], interpolation=kind, fill=self.fill)
         return moved
