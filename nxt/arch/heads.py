@@ -31,11 +31,10 @@ def checked_stride(spec: ArchSpec, head: str, output_stride: int | None = None) 
     largest = spec.strides[-1]
     if head in SEGMENTERS:
         stride = min(8, largest) if output_stride is None else output_stride
-        return next(spec.stages(stride)) and stride
+        next(spec.stages(stride))  # raises for one that the network does not have
+        return stride
     if output_stride not in (None, largest):
-        raise ArchError(
-            f"head {head}: its pyramid needs maps of different strides; leave output stride {output_stride} out"
-        )
+        raise ArchError(f"head {head}: its pyramid needs all strides of the network; leave output stride out")
     return largest
 
 

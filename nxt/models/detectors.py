@@ -28,6 +28,7 @@ CASCADE = (
     (0.7, (30.0, 30.0, 15.0, 15.0), 0.25),
 )
 _RATIOS = (0.5, 1.0, 2.0)
+_LOSSES = ("loss_classifier", "loss_box_reg")
 
 
 class Pyramid(nn.Module):
@@ -57,7 +58,7 @@ class Pyramid(nn.Module):
 
 
 def detector(network: Network, head: str, classes: int) -> nn.Module:
-    """Returns a detector of `classes` kinds of objects, labelled from 1, with the anchors of its paper for each level."""
+    """Returns a detector of `classes` kinds of objects, labelled from 1; each level has the anchors of its paper."""
     pyramid = Pyramid(network, head)
     outputs = classes + 1  # with the background, which in RetinaNet is no class, but has its place as in torchvision
     if head == "retinanet":
@@ -126,21 +127,20 @@ class CascadeHeads(RoIHeads):  # type: ignore[misc]
         """Returns the detections, in training none, and the losses, which exist in training alone."""
         losses: dict[str, Tensor] = {}
         self._probabilities: list[Tensor] = []
+        stage: Any
         for number, stage in enumerate(self.earlier):
             if self.training:
                 proposals, _, labels, wanted = stage.select_training_samples(proposals, targets)
             pooled = stage.box_roi_pool(features, proposals, image_shapes)
             logits, changes = stage.box_predictor(stage.box_head(pooled))
             if self.training:
-                found = zip(
-                    ("loss_classifier", "loss_box_reg"), fastrcnn_loss(logits, changes, labels, wanted), strict=True
-                )
+                found = zip(_LOSSES, fastrcnn_loss(logits, changes, labels, wanted), strict=True)
                 losses |= {f"{name}_{number + 1}": CASCADE[number][2] * loss for name, loss in found}
             else:
                 self._probabilities.append(logits.softmax(-1))
             proposals = _refined(stage, changes, proposals, image_shapes)
         detections, last = super().forward(features, proposals, image_shapes, targets)
-        for name in ("loss_classifier", "loss_box_reg") if self.training else ():
+        for name in _LOSSES if self.training else ():
             last[name] = CASCADE[-1][2] * last[name]
         return detections, losses | last
 

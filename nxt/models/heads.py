@@ -45,9 +45,9 @@ class DenseNetwork(nn.Module):
                 from 1 to `num_classes`, and `masks` (n, h, w) if it predicts masks.
 
         Returns:
-            Of a detector in training a dict of losses; otherwise for each image a dict of `boxes` (n, 4), `labels` (n,),
-            `scores` (n,) and `masks` (n, 1, h, w) in 0..1 if it predicts them. Of a segmenter a dict of logits (B,
-            num_classes, H, W): `out`, and in training `aux` if it has an auxiliary head.
+            Of a detector in training a dict of losses; otherwise for each image a dict of `boxes` (n, 4), `labels`
+            (n,), `scores` (n,) and, if it predicts them, `masks` (n, 1, h, w) in 0..1. Of a segmenter a dict of logits
+            (B, num_classes, H, W): `out`, and in training `aux` if it has an auxiliary head.
 
         Raises:
             ArchError: in training, if a batch norm sees a single value for each channel.
