@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN, MaskRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.boxes import clip_boxes_to_image
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
-from nxt.arch.heads import PYRAMID, pyramid_stages
+from nxt.arch.heads import pyramid_stages
 from nxt.models.network import Network
 
 # Of each stage of a cascade: IoU from which a proposal is an object, weights of the box regression (Cai and Vasconcelos
@@ -34,15 +35,13 @@ _LOSSES = ("loss_classifier", "loss_box_reg")
 class Pyramid(nn.Module):
     """A network with a feature pyramid; names of its children are torchvision's."""
 
-    out_channels = PYRAMID
-
-    def __init__(self, network: Network, head: str) -> None:
+    def __init__(self, network: Network, head: str, width: int) -> None:
         super().__init__()
-        self.body = network
+        self.body, self.out_channels = network, width
         self.stages = pyramid_stages(network.spec, head)
         widths = [network.spec.widths[stage] for stage in self.stages]
-        more = LastLevelP6P7(PYRAMID, PYRAMID) if head == "retinanet" else LastLevelMaxPool()
-        self.fpn = FeaturePyramidNetwork(widths, PYRAMID, more)
+        more = LastLevelP6P7(width, width) if head == "retinanet" else LastLevelMaxPool()
+        self.fpn = FeaturePyramidNetwork(widths, width, more)
 
     @property
     def strides(self) -> list[int]:
@@ -52,14 +51,18 @@ class Pyramid(nn.Module):
         return strides + [strides[-1] << step for step in range(1, more + 1)]
 
     def forward(self, x: Tensor) -> Mapping[str, Tensor]:
-        """Maps images (B, 3, H, W) to the levels, finest first, (B, 256, H', W') by name."""
+        """Maps images (B, 3, H, W) to the levels, finest first, (B, out_channels, H', W') by name."""
         maps = self.body.features(x)
         return self.fpn(OrderedDict((str(n), maps[stage]) for n, stage in enumerate(self.stages)))  # type: ignore[no-any-return]
 
 
-def detector(network: Network, head: str, classes: int) -> nn.Module:
-    """Returns a detector of `classes` kinds of objects, labelled from 1; each level has the anchors of its paper."""
-    pyramid = Pyramid(network, head)
+def detector(network: Network, head: str, classes: int, width: int, rois: int) -> nn.Module:
+    """Returns a detector of `classes` kinds of objects, labelled from 1, with its paper's anchors for each level.
+
+    Heads have the widths of torchvision's, relative to the pyramid's `width` channels: 1024 and 256 for 256. `rois`
+    regions of an image train them.
+    """
+    pyramid = Pyramid(network, head, width)
     outputs = classes + 1  # with the background, which in RetinaNet is no class, but has its place as in torchvision
     if head == "retinanet":
         sizes = [tuple(int(4 * stride * 2 ** (octave / 3)) for octave in range(3)) for stride in pyramid.strides]
@@ -69,11 +72,17 @@ def detector(network: Network, head: str, classes: int) -> nn.Module:
         parts: dict[str, Any] = {
             "rpn_anchor_generator": _anchors([(8 * stride,) for stride in pyramid.strides]),
             "box_roi_pool": MultiScaleRoIAlign(levels, 7, 2),
+            "box_head": TwoMLPHead(width * 7**2, 4 * width),
+            "box_predictor": FastRCNNPredictor(4 * width, outputs),
+            "box_batch_size_per_image": rois,
         }
         if "mask" in head:
-            made = MaskRCNN(pyramid, outputs, mask_roi_pool=MultiScaleRoIAlign(levels, 14, 2), **parts)
-        else:
-            made = FasterRCNN(pyramid, outputs, **parts)
+            parts |= {
+                "mask_roi_pool": MultiScaleRoIAlign(levels, 14, 2),
+                "mask_head": MaskRCNNHeads(width, (width,) * 4, 1),
+                "mask_predictor": MaskRCNNPredictor(width, width, outputs),
+            }
+        made = (MaskRCNN if "mask" in head else FasterRCNN)(pyramid, **parts)
     if head.startswith("cascade"):
         made.roi_heads = _cascaded(made.roi_heads, outputs)
     made.transform = AsGiven(800, 1333, [0.0] * 3, [1.0] * 3)

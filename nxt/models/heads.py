@@ -15,7 +15,7 @@ from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 from torchvision.models.segmentation.fcn import FCNHead
 from torchvision.ops import FrozenBatchNorm2d
 
-from nxt.arch.heads import SEGMENTERS, atrous_rates, checked_stride
+from nxt.arch.heads import PYRAMID, SEGMENTERS, atrous_rates, checked_stride
 from nxt.arch.load import resolve
 from nxt.arch.spec import ArchSpec
 from nxt.errors import ArchError
@@ -91,6 +91,8 @@ def build_with_head(
     output_stride: int | None = None,
     aux: bool = True,
     frozen_bn: bool = False,
+    pyramid: int = PYRAMID,
+    rois: int = 512,
 ) -> DenseNetwork:
     """Builds a network with a head, with freshly initialised weights.
 
@@ -103,6 +105,8 @@ def build_with_head(
         aux: Whether a segmenter gets an auxiliary head (FCN) on the last stage but one, if there is one.
         frozen_bn: Whether batch norms of the network keep their statistics, weights and biases in training. Load
             trained weights then; without them nothing is normalised.
+        pyramid: Channels of a detector's pyramid, on which those of its heads depend.
+        rois: Regions of an image that train a detector's heads for boxes and masks.
 
     Raises:
         ArchError: for an unknown network or head, and for a number of classes or an output stride that cannot be.
@@ -115,7 +119,7 @@ def build_with_head(
     if frozen_bn:
         freeze_norms(network)
     if head not in SEGMENTERS:
-        return DenseNetwork(detector(network, head, classes), spec, head, classes)
+        return DenseNetwork(detector(network, head, classes, pyramid, rois), spec, head, classes)
     width = spec.widths[-1]
     classifier = FCNHead(width, classes) if head == "fcn" else DeepLabHead(width, classes, atrous_rates(stride))
     auxiliary = FCNHead(spec.widths[-2], classes) if aux and len(spec.widths) > 1 else None

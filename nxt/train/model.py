@@ -27,6 +27,8 @@ def built(spec: ArchSpec, classes: int, recipe: Recipe | None) -> Model:
         output_stride=recipe.output_stride,
         aux=recipe.aux > 0,
         frozen_bn=recipe.frozen_bn,
+        pyramid=recipe.pyramid,
+        rois=recipe.rois,
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nxt.arch.heads import HEADS, task_of
+from nxt.arch.heads import HEADS, PYRAMID, task_of
 from nxt.config import from_mapping, merged, read_yaml, require
 from nxt.data.augment import Augment
 from nxt.data.dataset import VAL_SHARE
@@ -94,6 +94,8 @@ class Recipe:
     head_lr: float = 1.0  # the head's rate, relative to the rest's
     output_stride: int | None = None  # of the last stage under a head, which is dilated for it; None: as usual there
     frozen_bn: bool = False  # under a head: BN keeps the statistics and the scales that it starts from
+    pyramid: int = PYRAMID  # channels of a detector's feature pyramid, on which those of its heads depend
+    rois: int = 512  # regions of an image that train a detector's heads
     aux: float = 0.0  # share of the loss of a second head on the last but one stage, in segmentation
     scene: Scene = field(default_factory=Scene)  # how images with boxes or masks are made
     saving: Saving = field(default_factory=Saving)
@@ -144,6 +146,8 @@ class Recipe:
         near = suggestion(self.head, HEADS) or f"; known are {', '.join(HEADS)}"
         require(not self.head or self.head in HEADS, where, f"no head is called {self.head!r}{near}")
         require(self.head_lr > 0, where, f"head_lr is {self.head_lr}; it is above 0")
+        require(8 <= self.pyramid <= 4096, where, f"pyramid is {self.pyramid} channels; it lies in 8..4096")
+        require(4 <= self.rois <= 4096, where, f"rois is {self.rois}; it lies in 4..4096")
         require(0 <= self.aux <= 10, where, f"aux is {self.aux}; it lies in [0, 10]")
         if not self.head:
             return
