@@ -99,15 +99,15 @@ class DataRef:
 def _meant(text: str) -> str:
     """Returns what was probably meant by text that names no data set."""
     if text and is_folder(Path(text)):
-        return f"; for the images in that folder write {_kind_of_folder(Path(text))}:{text}"
+        return f"; for the images in that folder write {kind_of_folder(Path(text))}:{text}"
     if is_file(Path(text)):
         kind = "table" if text.lower().endswith((".csv", ".tsv", ".parquet")) else "folder"
         return f"; for the images in that file write {kind}:{text}"
     return suggestion(text.partition(":")[0].lower(), KINDS) or f"; known are {KNOWN}"
 
 
-def _kind_of_folder(folder: Path) -> str:
+def kind_of_folder(folder: Path) -> str:
     """Returns what the images in a folder are probably read as."""
-    if any(is_folder(folder / name) for name in ("masks", "train/masks")):
+    if any(is_folder(place / "images") and is_folder(place / "masks") for place in (folder, folder / "train")):
         return "masks"
     return "coco" if any(folder.glob("annotations/instances_*.json")) else "folder"

@@ -9,6 +9,7 @@ import latencies
 import numpy as np
 import pytest
 from PIL import Image
+from scenes import coco_scenes, mask_scenes, write
 
 from nxt.latency.runtime import cpu_name
 from nxt.space.load import load_space
@@ -50,6 +51,11 @@ def here(tmp_path_factory, searched, trained):
     images(root / "pics")
     images(root / "fruit", classes=("apple", "pear"))
     images(root / "flat", classes=(".",))
+    coco_scenes(root / "boxes")
+    mask_scenes(root / "parts")
+    (root / "captions" / "annotations").mkdir(parents=True)
+    (root / "captions" / "annotations" / "captions_train2017.json").write_text("{}")
+    write(root / "labelme", "train", '{"shapes": []}')
     (root / "damaged.zip").write_bytes(b"PK and no more")
     latencies.table_file(root / "smoke.json", load_space("smoke"))
     (root / "list.csv").write_text("where,label\na.png,cat\n")

@@ -18,6 +18,7 @@ from nxt.data.preprocess import Preprocess
 from nxt.data.scenes.scene import Scene
 from nxt.data.scenes.transforms import evaluation, marked, training
 from nxt.data.stream import Stream, Task
+from nxt.errors import DataError
 
 Read = list[tuple[Tensor, dict[str, Any]]]  # images uint8 (3, h, w) and their targets
 
@@ -39,7 +40,10 @@ class SceneStream(Stream):
         scene: How they are resized.
         device: Where they go.
         workers: Processes that read; by default as many as there are cores. 0 reads in this process.
-        masks: Whether boxes come with their masks, where the source has them.
+        masks: Whether boxes come with their masks.
+
+    Raises:
+        DataError: if masks are wanted, and there are none.
     """
 
     def __init__(
@@ -51,8 +55,12 @@ class SceneStream(Stream):
         scene: Scene,
         device: torch.device,
         workers: int | None = None,
-        masks: bool = True,
+        masks: bool = False,
     ) -> None:
+        if masks and source.target is not None and len(rows) and "masks" not in source.target(split, int(rows[0])):
+            raise DataError(
+                f"{source.name}: its boxes have no outlines, from which masks are learnt; choose a head for boxes alone"
+            )
         reader = SceneReader(source, split, preprocess, scene, masks)
         super().__init__(source, split, rows, preprocess, device, workers, reader)
 

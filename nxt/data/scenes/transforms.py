@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Target = dict[str, Tensor]  # boxes (n, 4), labels (n,) and perhaps masks (n, h, w); or mask (h, w)
 
 
-def marked(target: dict[str, NDArray[Any]] | NDArray[Any], masks: bool = True) -> Target:
+def marked(target: dict[str, NDArray[Any]] | NDArray[Any], masks: bool) -> Target:
     """Returns a source's target as tensors: boxes with what belongs to them, with or without masks; or one mask."""
     if not isinstance(target, dict):
         return {"mask": torch.from_numpy(target)}

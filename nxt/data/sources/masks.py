@@ -146,8 +146,8 @@ def _folders(root: Path, scheme: _Scheme, to_train: bool) -> dict[str, tuple[Pat
     named = roles(found, root, scheme.splits)
     if "train" not in named and (to_train or not named):
         first = next(iter(scheme.splits))
-        either = f"{first}/{images}, or " if scheme.either else ""
-        raise DataError(f"{root}: no training images in it; expected {either}{images}/{first}, and {masks} likewise")
+        either = f", or {first}/{images}," if scheme.either else ""
+        raise DataError(f"{root}: no training images in it; expected {images}/{first}{either} and {masks} likewise")
     for name in named.values():
         if not is_folder(root / found[name][1]):
             raise DataError(f"{root / found[name][1]}: no such folder, which has the masks of {found[name][0]}")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nxt.data.dataset import SPLIT_SEED, Source, digest, stratified
-from nxt.data.ref import DataRef
+from nxt.data.ref import DataRef, kind_of_folder
 from nxt.data.sources.archives import ArchiveTree
 from nxt.data.sources.coco import in_coco
 from nxt.data.sources.folders import DiskTree, in_folders
@@ -156,7 +156,8 @@ def _found_here(data: DataRef, to_train: bool) -> tuple[Path, Found]:
         if not is_folder(root):
             raise DataError(f"{data}: a file, where the folder of the data set was expected")
         return root, in_coco(root, to_train) if data.kind == "coco" else in_masks(root, data.kind, to_train)
-    right = "table" if root.suffix.lower() in TABLES and is_file(root) else "hf" if is_hugging_face(root) else "folder"
+    is_table = root.suffix.lower() in TABLES and is_file(root)
+    right = "table" if is_table else "hf" if is_hugging_face(root) else kind_of_folder(root)
     if right != data.kind != "hf":
         raise DataError(f"{data}: is read as {right}:{data.path}; write that")
     if data.kind == "hf":

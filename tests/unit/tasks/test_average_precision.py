@@ -50,7 +50,7 @@ def scenes(tmp_path_factory):
     coco_scenes(root, count=9, size=(120, 90))
     source = open_source(DataRef("coco", str(root)))
     preprocess = Preprocess(size=32, mean=source.mean, std=source.std)
-    images = SceneStream(source, "test", np.arange(11), preprocess, Scene(), torch.device("cpu"), 0)
+    images = SceneStream(source, "test", np.arange(11), preprocess, Scene(), torch.device("cpu"), 0, masks=True)
     rng = np.random.default_rng(0)
     return root, [(target, predictions(target, rng)) for _, targets in images.plain(4) for target in targets]
 

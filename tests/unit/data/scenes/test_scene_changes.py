@@ -34,7 +34,7 @@ def boxed(size=(90, 60), crowd=False):
         "area": np.array([660.0, 1120.0]),
         "masks": masks,
     }
-    return Image.fromarray(pixels), marked(target)
+    return Image.fromarray(pixels), marked(target, masks=True)
 
 
 def striped(size=(90, 60)):
@@ -42,7 +42,7 @@ def striped(size=(90, 60)):
     mask = np.repeat(np.arange(size[0]) // 10 % 3, size[1]).reshape(size[0], size[1]).T.astype(np.uint8)
     pixels = np.array([GREY, RED, BLUE], dtype=np.uint8)[mask]
     mask[0] = 255
-    return Image.fromarray(pixels), marked(mask)
+    return Image.fromarray(pixels), marked(mask, masks=False)
 
 
 def extent(where):
@@ -133,7 +133,7 @@ def test_colours_change_the_image_alone():
 
 def test_masks_are_left_out_where_they_are_not_wanted():
     target = {"boxes": np.zeros((0, 4)), "masks": np.zeros((0, 2, 2))}
-    assert set(marked(target, masks=False)) == {"boxes"} and set(marked(target)) == {"boxes", "masks"}
+    assert set(marked(target, masks=False)) == {"boxes"} and set(marked(target, masks=True)) == {"boxes", "masks"}
 
 
 @pytest.mark.parametrize(

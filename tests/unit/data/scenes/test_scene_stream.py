@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from scenes import coco_scenes, mask_scenes
+from scenes import coco_scenes, mask_scenes, write
 
 from nxt.data.augment import Augment
 from nxt.data.dataset import divided
@@ -34,7 +34,9 @@ def sources(tmp_path_factory):
 
 def stream(source, split="train", workers=0, rows=None, **options):
     rows = np.arange(len(source.labels(split))) if rows is None else rows
-    return SceneStream(source, split, rows, PREPROCESS, SCENE, CPU, workers, **options)
+    return SceneStream(
+        source, split, rows, PREPROCESS, SCENE, CPU, workers, **{"masks": source.task == "detection"} | options
+    )
 
 
 def flat(batches):
@@ -121,3 +123,14 @@ def test_a_scene_that_cannot_be_read_is_told_when_its_turn_comes(tmp_path):
     for workers in (0, 1):
         with pytest.raises(DataError, match=r"1.png: not readable as a mask"):
             list(stream(source, workers=workers).plain(4))
+
+
+def test_masks_that_are_wanted_have_to_be_there(tmp_path):
+    content = coco_scenes(tmp_path)["train"]
+    for one in content["annotations"]:
+        del one["segmentation"]
+    write(tmp_path, "train", content)
+    source = open_source(DataRef("coco", str(tmp_path)))
+    with pytest.raises(DataError, match="its boxes have no outlines, from which masks are learnt; choose a head for"):
+        stream(source)
+    assert set(next(stream(source, masks=False).train(draw(), 0))[1][0]) == {"boxes", "labels"}

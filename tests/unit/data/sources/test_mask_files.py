@@ -136,10 +136,10 @@ def test_images_with_unreadable_masks_are_left_out_if_asked(root):
 def test_missing_masks_images_and_folders_are_refused(root):
     refused(root / "nowhere", "no such folder")
     refused(
-        root / "val" / "masks", "no training images in it; expected train/images, or images/train, and masks likewise"
+        root / "val" / "masks", "no training images in it; expected images/train, or train/images, and masks likewise"
     )
-    refused(root, "no training images in it; expected images/training, and annotations likewise", "ade20k")
-    refused(root, "no training images in it; expected leftImg8bit/train, and gtFine likewise", "cityscapes")
+    refused(root, "no training images in it; expected images/training and annotations likewise", "ade20k")
+    refused(root, "no training images in it; expected leftImg8bit/train and gtFine likewise", "cityscapes")
     (root / "train" / "images" / "1.png").rename(root / "train" / "images" / "9.png")
     refused(root, f"{root}/train/images/9.png: no mask of it; expected {root}/train/masks/9.png")
     (root / "train" / "images" / "9.png").unlink()
