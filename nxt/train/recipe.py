@@ -154,6 +154,9 @@ class Recipe:
         task = task_of(self.head)
         for name in ("mixup", "cutmix", "calibrate", "dropout"):
             require(not getattr(self, name), where, f"{name} is for classification, not for {task}; leave it out")
+        for name in ("crop_area", "shift", "rotate", "zoom", "policy", "erase"):
+            same = getattr(self.augment, name) == getattr(Augment(), name)
+            require(same, where, f"augment.{name} is for classification, not for {task}; leave it out")
         require(self.loss == "cross-entropy", where, f"loss {self.loss} is for classification, not for {task}")
 
     @property

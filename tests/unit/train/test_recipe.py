@@ -129,6 +129,8 @@ def test_a_warmup_in_steps_rises_as_one_in_epochs():
         ({"head": "faster-rnn"}, "no head is called 'faster-rnn'; did you mean 'faster-rcnn'"),
         ({"head": "fcn", "mixup": 0.2}, "mixup is for classification, not for segmentation"),
         ({"head": "retinanet", "calibrate": 64}, "calibrate is for classification, not for detection"),
+        ({"head": "fcn", "augment": Augment(shift=0.1)}, "augment.shift is for classification, not for segmentation"),
+        ({"head": "retinanet", "augment": Augment(crop_area=0.5)}, "augment.crop_area is for classification, not for"),
         ({"warmup": 1, "warmup_steps": 5}, "warmup and warmup_steps are both given"),
         ({"batch": 1}, "batch is 1; batch norm needs at least 2"),
         ({"head": "fcn", "head_lr": 0}, "head_lr is 0; it is above 0"),
