@@ -206,7 +206,8 @@ def _read(file: Path) -> _Part:
     without = sum(not outline for outline in outlines)
     if 0 < without < len(used):
         notes.append(f"{file}: {without:,} of its {len(used):,} boxes have no outline, so that none is read")
-    empty = [name for kind, name in categories.items() if kind not in {kinds[box] for box in used}]
+    present = {kinds[box] for box in used}
+    empty = [name for kind, name in categories.items() if kind not in present]
     if empty:
         notes.append(f"{file}: {len(empty)} of its {len(categories)} categories have no box, such as {empty[0]!r}")
     return _Part(
