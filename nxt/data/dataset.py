@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 VAL_SHARE, VAL_MOST = 0.2, 10_000  # share of the training images held out for selection, and the most of them
 ADVICE = "; repair or remove it, or leave such files out with `skip_bad`"  # about an image that cannot be read
+IGNORED = 255  # in masks: pixels that are neither trained on nor measured
 SPLIT_SEED = 0  # one split for all runs: an image that selected a network never trains it
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nxt.compute.mode import Compute
 from nxt.compute.ranks import Ranks
 from nxt.data.resident import Images
-from nxt.errors import DivergedError
+from nxt.errors import DataError, DivergedError
 from nxt.tasks.average_precision import Found, Precision, average_precision
 from nxt.train.recipe import Recipe
 
@@ -53,7 +53,11 @@ class Detection:
     ) -> dict[str, float]:
         """Returns COCO's average precisions, of masks first where the head predicts them."""
         tables = self.tables(self.found(network, images, batch, compute, ranks, notify))
-        return {f"{table.kind} {name}": value or 0.0 for table in tables for name, value in table.figures.items()}
+        figures = {f"{table.kind} {name}": value for table in tables for name, value in table.figures.items()}
+        known = {name: value for name, value in figures.items() if value is not None}
+        if next(iter(known), "") != next(iter(figures)):
+            raise DataError("no image that is judged has an object; hold out others, or more of them")
+        return known
 
     def found(
         self,

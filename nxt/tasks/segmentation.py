@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from nxt.compute.mode import Compute
 from nxt.compute.ranks import Ranks
+from nxt.data.dataset import IGNORED
 from nxt.data.resident import Images
-from nxt.errors import DivergedError
-from nxt.tasks.confusion import IGNORED, confusion, overlap
+from nxt.errors import DataError, DivergedError
+from nxt.tasks.confusion import confusion, overlap
 from nxt.train.recipe import Recipe
 
 
@@ -63,7 +64,10 @@ class Segmentation:
         notify: Callable[[], None] = lambda: None,
     ) -> dict[str, float]:
         """Returns mean IoU, pixel accuracy and the mean accuracy of the classes."""
-        return overlap(self.matrix(network, images, batch, compute, ranks, notify)).figures
+        matrix = self.matrix(network, images, batch, compute, ranks, notify)
+        if not matrix.any():
+            raise DataError("all pixels of the images that are judged are ignored; hold out others, or more of them")
+        return overlap(matrix).figures
 
     def matrix(
         self,

@@ -43,6 +43,7 @@ class Task(Protocol):
 
         Raises:
             DivergedError: if an output is not finite.
+            DataError: if nothing is there to judge by.
         """
 
 

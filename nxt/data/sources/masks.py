@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nxt.data.dataset import ADVICE
+from nxt.data.dataset import ADVICE, IGNORED
 from nxt.data.sources.image_files import SPLITS, SUFFIXES, Found, OnDisk, Rows, roles, unreadable
 from nxt.errors import DataError
 from nxt.files import is_file, is_folder
 
-IGNORED = 255  # in masks: pixels that are neither trained on nor measured
 _UNNAMED = ("void", "ignore")  # classes that mean the same
 _WRONG = -1  # in tables: a value that no mask may have
 
