@@ -57,6 +57,7 @@ def search(
         int | None, typer.Option(help="With --arch: how often each, with seeds of their own.", min=1, show_default="1")
     ] = None,
     data: options.Data = None,
+    head: options.Head = None,
     trials: Annotated[int | None, typer.Option(help="How many trials to explore.", show_default="20")] = None,
     hours: Annotated[
         float | None,
@@ -121,6 +122,7 @@ def search(
         archs=tuple(archs or ()),
         repeats=repeats,
         data=data,
+        head=head,
         trials=trials,
         hours=hours,
         confirm=confirm,

@@ -173,12 +173,12 @@ def _print_front(run: Run) -> None:
     for entry, (_, *cells) in zip(run.front, front_table(run), strict=True):
         name = entry.spec.name + (" R" if entry.family else "") + (" *" if entry is run.best else "")
         rows.append([name, *cells])
-    kind = "accuracy" if run.full else "proxy accuracy"
-    title = f"Front of {kind} against {run.objective} (* best.yaml, R reference; a shared letter: no clear difference)"
+    title = f"Front of {run.measure} against {run.objective} (* best.yaml, R reference; a shared letter: no clear difference)"
     costs = [
         label for name, label in COST_LABELS.items() if name in ("acts", "macs", "params") and name != run.objective
     ]
-    tables.print_table(columns(run), rows, ["reference", "seeds", *costs, "P(front)"], title)
+    names = [run.request.measure if name == "accuracy" else name for name in columns(run)]
+    tables.print_table(names, rows, ["reference", "seeds", *costs, "P(front)"], title)
 
 
 def _print_ablation(compared: list[Compared]) -> None:
@@ -209,7 +209,7 @@ def _print_trials(run: Run) -> None:
         for trial in run.trials
     ]
     cost = COST_LABELS[run.objective]
-    columns = ["trial", "architecture", "state", "epochs", "accuracy", "fresh seed", cost, "trained"]
+    columns = ["trial", "architecture", "state", "epochs", run.request.measure, "fresh seed", cost, "trained"]
     tables.print_table(columns, rows, ["trained", cost, "fresh seed"], "Trials", left=["architecture", "state"])
 
 

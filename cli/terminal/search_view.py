@@ -103,7 +103,7 @@ def _best(run: Run, width: int, most: int) -> list[Text]:
         costs = [format_cost(key, getattr(entry.cost, key)) for key in (run.objective, "params")]
         name = entry.spec.name + (" R" if entry.family else "")
         rows.append([f"{entry.accuracy:.1%}{error}", name, *costs, str(entry.seeds)])
-    columns = ["accuracy", "best so far", COST_LABELS[run.objective], "params", "seeds"]
+    columns = [run.request.measure, "best so far", COST_LABELS[run.objective], "params", "seeds"]
     return _table(columns, rows, width, ["seeds", "params", COST_LABELS[run.objective]]) if rows else []
 
 

@@ -122,7 +122,7 @@ class _Tested:
         self.recipe, self.images, self.device, self._progress = checkpoint.recipe, images, device, progress
         self.size = size or checkpoint.preprocess.size
         self.sides = scales or tuple(round(self.size * factor) for factor in _FACTORS)
-        dense = Scan(tuple(side / self.size for side in self.sides), mirror=True, window=self.recipe.sides[0])
+        dense = Scan(tuple(side / self.size for side in self.sides), mirror=True, window=checkpoint.preprocess.size)
         self.scan = dense if views == "dense" else Scan()
         self.compute = Compute(channels_last=not accelerator(device).is_gpu)
         self.model = checkpoint.model().to(device).to(memory_format=self.compute.memory_format)

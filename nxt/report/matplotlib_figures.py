@@ -85,8 +85,7 @@ def plot_front(run: Run, path: Path) -> None:
         side = "right" if place[0] > (left + right) / 2 else "left"
         axes.annotate(run.best.spec.name, place, (0, 9), textcoords="offset points", ha=side, fontsize=8)
     axes.set_xlabel(_AXIS_NAMES[run.objective])
-    kind = "accuracy" if run.full else "proxy accuracy"
-    axes.set_ylabel(f"{kind}, {run.record.val_images} validation images")
+    axes.set_ylabel(f"{run.measure}, {run.record.val_images} validation images")
     request = run.request
     axes.set_title(f"{request.space.name}, {request.budget}, {request.data.display}", fontsize=10)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_cost(run.objective, value)))

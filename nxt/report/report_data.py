@@ -32,7 +32,7 @@ class ReportData:
     @property
     def measure(self) -> str:
         """The name of the accuracies: of full trainings, or of a proxy."""
-        return "accuracy" if self.run.full else "proxy accuracy"
+        return self.run.measure
 
     @cached_property
     def setup(self) -> SearchSetup:

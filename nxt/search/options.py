@@ -26,7 +26,7 @@ from nxt.tracking.sender import check_tracker
 TRIALS = 20  # explored by default
 COSTS = ("flops", "params", "acts", "memory", *MEASURED)
 _BUDGET = ("space", "like", "size", "classes", "latency_table", "objectives", *COSTS)
-_RECORDED = (*_BUDGET, "archs", "out", "seed", "settings", "storage", "repeats", "skip_bad")
+_RECORDED = (*_BUDGET, "archs", "head", "out", "seed", "settings", "storage", "repeats", "skip_bad")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +53,7 @@ class SearchOptions:
     archs: tuple[str | Path | ArchSpec, ...] = ()
     repeats: int | None = None
     data: DataRef | None = None
+    head: str | None = None
     trials: int | None = None
     hours: float | None = None
     confirm: int | None = None
@@ -137,14 +138,15 @@ class SearchOptions:
         """
         if self.resume is not None:
             return self._resumed(self.resume)
-        confirm = {} if self.confirm is None else {"search": {"confirm": self.confirm}}
+        own: dict[str, Any] = {} if self.confirm is None else {"search": {"confirm": self.confirm}}
+        own |= {} if self.head is None else {"recipe": {"head": self.head}}
         request = make_request(
             load_list(self.archs) if self.archs else self._space(),
             self.budget(),
             data=self.data or DataRef("digits"),
             trials=TRIALS if self.trials is None and self.hours is None else self.trials,
             seed=self.seed or 0,
-            settings=merged(self.settings, confirm),
+            settings=merged(self.settings, own),
             repeats=1 if self.repeats is None else self.repeats,
             storage=_absolute(self.storage),
             objectives=self.objectives,

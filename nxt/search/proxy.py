@@ -119,7 +119,8 @@ def load_proxy(data: DataRef, overrides: Mapping[str, Any]) -> Proxy:
     Raises:
         ConfigError: if keys are unknown or values out of range.
     """
-    default = read_yaml(FOLDER / f"{'folder' if data.is_own else data.kind}.yaml")
+    name = data.task if data.task != "classification" else "folder" if data.is_own else data.kind
+    default = read_yaml(FOLDER / f"{name}.yaml")
     return from_mapping(Proxy, merged(default, overrides), "proxy")
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from nxt.arch.costs import resolution
+from nxt.arch.heads import task_of
 from nxt.arch.latency import LatencyTable, read_table
 from nxt.compute.mode import Compute
-from nxt.config import check_record, from_mapping, key_paths, require, to_mapping
+from nxt.config import check_record, from_mapping, key_paths, merged, require, to_mapping
 from nxt.data.dataset import VAL_SHARE
 from nxt.data.ref import DataRef
 from nxt.errors import ArchError, ConfigError, DataError, SpaceError, own_name
@@ -23,6 +24,7 @@ from nxt.space.budget import COSTS, Budget, Limit
 from nxt.space.load import space_from_dict
 from nxt.space.space import Space
 from nxt.train.recipe import Recipe, load_recipe
+from nxt.train.request import check_task
 from nxt.units import plural
 
 SAMPLERS = ("ehvi", "gp", "tpe", "nsga2", "random")
@@ -101,6 +103,18 @@ class SearchRequest:
     def is_list(self) -> bool:
         """Whether a plain list is trained, without a search."""
         return isinstance(self.space, ArchList)
+
+    @property
+    def task(self) -> str:
+        """What is trained for: "classification", "detection" or "segmentation"."""
+        return task_of(self.recipe.head)
+
+    @property
+    def measure(self) -> str:
+        """What accuracies are, where they are compared: of each task the first of its measures."""
+        if self.task == "classification":
+            return "accuracy"
+        return "mIoU" if self.task == "segmentation" else "mask AP" if "mask" in self.recipe.head else "box AP"
 
     @property
     def full(self) -> bool:
@@ -201,7 +215,8 @@ class SearchRecord:
         size = most if self.size is None else f"{self.size} px"
         epochs = plural(proxy.epochs, "epoch")
         parts = [size, "" if proxy.full else proxy.described(self.size, request.space.example.stem), epochs]
-        trained = ", ".join(part for part in (*parts, f"recipe {proxy.recipe}") if part)
+        head = f"head {request.recipe.head}, compared by {request.measure}" if request.recipe.head else ""
+        trained = ", ".join(part for part in (*parts, f"recipe {proxy.recipe}", head) if part)
         always = self.largest_class
         return trained if always is None else f"{trained}; always the largest class would give {always:.1%}"
 
@@ -286,7 +301,11 @@ def make_request(
     settings, data = settings or {}, DataRef.of(data)
     _check_sections(settings)
     proxy = load_proxy(data, settings.get("proxy", {}))
-    recipe = load_recipe(proxy.recipe, settings.get("recipe", {})).with_epochs(proxy.epochs)
+    sizes: dict[str, Any] = {"size": None, "eval_size": None}  # the proxy's
+    if proxy.size is not None and data.task != "classification":
+        sizes |= {"scene": {"sides": [], "longest": 2 * proxy.size}}
+    recipe = load_recipe(proxy.recipe, merged(sizes, settings.get("recipe", {}))).with_epochs(proxy.epochs)
+    check_task(data, recipe)
     full_only = {"augment.policy": bool(recipe.augment.policy), "size": recipe.size, "eval_size": recipe.eval_size}
     for key, value in full_only.items():
         problem = "it is for full trainings; in a search images are resident, and sized by proxy.size"

@@ -24,7 +24,7 @@ def built(spec: ArchSpec, classes: int, recipe: Recipe | None) -> Model:
         spec,
         recipe.head,
         classes,
-        output_stride=recipe.output_stride,
+        output_stride=None if recipe.output_stride is None else min(recipe.output_stride, spec.strides[-1]),
         aux=recipe.aux > 0,
         frozen_bn=recipe.frozen_bn,
         pyramid=recipe.pyramid,

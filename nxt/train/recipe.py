@@ -92,7 +92,7 @@ class Recipe:
     augment: Augment = field(default_factory=Augment)
     head: str = ""  # of `nxt.arch.heads.HEADS`; empty: the network's own, a classifier's
     head_lr: float = 1.0  # the head's rate, relative to the rest's
-    output_stride: int | None = None  # of the last stage under a head, which is dilated for it; None: as usual there
+    output_stride: int | None = None  # the largest one under a head, for which stages are dilated; None: as usual there
     frozen_bn: bool = False  # under a head: BN keeps the statistics and the scales that it starts from
     pyramid: int = PYRAMID  # channels of a detector's feature pyramid, on which those of its heads depend
     rois: int = 512  # regions of an image that train a detector's heads

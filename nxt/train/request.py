@@ -48,11 +48,7 @@ class TrainRequest:
         least = 1 if self.recipe.frozen_bn else 2
         require(share % self.workers == 0 and share >= least * self.workers, "`workers`", uneven)
         require(not self.freeze or bool(self.weights), "`freeze`", "it keeps the weights of `weights`; give those, too")
-        task = task_of(self.recipe.head)
-        heads = ", ".join(TASKS.get(self.data.task, ()))
-        other = f"{self.data.display} is for {self.data.task}, the recipe for {task}"
-        advice = f"give a `head` ({heads}), or a recipe that has one" if heads else "leave out the `head`"
-        require(task == self.data.task, "`data`", f"{other}; {advice}")
+        check_task(self.data, self.recipe)
         frozen = "frozen_bn keeps the BN statistics that `weights` bring; give those, or `settings` frozen_bn=false"
         require(not self.recipe.frozen_bn or bool(self.weights), "recipe", frozen)
 
@@ -77,6 +73,14 @@ class TrainRequest:
             "typed": self.typed,
             "versions": versions(),
         }
+
+
+def check_task(data: DataRef, recipe: Recipe) -> None:
+    """Raises ConfigError if data is for another task than a recipe."""
+    task, heads = task_of(recipe.head), ", ".join(TASKS.get(data.task, ()))
+    advice = f"give a `head` ({heads}), or a recipe that has one" if heads else "leave out the `head`"
+    other = f"{data.display} is for {data.task}, the recipe for {task}"
+    require(task == data.task, "`data`", f"{other}; {advice}")
 
 
 _PLAIN = {"seed": int, "weights": str, "freeze": str, "workers": int, "skip_bad": bool, "tune": bool}

@@ -222,7 +222,8 @@ def trial_run(folder, epochs, reported=0):
     recipe = load_recipe("proxy", {"epochs": epochs, "batch": 64})
     task = TrialTask(
         number=0, arch=spec, recipe=recipe, size=8, seed=1, threads=1, share=ON_CPU, predicted=0, eager="", ways={},
-        reported=reported, data=DataRef("digits"), together=1, storage=str(folder), patience=3600.0,
+        reported=reported, data=DataRef("digits"), together=1, storage=str(folder), full=False, images=1.0,
+        patience=3600.0,
     )  # fmt: skip
     return TrialRun(task, Squares(open_source(DataRef("digits")), 8, 0.1))
 

@@ -57,7 +57,7 @@ def needed(out, spec=SPEC, batch=64):
     recipe = load_recipe("proxy", {"epochs": 1, "batch": batch, "calibrate": 0})
     task = TrialTask(
         number=0, arch=spec, recipe=recipe, size=8, seed=1, threads=1, share=Share(1.0), predicted=0, eager="", ways={},
-        reported=0, data=DataRef("digits"), together=1, storage=str(out), patience=600.0,
+        reported=0, data=DataRef("digits"), together=1, storage=str(out), full=False, images=1.0, patience=600.0,
     )  # fmt: skip
     out.mkdir()
     result = TrialRun(task, Squares(open_source(DataRef("digits")), 8, 0.3)).step()

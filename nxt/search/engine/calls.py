@@ -44,6 +44,7 @@ def search(
     archs: str | Path | ArchSpec | Sequence[str | Path | ArchSpec] = (),
     repeats: int | None = None,
     data: DataRef | str | None = None,
+    head: str | None = None,
     trials: int | None = None,
     hours: float | None = None,
     confirm: int | None = None,
@@ -86,7 +87,9 @@ def search(
             one alone, or several.
         repeats: Trainings of each of `archs`, with seeds of their own; by default 1.
         data: "digits" (bundled, the default), "cifar10[:PATH]", "cifar100[:PATH]", "folder:PATH" (also a
-            URI), "table:FILE", "hf:PATH" or "shards:PATTERN".
+            URI), "table:FILE", "hf:PATH" or "shards:PATTERN"; with boxes "coco:PATH", with masks "masks:PATH",
+            "ade20k:PATH" or "cityscapes:PATH".
+        head: What stands on the networks for boxes or masks, instead of the proxy's recipe's; the budget counts it.
         trials: How many to explore; by default 20, or with `hours` as many as fit.
         hours: Stop in time to have an answer after so many hours.
         confirm: How many of the best, at most, are trained again with fresh seeds; by default 3.
@@ -127,6 +130,7 @@ def search(
         archs=listed(archs),
         repeats=repeats,
         data=None if data is None else DataRef.of(data),
+        head=head,
         trials=trials,
         hours=hours,
         confirm=confirm,

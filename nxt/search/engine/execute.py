@@ -96,7 +96,7 @@ def execute(search: Search, resources: Resources, observer: Observer, new: bool)
             gpus = packing.usual.gpus if packing is not None else 0.0
             placement = ray_cluster.place(resources.workers, gpus, joined=resources.address is not None)
             if new:
-                if packing is not None and not search.request.full:
+                if packing is not None and isinstance(data, Squares):
                     search = dataclasses.replace(search, ways=_ways(search))
                 search.write_record(directory)
             hours = _left(resources.hours, time.monotonic() - began)

@@ -68,7 +68,9 @@ class Search:
             val_images=len(val),
             ways=self.ways,
             size=self.size,
-            largest_class=largest_share(self.source.labels(name)[val]),
+            largest_class=largest_share(self.source.labels(name)[val])
+            if self.request.task == "classification"
+            else None,
         )
         _check_replay(record, self.replay)
         return record
@@ -85,8 +87,9 @@ class Search:
         return Squares(self.source, preprocess.resized, self.request.proxy.share)
 
     def trial_data(self) -> Squares | Source:
-        """Returns what workers open their images from: full trainings see whole ones. Errors as `Squares` has them."""
-        return self.source if self.request.full else self.squares()
+        """Returns what workers open images from: whole ones of scenes and full trainings. Errors as `Squares` has."""
+        scenes = self.source.task != "classification"
+        return self.source if self.request.full or scenes else self.squares()
 
     def with_own_storage(self) -> Search:
         """Returns the same search with a folder of its own inside its storage, which other searches may use too.

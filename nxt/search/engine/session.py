@@ -116,6 +116,8 @@ class SearchSession:
                 data=self.request.data,
                 together=together,
                 storage=self._storage.place,
+                full=self.request.full,
+                images=self.request.proxy.share,
                 patience=self.request.settings.patience,
             )
 

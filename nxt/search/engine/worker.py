@@ -55,6 +55,8 @@ class TrialTask:
     data: DataRef
     together: int  # trials at a time that share this machine
     storage: str  # where its checkpoint is kept, as for `Storage`
+    full: bool  # whether it is a full training
+    images: float  # share of the training images, where it opens them itself
     patience: float  # seconds granted without a sign of life while it starts; see `Watchdog`
 
 
@@ -63,7 +65,7 @@ class TrialRun:
 
     Args:
         task: The trial.
-        data: Where its images are; a `Source` for a full training.
+        data: Where its images are; a `Source` for a full training, and for images with boxes or masks.
     """
 
     def __init__(self, task: TrialTask, data: Squares | Source) -> None:
@@ -178,11 +180,11 @@ class TrialRun:
             recipe = dataclasses.replace(recipe, accumulate=recipe.accumulate * recipe.batch // self._batch)
             placements = self._placements(saved)
             inputs = open_inputs(
-                data, recipe, task.size, device, placements=placements, processes=task.together,
+                data, recipe, task.size, device, share=task.images, placements=placements, processes=task.together,
                 on_progress=self._watchdog.beat,
             )  # fmt: skip
             self._inputs = {split: to_mapping(placement) for split, placement in inputs.placements.items()}
-            trainer = source_trainer(spec, data, inputs, recipe, task.seed)
+            trainer = source_trainer(spec, data, inputs, recipe, task.seed, task.full)
         else:
             recipe, compute = recipe.with_batch(self._batch), way_for(spec, task.ways, device)
             if task.eager:

@@ -64,6 +64,11 @@ class Run:
         """Whether its trials are full trainings, not proxies."""
         return self.request.full
 
+    @property
+    def measure(self) -> str:
+        """The name of the accuracies: "accuracy" or "mIoU" of full trainings, "proxy accuracy" and so on of a proxy."""
+        return self.request.measure if self.full else f"proxy {self.request.measure}"
+
     @cached_property
     def entries(self) -> list[RankedArch]:
         """Architectures with finished trainings, the best first."""

@@ -72,6 +72,7 @@ def open_inputs(
     size: int,
     device: torch.device,
     *,
+    share: float = 1.0,
     placements: Mapping[str, ImagePlacement] | None = None,
     processes: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
@@ -83,6 +84,7 @@ def open_inputs(
         recipe: Says how images are made.
         size: Image side in training, in pixels.
         device: Where they go.
+        share: Share of the training images to train on.
         placements: How each split was kept before; None: to be planned.
         processes: How many processes share this machine.
         on_progress: Is called with the number of images that were read beforehand, and of all.
@@ -90,7 +92,7 @@ def open_inputs(
     Raises:
         DataError: as the data does.
     """
-    rows, split, held = divided(source, holdout=recipe.holdout)
+    rows, split, held = divided(source, share, recipe.holdout)
     preprocess = recipe.preprocess(size, source.mean, source.std)
     judged = recipe.preprocess(recipe.eval_size or size, source.mean, source.std)
     if source.task != "classification":
@@ -159,7 +161,9 @@ def resident_trainer(
     return Trainer(network, train, val, recipe, seed, mirror=data.mirror, compute=compute or for_proxy(device))
 
 
-def source_trainer(spec: ArchSpec, source: Source, inputs: Inputs, recipe: Recipe, seed: int) -> Trainer:
-    """Returns a trainer of a fresh network on a source's images. Arguments as for `resident_trainer`."""
+def source_trainer(
+    spec: ArchSpec, source: Source, inputs: Inputs, recipe: Recipe, seed: int, full: bool = True
+) -> Trainer:
+    """Returns a trainer of a fresh network on a source's images; `full` is that of `Trainer`."""
     network = network_for(spec, len(source.classes), recipe, seed)
-    return Trainer(network, inputs.train, inputs.val, recipe, seed, mirror=source.mirror, full=True)
+    return Trainer(network, inputs.train, inputs.val, recipe, seed, mirror=source.mirror, full=full)

@@ -53,8 +53,9 @@ def train(
     Args:
         network: A name, an architecture file, or a specification; None with `resume`.
         data: "digits", "cifar10[:PATH]", "cifar100[:PATH]", "folder:PATH" (also a URI), "table:FILE", "hf:PATH" or
-            "shards:PATTERN"; by default what an architecture file was found on, else the digits. With `resume`, where
-            the same data lies now.
+            "shards:PATTERN"; with boxes "coco:PATH", with masks "masks:PATH", "ade20k:PATH" or "cityscapes:PATH"; by
+            default what an architecture file was found on, else the digits. With `resume`, where the same data lies
+            now.
         recipe: The name of a recipe of nxt, a YAML file, or a recipe's values; by default "quick", or with
             `weights` "finetune".
         head: What stands on the network for detection ("faster-rcnn", "mask-rcnn", "cascade-rcnn",

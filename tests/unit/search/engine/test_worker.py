@@ -53,7 +53,7 @@ def task(folder, epochs=3, reported=0, patience=3600.0, number=0, **recipe):
     return TrialTask(
         number=number, arch=SPEC, recipe=load_recipe("proxy", wanted), size=8, seed=1,
         threads=1, share=ON_CPU, predicted=0, eager="", ways={}, reported=reported, data=DataRef("digits"), together=1,
-        storage=str(folder), patience=patience,
+        storage=str(folder), full=False, images=1.0, patience=patience,
     )  # fmt: skip
 
 
