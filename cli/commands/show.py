@@ -173,7 +173,8 @@ def _print_front(run: Run) -> None:
     for entry, (_, *cells) in zip(run.front, front_table(run), strict=True):
         name = entry.spec.name + (" R" if entry.family else "") + (" *" if entry is run.best else "")
         rows.append([name, *cells])
-    title = f"Front of {run.measure} against {run.objective} (* best.yaml, R reference; a shared letter: no clear difference)"
+    what = f"{run.measure} against {run.objective}"
+    title = f"Front of {what} (* best.yaml, R reference; a shared letter: no clear difference)"
     costs = [
         label for name, label in COST_LABELS.items() if name in ("acts", "macs", "params") and name != run.objective
     ]
