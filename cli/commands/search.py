@@ -170,6 +170,7 @@ def carry_out(
     from nxt.files import is_file
     from nxt.report.matplotlib_figures import plot_front
     from nxt.search.engine.execute import Ending
+    from nxt.search.results.plain_words import plain_words
     from nxt.search.results.run import load_run
 
     from ..terminal.search_progress import Progress
@@ -185,6 +186,10 @@ def carry_out(
         run = load_run(job.out)
         plot_front(run, job.out / "front.png")
         print_run(run, as_json, trust.between_epochs(run))
+        if not as_json and (words := plain_words(run)):
+            where = shell_path(job.out)
+            tables.say(words)
+            tables.say(f"Picture: {where}/front.png. More: nxt report {where}; nxt show {where} --trials")
     except KeyboardInterrupt:  # pressed again: Ray handles the first one
         if is_file(job.out / "run.yaml"):
             _print_resume(job, again, "Interrupted")
