@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,6 +29,19 @@ class Form(StrEnum):
     GROUPED = "c"
 
 
+class Head(StrEnum):
+    """What stands in the place of the last layer, as `nxt.arch.heads.COSTED`."""
+
+    FPN = "fpn"
+    FASTER_RCNN = "faster-rcnn"
+    MASK_RCNN = "mask-rcnn"
+    CASCADE_RCNN = "cascade-rcnn"
+    CASCADE_MASK_RCNN = "cascade-mask-rcnn"
+    RETINANET = "retinanet"
+    DEEPLABV3 = "deeplabv3"
+    FCN = "fcn"
+
+
 class By(StrEnum):
     """How finely to divide the cost."""
 
@@ -44,9 +58,24 @@ def profile(
         ),
     ],
     size: Annotated[
-        int | None, typer.Option(help="Image side in pixels; default: the file's or the network's own.")
+        str | None,
+        typer.Option(
+            help="Image size in pixels, a square's side or width x height; default: the file's or the network's own.",
+            metavar="N|WxH",
+        ),
     ] = None,
     classes: Annotated[int | None, typer.Option(help="Number of classes; default: likewise.")] = None,
+    head: Annotated[
+        Head | None,
+        typer.Option(
+            help="Count with this head for dense prediction: detectors for --classes 80 unless told otherwise, with "
+            "1000 proposals and 100 masks; segmenters for 150, at --output-stride 8."
+        ),
+    ] = None,
+    output_stride: Annotated[
+        int | None,
+        typer.Option(help="Largest stride: later stages dilate in place of striding.", metavar="8|16|32"),
+    ] = None,
     by: Annotated[By | None, typer.Option(help="Divide the cost.")] = None,
     form: Annotated[
         Form, typer.Option(help="Form of the blocks to check and measure: summed paths, early concatenation, groups.")
@@ -89,13 +118,16 @@ def profile(
     from nxt.space.budget import parse_budget
 
     budget = parse_budget({"flops": flops, "params": params, "acts": acts, "memory": memory})
-    counts = [counted(network, size, classes) for network in networks]
+    pixels = None if size is None else _size(size)
+    counts = [counted(network, pixels, classes) for network in networks]
     specs = [resolve(network) for network in networks]
     measuring = _measuring(device, batch or "1,8,32", compiled, roofline) if measure else {}
     from nxt.analysis.profile import profile as profile_of
 
     how = {"by": by or By.STAGE, "form": form, "steps": steps, "check": check, "latency": latency, **measuring}
-    profiles = [profile_of(spec, *each, **how) for spec, each in zip(specs, counts, strict=True)]
+    how |= {"head": head, "output_stride": output_stride}
+    asked = [(pixels, outputs if head is None else classes) for pixels, outputs in counts]
+    profiles = [profile_of(spec, *each, **how) for spec, each in zip(specs, asked, strict=True)]
     rows = [each.to_dict() for each in profiles]
     if roofline is not None:
         from nxt.report.roofline import plot_roofline
@@ -108,6 +140,14 @@ def profile(
 
         (profile_view.print_csv if as_csv else profile_view.print_tables)(rows, by)
     _raise_for(profiles, budget)
+
+
+def _size(text: str) -> int | tuple[int, int]:
+    """Returns a square's side, or height and width of what is written as width x height."""
+    found = re.fullmatch(r"(\d+)(?:x(\d+))?", text.strip().lower())
+    if found is None:
+        raise typer.BadParameter(f"--size {text}: write a square's side such as 224, or WIDTHxHEIGHT such as 480x360")
+    return int(found[1]) if found[2] is None else (int(found[2]), int(found[1]))
 
 
 def _measuring(device: str, batch: str, compiled: bool, roofline: Path | None) -> dict[str, Any]:

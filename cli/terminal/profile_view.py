@@ -31,7 +31,7 @@ def print_csv(rows: Sequence[Row], by: str | None) -> None:
 
 def print_tables(rows: Sequence[Row], by: str | None) -> None:
     """Prints tables: the networks, their parts, steps, measurements and checks, and the difference of two."""
-    rows = [{**row, "name": f"{row['name']}, form {row['form']}"} if "form" in row else row for row in rows]
+    rows = [{**row, "name": _titled(row)} for row in rows]
     figures = [
         [
             row["name"], format_count(row["params"], 4), format_count(row["macs"], 4), format_count(row["acts"], 4),
@@ -63,6 +63,11 @@ def print_tables(rows: Sequence[Row], by: str | None) -> None:
         "Moved: each input, weight and output element of those layers once. Peak: alive during inference, "
         "without weights; both for one image in float32."
     )
+    if any("head" in row for row in rows):
+        tables.say(
+            "With a head: one inference, without auxiliary heads; detectors with 1000 proposals and 100 masks, at "
+            "sides that 32 divides, to which they pad images. Maps of several levels or cut-outs count together."
+        )
     for row in rows:
         _reconcile(row)
     for row in rows:
@@ -78,7 +83,7 @@ def _print_parts(row: Row, by: str) -> None:
     lines = [
         [
             part["name"], *([part["blocks"]] if by == "stage" else []),
-            f"{part['channels']} x {part['side']}x{part['side']}", format_count(part["params"], 4),
+            f"{part['channels']} x {_sides(part['side'])}", format_count(part["params"], 4),
             format_count(part["macs"], 4), f"{part['macs'] / row['macs']:.1%}", format_count(part["acts"], 4),
             _bytes(part["bytes"]), f"{part['intensity']:.1f}", _bytes(part["peak_bytes"]),
         ]
@@ -87,7 +92,8 @@ def _print_parts(row: Row, by: str) -> None:
     blocks = ["blocks"] if by == "stage" else []
     heads = [by, *blocks, "output", "params", "MACs", "share", "acts", "moved", "FLOP/B", "peak"]
     spare = ["FLOP/B", "moved", "peak", "acts", "output", "blocks", "params"]
-    tables.print_table(heads, lines, spare, title=f"\n{row['name']}, peak at {row['peak_at']}")
+    at = f", peak at {row['peak_at']}" if row["peak_at"] else ""
+    tables.print_table(heads, lines, spare, title=f"\n{row['name']}{at}")
 
 
 def _print_steps(row: Row) -> None:
@@ -101,7 +107,7 @@ def _print_steps(row: Row) -> None:
 def _print_difference(first: Row, second: Row) -> None:
     """Prints the second network minus the first, stage by stage."""
     parts = [{part["name"]: part for part in row["stages"]} for row in (first, second)]
-    names = sorted({*parts[0], *parts[1]}, key=lambda name: (name != "stem", name == "head", name))
+    names = sorted({*parts[0], *parts[1]}, key=lambda name: (name != "stem", not name.startswith("stage"), name))
     lines = []
     for name in [*names, "total"]:
         pair = (first, second) if name == "total" else tuple(stages.get(name, {}) for stages in parts)
@@ -132,8 +138,19 @@ def _change(value: int, before: int) -> str:
     return f"{'-' if value < 0 else '+'}{format_count(abs(value))} {share:>7}"
 
 
-def _bytes(value: int) -> str:
-    return f"{format_count(value)}B"
+def _bytes(value: int | None) -> str:
+    return "-" if value is None else f"{format_count(value)}B"
+
+
+def _sides(side: int | str) -> str:
+    """Returns the sides of a map: one number if it is square."""
+    return f"{side}x{side}" if isinstance(side, int) else side
+
+
+def _titled(row: Row) -> str:
+    """Returns a network's name with what was changed of it."""
+    said = {"form": "form {}", "output_stride": "stride {}", "head": "{}"}
+    return ", ".join([row["name"], *(text.format(row[key]) for key, text in said.items() if key in row)])
 
 
 def print_measured(name: str, measured: Mapping[str, Any]) -> None:

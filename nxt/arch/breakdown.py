@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from nxt.arch.costs import Cost, cost_of, resolution
-from nxt.arch.layers import Layer, blocks
+from nxt.arch.heads import blocks_with_head
+from nxt.arch.layers import Layer, Side, Size, blocks
 from nxt.arch.memory import branch_end, moments
 from nxt.arch.spec import ArchSpec
 
+_IN_STAGE = re.compile(r"\blayer\d+\.")  # names of layers
 LEVELS = ("network", "stage", "block", "layer")
+Block = tuple[str, int, list[Layer]]  # as `blocks` yields them
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +26,11 @@ class Portion:
     name: str
     blocks: int
     channels: int  # of its output
-    side: int  # of its output, in pixels
+    side: Side  # of its output
     cost: Cost
     fvcore: int  # its share of fvcore's total: `macs`, 2 for each element normalised, 1 for each element pooled
     layers: tuple[Layer, ...]
-    peak: int  # most bytes alive at once while it runs in an inference, without weights
+    peak: int | None  # most bytes alive at once while it runs in an inference, without weights; None with a head
 
     @property
     def flops(self) -> int:
@@ -52,7 +56,7 @@ class Portion:
         return {
             "name": self.name,
             "blocks": self.blocks,
-            "side": self.side,
+            "side": self.side.plain,
             "channels": self.channels,
             "macs": self.cost.macs,
             "params": self.cost.params,
@@ -65,28 +69,40 @@ class Portion:
         }
 
 
-def portions(spec: ArchSpec, size: int | None = None, classes: int | None = None, by: str = "stage") -> list[Portion]:
+def portions(
+    spec: ArchSpec,
+    size: Size | None = None,
+    classes: int | None = None,
+    by: str = "stage",
+    output_stride: int | None = None,
+    head: str | None = None,
+) -> list[Portion]:
     """Returns the portions of a network's cost, from input to output.
 
     Args:
         spec: The architecture.
-        size: Image side in pixels; by default the network's own.
+        size: Image side in pixels, or (height, width); by default the network's own.
         classes: Outputs of the last layer; by default the network's own.
         by: "network" (one portion), "stage", "block" or "layer".
+        output_stride: The largest stride, as in `ArchSpec.stages`; by default of a segmenter 8.
+        head: One of `nxt.arch.heads.COSTED` in the place of the last layer.
 
     Raises:
-        ArchError: for a size or number of classes out of range.
+        ArchError: for a size or number of classes out of range, or an output stride that the network does not have.
     """
-    size, classes = resolution(spec, size, classes)
+    size, classes = resolution(spec, size, classes, head)
     peaks: dict[str, int] = {}
-    for moment in moments(spec, size, classes):
-        peaks[moment.layer] = max(moment.bytes, peaks.get(moment.layer, 0))
-    return [_portion(name, count, layers, peaks) for name, count, layers in _groups(spec, size, classes, by)]
+    if head is not None:
+        all_blocks = list(blocks_with_head(spec, head, size, classes, output_stride))
+    else:
+        all_blocks = list(blocks(spec, size, classes, output_stride))
+        for moment in moments(spec, size, classes, output_stride):
+            peaks[moment.layer] = max(moment.bytes, peaks.get(moment.layer, 0))
+    return [_portion(name, count, layers, peaks) for name, count, layers in _groups(spec, all_blocks, by)]
 
 
-def _groups(spec: ArchSpec, size: int, classes: int, by: str) -> Iterator[tuple[str, int, list[Layer]]]:
+def _groups(spec: ArchSpec, all_blocks: list[Block], by: str) -> Iterator[tuple[str, int, list[Layer]]]:
     """Yields name, number of blocks and layers of every portion."""
-    all_blocks = list(blocks(spec, size, classes))
     if by == "layer":
         yield from ((layer.name, 0, [layer]) for _, _, layers in all_blocks for layer in layers)
     elif by == "block":
@@ -101,7 +117,7 @@ def _groups(spec: ArchSpec, size: int, classes: int, by: str) -> Iterator[tuple[
 
 
 def _portion(name: str, count: int, layers: list[Layer], peaks: dict[str, int]) -> Portion:
-    ends_in_block = len(layers) > 1 and layers[-1].name.startswith("layer")
+    ends_in_block = len(layers) > 1 and _IN_STAGE.search(layers[-1].name)
     last = branch_end(layers) if ends_in_block else layers[-1]
     return Portion(
         name=name,
@@ -111,5 +127,5 @@ def _portion(name: str, count: int, layers: list[Layer], peaks: dict[str, int]) 
         cost=cost_of(layers),
         fvcore=sum(layer.fvcore for layer in layers),
         layers=tuple(layers),
-        peak=max(peaks.get(layer.name, 0) for layer in layers),
+        peak=max(peaks.get(layer.name, 0) for layer in layers) if peaks else None,
     )

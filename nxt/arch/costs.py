@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import overload
 
+from nxt.arch.heads import blocks_with_head, default_classes
 from nxt.arch.latency import Part, PartLatency
-from nxt.arch.layers import Layer, block_layers, head_layer, stem_layers
+from nxt.arch.layers import Layer, Side, Size, block_layers, head_layer, stem_layers
 from nxt.arch.spec import ArchSpec, Stage
 from nxt.errors import ArchError
 
@@ -62,46 +64,67 @@ class Cost:
 
 
 def cost(
-    spec: ArchSpec, size: int | None = None, classes: int | None = None, latency: PartLatency | None = None
+    spec: ArchSpec,
+    size: Size | None = None,
+    classes: int | None = None,
+    latency: PartLatency | None = None,
+    output_stride: int | None = None,
+    head: str | None = None,
 ) -> Cost:
-    """Returns the cost of a network for one `size` x `size` RGB image.
+    """Returns the cost of a network for one RGB image.
 
     Args:
         spec: The architecture.
-        size: Image side in pixels; by default the one that the network is made for (224, or 32 for CIFAR).
-        classes: Outputs of the last layer; by default 1000, or 10 for CIFAR networks.
+        size: Image side in pixels, or (height, width); by default what the network is made for (224, or 32 for CIFAR).
+        classes: Outputs of the last layer; by default 1000, or 10 for CIFAR networks. With a head those that it tells
+            apart, without background; by default 80 for detectors, 150 for segmenters.
         latency: The latencies of the network's parts; by default the latency is not counted.
+        output_stride: The largest stride, as in `ArchSpec.stages`; by default of a segmenter 8.
+        head: One of `nxt.arch.heads.COSTED` in the place of the last layer. Its latency is not known.
 
     Raises:
-        ArchError: for a size or number of classes out of range.
+        ArchError: for a size or number of classes out of range, or an output stride that the network does not have.
         ConfigError: if a part's latency is not known.
     """
-    base, slopes = coefficients(spec, *resolution(spec, size, classes), latency)
+    counted = resolution(spec, size, classes, head)
+    if head is not None:
+        parts = blocks_with_head(spec, head, *counted, output_stride)
+        return cost_of(layer for *_, layers in parts for layer in layers)
+    base, slopes = coefficients(spec, *counted, latency, output_stride)
     return sum((slope * (depth - 1) for slope, depth in zip(slopes, spec.depths, strict=True)), base)
 
 
-def resolution(spec: ArchSpec, size: int | None, classes: int | None) -> tuple[int, int]:
-    """Returns the image side and number of classes at which to cost a network: the arguments, or else its own.
+@overload
+def resolution(spec: ArchSpec, size: int | None, classes: int | None, head: str | None = None) -> tuple[int, int]: ...
+@overload
+def resolution(spec: ArchSpec, size: Size | None, classes: int | None, head: str | None = None) -> tuple[Size, int]: ...
+def resolution(spec: ArchSpec, size: Size | None, classes: int | None, head: str | None = None) -> tuple[Size, int]:
+    """Returns the image size and number of classes at which to cost a network: the arguments, or else its own.
+
+    The size of a square is its side.
 
     Raises:
         ArchError: if one is out of range.
     """
     size = spec.size if size is None else size
-    classes = spec.classes if classes is None else classes
-    if not 1 <= size <= MAX_SIZE:
-        raise ArchError(f"image size {size} is not between 1 and {MAX_SIZE} pixels")
+    classes = default_classes(spec, head) if classes is None else classes
+    side = Side.of(size)
+    for pixels in (side.height, side.width):
+        if not 1 <= pixels <= MAX_SIZE:
+            raise ArchError(f"image size {pixels} is not between 1 and {MAX_SIZE} pixels")
     if not 1 <= classes <= MAX_CLASSES:
         raise ArchError(f"{classes} classes are not between 1 and {MAX_CLASSES}")
-    return size, classes
+    return side.height if side.height == side.width else (side.height, side.width), classes
 
 
 def cost_of(layers: Iterable[Layer]) -> Cost:
     """Returns the sum of the layers' costs."""
     macs = params = acts = 0
     for layer in layers:
-        macs += layer.macs
-        params += layer.params
-        acts += layer.acts
+        more = layer.counts
+        macs += more[0]
+        params += more[1]
+        acts += more[2]
     return Cost(macs, params, acts)
 
 
@@ -112,25 +135,25 @@ def part_cost(part: Part, latency: PartLatency | None) -> Cost:
 
 
 def coefficients(
-    spec: ArchSpec, size: int, classes: int, latency: PartLatency | None = None
+    spec: ArchSpec, size: Size, classes: int, latency: PartLatency | None = None, output_stride: int | None = None
 ) -> tuple[Cost, list[Cost]]:
     """Returns `(base, slopes)` with `cost = base + sum of slopes[s] * (depths[s] - 1)`, for any depths."""
     layers, side = stem_layers(spec, size)
     base, slopes = part_cost(Part(spec, layers), latency), []
-    for stage in spec.stages():
+    for stage in spec.stages(output_stride):
         first, later, side = stage_cost(spec, stage, side, latency)
         base += first
         slopes.append(later)
     return base + part_cost(Part(spec, [head_layer(spec, side, classes)]), latency), slopes
 
 
-def stage_cost(spec: ArchSpec, stage: Stage, side: int, latency: PartLatency | None = None) -> tuple[Cost, Cost, int]:
+def stage_cost(spec: ArchSpec, stage: Stage, side: Side, latency: PartLatency | None = None) -> tuple[Cost, Cost, Side]:
     """Returns the cost of a stage's first block, the cost of each later block, and the side of the stage's output.
 
     Args:
         spec: The architecture; only the properties common to all stages are read.
         stage: The stage.
-        side: Side of its input, in pixels.
+        side: Sides of its input.
         latency: The latencies of blocks, if they are to be counted.
     """
     first, out = block_layers(spec, stage, 0, side)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nxt.arch import costs
+from nxt.arch.layers import Size
 from nxt.arch.names import fields_of, normalised
 from nxt.arch.spec import SCHEMA, ArchSpec
 from nxt.arch.zoo import ZOO
@@ -15,6 +16,7 @@ from nxt.config import check_keys, read_yaml, require
 from nxt.errors import ArchError, ConfigError, expecting, suggestion
 from nxt.files import exists, is_folder
 
+_Size = TypeVar("_Size", bound=Size)
 _LABELS = ("schema", "name", "provenance")  # of an architecture file, no part of the network
 
 
@@ -74,9 +76,9 @@ def provenance_of(network: str | Path | ArchSpec) -> Mapping[str, Any]:
 
 
 def counted(
-    network: str | Path | ArchSpec, size: int | None = None, classes: int | None = None
-) -> tuple[int | None, int | None]:
-    """Returns at which image side and classes to count: as given, or else as an architecture file says it was counted.
+    network: str | Path | ArchSpec, size: _Size | None = None, classes: int | None = None
+) -> tuple[_Size | int | None, int | None]:
+    """Returns at which image size and classes to count: as given, or else as an architecture file says it was counted.
 
     Raises:
         ConfigError: if the file cannot be read, or says something else than numbers.
@@ -88,15 +90,26 @@ def counted(
     return found.get("size") if size is None else size, found.get("classes") if classes is None else classes
 
 
-def cost(network: str | Path | ArchSpec, size: int | None = None, classes: int | None = None) -> costs.Cost:
+def cost(
+    network: str | Path | ArchSpec,
+    size: Size | None = None,
+    classes: int | None = None,
+    output_stride: int | None = None,
+    head: str | None = None,
+) -> costs.Cost:
     """Returns the exact cost of a network for one image.
 
     Args:
         network: A name, the path of an architecture file, or a specification.
-        size: Image side in pixels; by default what the file was counted at, or else what the network is made for.
+        size: Image side in pixels, or (height, width); by default what the file was counted at, or else what the
+            network is made for.
         classes: Outputs of the last layer; by default likewise.
+        output_stride: The largest stride, as in `nxt.build`; by default of a segmenter 8.
+        head: One of `nxt.arch.heads.COSTED`, which says what is counted of it, in the place of the last layer.
 
     Raises:
         ArchError, ConfigError: if there is no such network.
     """
-    return costs.cost(resolve(network), *counted(network, size, classes))
+    size, outputs = counted(network, size, classes)
+    outputs = outputs if head is None else classes  # a file tells those of classification
+    return costs.cost(resolve(network), size, outputs, output_stride=output_stride, head=head)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from nxt.arch.layers import Layer, block_layers, head_layer, stem_layers
+from nxt.arch.layers import Layer, Side, Size, block_layers, head_layer, stem_layers
 from nxt.arch.spec import ArchSpec, Stage
 
 _ITEM = 4  # bytes of a float32
@@ -33,34 +33,35 @@ class Moment(NamedTuple):
         return self.layer if self.step in ("conv", "linear") else f"{self.layer}, {self.step}"
 
 
-def peak(spec: ArchSpec, size: int, classes: int) -> Moment:
+def peak(spec: ArchSpec, size: Size, classes: int, output_stride: int | None = None) -> Moment:
     """Returns the first moment of an inference with the most memory alive.
 
     Args:
         spec: The architecture.
-        size: Image side in pixels.
+        size: Image side in pixels, or (height, width).
         classes: Outputs of the last layer.
+        output_stride: The largest stride, as in `ArchSpec.stages`.
     """
-    return max(moments(spec, size, classes), key=lambda moment: moment.elements)
+    return max(moments(spec, size, classes, output_stride), key=lambda moment: moment.elements)
 
 
-def moments(spec: ArchSpec, size: int, classes: int) -> Iterator[Moment]:
+def moments(spec: ArchSpec, size: Size, classes: int, output_stride: int | None = None) -> Iterator[Moment]:
     """Yields the moments of one inference in order. The image stays alive throughout.
 
     While a stage runs, its input stays alive too: the network's `forward` refers to it.
     """
-    image = 3 * size * size
+    image = 3 * Side.of(size).pixels
     layers, side = stem_layers(spec, size)
     for layer, step, elements in _stem(spec, layers, side):
         yield Moment(layer, step, image + elements)
-    held = spec.stem_width * side * side
-    for stage in spec.stages():
+    held = spec.stem_width * side.pixels
+    for stage in spec.stages(output_stride):
         for block in range(stage.depth):
             layers, out = block_layers(spec, stage, block, side)
             for layer, step, elements in _block(spec, stage, block, layers):
                 yield Moment(layer, step, image + elements + (held if block else 0))
             side = out
-        held = stage.width * side * side
+        held = stage.width * side.pixels
     head = head_layer(spec, side, classes)
     if spec.preact:
         yield Moment(head.name, "norm", image + 2 * held)
@@ -68,7 +69,7 @@ def moments(spec: ArchSpec, size: int, classes: int) -> Iterator[Moment]:
     yield Moment(head.name, "linear", image + held + head.in_width + classes)
 
 
-def _stem(spec: ArchSpec, layers: list[Layer], side: int) -> Iterator[tuple[str, str, int]]:
+def _stem(spec: ArchSpec, layers: list[Layer], side: Side) -> Iterator[tuple[str, str, int]]:
     before = 0
     for layer in layers:
         yield layer.name, "conv", before + layer.output
@@ -76,23 +77,25 @@ def _stem(spec: ArchSpec, layers: list[Layer], side: int) -> Iterator[tuple[str,
             yield layer.name, "norm", 2 * layer.output
         before = layer.output
     if spec.stem != "cifar":
-        yield layers[-1].name, "pool", before + (1 + _INDEX) * spec.stem_width * side * side
+        yield layers[-1].name, "pool", before + (1 + _INDEX) * spec.stem_width * side.pixels
 
 
 def _block(spec: ArchSpec, stage: Stage, block: int, layers: list[Layer]) -> Iterator[tuple[str, str, int]]:
     """Yields the moments of a block. Its input stays alive for the shortcut; with pre-activation also after its BN."""
     first, last = layers[0], branch_end(layers)
-    x = (2 if spec.preact else 1) * first.in_width * first.in_side**2
+    x = (2 if spec.preact else 1) * first.in_width * first.in_side.pixels
     if spec.block == "basic":
         yield from (_basic_preactivated if spec.preact else _basic)(first, last, x)
     else:
-        yield from _preactivated(layers, x) if spec.preact else _postactivated(spec, stage, layers)
+        pools = spec.avd and block == 0 and stage.halves
+        pooled = (pools and spec.avd_first, pools and not spec.avd_first)
+        yield from _preactivated(layers, x, pooled) if spec.preact else _postactivated(spec, stage, layers, pooled)
     if spec.attention == "se":
         yield f"{last.name.rpartition('.')[0]}.se.fc2", "scaling", x + 2 * last.output + stage.width
     if spec.padded:
         yield from _padded(spec, stage, block, first, last, x)
     else:
-        yield from _shortcut(layers[-1], x, last)
+        yield from _shortcut(layers[-1], x, last, spec.avg_down and stage.stride > 1)
 
 
 def branch_end(layers: list[Layer]) -> Layer:
@@ -114,13 +117,16 @@ def _basic_preactivated(first: Layer, last: Layer, x: int) -> Iterator[tuple[str
     yield last.name, "conv", x + 2 * first.output + last.output
 
 
-def _postactivated(spec: ArchSpec, stage: Stage, layers: list[Layer]) -> Iterator[tuple[str, str, int]]:
+def _postactivated(
+    spec: ArchSpec, stage: Stage, layers: list[Layer], pooled: tuple[bool, bool]
+) -> Iterator[tuple[str, str, int]]:
+    """Yields the moments of a bottleneck; `pooled` says whether a pool stands before and after its 3x3."""
     first, spatial, last = layers[0], layers[1], branch_end(layers)
-    x = first.in_width * first.in_side**2
+    x = first.in_width * first.in_side.pixels
     yield first.name, "conv", x + first.output
     yield first.name, "norm", x + 2 * first.output
-    entering, leaving = first.out_width * spatial.in_side**2, first.out_width * spatial.out_side**2
-    if spatial.in_side != first.out_side:
+    entering, leaving = first.out_width * spatial.in_side.pixels, first.out_width * spatial.out_side.pixels
+    if pooled[0]:
         yield first.name, "pool", x + first.output + entering
     if stage.radix:
         for step, elements in _attention(stage, spatial):
@@ -133,24 +139,24 @@ def _postactivated(spec: ArchSpec, stage: Stage, layers: list[Layer]) -> Iterato
     else:
         yield spatial.name, "conv", x + entering + leaving
         yield spatial.name, "norm", x + 2 * leaving
-    reduced = last.in_width * last.in_side**2
-    if last.in_side != spatial.out_side:
+    reduced = last.in_width * last.in_side.pixels
+    if pooled[1]:
         yield spatial.name, "pool", x + leaving + reduced
     yield last.name, "conv", x + reduced + last.output
     yield last.name, "norm", x + 2 * last.output
 
 
-def _preactivated(layers: list[Layer], x: int) -> Iterator[tuple[str, str, int]]:
+def _preactivated(layers: list[Layer], x: int, pooled: tuple[bool, bool]) -> Iterator[tuple[str, str, int]]:
     first, spatial, last = layers[:3]
     yield first.name, "norm", x
     yield first.name, "conv", x + first.output
-    entering, leaving = first.out_width * spatial.in_side**2, spatial.output
-    if spatial.in_side != first.out_side:
+    entering, leaving = first.out_width * spatial.in_side.pixels, spatial.output
+    if pooled[0]:
         yield first.name, "pool", x + first.output + entering
     yield spatial.name, "norm", x + 2 * entering
     yield spatial.name, "conv", x + 2 * entering + leaving
-    reduced = last.in_width * last.in_side**2
-    if last.in_side != spatial.out_side:
+    reduced = last.in_width * last.in_side.pixels
+    if pooled[1]:
         yield spatial.name, "pool", x + leaving + reduced
     yield last.name, "norm", x + 2 * reduced
     yield last.name, "conv", x + 2 * reduced + last.output
@@ -162,16 +168,16 @@ def _padded(
     """Yields the moments of a shortcut that is padded: of its pool, and of the copy with more channels."""
     if block:
         return
-    pooled = first.in_width * last.out_side**2 if spec.avg_down and stage.stride > 1 else 0
+    pooled = first.in_width * last.out_side.pixels if spec.avg_down and stage.stride > 1 else 0
     padded = last.output if stage.in_width != stage.width else 0
     yield last.name, "shortcut", x + last.output + pooled + padded
 
 
-def _shortcut(layer: Layer, x: int, last: Layer) -> Iterator[tuple[str, str, int]]:
+def _shortcut(layer: Layer, x: int, last: Layer, pools: bool) -> Iterator[tuple[str, str, int]]:
     """Yields the moments of a projection; the block's input and its last convolution's output are alive too."""
     if "downsample" not in layer.name:
         return
-    pooled = layer.in_width * layer.in_side**2 if layer.name.endswith(".1") else 0
+    pooled = layer.in_width * layer.in_side.pixels if pools else 0
     yield layer.name, "conv", x + last.output + pooled + layer.output
     if layer.norm:
         yield layer.name, "norm", x + last.output + 2 * layer.output
@@ -181,4 +187,4 @@ def _attention(stage: Stage, conv: Layer) -> Iterator[tuple[str, int]]:
     """Yields the moments of split attention, without its input."""
     yield "conv", conv.output
     yield "norm", 2 * conv.output
-    yield "attention", conv.output + stage.bottleneck * conv.out_side**2
+    yield "attention", conv.output + stage.bottleneck * conv.out_side.pixels

@@ -134,7 +134,7 @@ class Dense(nn.Module):
         super().__init__()
         layers = list(network.children())  # in forward order; the head follows the pooling
         self.trunk, self.head = nn.Sequential(*layers[: layers.index(network.avgpool)]), network.fc
-        self.window = portions(network.spec, size)[-2].side
+        self.window = portions(network.spec, size)[-2].side.height
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps images (B, 3, H, W), normalised, to the logarithm of the scores averaged over positions, (B, K)."""

@@ -53,7 +53,7 @@ def model(
     if pooled:
         x = graph.add("GlobalAveragePool", [x])
     graph.nodes[-1].output[0] = "y"
-    shape = (batch, first.in_width, first.in_side, first.in_side)
+    shape = (batch, first.in_width, first.in_side.height, first.in_side.width)
     made = helper.make_graph(
         graph.nodes,
         "nxt",

@@ -64,12 +64,12 @@ class OnnxRuntime:
         """Returns what runs a part behind a convolution, and the convolution alone, whose time does not count."""
         batch, first = self._asked.batch, part.layers[0]
         if part.kind == "stem":
-            return [(1, self._run(model([part], batch, pooled=True), first.in_width, first.in_side))]
+            return [(1, self._run(model([part], batch, pooled=True), first.in_width, first.in_side.height))]
         side = first.norm_side if part.kind == "head" else first.in_side
-        prefix = Layer("prefix", _CHANNELS, first.in_width, 1, 1, side, side, 0, side, True)
+        prefix = Layer("prefix", _CHANNELS, first.in_width, 1, 1, side, side, 0, side, first.in_width)
         alone = model([], batch, prefix, pooled=True)
         whole = model([part], batch, prefix, pooled=part.kind != "head")
-        return [(-1, self._run(alone, _CHANNELS, side)), (1, self._run(whole, _CHANNELS, side))]
+        return [(-1, self._run(alone, _CHANNELS, side.height)), (1, self._run(whole, _CHANNELS, side.height))]
 
     def network(self, spec: ArchSpec) -> Steps:
         """Returns what runs a network."""

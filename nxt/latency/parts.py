@@ -92,7 +92,7 @@ def _features(part: Part) -> list[float]:
         stage.bottleneck * max(1, stage.radix),
         stage.group_width,
         stage.cardinality * max(1, stage.radix),
-        last.out_side,
+        last.out_side.height,
     )
     return [*(math.log(max(1, number)) for number in work), *map(float, kinds)]
 

@@ -50,7 +50,7 @@ class TorchRuntime:
     def part(self, part: Part) -> Steps:
         """Returns what runs a part on an input that the step before has just written, as in a network."""
         first = part.layers[0]
-        x = self._input(first.in_width, first.norm_side if first.name == "fc" else first.in_side)
+        x = self._input(first.in_width, (first.norm_side if first.name == "fc" else first.in_side).height)
         module = self._ready(_module(part, self._asked.classes))
         return [(0, torch.inference_mode()(lambda: x.mul_(1))), (1, torch.inference_mode()(lambda: module(x)))]
 

@@ -15,7 +15,7 @@ from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 from torchvision.models.segmentation.fcn import FCNHead
 from torchvision.ops import FrozenBatchNorm2d
 
-from nxt.arch.heads import PYRAMID, SEGMENTERS, atrous_rates, checked_stride
+from nxt.arch.heads import HEADS, PYRAMID, SEGMENTERS, atrous_rates, checked_stride
 from nxt.arch.load import resolve
 from nxt.arch.spec import ArchSpec
 from nxt.errors import ArchError
@@ -113,6 +113,8 @@ def build_with_head(
         ConfigError: if the architecture file cannot be read.
     """
     spec = resolve(spec)
+    if head not in HEADS:
+        raise ArchError(f"head {head!r} is not one of {', '.join(HEADS)}")
     stride = checked_stride(spec, head, output_stride)
     network = build(spec, classes, output_stride=stride)
     network.add_module("fc", nn.Identity())  # no parameter without gradient

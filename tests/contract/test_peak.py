@@ -7,6 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
+from nxt.arch.layers import Side
 from nxt.arch.load import parse_name
 from nxt.arch.memory import peak
 from nxt.arch.spec import ArchSpec
@@ -40,12 +41,12 @@ class Alive(TorchDispatchMode):
         self.now -= self.known.pop(key)
 
 
-def measured(spec, size, classes):
-    network = build(spec, classes).eval()
+def measured(spec, size, classes, output_stride=None):
+    network = build(spec, classes, output_stride=output_stride).eval()
     with torch.no_grad(), Alive() as alive:
         for parameter in (*network.parameters(), *network.buffers()):
             alive.known[parameter.untyped_storage()._cdata] = 0  # weights do not count
-        image = torch.zeros(1, 3, size, size)
+        image = torch.zeros(1, 3, *Side.of(size)[:2])
         network(image)
     return alive.most
 
@@ -89,3 +90,9 @@ SPECS = {
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_the_predicted_peak_is_what_is_alive(spec, size):
     assert peak(spec, size, 10).bytes == pytest.approx(measured(spec, size, 10), rel=0.002)
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_dilated_stages_and_images_that_are_not_square_too(spec):
+    stride = spec.strides[0]
+    assert peak(spec, (64, 97), 10, stride).bytes == pytest.approx(measured(spec, (64, 97), 10, stride), rel=0.002)

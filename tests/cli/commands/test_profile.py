@@ -98,8 +98,8 @@ def test_a_network_without_such_a_form_is_refused_in_a_line(nxt):
 def test_a_wrong_closed_form_fails_the_check(monkeypatch, nxt):
     from nxt.models import check
 
-    def wrong(spec, size, classes):
-        return cost(spec, size + 2, classes)
+    def wrong(spec, size, classes, **how):
+        return cost(spec, size + 2, classes, **how)
 
     monkeypatch.setattr(check, "cost", wrong)
     result = nxt("profile", TINY, "--check")
@@ -173,3 +173,55 @@ def test_a_batch_of_one_on_a_map_of_one_pixel_can_be_measured(nxt, monkeypatch):
         monkeypatch.setattr(measure, name, value)
     found = answer(nxt, TINY, "--measure", "--batch", "1", "--size", 4, "--device", "cpu")
     assert found["measured"]["training"]["batch"] == 2
+
+
+def test_sizes_are_width_by_height_on_the_command_line_and_height_first_in_python(nxt):
+    found = answer(nxt, "resnest14", "--size", "96x64", "--output-stride", 16, "--by", "stage")
+    assert found["size"] == "96x64" and found["output_stride"] == 16
+    assert [stage["side"] for stage in found["stages"]] == ["48x32", "24x16", "12x8", "6x4", "6x4", 1]
+    assert found["macs"] == cost(parse_name("resnest14"), (64, 96), output_stride=16).macs
+    assert found["peak_at"] and found["peak_bytes"]
+    assert answer(nxt, "resnest14", "--size", "64x64") == answer(nxt, "resnest14", "--size", 64)
+    assert "12 x 8" not in (printed := nxt("profile", "resnest14", "--size", "96x64", "--by", "stage").out)
+    assert "512 x 12x8" in printed and "image 96x64" in nxt("profile", TINY, "--size", "96x64", "--steps").out
+    assert answer(nxt, "resnet50", "--output-stride", 32)["published"]
+    assert "published" not in answer(nxt, "resnet50", "--output-stride", 16)
+
+
+def test_heads_are_counted_in_all_forms(nxt):
+    found = answer(nxt, TINY, "--head", "mask-rcnn", "--size", "70x50", "--check")
+    assert found["head"] == "mask-rcnn" and found["classes"] == 80 and "output_stride" not in found
+    assert not any(found["check"].values())
+    names = ["stem", "stage1", "stage2", "stage3", "fpn", "rpn", "box head", "mask head"]
+    assert [stage["name"] for stage in found["stages"]] == names
+    assert found["peak_at"] is found["peak_bytes"] is None
+    rows = list(csv.DictReader(io.StringIO(nxt("profile", TINY, "--head", "fcn", "--by", "layer", "--csv").out)))
+    assert rows[-1]["part"] == "classifier.4" and rows[-1]["classes"] == "150" and rows[-1]["peak_bytes"] == ""
+    assert sum(int(row["macs"]) for row in rows) == cost(parse_name(TINY), head="fcn").macs
+    out = nxt("profile", "resnet50", "resnest50", "--head", "deeplabv3", "--by", "stage").out
+    assert "resnet50, stride 8, deeplabv3" in out and "without auxiliary heads" in out
+    assert "resnest50, stride 8, deeplabv3 minus resnet50, stride 8, deeplabv3" in out
+    assert nxt("profile", "resnet50", "--head", "retinanet", "--flops", ":1G").code == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--size", "48y"], 2, "write a square's side such as 224, or WIDTHxHEIGHT such as 480x360"),
+        (["--size", "480x"], 2, "write a square's side such as 224"),
+        (["--size", "0x4"], 1, "image size 0 is not between 1 and 16384 pixels"),
+        (["--head", "yolo"], 2, "'yolo' is not one of"),
+        (["--head", "fcn", "--output-stride", 12], 1, "output stride 12 of resnet50 is not one of 4, 8, 16, 32"),
+        (
+            ["--head", "mask-rcnn", "--output-stride", 8],
+            1,
+            "head mask-rcnn: its pyramid needs all strides of the network",
+        ),
+        (["--head", "fcn", "--steps"], 1, "--head: goes without --form and --steps"),
+        (["--size", "48x40", "--measure"], 1, "--measure: is of square images, without --output-stride and --head"),
+        (["--head", "fcn", "--latency", "x"], 1, "--latency: is of square images, without --output-stride and --head"),
+    ],
+)
+def test_sizes_strides_and_heads_that_cannot_be_end_in_a_line(options, code, message, nxt):
+    result = nxt("profile", "resnet50", *options)
+    assert result.code == code and message in " ".join(result.err.replace("│", " ").split()), result.err

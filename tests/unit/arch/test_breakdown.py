@@ -4,10 +4,10 @@ import pytest
 
 from nxt.arch.breakdown import LEVELS, portions
 from nxt.arch.costs import Cost, cost
-from nxt.arch.layers import Layer, blocks
+from nxt.arch.layers import Layer, Side, blocks
 from nxt.arch.load import parse_name
 from nxt.arch.memory import peak
-from nxt.arch.sensitivity import steps
+from nxt.analysis.sensitivity import steps
 from nxt.arch.spec import ArchSpec
 from nxt.arch.zoo import ZOO
 from nxt.errors import ArchError
@@ -41,7 +41,7 @@ def test_fvcore_s_total_is_known_without_fvcore(name, total):
 
 def test_portions_tell_their_blocks_and_output():
     spec = parse_name("resnext50_32x4d")
-    stages = {part.name: (part.blocks, part.channels, part.side) for part in portions(spec)}
+    stages = {part.name: (part.blocks, part.channels, part.side.plain) for part in portions(spec)}
     assert stages == {
         "stem": (1, 64, 112),
         "stage1": (3, 256, 56),
@@ -58,7 +58,7 @@ def test_portions_tell_their_blocks_and_output():
 
 
 def test_a_grouped_convolution_moves_as_much_as_a_dense_one_for_a_fraction_of_the_work():
-    dense = Layer("a", 128, 128, 3, 1, 56, 56, 128, 56, False)
+    dense = Layer("a", 128, 128, 3, 1, Side.of(56), Side.of(56), 128, Side.of(56), 0)
     grouped = dense._replace(groups=32)
     assert dense.macs == 32 * grouped.macs
     assert dense.moved() - grouped.moved() == 4 * (dense.weights - grouped.weights)

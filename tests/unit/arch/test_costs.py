@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nxt.arch.breakdown import portions
 from nxt.arch.costs import MAX_CLASSES, MAX_SIZE, Cost, coefficients, cost
-from nxt.arch.layers import halved
+from nxt.arch.layers import Side, halved
 from nxt.arch.load import parse_name
 from nxt.arch.spec import STEMS, ArchSpec
 from nxt.errors import ArchError
@@ -139,14 +139,14 @@ def test_one_more_block_costs_more_of_everything(spec):
 
 
 def test_the_sides_of_resnet50_halve_from_112_to_7():
-    assert [part.side for part in portions(parse_name("resnet50"))] == [112, 56, 28, 14, 7, 1]
-    assert [part.side for part in portions(parse_name("resnext29_8x64d_cifar"))] == [32, 32, 16, 8, 1]
-    assert [part.side for part in portions(parse_name("resnest50"), 225)] == [113, 57, 29, 15, 8, 1]
+    assert [part.side.plain for part in portions(parse_name("resnet50"))] == [112, 56, 28, 14, 7, 1]
+    assert [part.side.plain for part in portions(parse_name("resnext29_8x64d_cifar"))] == [32, 32, 16, 8, 1]
+    assert [part.side.plain for part in portions(parse_name("resnest50"), 225)] == [113, 57, 29, 15, 8, 1]
 
 
 @pytest.mark.parametrize(("side", "half"), [(1, 1), (2, 1), (3, 2), (4, 2), (7, 4), (224, 112), (225, 113)])
 def test_halving_rounds_up(side, half):
-    assert halved(side) == half
+    assert halved(Side.of((side, 10))) == Side.of((half, 5))
 
 
 def test_size_and_classes_have_the_defaults_of_the_kind_of_network():
@@ -188,3 +188,22 @@ def test_memory_is_twelve_bytes_a_parameter_and_eight_an_activation_of_each_of_3
 def test_memory_follows_from_the_known_integers(name, params, acts):
     total = cost(parse_name(name))
     assert (total.params, total.acts, total.memory) == (params, acts, 12 * params + 256 * acts)
+
+
+def test_a_size_may_be_a_side_or_height_and_width():
+    spec = parse_name("resnest50")
+    assert cost(spec, (224, 224)) == cost(spec, 224)
+    assert cost(spec, (225, 161)) == cost(spec, (161, 225))
+    assert [part.side.plain for part in portions(spec, (225, 161))] == ["81x113", "41x57", "21x29", "11x15", "6x8", 1]
+    with pytest.raises(ArchError, match="image size 0 is not between 1 and 16384 pixels"):
+        cost(spec, (224, 0))
+
+
+def test_an_output_stride_keeps_the_parameters_and_enlarges_the_last_maps():
+    spec = parse_name("resnest50")
+    dilated = portions(spec, 224, output_stride=8)
+    assert [part.side.plain for part in dilated] == [112, 56, 28, 28, 28, 1]
+    assert sum((part.cost for part in dilated), Cost()) == cost(spec, output_stride=8)
+    assert cost(spec, output_stride=8).params == cost(spec).params
+    assert cost(spec, output_stride=8).macs > cost(spec, output_stride=16).macs > cost(spec).macs
+    assert cost(spec, output_stride=32) == cost(spec)

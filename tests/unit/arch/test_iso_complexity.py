@@ -6,6 +6,7 @@ import pytest
 
 from nxt.arch.costs import cost, stage_cost
 from nxt.arch.iso_complexity import block_weights, macs, nearest
+from nxt.arch.layers import Side
 from nxt.arch.load import parse_name
 from nxt.arch.spec import ArchSpec
 from nxt.errors import ArchError
@@ -32,7 +33,7 @@ def test_the_weights_of_a_block_are_those_of_its_convolutions():
     assert block_weights(RESNET) == 256 * 64 + 9 * 64 * 64 + 64 * 256 == 69_632
     for spec in (RESNET, parse_name("resnext50_32x4d"), CIFAR):
         stage = next(spec.stages())
-        _, later, _ = stage_cost(spec, stage, 10)
+        _, later, _ = stage_cost(spec, stage, Side.of(10))
         norms = 2 * (2 * stage.bottleneck + stage.width)
         assert block_weights(spec) == later.params - norms
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from nxt.arch.costs import Cost, cost, resolution
+from nxt.arch.layers import Side, Size
 from nxt.arch.spec import ArchSpec
 from nxt.errors import ArchError
 
@@ -24,28 +25,36 @@ class Step:
     acts: int
 
 
-def steps(spec: ArchSpec, size: int | None = None, classes: int | None = None) -> list[Step]:
+def steps(
+    spec: ArchSpec, size: Size | None = None, classes: int | None = None, output_stride: int | None = None
+) -> list[Step]:
     """Returns the costs of the smallest possible steps up from an architecture. Arguments and errors as for `cost`.
 
     If a step makes no network, such as a cardinality that does not divide the channels of split attention, larger
     steps are tried, up to 64 times as large; if none makes a network, the step is left out.
     """
     size, classes = resolution(spec, size, classes)
-    now = cost(spec, size, classes)
+
+    def counted(spec: ArchSpec, size: Size = size) -> Cost:
+        return cost(spec, size, classes, output_stride=output_stride)
+
+    now = counted(spec)
     result = []
     for stage, depth in enumerate(spec.depths):
         deeper = spec.replace(depths=tuple(n + (s == stage) for s, n in enumerate(spec.depths)))
-        result.append(_step(f"stage {stage + 1}: {depth} -> {depth + 1} blocks", now, cost(deeper, size, classes)))
+        result.append(_step(f"stage {stage + 1}: {depth} -> {depth + 1} blocks", now, counted(deeper)))
     for label, change in _CHANGES.items():
         for step_size in range(1, _TRIES + 1):
             try:
                 text, larger = change(spec, step_size)
             except ArchError:
                 continue
-            result.append(_step(f"{label} {text}", now, cost(larger, size, classes)))
+            result.append(_step(f"{label} {text}", now, counted(larger)))
             break
-    larger_size = size + max(1, size // _PIXELS)
-    result.append(_step(f"image {size} -> {larger_size} px", now, cost(spec, larger_size, classes)))
+    side = Side.of(size)
+    height, width = (pixels + max(1, pixels // _PIXELS) for pixels in side[:2])
+    text = f"image {side} -> {Side.of((height, width))} px"
+    result.append(_step(text, now, counted(spec, (height, width))))
     return result
 
 
