@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import overload
 
-from nxt.arch.heads import blocks_with_head, default_classes
+from nxt.arch.heads import PYRAMID, blocks_with_head, default_classes
 from nxt.arch.latency import Part, PartLatency
 from nxt.arch.layers import Layer, Side, Size, block_layers, head_layer, stem_layers
 from nxt.arch.spec import ArchSpec, Stage
@@ -70,6 +70,7 @@ def cost(
     latency: PartLatency | None = None,
     output_stride: int | None = None,
     head: str | None = None,
+    pyramid: int = PYRAMID,
 ) -> Cost:
     """Returns the cost of a network for one RGB image.
 
@@ -81,6 +82,7 @@ def cost(
         latency: The latencies of the network's parts; by default the latency is not counted.
         output_stride: The largest stride, as in `ArchSpec.stages`; by default of a segmenter 8.
         head: One of `nxt.arch.heads.COSTED` in the place of the last layer. Its latency is not known.
+        pyramid: Channels of a detector's feature pyramid.
 
     Raises:
         ArchError: for a size or number of classes out of range, or an output stride that the network does not have.
@@ -88,7 +90,7 @@ def cost(
     """
     counted = resolution(spec, size, classes, head)
     if head is not None:
-        parts = blocks_with_head(spec, head, *counted, output_stride)
+        parts = blocks_with_head(spec, head, *counted, output_stride, pyramid)
         return cost_of(layer for *_, layers in parts for layer in layers)
     base, slopes = coefficients(spec, *counted, latency, output_stride)
     return sum((slope * (depth - 1) for slope, depth in zip(slopes, spec.depths, strict=True)), base)

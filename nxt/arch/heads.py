@@ -8,6 +8,7 @@ of a segmenter is for training alone and is not counted.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from nxt.arch.layers import ONE, Layer, Side, Size, blocks, conv, halved, together
 from nxt.arch.spec import ArchSpec
@@ -22,7 +23,15 @@ PYRAMID = 256  # channels of all levels of a feature pyramid
 PROPOSALS, DETECTIONS = 1000, 100
 _ANCHORS, _OCTAVES = 3, 9  # anchors at a pixel, with three aspect ratios; of RetinaNet, with three scales each
 _BOX, _MASK = 7, 14  # sides of what is cut out of a level for the box head and the mask head
-_HIDDEN = 1024  # of a box head
+
+
+class Head(NamedTuple):
+    """A head as it is counted: with the largest stride under it, as `checked_stride` has it, and a pyramid's width."""
+
+    name: str
+    output_stride: int | None = None
+    pyramid: int = PYRAMID
+
 
 Parts = Iterator[tuple[str, list[Layer]]]
 
@@ -78,7 +87,7 @@ def atrous_rates(stride: int) -> tuple[int, int, int]:
 
 
 def blocks_with_head(
-    spec: ArchSpec, head: str, size: Size, classes: int, output_stride: int | None = None
+    spec: ArchSpec, head: str, size: Size, classes: int, output_stride: int | None = None, pyramid: int = PYRAMID
 ) -> Iterator[tuple[str, int, list[Layer]]]:
     """Yields (name of the stem, stage or part of the head; number of the block in it; layers), input to output.
 
@@ -100,7 +109,7 @@ def blocks_with_head(
     if head in SEGMENTERS:
         parts = _segmenter(spec, head, sides[-1], image, classes)
     else:
-        parts = _detector(spec, head, sides, classes)
+        parts = _detector(spec, head, sides, classes, pyramid)
     for part, layers in parts:
         yield part, 0, layers
 
@@ -123,23 +132,23 @@ def _segmenter(spec: ArchSpec, head: str, side: Side, image: Side, classes: int)
     yield "head", [*layers, last._replace(beside=4 * classes * image.pixels)]
 
 
-def _detector(spec: ArchSpec, head: str, sides: Sequence[Side], classes: int) -> Parts:
-    """Yields a pyramid and what predicts from it; `classes` are without the background."""
+def _detector(spec: ArchSpec, head: str, sides: Sequence[Side], classes: int, width: int) -> Parts:
+    """Yields a pyramid of `width` channels and what predicts from it; `classes` are without the background."""
     stages = pyramid_stages(spec, head)
     *finer, coarsest = [sides[stage] for stage in stages]
     levels, further = [*finer, coarsest], [halved(coarsest)]
     pyramid = []
     for n, (stage, side) in enumerate(zip(stages, levels, strict=True)):
-        enlarged = PYRAMID * side.pixels if side is not coarsest else 0
-        inner = _plain(f"backbone.fpn.inner_blocks.{n}.0", spec.widths[stage], PYRAMID, 1, side)
+        enlarged = width * side.pixels if side is not coarsest else 0
+        inner = _plain(f"backbone.fpn.inner_blocks.{n}.0", spec.widths[stage], width, 1, side)
         pyramid += [
             inner._replace(beside=enlarged),
-            _plain(f"backbone.fpn.layer_blocks.{n}.0", PYRAMID, PYRAMID, 3, side),
+            _plain(f"backbone.fpn.layer_blocks.{n}.0", width, width, 3, side),
         ]
     if head == "retinanet":
         further.append(halved(further[0]))
         for n, side in enumerate(further):
-            pyramid.append(_plain(f"backbone.fpn.extra_blocks.p{6 + n}", PYRAMID, PYRAMID, 3, side))
+            pyramid.append(_plain(f"backbone.fpn.extra_blocks.p{6 + n}", width, width, 3, side))
     yield "fpn", pyramid
     if head == "fpn":
         return
@@ -150,44 +159,44 @@ def _detector(spec: ArchSpec, head: str, sides: Sequence[Side], classes: int) ->
             ("regression", "bbox_reg", _OCTAVES * 4),
         ):
             name = f"head.{part}_head."
-            convs = [_plain(f"{name}conv.{n}.0", PYRAMID, PYRAMID, 3, seen) for n in range(4)]
-            yield part, [*convs, _plain(name + what, PYRAMID, outputs, 3, seen)]
+            convs = [_plain(f"{name}conv.{n}.0", width, width, 3, seen) for n in range(4)]
+            yield part, [*convs, _plain(name + what, width, outputs, 3, seen)]
         return
     yield (
         "rpn",
         [
-            _plain("rpn.head.conv.0.0", PYRAMID, PYRAMID, 3, seen),
-            _plain("rpn.head.cls_logits", PYRAMID, _ANCHORS, 1, seen),
-            _plain("rpn.head.bbox_pred", PYRAMID, 4 * _ANCHORS, 1, seen),
+            _plain("rpn.head.conv.0.0", width, width, 3, seen),
+            _plain("rpn.head.cls_logits", width, _ANCHORS, 1, seen),
+            _plain("rpn.head.bbox_pred", width, 4 * _ANCHORS, 1, seen),
         ],
     )
     cascade = head.startswith("cascade")
     for stage in range(3 if cascade else 1):
         name = f"roi_heads.earlier.{stage}." if cascade and stage < 2 else "roi_heads."
-        yield f"box head {stage + 1}" if cascade else "box head", _box_head(name, classes + 1, cascade)
+        yield f"box head {stage + 1}" if cascade else "box head", _box_head(name, classes + 1, cascade, width)
     if "mask" in head:
-        yield "mask head", _mask_head(classes + 1)
+        yield "mask head", _mask_head(classes + 1, width)
 
 
-def _box_head(name: str, outputs: int, agnostic: bool) -> list[Layer]:
+def _box_head(name: str, outputs: int, agnostic: bool, width: int) -> list[Layer]:
     rois = together([ONE] * PROPOSALS)
     widths = (
-        ("box_head.fc6", PYRAMID * _BOX * _BOX, _HIDDEN),
-        ("box_head.fc7", _HIDDEN, _HIDDEN),
-        ("box_predictor.cls_score", _HIDDEN, outputs),
-        ("box_predictor.bbox_pred", _HIDDEN, 4 if agnostic else 4 * outputs),
+        ("box_head.fc6", width * _BOX * _BOX, 4 * width),
+        ("box_head.fc7", 4 * width, 4 * width),
+        ("box_predictor.cls_score", 4 * width, outputs),
+        ("box_predictor.bbox_pred", 4 * width, 4 if agnostic else 4 * outputs),
     )
     return [_plain(name + layer, before, after, 1, rois)._replace(linear=True) for layer, before, after in widths]
 
 
-def _mask_head(outputs: int) -> list[Layer]:
+def _mask_head(outputs: int, width: int) -> list[Layer]:
     cut, twice = (together([Side.of(factor * _MASK)] * DETECTIONS) for factor in (1, 2))
     # A transposed convolution of kernel and stride 2 does the work of four 1x1 convolutions with one bias.
-    enlarging = _plain("roi_heads.mask_predictor.conv5_mask", PYRAMID, 4 * PYRAMID, 1, cut)._replace(bias=PYRAMID)
+    enlarging = _plain("roi_heads.mask_predictor.conv5_mask", width, 4 * width, 1, cut)._replace(bias=width)
     return [
-        *(_plain(f"roi_heads.mask_head.{n}.0", PYRAMID, PYRAMID, 3, cut) for n in range(4)),
+        *(_plain(f"roi_heads.mask_head.{n}.0", width, width, 3, cut) for n in range(4)),
         enlarging,
-        _plain("roi_heads.mask_predictor.mask_fcn_logits", PYRAMID, outputs, 1, twice),
+        _plain("roi_heads.mask_predictor.mask_fcn_logits", width, outputs, 1, twice),
     ]
 
 

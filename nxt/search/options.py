@@ -127,6 +127,8 @@ class SearchOptions:
 
     def budget(self) -> Budget:
         """Returns the limits on costs. Raises BudgetError, ArchError or ConfigError if they cannot be read."""
+        if self.like is not None and self.data is not None and self.data.task != "classification":
+            raise UsageError("`like` counts a classifier, and here heads count, too: give `flops` or `params`")
         return parse_budget(self.costs, self.like, self.size, self.classes, self._table)
 
     def request(self) -> SearchRequest:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nxt.arch.costs import resolution
-from nxt.arch.heads import task_of
+from nxt.arch.heads import Head, task_of
 from nxt.arch.latency import LatencyTable, read_table
 from nxt.compute.mode import Compute
 from nxt.config import check_record, from_mapping, key_paths, merged, require, to_mapping
@@ -130,14 +130,21 @@ class SearchRequest:
     @property
     def counted_at(self) -> str:
         """At which image side and number of classes costs are counted, to be added to a budget in words."""
-        size, classes = resolution(self.space.example, *self.space.counted)
-        return f" at {size} px, {classes:,} classes"
+        size, classes, head = self._counted
+        return f" at {size} px, {classes:,} classes{head}"
 
     @property
     def convention(self) -> str:
         """Which operations count as multiply-adds, at which image size and number of classes."""
-        size, classes = resolution(self.space.example, *self.space.counted)
-        return f"MACs of convolution and linear layers, no bias, {size} px, {classes} classes"
+        size, classes, head = self._counted
+        return f"MACs of convolution and linear layers, no bias, {size} px, {classes} classes{head}"
+
+    @property
+    def _counted(self) -> tuple[int, int, str]:
+        """At which image side and number of classes costs are counted, and with which head, in words."""
+        head = self.space.head if isinstance(self.space, Space) else None
+        counted = resolution(self.space.example, *self.space.counted, head=head and head.name)
+        return *counted, "" if head is None else f", with {head.name}"
 
     @property
     def conditions(self) -> dict[str, Any]:
@@ -179,7 +186,7 @@ class SearchRequest:
         trials = data.get("trials")
         try:
             return cls(
-                space=_architectures(data, where),
+                space=_with_head(_architectures(data, where), from_mapping(Recipe, data["recipe"], where)),
                 budget=Budget(tuple(from_mapping(Limit, limit, where) for limit in data["budget"])),
                 proxy=from_mapping(Proxy, data["proxy"], where),
                 recipe=from_mapping(Recipe, data["recipe"], where),
@@ -306,6 +313,7 @@ def make_request(
         sizes |= {"scene": {"sides": [], "longest": 2 * proxy.size}}
     recipe = load_recipe(proxy.recipe, merged(sizes, settings.get("recipe", {}))).with_epochs(proxy.epochs)
     check_task(data, recipe)
+    space = _with_head(space, recipe)
     full_only = {"augment.policy": bool(recipe.augment.policy), "size": recipe.size, "eval_size": recipe.eval_size}
     for key, value in full_only.items():
         problem = "it is for full trainings; in a search images are resident, and sized by proxy.size"
@@ -324,6 +332,14 @@ def make_request(
         repeats=repeats,
         storage=storage,
     )
+
+
+def _with_head(space: Space | ArchList, recipe: Recipe) -> Space | ArchList:
+    """Returns a space with the recipe's head on its networks, which its costs count then."""
+    if not recipe.head or isinstance(space, ArchList):
+        return space
+    stride = None if recipe.output_stride is None else min(recipe.output_stride, space.example.strides[-1])
+    return space.with_head(Head(recipe.head, stride, recipe.pyramid))
 
 
 def _objective(objectives: str | None, space: Space | ArchList, budget: Budget) -> str:

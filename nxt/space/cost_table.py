@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nxt.arch.costs import Cost, coefficients, cost_of, part_cost, stage_cost
+from nxt.arch.costs import Cost, coefficients, cost, cost_of, part_cost, stage_cost
+from nxt.arch.heads import checked_stride
 from nxt.arch.latency import Part
 from nxt.arch.layers import head_layer, stem_layers
 from nxt.errors import SpaceError
@@ -36,7 +37,9 @@ class CostTable:
     def __init__(self, space: Space) -> None:
         self.space = space
         self.names = costs_of(space)
-        self.table = _by_stage(space) if isinstance(space, StagewiseSpace) else _one_by_one(space)
+        self.table = (
+            _by_stage(space) if isinstance(space, StagewiseSpace) and space.head is None else _one_by_one(space)
+        )
         sizes = [len(values) for values in space.axes.values()]
         self._strides = [math.prod(sizes[a + 1 :]) for a in range(len(sizes))]
         self._positions = np.full(math.prod(sizes), -1, dtype=np.int32)
@@ -82,10 +85,10 @@ class CostTable:
             further = [blocks.take(chunk[:, s]) for s, blocks in enumerate(self._further)]
             rows = self.table.take(k, axis=0)
             rows[k < 0] = np.nan
-            for c, cost in enumerate(costs[:, start : start + _CHUNK]):
-                cost[:] = rows[:, c, 0]
+            for c, row in enumerate(costs[:, start : start + _CHUNK]):
+                row[:] = rows[:, c, 0]
                 for s, blocks in enumerate(further):
-                    cost += rows[:, c, 1 + s] * blocks
+                    row += rows[:, c, 1 + s] * blocks
         return costs
 
 
@@ -98,8 +101,14 @@ def _one_by_one(space: Space) -> NDArray[np.float64]:
     """Computes the coefficients of each choice's network."""
     names = costs_of(space)
     table = np.empty((len(space.configs), len(names), 1 + len(space.depths)))
+    (size, classes), head = space.resolution, space.head
     for k, spec in enumerate(space.configs.values()):
-        base, slopes = coefficients(spec, *space.resolution, space.latency)
+        if head is None:
+            base, slopes = coefficients(spec, size, classes, space.latency)
+        else:  # whose cost no depth changes; all networks here have one block a stage
+            stride = checked_stride(spec, head.name, head.output_stride)
+            base = cost(spec, size, classes, None, stride, head.name, head.pyramid)
+            _, slopes = coefficients(spec, size, classes, None, stride)
         table[k] = np.array([_figures(cost, names) for cost in (base, *slopes)]).T
     return table
 

@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from nxt.arch.costs import Cost, cost, resolution
+from nxt.arch.heads import Head, checked_stride
 from nxt.arch.latency import LatencyTable, PartLatency
 from nxt.arch.names import EXPANSION
 from nxt.arch.spec import ATTENTIONS, SCHEMA, ArchSpec
@@ -66,7 +67,8 @@ class Space:
     width.
     `bottleneck` bounds cardinality x base width relative to the stage base width: 1 in ResNet, 2 in ResNeXt-50 32x4d.
     `counted` is the image side in pixels and the number of classes at which costs are counted. `latency` has the
-    latencies of the networks' parts, if they are to be counted, too.
+    latencies of the networks' parts, if they are to be counted, too; `head` is what stands on the networks and is
+    counted with them, in the place of their last layers.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Space:
     bottleneck: tuple[float, float] = (0, math.inf)
     counted: Counted = (None, None)
     latency: PartLatency | None = None
+    head: Head | None = None
 
     @property
     def axis_names(self) -> list[str]:
@@ -162,12 +165,16 @@ class Space:
 
     def cost(self, point: Point) -> Cost:
         """Returns the cost of the architecture at a point."""
-        return cost(self.spec(point), *self.counted, latency=self.latency)
+        spec, size, classes = self.spec(point), *self.counted
+        if self.head is None:
+            return cost(spec, size, classes, self.latency)
+        name, stride, pyramid = self.head
+        return cost(spec, size, classes, output_stride=stride, head=name, pyramid=pyramid)
 
     @property
     def resolution(self) -> tuple[int, int]:
         """The image side in pixels and the number of classes at which costs are counted."""
-        return resolution(self.example, *self.counted)
+        return resolution(self.example, *self.counted, head=self.head and self.head.name)
 
     def counted_at(self, size: int | None, classes: int | None) -> Self:
         """Returns the same space with its costs counted at another image side or number of classes; None: unchanged.
@@ -189,6 +196,17 @@ class Space:
         if table is not None:
             table.check(*self.resolution)
         return dataclasses.replace(self, latency=table)
+
+    def with_head(self, head: Head) -> Self:
+        """Returns the same space with a head on its networks, which is counted with them.
+
+        Raises:
+            ArchError: if the networks cannot carry it.
+            ConfigError: if latencies are counted, which are those of classifiers.
+        """
+        require(self.latency is None, "`latency_table`", f"latencies are of classifiers, without a head {head.name}")
+        checked_stride(self.example, head.name, head.output_stride)
+        return dataclasses.replace(self, head=head)
 
     def _spec(self, depths: tuple[int, ...], choice: Point) -> ArchSpec:
         values = dict(self.fixed) | {name: self.axes[name][i] for name, i in zip(self.axes, choice, strict=True)}

@@ -74,7 +74,7 @@ def _toys(setup: SearchSetup) -> str:
 def _classes(search: Search) -> str:
     """Says if the budget is counted for another number of classes than the data has, and that matters."""
     request, classes = search.request, len(search.source.classes)
-    if search.setup.feasible is None:
+    if search.setup.feasible is None or request.task != "classification":
         return ""
     space = request.space
     size, counted = resolution(space.example, *space.counted)

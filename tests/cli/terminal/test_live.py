@@ -229,7 +229,8 @@ def test_a_search_on_a_terminal_is_a_view_and_then_its_summary(tmp_path):
     assert "reading the data and starting Ray" in before and str(tmp_path / "run") in before
     assert "nxt search smoke" in during and "exploring, 0 of 3 trials" in during
     left = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", after).strip().splitlines()
-    closing = " ".join(line.strip() for line in left[next(i for i, line in enumerate(left) if line.startswith("In plain words: ")) :])
+    begin = next(place for place, line in enumerate(left) if line.startswith("In plain words: "))
+    closing = " ".join(line.strip() for line in left[begin:])
     assert left[0].startswith(str(tmp_path)) and any(line.startswith("Train it: nxt train") for line in left)
     assert "inside macs" in closing and f"Picture: {tmp_path / 'run'}/front.png. More: nxt report" in closing
     assert "exploring" not in "".join(left) and max(map(len, left[2:-1])) <= 80

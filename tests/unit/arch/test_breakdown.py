@@ -2,12 +2,12 @@
 
 import pytest
 
+from nxt.analysis.sensitivity import steps
 from nxt.arch.breakdown import LEVELS, portions
 from nxt.arch.costs import Cost, cost
 from nxt.arch.layers import Layer, Side, blocks
 from nxt.arch.load import parse_name
 from nxt.arch.memory import peak
-from nxt.analysis.sensitivity import steps
 from nxt.arch.spec import ArchSpec
 from nxt.arch.zoo import ZOO
 from nxt.errors import ArchError
