@@ -121,7 +121,7 @@ def load_weights(network: Network, state: Mapping[str, Tensor], where: str) -> L
             key and the network of the zoo whose weights these are, if there is one.
     """
     own = network.state_dict()
-    weights = dict(state)
+    weights = {key: value for key, value in state.items() if key in own or not key.endswith(_COUNTER)}
     adapted, fresh = _fit_stem(weights, own), _fit_head(weights, own)
     weights |= {key: value for key, value in own.items() if key.endswith(_COUNTER) and key not in weights}
     problems = list(_differences(weights, own))

@@ -23,6 +23,7 @@ from nxt.arch.zoo import ZOO
 from nxt.data.preprocess import Preprocess
 from nxt.data.ref import DataRef
 from nxt.errors import CheckpointError
+from nxt.models.heads import freeze_norms
 from nxt.models.network import build
 from nxt.models.published import find_weights, published
 from nxt.models.weights import load_weights, read_weights
@@ -284,6 +285,14 @@ def test_files_without_the_counters_of_batch_norms_load():
     report = load_weights(mine, state, "w.pth")
     assert set(report.loaded) == set(state)
     assert all(torch.equal(mine.state_dict()[key], value) for key, value in state.items())
+
+
+def test_counters_of_batch_norms_do_not_hinder_those_that_are_frozen_and_have_none():
+    state, mine = network(2).state_dict(), network(1)
+    freeze_norms(mine)
+    load_weights(mine, state, "w.pth")
+    assert len(mine.state_dict()) < len(state)
+    assert all(torch.equal(value, state[key]) for key, value in mine.state_dict().items())
 
 
 @pytest.mark.parametrize(
