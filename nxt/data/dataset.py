@@ -169,6 +169,8 @@ def divided(
             held = np.union1d(held, extra)
     if source.task == "detection":
         kept = kept[labels[kept] == 0]  # on images without objects there is nothing to learn from
+        if len(kept) < 2:
+            raise DataError(f"{source.name}: {len(kept)} of its training images have objects, and two are the least")
     if len(kept) < 2 or (not len(held) and not source.has_val):
         raise DataError(f"{source.name}: {len(labels)} training images are too few to hold some out for validation")
     return (kept, "val", np.arange(len(source.labels("val")))) if source.has_val else (kept, "train", held)

@@ -196,7 +196,7 @@ def _read(file: Path) -> _Part:
             wrong = f"image {owner}" if owner not in position else f"category {kind}"
             raise DataError(f"{file}: annotation {record.get('id', '?')} is of {wrong}, which is not in the file")
     row = np.array([position[owner] for owner in owners], dtype=np.int64)
-    boxes = _numbers(_column(annotations, "bbox", file), "a box", file).reshape(len(row), -1)
+    boxes = _numbers(_column(annotations, "bbox", file), "a box", file).reshape(len(row), -1 if len(row) else 4)
     inside, notes = _corners(boxes, sizes[row], file)
     used = np.flatnonzero(((inside[:, 2:] - inside[:, :2]) > 0).all(axis=1)).tolist()
     areas = [

@@ -173,6 +173,14 @@ def test_a_category_without_boxes_is_told(root):
     assert opened(root).notes == (note,)
 
 
+def test_a_split_without_any_box_is_read_but_not_trained_on(root):
+    changed(root, "val", lambda content: content["annotations"].clear())
+    assert opened(root).target("test", 0)["boxes"].shape == (0, 4)
+    changed(root, "train", lambda content: content["annotations"].clear())
+    with pytest.raises(DataError, match="0 of its training images have objects, and two are the least"):
+        divided(opened(root))
+
+
 BAD = {
     "not readable as JSON (Expecting": lambda content: '{"images": [',
     "no list of 'images' in it, so that it is no instances file of COCO": lambda content: {"shapes": [], "version": 5},
