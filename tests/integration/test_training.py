@@ -13,6 +13,7 @@ import time
 import pytest
 import torch
 from limits import LIMIT, LONG, wait_until
+from trainings import ALWAYS, CPU, CutOffError, assert_same_bits, assert_same_run, metrics, run, weights
 
 import nxt
 from nxt.arch.spec import ArchSpec
@@ -39,19 +40,11 @@ SPEC = ArchSpec.from_dict(
 )
 EPOCHS = 5
 COMMAND = [sys.executable, "-c", "from nxt.cli.main import main; main()"]
-CLOCK = ("seconds", "images_per_second", "wait", "time")  # what differs from run to run
-ALWAYS = 1e-9  # minutes between two saves inside an epoch: one after every step
 # Everything that draws random numbers or has a state of its own.
 RICH = {
     "ema": 0.9, "mixup": 0.2, "cutmix": 1.0, "dropout": 0.2, "drop_block": 0.1, "stochastic_depth": 0.2, "clip": 1.0,
     "accumulate": 2, "optimizer": "adamw", "lr": 0.01, "loss": "bce",
 }  # fmt: skip
-CPU = torch.device("cpu")
-
-
-class CutOffError(Exception):
-    """Stands for whatever ends a training before its time."""
-
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -59,56 +52,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def request_for(out, spec=SPEC, **changes):
     recipe = load_recipe("quick", {"epochs": EPOCHS, "warmup": 1, "batch": 32, "lr": 0.1, "size": 8, **changes})
     return TrainRequest(spec=spec, data=DataRef("digits"), recipe=recipe, seed=3, out=out, compute=Compute())
-
-
-def run(request, until=None, resume=False, steps=None):
-    """Train; cut off after the epoch `until`, or after so many steps of this process."""
-    left = steps
-
-    def on_epoch(report):
-        if report.epoch == until:
-            raise CutOffError
-
-    def on_step(_position):
-        nonlocal left
-        if left is not None:
-            left -= 1
-            if left == 0:
-                raise CutOffError
-
-    with prepared(request, CPU, resume, Watcher(step=on_step, epoch=on_epoch)) as training:
-        return training.run()
-
-
-def metrics(out):
-    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key not in CLOCK} for row in rows]
-
-
-def weights(out, name="last.pt"):
-    return checkpoints.read(out / "checkpoints" / name).state
-
-
-def assert_same_bits(a, b):
-    """Compare two nested states of tensors and plain data."""
-    if isinstance(a, torch.Tensor):
-        assert torch.equal(a, b)
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys()
-        for key in a:
-            assert_same_bits(a[key], b[key])
-    elif isinstance(a, (list, tuple)):
-        assert len(a) == len(b)
-        for x, y in zip(a, b, strict=True):
-            assert_same_bits(x, y)
-    else:
-        assert a == b
-
-
-def assert_same_run(a, b):
-    assert metrics(a) == metrics(b)
-    for name in ("last.pt", "best.pt"):
-        assert_same_bits(weights(a, name), weights(b, name))
 
 
 @pytest.fixture(scope="module")
