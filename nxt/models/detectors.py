@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.boxes import clip_boxes_to_image
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
+from torchvision.ops.poolers import initLevelMapper
 
 from nxt.arch.heads import pyramid_stages
 from nxt.models.network import Network
@@ -68,17 +70,16 @@ def detector(network: Network, head: str, classes: int, width: int, rois: int) -
         sizes = [tuple(int(4 * stride * 2 ** (octave / 3)) for octave in range(3)) for stride in pyramid.strides]
         made = RetinaNet(pyramid, outputs, anchor_generator=_anchors(sizes))
     else:
-        levels = [str(level) for level in range(len(pyramid.stages))]
         parts: dict[str, Any] = {
             "rpn_anchor_generator": _anchors([(8 * stride,) for stride in pyramid.strides]),
-            "box_roi_pool": MultiScaleRoIAlign(levels, 7, 2),
+            "box_roi_pool": _pooling(pyramid, 7),
             "box_head": TwoMLPHead(width * 7**2, 4 * width),
             "box_predictor": FastRCNNPredictor(4 * width, outputs),
             "box_batch_size_per_image": rois,
         }
         if "mask" in head:
             parts |= {
-                "mask_roi_pool": MultiScaleRoIAlign(levels, 14, 2),
+                "mask_roi_pool": _pooling(pyramid, 14),
                 "mask_head": MaskRCNNHeads(width, (width,) * 4, 1),
                 "mask_predictor": MaskRCNNPredictor(width, width, outputs),
             }
@@ -87,6 +88,19 @@ def detector(network: Network, head: str, classes: int, width: int, rois: int) -
         made.roi_heads = _cascaded(made.roi_heads, outputs)
     made.transform = AsGiven(800, 1333, [0.0] * 3, [1.0] * 3)
     return made  # type: ignore[no-any-return]
+
+
+def _pooling(pyramid: Pyramid, side: int) -> MultiScaleRoIAlign:
+    """Returns what pools a region to `side` x `side` from the level of its size, among those of the network's stages.
+
+    Torchvision guesses the strides from the first images that it sees, and keeps them: wrong ones where padding makes
+    small images half as large again, and others in a training that goes on than in one that nothing stopped.
+    """
+    strides = pyramid.strides[: len(pyramid.stages)]
+    pooling = MultiScaleRoIAlign([str(level) for level in range(len(strides))], side, 2)
+    pooling.scales = [1 / stride for stride in strides]
+    pooling.map_levels = initLevelMapper(int(math.log2(strides[0])), int(math.log2(strides[-1])))
+    return pooling
 
 
 class AsGiven(GeneralizedRCNNTransform):  # type: ignore[misc]

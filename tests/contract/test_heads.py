@@ -214,6 +214,22 @@ def test_pyramids_have_as_many_levels_as_the_network_gives_and_anchors_for_each(
     assert [list(sizes) for sizes in made.sizes] == (octaves if head == "retinanet" else [[o[0]] for o in octaves])
 
 
+@pytest.mark.parametrize("head", ["mask-rcnn", "cascade-mask-rcnn"])
+def test_what_was_seen_before_changes_nothing(head):
+    """Torchvision's pooling keeps what it guesses from the first images, and guesses wrong for small ones."""
+    fresh, used = made(CIFAR, head).eval(), made(CIFAR, head).eval()
+    used.load_state_dict(fresh.state_dict())
+    images, _ = scenes(((60, 60),))
+    with torch.inference_mode():
+        used([image[:, :36, :40] for image in images])
+        (expected,), (found,) = fresh(images), used(images)
+        assert len(expected["scores"]) and all(torch.equal(found[key], expected[key]) for key in expected)
+        pooling = fresh.model.roi_heads.mask_roi_pool
+        level = {"0": torch.arange(64.0).expand(1, 1, 64, 64)} | {n: torch.zeros(1, 1, 1, 1) for n in ("1", "2")}
+        (pooled,) = pooling(level, [torch.tensor([[8.0, 8.0, 22.0, 22.0]])], [(36, 40)])
+        assert_near(pooled[0], torch.arange(8.5, 22.0).expand(14, 14))  # the means of two pixels each
+
+
 def test_a_cascade_learns_from_rising_overlaps_and_averages_its_scores():
     network = made(TINY, "cascade-rcnn")
     heads = network.model.roi_heads
