@@ -1,8 +1,8 @@
 """Exports trained networks for other programs, in the formats of `nxt.inference.formats`.
 
 Each file is made in memory and compared with the network on images before it is written. ONNX files and programs take
-normalised images (B, 3, size, size) with any B. All files contain what `describe` returns; those for other programs
-without the epochs' log and the path of the data.
+normalised images (B, 3, size, size) with any B; of a segmenter (B, 3, H, W) of any sides; of a detector one (3, H, W).
+All files contain what `describe` returns; those for other programs without the epochs' log and the path of the data.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import torch
 from torch import Tensor, nn
 from torchvision.models._utils import IntermediateLayerGetter
 
-from nxt.config import require
+from nxt.config import require, to_mapping
 from nxt.data.dataset import Split
 from nxt.data.resident import Batches
+from nxt.data.scenes.stream import SceneStream
 from nxt.data.sources.open import open_source
 from nxt.errors import CheckpointError, DataError, RunError
 from nxt.files import exists, is_folder, names_in, replacing
-from nxt.inference.formats import FORMATS, Job, Outputs, listed
+from nxt.inference.formats import FORMATS, Job, Outputs, TensorsAlone, listed, tensors_alone
 from nxt.inference.hub import push as push_folder
 from nxt.inference.precision import PRECISIONS, Judged, reduced
 from nxt.train.checkpoint import WEIGHTS, Checkpoint, record
@@ -31,6 +32,7 @@ from nxt.train.trained import open_trained
 
 TOLERANCE = 1e-4  # largest difference of outputs, relative to the largest output if that is above 1
 _IMAGES = 8
+_NOISE = 0.1  # standard deviations of the pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +85,7 @@ def export(
         DataError: if int8 has no images to be calibrated on.
         RunError: if packages are missing, the outputs differ, or the file cannot be written or pushed.
     """
-    _check(target, kind, features, precision, push)
+    _check(target, kind, features, precision, push, checkpoint.task)
     kind, how = kind or checkpoint.better, FORMATS[target]
     if size is not None:
         checkpoint = replace(checkpoint, preprocess=replace(checkpoint.preprocess, size=size))
@@ -93,23 +95,28 @@ def export(
         and (not is_folder(out) or "config.json" not in (names_in(out) or ["config.json"]))
     ):
         raise RunError(f"{out}: holds something else; give another `out`")
-    network = checkpoint.network(kind)
-    images, which = _images(checkpoint)
-    names = tuple(f"stride{stride}" for stride in network.strides) if features else ("logits",)
-    model: nn.Module = network
+    network = checkpoint.model(kind)
+    model = tensors_alone(network)
+    names: tuple[str, ...] = model.names if isinstance(model, TensorsAlone) else ("logits",)
     if features:
-        layers = {f"layer{index + 1}": name for index, name in enumerate(names)}
-        model = IntermediateLayerGetter(network, layers).eval()
+        strides = checkpoint.network(kind).strides
+        names = tuple(f"stride{stride}" for stride in strides)
+        model = IntermediateLayerGetter(network, {f"layer{n}": name for n, name in enumerate(names, 1)}).eval()
+    batches, which = _batches(checkpoint)
     about = describe(checkpoint, kind)
     del about["metrics"]  # the log is for those who go on training
     about["data"] = str(replace(checkpoint.data, path=Path(checkpoint.data.path).name))
-    about["preprocess"] |= {"resized": checkpoint.preprocess.resized}
-    job = Job(checkpoint=checkpoint, network=network, model=model, images=images, names=names, about=about)
+    if checkpoint.task == "classification":
+        about["preprocess"] |= {"resized": checkpoint.preprocess.resized}
+    job = Job(checkpoint=checkpoint, network=network, model=model, images=batches[0], names=names, about=about)
     judged = None
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporters' notices about themselves
         files, run = how.write(job)
-        difference = max(_difference(model, run, images, out), _difference(model, run, images[:1], out))
+        compare = _difference_of_objects if checkpoint.task == "detection" else _difference
+        if not any(len(listed(model(images))[0]) for images in batches):
+            raise RunError(f"{out}: not written: it finds nothing on {which} to compare by; train it for longer")
+        difference = max(compare(model, run, images, out) for images in batches)
         if precision != "fp32":
             files[".onnx"], judged = reduced(job, files[".onnx"], precision)
     _write(out, files, how.is_folder)
@@ -129,9 +136,16 @@ def export(
     )
 
 
-def _check(target: str, kind: str | None, features: bool, precision: str, push: str | None) -> None:
+def _check(target: str, kind: str | None, features: bool, precision: str, push: str | None, task: str) -> None:
     """Raises ConfigError for what is not possible, before anything is made."""
     require(target in FORMATS, "`target`", f"{target!r} is not one of {', '.join(FORMATS)}")
+    possible = ", ".join(name for name, one in FORMATS.items() if task in one.tasks)
+    require(task in FORMATS[target].tasks, "`target`", f"{target} is not for networks of {task}; those are {possible}")
+    plain = task == "classification"
+    require(plain or not features, "`features`", f"they are of classifiers, not of networks of {task}; leave it out")
+    require(
+        plain or precision == "fp32", "`precision`", f"{precision} is for classifiers; networks of {task} stay fp32"
+    )
     can = ", ".join(name for name, one in FORMATS.items() if one.features)
     require(not features or FORMATS[target].features, "`features`", f"{target} holds weights; write `target` {can}")
     require(kind is None or kind in WEIGHTS, "`weights`", f"{kind!r} is not one of {', '.join(WEIGHTS)}")
@@ -206,24 +220,42 @@ def export_file(
 def describe(checkpoint: Checkpoint, kind: str) -> dict[str, Any]:
     """Returns what users of an exported network need to know, as plain data."""
     accuracies = {key: value for key, value in checkpoint.accuracies.items() if key == kind}
-    about = {"name": checkpoint.spec.name, "kind": kind, "epoch": checkpoint.epoch}
-    return {**about, **record(checkpoint), "accuracies": accuracies}
+    about: dict[str, Any] = {"name": checkpoint.spec.name, "kind": kind}
+    about |= {"epoch": checkpoint.epoch, "task": checkpoint.task}
+    about |= {**record(checkpoint), "accuracies": accuracies}
+    if checkpoint.recipe is None or not checkpoint.recipe.head:
+        return about
+    return about | {"head": checkpoint.recipe.head, "scene": to_mapping(checkpoint.recipe.scene)}
 
 
-def _images(checkpoint: Checkpoint) -> tuple[Tensor, str]:
-    """Returns some normalised images to compare outputs on, and a description of them."""
-    preprocess = checkpoint.preprocess
+def _batches(checkpoint: Checkpoint) -> tuple[list[Tensor], str]:
+    """Returns normalised images as the network takes them, to trace with and to compare outputs on, and what they are.
+
+    Those of a classifier are a batch and one alone. Of a segmenter they have their own sides, and the first is a batch.
+    """
+    preprocess, recipe = checkpoint.preprocess, checkpoint.recipe
+    images: Any
     try:
         source = open_source(checkpoint.data)
         labels = source.labels("train")
         rows = np.unique(np.linspace(0, len(labels) - 1, _IMAGES).astype(np.int64))
-        split = Split(source.images("train", rows, preprocess.resized), labels[rows])
-        images, _ = next(iter(Batches(split, preprocess, torch.device("cpu")).plain(len(rows))))
         which = f"{len(rows)} training images of {checkpoint.data.display}"
+        if checkpoint.task == "classification":
+            split = Split(source.images("train", rows, preprocess.resized), labels[rows])
+            images, _ = next(iter(Batches(split, preprocess, torch.device("cpu")).plain(len(rows))))
+        else:
+            assert recipe is not None  # with a head it was trained by nxt
+            scenes = SceneStream(source, "train", rows, preprocess, recipe.scene, torch.device("cpu"), workers=0)
+            images = [image for (image,), _ in scenes.plain(1)]
     except DataError:
         images = torch.randn(_IMAGES, 3, preprocess.size, preprocess.size, generator=torch.Generator().manual_seed(0))
         which = f"{_IMAGES} random images"
-    return images, which
+    if checkpoint.task == "detection":  # a little noise: among equal patches programs choose differently
+        chance = torch.Generator().manual_seed(0)
+        return [image + _NOISE * torch.randn(image.shape, generator=chance) for image in images], which
+    if checkpoint.task == "segmentation":
+        return [torch.stack([images[0], images[0].flip(-1)]), *(image[None] for image in images)], which
+    return [images, images[:1]], which
 
 
 def _difference(model: nn.Module, run: Outputs, images: Tensor, out: Path) -> float:
@@ -238,3 +270,25 @@ def _difference(model: nn.Module, run: Outputs, images: Tensor, out: Path) -> fl
             )
         worst = max(worst, difference)
     return worst
+
+
+def _difference_of_objects(model: nn.Module, run: Outputs, image: Tensor, out: Path) -> float:
+    """Returns the largest difference between detections that belong together: of scores and masks, and of boxes
+    relative to the largest coordinate. Raises RunError if more than one in a hundred has no counterpart.
+    """
+    expected, actual = listed(model(image)), run(image)
+    (boxes, labels, scores), (other_boxes, other_labels, other_scores) = expected[:3], actual[:3]
+    if not len(boxes):
+        return 0.0
+    apart = (boxes[:, None] - other_boxes).abs().amax(-1) / max(1.0, float(boxes.abs().max()))
+    apart = torch.maximum(apart, (scores[:, None] - other_scores).abs())
+    apart = apart.where(labels[:, None] == other_labels, torch.inf)
+    nearest, place = torch.cat([apart, apart.new_full((len(boxes), 1), torch.inf)], dim=1).min(dim=1)
+    known = nearest <= TOLERANCE
+    for masks, others in zip(expected[3:], actual[3:], strict=True):
+        nearest[known] = torch.maximum(nearest[known], (masks[known] - others[place[known]]).abs().amax((1, 2, 3)))
+        known &= nearest <= TOLERANCE
+    lost = max(int((~known).sum()), abs(len(other_boxes) - len(boxes)))
+    if lost > len(boxes) / 100:
+        raise RunError(f"{out}: not written: {lost} of {len(boxes)} objects on an image would be others")
+    return float(nearest[known].max())

@@ -180,7 +180,7 @@ def _refined(
     stage: RoIHeads, changes: Tensor, proposals: list[Tensor], image_shapes: list[tuple[int, int]]
 ) -> list[Tensor]:
     """Returns the boxes of a stage of a cascade, inside the images."""
-    boxes = stage.box_coder.decode(changes[:, :4], proposals)[:, 0].split([len(each) for each in proposals])
+    boxes = stage.box_coder.decode(changes[:, :4], proposals)[:, 0].split([each.shape[0] for each in proposals])
     return [clip_boxes_to_image(each, shape) for each, shape in zip(boxes, image_shapes, strict=True)]
 
 
