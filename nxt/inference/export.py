@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models._utils import IntermediateLayerGetter
 
 from nxt.config import require, to_mapping
@@ -24,13 +24,13 @@ from nxt.data.scenes.stream import SceneStream
 from nxt.data.sources.open import open_source
 from nxt.errors import CheckpointError, DataError, RunError
 from nxt.files import exists, is_folder, names_in, replacing
-from nxt.inference.formats import FORMATS, Job, Outputs, TensorsAlone, listed, tensors_alone
+from nxt.inference.agreement import difference, difference_of_objects
+from nxt.inference.formats import FORMATS, Job, TensorsAlone, tensors_alone
 from nxt.inference.hub import push as push_folder
 from nxt.inference.precision import PRECISIONS, Judged, reduced
 from nxt.train.checkpoint import WEIGHTS, Checkpoint, record
 from nxt.train.trained import open_trained
 
-TOLERANCE = 1e-4  # largest difference of outputs, relative to the largest output if that is above 1
 _IMAGES = 8
 _NOISE = 0.1  # standard deviations of the pixels
 
@@ -113,10 +113,8 @@ def export(
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporters' notices about themselves
         files, run = how.write(job)
-        compare = _difference_of_objects if checkpoint.task == "detection" else _difference
-        if not any(len(listed(model(images))[0]) for images in batches):
-            raise RunError(f"{out}: not written: it finds nothing on {which} to compare by; train it for longer")
-        difference = max(compare(model, run, images, out) for images in batches)
+        compare = difference_of_objects if checkpoint.task == "detection" else difference
+        apart = compare(model, run, batches, out)
         if precision != "fp32":
             files[".onnx"], judged = reduced(job, files[".onnx"], precision)
     _write(out, files, how.is_folder)
@@ -128,7 +126,7 @@ def export(
         kind=checkpoint.origin or kind,
         size=checkpoint.preprocess.size,
         outputs=names,
-        difference=difference,
+        difference=apart,
         images=which,
         precision=precision,
         judged=judged,
@@ -231,7 +229,7 @@ def describe(checkpoint: Checkpoint, kind: str) -> dict[str, Any]:
 def _batches(checkpoint: Checkpoint) -> tuple[list[Tensor], str]:
     """Returns normalised images as the network takes them, to trace with and to compare outputs on, and what they are.
 
-    Those of a classifier are a batch and one alone. Of a segmenter they have their own sides, and the first is a batch.
+    Those of a classifier are a batch and one alone; of a segmenter a batch of noise, to trace with, and each alone.
     """
     preprocess, recipe = checkpoint.preprocess, checkpoint.recipe
     images: Any
@@ -254,41 +252,6 @@ def _batches(checkpoint: Checkpoint) -> tuple[list[Tensor], str]:
         chance = torch.Generator().manual_seed(0)
         return [image + _NOISE * torch.randn(image.shape, generator=chance) for image in images], which
     if checkpoint.task == "segmentation":
-        return [torch.stack([images[0], images[0].flip(-1)]), *(image[None] for image in images)], which
+        step, chance = checkpoint.spec.strides[-1], torch.Generator().manual_seed(0)
+        return [torch.randn(2, 3, 4 * step, 5 * step, generator=chance), *(image[None] for image in images)], which
     return [images, images[:1]], which
-
-
-def _difference(model: nn.Module, run: Outputs, images: Tensor, out: Path) -> float:
-    """Returns the largest difference between outputs. Raises RunError if it is too large."""
-    worst = 0.0
-    for expected, actual in zip(listed(model(images)), run(images), strict=True):
-        difference, largest = float((actual - expected).abs().max()), float(expected.abs().max())
-        if not difference <= TOLERANCE * max(1.0, largest):
-            raise RunError(
-                f"{out}: not written: its outputs would differ from the network's by {difference:.2g}, "
-                f"where the largest is {largest:.2g}"
-            )
-        worst = max(worst, difference)
-    return worst
-
-
-def _difference_of_objects(model: nn.Module, run: Outputs, image: Tensor, out: Path) -> float:
-    """Returns the largest difference between detections that belong together: of scores and masks, and of boxes
-    relative to the largest coordinate. Raises RunError if more than one in a hundred has no counterpart.
-    """
-    expected, actual = listed(model(image)), run(image)
-    (boxes, labels, scores), (other_boxes, other_labels, other_scores) = expected[:3], actual[:3]
-    if not len(boxes):
-        return 0.0
-    apart = (boxes[:, None] - other_boxes).abs().amax(-1) / max(1.0, float(boxes.abs().max()))
-    apart = torch.maximum(apart, (scores[:, None] - other_scores).abs())
-    apart = apart.where(labels[:, None] == other_labels, torch.inf)
-    nearest, place = torch.cat([apart, apart.new_full((len(boxes), 1), torch.inf)], dim=1).min(dim=1)
-    known = nearest <= TOLERANCE
-    for masks, others in zip(expected[3:], actual[3:], strict=True):
-        nearest[known] = torch.maximum(nearest[known], (masks[known] - others[place[known]]).abs().amax((1, 2, 3)))
-        known &= nearest <= TOLERANCE
-    lost = max(int((~known).sum()), abs(len(other_boxes) - len(boxes)))
-    if lost > len(boxes) / 100:
-        raise RunError(f"{out}: not written: {lost} of {len(boxes)} objects on an image would be others")
-    return float(nearest[known].max())

@@ -145,7 +145,8 @@ def need(what: str, extra: str, *packages: str) -> None:
 
 def _program(job: Job) -> Written:
     """A program of torch.export."""
-    program = torch.export.export(job.model, (job.images,), dynamic_shapes=_dynamic(job))
+    step = job.network.spec.strides[-1]
+    program = torch.export.export(job.model, (job.images,), dynamic_shapes=_dynamic(job, step))
     file = io.BytesIO()
     about = json.dumps({**job.about, "outputs": job.names}, indent=1)
     torch.export.save(program, file, extra_files={"nxt.json": about})
@@ -201,10 +202,14 @@ def _openvino(job: Job) -> Written:
     return files, lambda batch: [torch.from_numpy(compiled(batch.numpy())[index]) for index in range(len(job.names))]
 
 
-def _dynamic(job: Job) -> Any:
-    """Returns which sides of the input may change: the batch, and where pixels are classified height and width."""
-    sides = {0: "batch"} | ({2: "height", 3: "width"} if job.checkpoint.task == "segmentation" else {})
-    return ({place: torch.export.Dim(name) for place, name in sides.items()},)
+def _dynamic(job: Job, step: int = 1) -> Any:
+    """Returns which sides of the input may change: the batch, and where pixels are classified height and width.
+
+    Those change in steps of pixels, in which torch.export can prove that all sizes of maps are alike.
+    """
+    dim = torch.export.Dim
+    sides = {2: step * dim("height", min=2), 3: step * dim("width", min=2)}
+    return ({0: dim("batch"), **(sides if job.checkpoint.task == "segmentation" else {})},)
 
 
 _DENSE = ("classification", "segmentation")

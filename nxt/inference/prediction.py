@@ -261,6 +261,8 @@ def _onnx(path: Path, weights: str | Path | None) -> _Model:
         raise CheckpointError(f"{path}: not an export of nxt: it does not say its classes and preprocessing") from None
     except Exception as error:  # ONNX Runtime has a class for each way in which a file is damaged
         raise CheckpointError(f"{path}: no ONNX file, or damaged ({first_line(error)})") from None
+    if (task := said.get("task", "classification")) != "classification":
+        raise CheckpointError(f"{path}: is for {task}; give the checkpoint that it was made from")
     if [output.name for output in session.get_outputs()] != ["logits"]:
         raise CheckpointError(f"{path}: gives features, not logits; export it without `features`")
     normalised = Normalised(preprocess, torch.device("cpu"))

@@ -13,7 +13,8 @@ import nxt as library
 from nxt.arch.load import parse_name
 from nxt.data.preprocess import Preprocess
 from nxt.data.ref import DataRef
-from nxt.inference.export import TOLERANCE, export
+from nxt.inference.agreement import TOLERANCE
+from nxt.inference.export import export
 from nxt.models.network import build
 from nxt.train.checkpoint import Checkpoint, save
 from nxt.train.recipe import Recipe

@@ -16,6 +16,7 @@ from nxt.data.preprocess import Preprocess
 from nxt.data.ref import DataRef
 from nxt.errors import CheckpointError, ConfigError, RunError
 from nxt.inference import export as exporting
+from nxt.inference.agreement import TOLERANCE
 from nxt.inference.export import describe, export, export_file
 from nxt.models.network import build
 from nxt.models.tensors import read_safetensors
@@ -117,7 +118,7 @@ def test_what_was_written_is_reported(onnx_file, program_file):
         assert done.bytes == done.path.stat().st_size
         assert [path.name for path in done.path.parent.iterdir()] == [done.path.name]
         assert done.outputs == ("logits",) and done.images == "8 training images of digits"
-        assert 0 <= done.difference < exporting.TOLERANCE
+        assert 0 <= done.difference < TOLERANCE
     assert (onnx_file.kind, onnx_file.size) == ("ema", 14)
     assert (program_file.kind, program_file.size) == ("raw", 12)
 
