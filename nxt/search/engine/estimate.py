@@ -23,7 +23,7 @@ from nxt.compute.accelerator import accelerator, gpus
 from nxt.compute.cuda_graph import RecordingError
 from nxt.compute.devices import choose
 from nxt.data.dataset import Dataset, Split, divided
-from nxt.errors import DeviceError
+from nxt.errors import DeviceError, UsageError
 from nxt.search.engine.packing import Gpu, look, uses_gpus
 from nxt.search.engine.search import Search
 from nxt.search.strategy.setup import SearchSetup
@@ -83,8 +83,11 @@ def plan(
     Raises:
         DeviceError: if there are no GPUs, they cannot be used, or a pass cannot be recorded there.
         DataError: if images cannot be read.
+        UsageError: for a search with heads.
     """
     request = search.request
+    if request.task != "classification":
+        raise UsageError(f"`plan` predicts searches of classifiers alone, not of {request.task}; try a few `trials`")
     device, overhead, cpus = choose("cpu"), 0, os.cpu_count() or 1
     say("reading some images")
     few = _read(search)
