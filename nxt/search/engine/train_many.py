@@ -35,6 +35,7 @@ def train_many(
     data: str | DataRef | None = None,
     recipe: str | Path | Mapping[str, Any] | None = None,
     *,
+    head: str | None = None,
     epochs: int | None = None,
     size: int | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -62,7 +63,8 @@ def train_many(
         workers: Trainings at a time; by default as many as fit.
         callback: Is called with each training that has ended.
         observer: Follows in the place of the progress bar and of `callback`.
-        data, recipe, epochs, size, settings, seed, out, resume, device, address, download, track: As for `nxt.train`.
+        data, recipe, head, epochs, size, settings, seed, out, resume, device, address, download, track: As for
+            `nxt.train`.
 
     Raises:
         UsageError: for arguments that do not go together.
@@ -72,6 +74,7 @@ def train_many(
     options = TrainOptions(
         data=None if data is None else DataRef.of(data),
         recipe=recipe,
+        head=head,
         epochs=epochs,
         size=size,
         settings=settings or {},

@@ -89,6 +89,7 @@ def train(
         network=network,
         data=None if data is None else DataRef.of(data),
         recipe=recipe,
+        head=head,
         epochs=epochs,
         size=size,
         weights=weights,
