@@ -6,6 +6,7 @@ segmenter's `backbone`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +25,14 @@ from nxt.models.network import Network, build
 
 
 class DenseNetwork(nn.Module):
-    """A network with a head: `backbone_network` in `model`, of architecture `spec`, with `head` for `num_classes`."""
+    """A network with a head: `backbone_network` in `model`, of architecture `spec`, with `head` for `num_classes`.
+
+    One from `nxt.load` also has `classes`, the names of what it finds (a detector's label 1 is the first of them), and
+    `transform`, which turns a PIL image into its input (3, h, w).
+    """
+
+    classes: tuple[str, ...] = ()
+    transform: Callable[[Any], Tensor] | None = None
 
     def __init__(self, model: nn.Module, spec: ArchSpec, head: str, num_classes: int) -> None:
         super().__init__()

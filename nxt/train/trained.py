@@ -15,23 +15,26 @@ from nxt.arch.spec import ArchSpec
 from nxt.config import from_mapping, require
 from nxt.data.preprocess import Preprocess
 from nxt.data.ref import DataRef
+from nxt.data.scenes.transforms import network_input as scene_input
 from nxt.data.sources.open import IMAGENET_MEAN, IMAGENET_STD
 from nxt.data.transforms import network_input
 from nxt.errors import CheckpointError, NxtError
 from nxt.files import exists
-from nxt.models.network import Network, build
+from nxt.models.network import build
 from nxt.models.published import Pretrained, find_weights, imagenet_classes
 from nxt.models.weights import HEAD, load_weights
 from nxt.train.checkpoint import WEIGHTS, Checkpoint, read
+from nxt.train.model import Model
 
 UNKNOWN = DataRef("folder")  # the data of weights from elsewhere; there is none at an empty path
 
 
-def load(path: str | Path, weights: str | Path | None = None) -> Network:
+def load(path: str | Path, weights: str | Path | None = None) -> Model:
     """Returns a trained network, ready for evaluation, on the CPU.
 
     Its `classes` are the names of its outputs, and its `transform` makes a PIL image its input:
-    `network(network.transform(image)[None])`.
+    `network(network.transform(image)[None])`. What was trained with a head is a `DenseNetwork`; a detector takes a list
+    of images, `network([network.transform(image)])`.
 
     Example:
         >>> nxt.load("resnext50_32x4d", weights="torchvision").classes[0]
@@ -48,8 +51,10 @@ def load(path: str | Path, weights: str | Path | None = None) -> Network:
         ArchError, ConfigError: if there is no such network.
     """
     checkpoint = open_trained(path, weights)
-    network = checkpoint.network()
+    network, recipe = checkpoint.model(), checkpoint.recipe
     network.classes, network.transform = checkpoint.classes, partial(network_input, checkpoint.preprocess)
+    if recipe is not None and recipe.head:
+        network.transform = partial(scene_input, checkpoint.preprocess, recipe.scene)
     return network
 
 

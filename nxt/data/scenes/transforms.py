@@ -15,7 +15,8 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from nxt.data.augment import Augment
-from nxt.data.preprocess import Preprocess
+from nxt.data.preprocess import Preprocess, rgb
+from nxt.data.resident import Normalised
 from nxt.data.scenes.scene import Scene
 from nxt.data.transforms import colours, mean_colour, uniform
 
@@ -37,6 +38,16 @@ def evaluation(image: Image, preprocess: Preprocess, scene: Scene) -> Tensor:
     pixels = F.pil_to_tensor(image)
     resized: Tensor = _resize(pixels, preprocess.size, scene.longest, preprocess)(pixels)
     return resized
+
+
+def network_input(preprocess: Preprocess, scene: Scene, image: Image) -> Tensor:
+    """Returns an image as a detector or segmenter expects it: in RGB, as evaluation resizes it, normalised (3, h, w).
+
+    Raises:
+        DataError: as `preprocess.rgb` does.
+    """
+    pixels = evaluation(rgb(image), preprocess, scene)
+    return Normalised(preprocess, pixels.device)(pixels[None])[0]
 
 
 def training(
