@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,8 +74,7 @@ def predict_scenes(
     model = checkpoint.model().to(device).to(memory_format=compute.memory_format)
     normalised = Normalised(checkpoint.preprocess, device)
     rows, unreadable = list[dict[str, Any]](), list[str]()
-    names = _names(files) if out is not None else iter(())
-    for done, file in enumerate(files, 1):
+    for done, (file, name) in enumerate(zip(files, _names(files), strict=True), 1):
         try:
             with without_warnings():
                 image = read_rgb(file)
@@ -92,7 +92,6 @@ def predict_scenes(
             mask = classify(model, shown, size, compute).cpu()
             row, picture = _shares(mask, checkpoint.classes), _with_classes(image, mask, len(checkpoint.classes))
         if out is not None:
-            name = next(names)
             row["picture"] = str(_written(picture, out / f"{name}.jpg"))
             if checkpoint.task == "segmentation":
                 row["mask"] = str(_written(_as_image(mask), out / f"{name}.png"))
@@ -103,10 +102,12 @@ def predict_scenes(
 
 def _names(files: Sequence[Path]) -> Iterator[str]:
     """Yields a name for each file's pictures; those of files of one name are numbered."""
-    taken: dict[str, int] = {}
+    taken = set[str]()
     for file in files:
-        taken[file.stem] = taken.get(file.stem, 0) + 1
-        yield file.stem if taken[file.stem] == 1 else f"{file.stem}-{taken[file.stem]}"
+        numbered = (f"{file.stem}-{number}" for number in count(2))
+        name = next(name for name in chain([file.stem], numbered) if name not in taken)
+        taken.add(name)
+        yield name
 
 
 def _objects(found: dict[str, Tensor], classes: Sequence[str]) -> dict[str, Any]:
