@@ -122,9 +122,9 @@ def evaluate(
             progress=progress,
         )
     if isinstance(measured, SceneEvaluation):
-        require(
-            confusion is None and table is None, "--confusion, --csv", "they are for classification; leave them out"
-        )
+        tables_of_one = {"--confusion": confusion, "--csv": table, "--predictions": None if marked else predictions}
+        for option, file in tables_of_one.items():
+            require(file is None, option, f"{file}: a table of classifications; see --help for what detectors give")
         if as_json:
             tables.print_json({"models": measured.rows} if len(measured.rows) > 1 else measured.rows[0])
         else:
