@@ -128,7 +128,7 @@ def print_run(
     tables.say(f"{run.request.budget} ({run.request.convention})")
     tables.say(f"{'Full' if run.full else 'Proxy'} trainings: {run.record.trained}")
     if compared:
-        _print_ablation(compared)
+        _print_ablation(compared, run.request.measure)
     elif run.front:
         _print_front(run)
     if run.request.latency is not None:
@@ -182,13 +182,15 @@ def _print_front(run: Run) -> None:
     tables.print_table(names, rows, ["reference", "seeds", *costs, "P(front)"], title)
 
 
-def _print_ablation(compared: list[Compared]) -> None:
+def _print_ablation(compared: list[Compared], measure: str) -> None:
     """Prints all networks of a list against its first one; on a narrow terminal with fewer columns."""
     from nxt.search.results.ablation import COLUMNS, ablation_table
 
-    title = "Mean accuracies, in points against the first network's (95 % intervals by Welch's t); also in ablation.csv"
+    what = "Mean accuracies" if measure == "accuracy" else f"Means of {measure}"
+    title = f"{what}, in points against the first network's (95 % intervals by Welch's t); also in ablation.csv"
+    names = [measure if name == "accuracy" else name for name in COLUMNS]
     spare = ["best", "std", "seeds", "params", "training"]
-    tables.print_table(COLUMNS, ablation_table(compared), spare, title, left=["network", "against the first"])
+    tables.print_table(names, ablation_table(compared), spare, title, left=["network", "against the first"])
 
 
 def _print_trials(run: Run) -> None:

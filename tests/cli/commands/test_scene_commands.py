@@ -19,7 +19,7 @@ from nxt.config import read_yaml
 from nxt.data import readable, stream
 
 ARCH = "resnext_1-1_w8_2x4d_cifar"
-SMALL = ["--set", "size=32", "--set", "eval_size=32", "--set", "scene.longest=64", "--device", "cpu", "--tune", "off"]
+SMALL = ["--set", "size=32", "--set", "eval_size=32", "--set", "scene.longest=64", "--device", "cpu"]
 SMALL += ["--set", "warmup=1"]
 SEGMENTER = ["--head", "fcn", "--epochs", 6, "--set", "batch=2", "--set", "lr=0.05", "--set", "output_stride=null"]
 DETECTOR = ["--head", "mask-rcnn", "--epochs", 10, "--set", "batch=4", "--set", "pyramid=8", "--set", "rois=16"]
@@ -275,6 +275,18 @@ def test_a_running_or_interrupted_training_is_shown(root, nxt):
     Path("run", "metrics.jsonl").write_text("".join(rows[:2]))
     found = nxt("show", "run").out
     assert "2 of 6 epochs" in found and "Interrupted in epoch 3. Go on with:" in found and "mIoU" in found
+
+
+def test_several_segmenters_are_compared_by_the_measure(root, nxt, nxt_process):
+    given = ["--data", f"masks:{root / 'masks'}", *SEGMENTER, *SMALL, "--workers", 1, "--out", "list"]
+    result = nxt_process("train", ARCH, ARCH.replace("2x4d", "1x8d"), *given)
+    assert result.code == 0, result.err
+    assert "compared by mIoU" in result.out and "Means of mIoU, in points against the first network's" in result.out
+    (head,) = (line.split() for line in result.out.splitlines() if line.startswith("network "))
+    assert "mIoU" in head and accuracies(result.out) == []
+    advice = result.out.splitlines()[-1]
+    assert advice.startswith("Test it: nxt eval list/trials/")
+    assert nxt(*advice.removeprefix("Test it: nxt ").split(), "--device", "cpu").out.startswith("resnext_1-1_w8_")
 
 
 # In Python
