@@ -5,11 +5,13 @@ import re
 import pytest
 from torchvision.models import detection, segmentation
 
+from nxt.arch import heads
 from nxt.arch.costs import cost
 from nxt.arch.heads import COSTED, DETECTORS, blocks_with_head
 from nxt.arch.load import parse_name
 from nxt.arch.spec import ArchSpec
 from nxt.errors import ArchError
+from nxt.models import check
 from nxt.models.check import residuals
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -34,8 +36,11 @@ def test_dilated_networks_cost_what_others_count(spec, stride):
 
 @pytest.mark.parametrize("name", ["resnet", "resnest", "pre-activation", "cifar"])
 @pytest.mark.parametrize("head", COSTED)
-def test_heads_cost_what_others_count(head, name):
+def test_heads_cost_what_others_count(head, name, monkeypatch):
     """Multiply-adds, parameters, activations, fvcore's whole count, and every layer by its name."""
+    for module in (heads, check):  # all would take minutes to run
+        monkeypatch.setattr(module, "PROPOSALS", 7)
+        monkeypatch.setattr(module, "DETECTIONS", 3)
     assert set(residuals(SPECS[name], (75, 101), 5, head=head).values()) == {0}
 
 
@@ -57,6 +62,16 @@ def test_networks_have_the_parameters_that_torchvision_publishes(head, published
     frozen = sum(2 * layer.norm for *_, layers in blocks_with_head(spec, head, 64, 90) for layer in layers)
     auxiliary = 1024 * 256 * 9 + 2 * 256 + 21 * (256 + 1)
     assert published.meta["num_params"] == (found - frozen if detects else found + auxiliary)
+
+
+def test_detectors_are_counted_with_a_thousand_proposals_and_a_hundred_masks():
+    outputs = 81
+    one = 256 * 7 * 7 * 1024 + 1024 * 1024 + 1024 * 5 * outputs
+    parts = {
+        part: sum(layer.macs for layer in layers) for part, _, layers in blocks_with_head(TINY, "mask-rcnn", 64, 80)
+    }
+    assert parts["box head"] == 1000 * one
+    assert parts["mask head"] == 100 * 14 * 14 * (4 * 9 * 256 * 256 + 4 * 256 * 256 + 4 * 256 * outputs)
 
 
 def test_a_wide_image_costs_as_much_as_a_high_one_and_more_than_its_shorter_side():
