@@ -45,7 +45,7 @@ class TrainRequest:
         uneven = (
             f"{self.workers} workers do not divide the {share} images of a pass; change `settings` batch or accumulate"
         )
-        least = 1 if self.recipe.frozen_bn else 2
+        least = 1 if self.recipe.frozen_bn or (self.recipe.sync_bn and self.workers > 1) else 2
         require(share % self.workers == 0 and share >= least * self.workers, "`workers`", uneven)
         require(not self.freeze or bool(self.weights), "`freeze`", "it keeps the weights of `weights`; give those, too")
         check_task(self.data, self.recipe)

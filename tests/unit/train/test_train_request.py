@@ -135,6 +135,8 @@ def test_workers_divide_the_images_of_a_pass_not_of_a_step(tmp_path):
     for workers in (5, 8, 12):  # twelve images a pass, and batch norm needs two each
         with pytest.raises(ConfigError, match=f"`workers`: {workers} workers do not divide the 12 images"):
             make(tmp_path, recipe=recipe, workers=workers)
+    together = load_recipe("quick", {"batch": 48, "accumulate": 4, "sync_bn": True})
+    assert make(tmp_path, recipe=together, workers=12).workers == 12  # its values are those of all workers
 
 
 @pytest.mark.parametrize(
