@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain, count
 from pathlib import Path
 from typing import BinaryIO
 
@@ -147,3 +148,13 @@ def write_text(path: Path, text: str) -> None:
     """Writes a text file completely or not at all. Raises RunError as `replacing` does."""
     with replacing(path) as file:
         file.write(text.encode("utf-8"))
+
+
+def distinct_names(files: Iterable[Path]) -> Iterator[str]:
+    """Yields a name for each file, without its suffix; those of files of one name are numbered."""
+    taken = set[str]()
+    for file in files:
+        numbered = (f"{file.stem}-{number}" for number in count(2))
+        name = next(name for name in chain([file.stem], numbered) if name not in taken)
+        taken.add(name)
+        yield name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from nxt.config import require
 from nxt.data.ref import DataRef
 from nxt.data.scenes.stream import SceneStream
 from nxt.errors import DataError
-from nxt.files import replacing, write_text
+from nxt.files import distinct_names, replacing, write_text
 from nxt.inference.evaluation import Examples
 from nxt.tasks.average_precision import Found
 from nxt.tasks.confusion import overlap
@@ -153,18 +153,12 @@ class _Tested:
         task = Segmentation(self.recipe, self.classes)
         if written is not None:
             written.mkdir(exist_ok=True)
-        keep = partial(self._write_mask, written) if written is not None else lambda row, classes: None
+        called = (Path(self.images.source.called(self.images.split, row)) for row in self.images.rows.tolist())
+        names = dict(zip(self.images.rows.tolist(), distinct_names(called), strict=True))
+        keep = partial(_write_mask, written, names) if written is not None else lambda row, classes: None
         matrix = task.matrix(self.model, self.stream, 1, self.compute, Ranks(), self._advance, self.scan, keep)
         result = overlap(matrix)
         return dict(result.figures), result.per_class
-
-    def _write_mask(self, folder: Path, row: int, classes: Tensor) -> None:
-        """Writes the classes (H, W) of an image as a PNG of its name."""
-        from PIL import Image
-
-        name = Path(self.images.source.called(self.images.split, row)).with_suffix(".png").name
-        with replacing(folder / name) as file:
-            Image.fromarray(classes.cpu().numpy().astype(np.uint8)).save(file, "png")
 
     def _write_detections(self, path: Path, found: Sequence[Found]) -> None:
         """Writes detections with scores as an instances file; images have numbers of their own, and their names."""
@@ -184,3 +178,11 @@ def _plain(detection: dict[str, Any]) -> dict[str, Any]:
         return detection
     code = detection["segmentation"]
     return {**detection, "segmentation": {**code, "counts": code["counts"].decode()}}
+
+
+def _write_mask(folder: Path, names: Mapping[int, str], row: int, classes: Tensor) -> None:
+    """Writes the classes (H, W) of an image as a PNG of its name."""
+    from PIL import Image
+
+    with replacing(folder / f"{names[row]}.png") as file:
+        Image.fromarray(classes.cpu().numpy().astype(np.uint8)).save(file, "png")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from nxt.data.resident import Normalised
 from nxt.data.scenes.transforms import evaluation
 from nxt.data.sources.image_files import read_rgb
 from nxt.errors import DataError
-from nxt.files import replacing
+from nxt.files import distinct_names, replacing
 from nxt.tasks.detection import detect
 from nxt.tasks.segmentation import classify
 from nxt.train.checkpoint import Checkpoint
@@ -74,7 +73,7 @@ def predict_scenes(
     model = checkpoint.model().to(device).to(memory_format=compute.memory_format)
     normalised = Normalised(checkpoint.preprocess, device)
     rows, unreadable = list[dict[str, Any]](), list[str]()
-    for done, (file, name) in enumerate(zip(files, _names(files), strict=True), 1):
+    for done, (file, name) in enumerate(zip(files, distinct_names(files), strict=True), 1):
         try:
             with without_warnings():
                 image = read_rgb(file)
@@ -98,16 +97,6 @@ def predict_scenes(
         rows.append({"image": str(file), **row})
         progress(done, len(files))
     return rows, unreadable
-
-
-def _names(files: Sequence[Path]) -> Iterator[str]:
-    """Yields a name for each file's pictures; those of files of one name are numbered."""
-    taken = set[str]()
-    for file in files:
-        numbered = (f"{file.stem}-{number}" for number in count(2))
-        name = next(name for name in chain([file.stem], numbered) if name not in taken)
-        taken.add(name)
-        yield name
 
 
 def _objects(found: dict[str, Tensor], classes: Sequence[str]) -> dict[str, Any]:
