@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from nxt.data.dataset import ADVICE
 from nxt.data.sources.image_files import Found, OnDisk, Rows
 from nxt.errors import DataError, first_line
-from nxt.files import is_folder
+from nxt.files import is_folder, names_in
 
 _SLACK = 1.0  # pixels by which a box may reach beyond its image without a word: what rounding makes
 
@@ -162,7 +162,7 @@ def _annotation_files(root: Path, to_train: bool) -> dict[str, Path]:
                 raise DataError(f"{folder}: {found[split].name} and {file.name} are both of {split}; keep one of them")
             found[split] = file
     if not found or (to_train and "train" not in found):
-        there = sorted(path.name for path in folder.iterdir())
+        there = names_in(folder)
         some = f"; there is {', '.join(there[:3])}{' ...' if len(there) > 3 else ''}" if there else ""
         raise DataError(f"{folder}: no file instances_*{'train' if to_train else ''}*.json{some}")
     return found
@@ -267,7 +267,7 @@ def _present(root: Path, part: _Part, split: str) -> list[str | None]:
     def is_there(path: Path) -> bool:
         if path.parent not in listed:  # one look at a folder, not one at each of its files
             folder = root / path.parent
-            listed[path.parent] = {entry.name for entry in folder.iterdir()} if is_folder(folder) else set()
+            listed[path.parent] = set(names_in(folder))
         return path.name in listed[path.parent]
 
     names = [

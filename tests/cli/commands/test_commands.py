@@ -556,8 +556,14 @@ def test_what_show_does_with_searches_it_does_not_with_trainings(option, trained
         ("nxt space lint sm", {"smoke"}),
         ("nxt profile resnet50 resnest26", {"resnest26", "resnest269"}),
         ("nxt train resnext101_32x16", {"resnext101_32x16d"}),
-        ("nxt train --recipe res", {"resnest-imagenet", "resnext-cifar", "resnext-imagenet"}),
-        ("nxt train resnet50 --data ci", {"cifar10", "cifar100"}),
+        (
+            "nxt train --recipe res",
+            {
+                *(f"resnest-{name}" for name in ("ade20k", "cityscapes", "detection", "imagenet")),
+                *(f"resnext-{name}" for name in ("cifar", "detection", "imagenet")),
+            },
+        ),
+        ("nxt train resnet50 --data ci", {"cifar10", "cifar100", "cityscapes:"}),
         ("nxt search --like resnest1", {"resnest14", "resnest101"}),
         ("nxt show results/", set()),  # then the shell offers files
     ],

@@ -323,7 +323,7 @@ def test_a_run_directory_stands_for_its_last_checkpoint(made, measure, tmp_path)
         (["{made}", "--classes", "{root}/nowhere.txt"], ["nowhere.txt: cannot be read"]),
         (["{made}", "--classes", "{root}/typo.txt"], ["typo.txt: line 2", "no class 'bleu'; did you mean 'blue'?"]),
         (["{made}", "--confusion", "{root}/nowhere/m.csv"], ["--confusion", "a folder that does not exist"]),
-        (["{made}", "--predictions", "{root}"], ["--predictions", "is a folder"]),
+        (["{made}", "--predictions", "{root}"], ["--predictions", "of classifiers it is a table; name a file"]),
         (["{made}", "--csv", "{root}/m.txt"], ["--csv", "m.txt: name a file that ends in .csv"]),
         (["{made}", "--csv", "{root}/m.csv", "--confusion", "{root}/m.csv"], ["--csv", "is --confusion's file"]),
         (["{made}", "--data", "digits"], ["digits: 10 of its 10 classes are none of the checkpoint's 4, such as '0'"]),

@@ -230,9 +230,9 @@ def test_a_search_on_a_terminal_is_a_view_and_then_its_summary(tmp_path):
     assert "nxt search smoke" in during and "exploring, 0 of 3 trials" in during
     left = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", after).strip().splitlines()
     begin = next(place for place, line in enumerate(left) if line.startswith("In plain words: "))
-    closing = " ".join(line.strip() for line in left[begin:])
+    closing = "".join("".join(left[begin:]).split())
     assert left[0].startswith(str(tmp_path)) and any(line.startswith("Train it: nxt train") for line in left)
-    assert "inside macs" in closing and f"Picture: {tmp_path / 'run'}/front.png. More: nxt report" in closing
+    assert "3networksinsidemacs" in closing and f"Picture:{tmp_path / 'run'}/front.png.More:nxtreport" in closing
     assert "exploring" not in "".join(left) and max(map(len, left[2:-1])) <= 80
 
 

@@ -393,7 +393,7 @@ def test_every_step_every_measured_batch_and_every_image_that_is_read_is_a_sign_
         return open_inputs(*given, **more)
 
     monkeypatch.setattr("nxt.search.engine.worker.open_inputs", opened)
-    run = TrialRun(task(tmp_path, epochs=1), whole())
+    run = TrialRun(dataclasses.replace(task(tmp_path, epochs=1), full=True), whole())
     run.step()
     steps = run._trainer.steps_per_epoch
     images = run._trainer.val_images, run._trainer.train_images  # the latter once, after the last epoch
