@@ -233,7 +233,7 @@ def test_a_search_on_a_terminal_is_a_view_and_then_its_summary(tmp_path):
     closing = "".join("".join(left[begin:]).split())
     assert left[0].startswith(str(tmp_path)) and any(line.startswith("Train it: nxt train") for line in left)
     assert "3networksinsidemacs" in closing and f"Picture:{tmp_path / 'run'}/front.png.More:nxtreport" in closing
-    assert "exploring" not in "".join(left) and max(map(len, left[2:-1])) <= 80
+    assert "exploring" not in "".join(left) and max(map(len, left[2 : begin - 1])) <= 80
 
 
 def test_ctrl_c_is_answered_at_once_and_passed_on(longer):
