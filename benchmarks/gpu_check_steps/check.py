@@ -169,7 +169,7 @@ def task(
     """Returns a trial as a search gives it to a worker; `more` are fields of it. By default it has the whole device."""
     share = share or (Share(1.0) if check.gpu.is_gpu else ON_CPU)
     fields = {"number": 0, "seed": 1, "threads": torch.get_num_threads(), "predicted": 0, "reported": 0, "ways": {}}
-    fields |= {"data": DataRef("digits"), "together": 1, "patience": 600.0, "eager": ""}
+    fields |= {"data": DataRef("digits"), "together": 1, "patience": 600.0, "eager": "", "full": False, "images": 1.0}
     return TrialTask(arch=arch, recipe=recipe, size=size, storage=storage, share=share, **{**fields, **more})
 
 
