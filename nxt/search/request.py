@@ -363,6 +363,8 @@ def _check_comparable(recipe: Recipe) -> None:
     advice = "it is for the training of one network; several are compared by epochs, on images held out alike"
     for key, usual in {"holdout": VAL_SHARE, "steps": None}.items():
         require(getattr(recipe, key) == usual, f"recipe: {key}", advice)
+    fresh = "it keeps the BN statistics of weights to start from, and several networks start from new ones"
+    require(not recipe.frozen_bn, "recipe: frozen_bn", fresh)
 
 
 def full_request(

@@ -49,6 +49,8 @@ def test_what_cannot_be_searched_for_boxes_and_masks_is_told(data, tmp_path):
     masks = {"data": f"masks:{data / 'masks'}", "out": tmp_path / "run", "gpus_per_trial": 0}
     with pytest.raises(ConfigError, match=r"is for segmentation, the recipe for detection; give a `head` .deeplabv3"):
         nxt.search("smoke", flops=":1G", head="mask-rcnn", **masks)
+    with pytest.raises(ConfigError, match="recipe: frozen_bn: it keeps the BN statistics of weights to start from"):
+        nxt.search("smoke", flops=":1G", head="fcn", settings={"recipe": {"frozen_bn": True}}, **masks)
     with pytest.raises(UsageError, match="`like` counts a classifier"):
         nxt.search("smoke", like="resnet50", **masks)
     with pytest.raises(SpaceError, match="nothing in the space 'smoke' has macs"):
