@@ -10,7 +10,7 @@ import typer
 
 from .. import complete, options
 from ..messages import as_options
-from ..terminal import tables
+from ..terminal import live_region, tables
 from ..terminal.status_text import resume_command, shell_path
 
 if TYPE_CHECKING:
@@ -103,51 +103,52 @@ def search(
         raise typer.BadParameter("--plan counts nothing as taken over: leave out --replay")
     if plan and (resume is not None or resume_or_new):
         raise typer.BadParameter("--plan is for a new search; how long a run will go on is told by: nxt show RUN")
-    from nxt.config import parse_settings
-    from nxt.search.options import SearchOptions
+    with live_region.busy(tables.err(), lambda: "counting what fits"):
+        from nxt.config import parse_settings
+        from nxt.search.options import SearchOptions
 
-    chosen = SearchOptions(
-        space=space,
-        flops=flops,
-        params=params,
-        acts=acts,
-        memory=memory,
-        latency=latency,
-        throughput=throughput,
-        latency_table=latency_table,
-        objectives=objectives,
-        like=like,
-        size=size,
-        classes=classes,
-        archs=tuple(archs or ()),
-        repeats=repeats,
-        data=data,
-        head=head,
-        trials=trials,
-        hours=hours,
-        confirm=confirm,
-        seed=seed,
-        settings=parse_settings(settings or []),
-        out=out,
-        resume=resume,
-        resume_or_new=resume_or_new,
-        replay=replay,
-        storage=storage,
-        download=download,
-        skip_bad=skip_bad,
-        workers=workers,
-        gpus_per_trial=gpus_per_trial,
-        address=address,
-        track=track,
-    ).settled()
-    request = chosen.request()  # finds wrong options before torch is imported
-    from nxt.search.engine.calls import prepare, run_search
-    from nxt.search.engine.notices import notices
+        chosen = SearchOptions(
+            space=space,
+            flops=flops,
+            params=params,
+            acts=acts,
+            memory=memory,
+            latency=latency,
+            throughput=throughput,
+            latency_table=latency_table,
+            objectives=objectives,
+            like=like,
+            size=size,
+            classes=classes,
+            archs=tuple(archs or ()),
+            repeats=repeats,
+            data=data,
+            head=head,
+            trials=trials,
+            hours=hours,
+            confirm=confirm,
+            seed=seed,
+            settings=parse_settings(settings or []),
+            out=out,
+            resume=resume,
+            resume_or_new=resume_or_new,
+            replay=replay,
+            storage=storage,
+            download=download,
+            skip_bad=skip_bad,
+            workers=workers,
+            gpus_per_trial=gpus_per_trial,
+            address=address,
+            track=track,
+        ).settled()
+        request = chosen.request()  # finds wrong options before torch is imported
+        from nxt.search.engine.calls import prepare, run_search
+        from nxt.search.engine.notices import notices
 
-    job = prepare(chosen, request)
-    if chosen.resume is None:
-        for text in notices(job):
-            tables.err().print(f"note: {as_options(text)}", soft_wrap=True)
+        job = prepare(chosen, request)
+        told = [] if chosen.resume is not None else notices(job)
+    for text in told:
+        tables.err().print(f"note: {as_options(text)}", soft_wrap=True)
     if plan:
         from .search_plan import print_plan
 
@@ -165,10 +166,8 @@ def carry_out(
 
     `again` has the options to give again when it is resumed.
     """
-    from nxt.analysis import trust
     from nxt.errors import RunError
     from nxt.files import is_file
-    from nxt.report.matplotlib_figures import plot_front
     from nxt.search.engine.execute import Ending
     from nxt.search.results.plain_words import plain_words
     from nxt.search.results.run import load_run
@@ -183,9 +182,14 @@ def carry_out(
         if ending is Ending.COMPLETE and not progress.begun:
             more = "" if job.request.is_list else "; --trials N explores more"
             tables.err().print(f"All that was asked for was done already{more}.", soft_wrap=True)
-        run = load_run(job.out)
-        plot_front(run, job.out / "front.png")
-        print_run(run, as_json, trust.between_epochs(run))
+        with live_region.busy(tables.err(), lambda: "drawing the front"):
+            from nxt.analysis import trust
+            from nxt.report.matplotlib_figures import plot_front
+
+            run = load_run(job.out)
+            plot_front(run, job.out / "front.png")
+            trusted = trust.between_epochs(run)
+        print_run(run, as_json, trusted)
         if not as_json and (words := plain_words(run)):
             where = shell_path(job.out)
             tables.say(words)

@@ -6,9 +6,12 @@ import io
 import math
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING
+
+from nxt.units import format_seconds
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,6 +52,20 @@ def line(console: Console, draw: Draw) -> Iterator[None]:
 
     with Live(get_renderable=shown, console=console, refresh_per_second=_RATE, transient=True):
         console.show_cursor(True)
+        yield
+
+
+@contextmanager
+def busy(console: Console, doing: Callable[[], str]) -> Iterator[None]:
+    """Shows on a terminal what is being done, and for how long, during the block; in a log file nothing."""
+    from rich.text import Text
+
+    began = time.monotonic()
+
+    def draw(width: int, height: int) -> list[Text]:
+        return [Text(f"{doing()}, {format_seconds(time.monotonic() - began)} gone")]
+
+    with line(console, draw) if moves(console) else nullcontext():
         yield
 
 

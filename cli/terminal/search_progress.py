@@ -100,8 +100,7 @@ class Progress:
     def waiting(self) -> Iterator[None]:
         """Shows on a terminal that the search is being prepared, until `begin`."""
         with self._prepares:
-            if self._moves:
-                self._prepares.enter_context(live_region.line(self.console, self._preparing))
+            self._prepares.enter_context(live_region.busy(self.console, lambda: self._reads))
             yield
 
     @contextmanager
@@ -114,11 +113,6 @@ class Progress:
         command = resume_command(self._run.path, self._run.full, **self._again)
         with live_region.screen(self._draw, f"nxt: killed. Go on with: {command}"):
             yield
-
-    def _preparing(self, width: int, height: int) -> list[Text]:
-        from rich.text import Text
-
-        return [Text(f"{self._reads}, {format_seconds(time.monotonic() - self._began)} gone")]
 
     def _draw(self, width: int, height: int) -> list[Text]:
         now, view = time.monotonic(), self._view
