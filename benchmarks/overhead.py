@@ -2,8 +2,8 @@
 
 "nxt" is a search as the command line runs it; nothing is stopped early. "plain" is Ray Tune with a function trainable
 and OptunaSearch in memory, which pays for a proposal of TPE and then trains the network that nxt trained in its place:
-the same networks in the same order, with the same seeds, epochs, data and threads. Both run in processes of their own,
-in turn, with Ray started alike, without Ray's loggers, and with workers that are reused.
+the same networks in the same order, those that confirm too, with the same seeds, epochs, data and threads. Both run in
+processes of their own, in turn, with Ray started alike, without Ray's loggers, and with workers that are reused.
 
 Per trial, in seconds of a worker: "gross" is all that is not training, (wall time x workers - training) / trials;
 "net" leaves out the start of the workers (once per search) and the time that workers wait at the end for the last one.
@@ -145,10 +145,12 @@ def run_nxt(options: argparse.Namespace, folder: Path) -> Clock:
     run = nxt.search(
         options.space,
         flops=options.flops,
+        acts=options.acts,
         trials=options.trials,
+        confirm=options.confirm,
         seed=options.seed,
         settings={
-            "search": {"sampler": "tpe", "control": 0, "grace": 1.0, "confirm": 0},
+            "search": {"sampler": options.sampler, "control": 0, "grace": 1.0},
             "proxy": {"epochs": options.epochs, "share": options.share},
         },
         out=folder / "run",
@@ -248,8 +250,9 @@ def run_part(options: argparse.Namespace) -> None:
 
 def measure(options: argparse.Namespace, part: str, folder: Path) -> dict[str, Any]:
     """Run one part in a process of its own and return its figures."""
-    names = ("trials", "epochs", "share", "workers", "seed", "space", "flops")
-    given = [text for name in names for text in (f"--{name}", str(getattr(options, name)))]
+    names = ("trials", "confirm", "sampler", "epochs", "share", "workers", "seed", "space", "flops", "acts")
+    asked = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    given = [text for name, value in asked.items() for text in (f"--{name}", str(value))]
     command = [sys.executable, str(Path(__file__).resolve()), "--part", part, "--folder", str(folder), *given]
     log = folder / f"{part}.log"
     start = time.time()
@@ -292,6 +295,8 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=16, help="of each search (default 16)")
+    parser.add_argument("--confirm", type=int, default=0, help="as for nxt search (default 0)")
+    parser.add_argument("--sampler", default="tpe", help="of nxt; the other one is always TPE (default tpe)")
     parser.add_argument("--epochs", type=int, default=3, help="of each trial (default 3)")
     parser.add_argument("--share", type=float, default=0.5, help="of the training images (default 0.5)")
     parser.add_argument("--workers", type=int, default=2, help="trials at a time (default 2)")
@@ -299,6 +304,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--space", default="smoke")
     parser.add_argument("--flops", default="5M:9M")
+    parser.add_argument("--acts")
     parser.add_argument("--json", type=Path, default=RESULTS / "overhead.json", help="where results go")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)  # what the processes are given
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
