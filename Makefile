@@ -16,6 +16,9 @@ GPU := $(UNIT)/compute/test_accelerator.py $(UNIT)/compute/test_cuda_graph.py te
 	$(foreach name,copies optim setup proxy_compute,$(UNIT)/train/engine/test_$(name).py) \
 	$(foreach name,packing driver watchdog estimate,$(UNIT)/search/engine/test_$(name).py)
 
+# More processes than cores: many tests wait for processes of their own. Files begin in the order of pyproject.toml.
+PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+
 .PHONY: demo quick test test-all lint format docs bench clean
 .DEFAULT_GOAL := test
 
@@ -32,10 +35,10 @@ quick: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(GPU)
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST)
 
 test-all: .venv/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow"
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -33,7 +33,8 @@ from nxt.train.engine.trainer import EpochReport
 SIZES = [(120, 40), (80, 24), (60, 20), (40, 15), (20, 5)]
 ENTER, LEAVE = "\x1b[?1049h", "\x1b[?1049l"
 SHOW = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background, which ignore it
 from nxt.cli.terminal import live_region
 from rich.text import Text
 with live_region.screen(lambda width, height: [Text("x" * 200), Text(f"{width} by {height}")], "gone without a word"):
