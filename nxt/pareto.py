@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,14 +20,7 @@ def front(points: Points) -> list[int]:
     Raises:
         ValueError: if a coordinate is not finite.
     """
-    array = _array(points)
-    order = np.lexsort((-array[:, 1], array[:, 0]))
-    kept: list[int] = []
-    for index in order:
-        last = array[kept[-1]] if kept else np.array([-np.inf, -np.inf])
-        if array[index, 1] > last[1] or (array[index] == last).all():
-            kept.append(int(index))
-    return kept
+    return next(iter(_fronts(_array(points))), [])
 
 
 def by_dominance(points: Points) -> list[tuple[int, float]]:
@@ -40,17 +34,18 @@ def by_dominance(points: Points) -> list[tuple[int, float]]:
         ValueError: if a coordinate is not finite.
     """
     array = _array(points)
-    keys = [(0, 0.0)] * len(array)
-    left, rank = np.arange(len(array)), 0
-    while len(left):
-        members = left[front([(cost, accuracy) for cost, accuracy in array[left]])]
+    keys = [(0, -np.inf)] * len(array)
+    for rank, members in enumerate(_fronts(array)):
+        if len(members) <= 2:  # both are ends
+            for member in members:
+                keys[member] = (rank, -np.inf)
+            continue
         rows, which = np.unique(array[members], axis=0, return_inverse=True)  # by rising cost
         span = np.ptp(rows, axis=0)
         steps = (np.abs(np.diff(rows, axis=0)) / np.where(span > 0, span, 1)).sum(axis=1)
         crowding = np.append(np.inf, steps) + np.append(steps, np.inf)
         for member, distance in zip(members, crowding[which.reshape(-1)], strict=True):
             keys[member] = (rank, -float(distance))
-        left, rank = np.setdiff1d(left, members), rank + 1
     return keys
 
 
@@ -88,6 +83,25 @@ def knee(points: Points) -> int:
     span = array.max(axis=0) - array.min(axis=0)
     scaled = (array - array.min(axis=0)) / np.where(span > 0, span, 1)
     return members[int(np.argmax(scaled[:, 1] - scaled[:, 0]))]
+
+
+def _fronts(array: NDArray[np.float64]) -> list[list[int]]:
+    """Returns the front, the front of the rest, and so on: the indices of each by rising cost, in O(n log n).
+
+    By rising cost, a point belongs to the first front that is everywhere less accurate so far.
+    """
+    fronts: list[list[int]] = []
+    losses: list[float] = []  # of each front the negative accuracy of its last point: they never fall
+    for index in np.lexsort((-array[:, 1], array[:, 0])).tolist():
+        rank = bisect_right(losses, -array[index, 1])
+        if rank and (array[index] == array[fronts[rank - 1][-1]]).all():
+            rank -= 1  # equal points do not dominate each other
+        if rank == len(fronts):
+            fronts.append([])
+            losses.append(0.0)
+        fronts[rank].append(index)
+        losses[rank] = -array[index, 1]
+    return fronts
 
 
 def _array(points: Points) -> NDArray[np.float64]:

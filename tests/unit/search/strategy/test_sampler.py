@@ -72,10 +72,11 @@ def test_every_proposal_is_feasible_and_none_comes_twice(name, texts):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_space_is_exhausted_exactly(name):
-    feasible = smoke(flops=":6M")
+    flops, count = (":4M", 24) if name == "gp" else (":6M", 45)  # the model of gp takes long
+    feasible = smoke(flops=flops)
     search = study()
-    points = propose(search, feasible, 45, name, first=references(feasible).values())
-    assert sorted(points) == sorted(feasible.points()) and len(feasible) == 45
+    points = propose(search, feasible, count, name, first=references(feasible).values())
+    assert sorted(points) == sorted(feasible.points()) and len(feasible) == count
     with pytest.raises(ExhaustedError):
         search.ask(distributions(feasible.space))
 
@@ -93,7 +94,7 @@ def test_a_single_architecture_is_proposed_once():
 @pytest.mark.parametrize("name", NAMES)
 def test_axes_with_one_value_are_no_obstacle(name):
     data = {**load_space("smoke").to_dict()}
-    data["axes"] = {**data["axes"], "width": [8], "depths": [[1, 2, 3], [2], [1, 2, 3]]}
+    data["axes"] = {**data["axes"], "width": [8], "depths": [[1, 2], [2], [1, 2]]}
     space = space_from_dict(data, "narrow", "here")
     feasible = FeasibleSet(space, Budget())
     points = propose(study(), feasible, len(feasible), name)
