@@ -17,7 +17,7 @@ GPU := $(UNIT)/compute/test_accelerator.py $(UNIT)/compute/test_cuda_graph.py te
 	$(foreach name,packing driver watchdog estimate,$(UNIT)/search/engine/test_$(name).py)
 
 # More processes than cores: many tests wait for processes of their own. Files begin in the order of pyproject.toml.
-PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo quick test test-all lint format docs bench clean
 .DEFAULT_GOAL := test
