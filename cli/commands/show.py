@@ -174,7 +174,8 @@ def _print_front(run: Run) -> None:
         name = entry.spec.name + (" R" if entry.family else "") + (" *" if entry is run.best else "")
         rows.append([name, *cells])
     what = f"{run.measure} against {run.objective}"
-    title = f"Front of {what} (* best.yaml, R reference; a shared letter: no clear difference)"
+    poor = f"; left out: {len(run.poor)} clearly poorer than every reference" if run.poor else ""
+    title = f"Front of {what} (* best.yaml, R reference; a shared letter: no clear difference{poor})"
     costs = [
         label for name, label in COST_LABELS.items() if name in ("acts", "macs", "params") and name != run.objective
     ]

@@ -81,8 +81,24 @@ class Run:
 
     @cached_property
     def front(self) -> list[RankedArch]:
-        """The non-dominated entries, by rising cost."""
-        return pareto(self.entries, self.objective)
+        """The non-dominated entries that are not `poor`, by rising cost."""
+        return pareto([entry for entry in self.entries if entry not in self.poor], self.objective)
+
+    @cached_property
+    def poor(self) -> list[RankedArch]:
+        """In a window of MACs, where all cost about the same, the entries clearly less accurate than every reference.
+
+        Else the few of them that have the fewest activations would be on the front, and nobody asks for those.
+        """
+        references = [entry for entry in self.entries if entry.family]
+        if not references or not self.request.budget.is_window:
+            return []
+        least = min(references, key=lambda entry: entry.standing)
+
+        def clear(entry: RankedArch) -> float:
+            return CLEAR * math.hypot(self.error(entry), self.error(least))
+
+        return [entry for entry in self.entries if least.standing - entry.standing > clear(entry)]
 
     @property
     def best(self) -> RankedArch | None:

@@ -20,6 +20,7 @@ from nxt.search.results.files import FRONT_COLUMNS, write
 from nxt.search.results.run import load_run
 from nxt.search.trial import Epoch, Outcome, Trial
 from nxt.space.arch_list import ArchList
+from nxt.space.budget import parse_budget
 from nxt.space.load import load_space
 
 SPACE = load_space("smoke")
@@ -92,6 +93,16 @@ def test_what_did_not_reach_the_last_epoch_is_never_an_entry(outcome):
 def test_equal_trials_are_all_on_the_front():
     equal = [trial(0, 20, 0.5), trial(1, 20, 0.5), trial(2, 30, 0.5)]
     assert numbers(pareto(ranked(equal), "macs")) == [0, 1]
+
+
+def test_in_a_window_what_is_clearly_poorer_than_every_reference_is_not_on_the_front():
+    window = parse_budget({"flops": "4M"})
+    result = run(TRIALS, budget=window)
+    assert numbers(result.poor) == [4] and numbers(result.front) == [2, 5] and len(result.entries) == 5
+    near = run([*TRIALS[:4], trial(4, 100, 0.78)], budget=window)  # the poorest reference has 0.80, of 400 images
+    assert near.poor == [] and numbers(near.front) == [4, 2, 0]
+    alone = run([trial(0, 500, 0.9), trial(4, 100, 0.5)], budget=window)
+    assert alone.poor == [] and numbers(alone.front) == [4, 0]
 
 
 def test_a_run_knows_its_best_and_its_best_reference():
