@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import io
 import os
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -78,3 +81,21 @@ def main() -> None:
             raise
         typer.echo("nxt: no space is left where the output goes; make room and try again", err=True)
         os._exit(1)  # else Python would write the output again, and fail again
+
+
+def program() -> NoReturn:
+    """Runs `main` as a process of its own, which ends without taking the interpreter apart.
+
+    With torch loaded that takes a second or two. What libraries have registered for the end is run all the same.
+    """
+    try:
+        main()
+        code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # closed by whoever read it; `main` has seen to that
+            stream.flush()
+    os._exit(code)

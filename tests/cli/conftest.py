@@ -26,7 +26,7 @@ from nxt.space.budget import parse_budget
 from nxt.space.load import load_space
 
 TINY = "resnext_1-1-1_w8_1x8d_cifar"
-COMMAND = [sys.executable, "-c", "from nxt.cli.main import main; main()"]
+COMMAND = [sys.executable, "-c", "from nxt.cli.main import program; program()"]
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ def test_the_wheel_declares_its_command_and_licence(wheel):
         said = email.message_from_bytes(archive.read(metadata))
         assert any(name.endswith("/licenses/LICENSE") for name in archive.namelist())
     assert {section: dict(points[section]) for section in points.sections()} == {
-        "console_scripts": {"nxt": "nxt.cli.main:main"}
+        "console_scripts": {"nxt": "nxt.cli.main:program"}
     }
     assert said["Name"] == "nxt"
     assert said["License-Expression"] == "Apache-2.0"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from limits import LIMIT, LONG, wait_until
 
-COMMAND = [sys.executable, "-c", "from nxt.cli.main import main; main()"]
+COMMAND = [sys.executable, "-c", "from nxt.cli.main import program; program()"]
 MARK = "NXT_TEST_MARK"
 # These see only after about a minute that their raylet was killed, and go then.
 SLOW_TO_GO = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")

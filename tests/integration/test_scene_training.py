@@ -35,7 +35,7 @@ SPEC = ArchSpec.from_dict(
     {"stem": "cifar", "stem_width": 8, "depths": [1, 1], "widths": [32, 64], "cardinality": 2, "base_width": 4}
 )
 SPLIT = SPEC.replace(radix=2, cardinality=(1, 1))  # its attention normalises a single value for each image
-COMMAND = [sys.executable, "-c", "from nxt.cli.main import main; main()"]
+COMMAND = [sys.executable, "-c", "from nxt.cli.main import program; program()"]
 SMALL = {"size": 32, "eval_size": 32, "batch": 2, "warmup": 1, "scene": {"sides": [], "longest": 64}}
 DETECTOR = {**SMALL, "pyramid": 8, "rois": 8, "optimizer": "adamw"}
 # For each head what it is trained on, and how.

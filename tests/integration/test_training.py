@@ -39,7 +39,7 @@ SPEC = ArchSpec.from_dict(
     {"stem": "cifar", "stem_width": 8, "depths": [1, 1], "widths": [32, 64], "cardinality": 2, "base_width": 4}
 )
 EPOCHS = 5
-COMMAND = [sys.executable, "-c", "from nxt.cli.main import main; main()"]
+COMMAND = [sys.executable, "-c", "from nxt.cli.main import program; program()"]
 # Everything that draws random numbers or has a state of its own.
 RICH = {
     "ema": 0.9, "mixup": 0.2, "cutmix": 1.0, "dropout": 0.2, "drop_block": 0.1, "stochastic_depth": 0.2, "clip": 1.0,

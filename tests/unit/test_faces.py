@@ -46,7 +46,7 @@ def test_help_names_every_function(capsys):
     assert set(nxt.__all__) <= set(dir(nxt))
 
 
-@pytest.mark.parametrize("how", [["-m", "nxt"], ["-c", "from nxt.cli.main import main; main()"]])
+@pytest.mark.parametrize("how", [["-m", "nxt"], ["-c", "from nxt.cli.main import program; program()"]])
 def test_the_command_line_is_the_module_s_too(how):
     command = [sys.executable, *how, "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=LIMIT)

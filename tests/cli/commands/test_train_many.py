@@ -18,7 +18,7 @@ from nxt.errors import ConfigError
 from nxt.train.checkpoint import read
 
 TINY, OTHER = "resnext_1-1-1_w8_1x8d_cifar", "resnext_1-1-1_w8_2x8d_cifar"
-COMMAND = [sys.executable, "-c", "from nxt.cli.main import main; main()"]
+COMMAND = [sys.executable, "-c", "from nxt.cli.main import program; program()"]
 SHORT = ["--epochs", 1, "--size", 8, "--device", "cpu"]
 ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
 

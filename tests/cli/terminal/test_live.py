@@ -220,7 +220,7 @@ def test_a_search_that_ended_says_so(confirmed, nxt):
 
 def test_a_search_on_a_terminal_is_a_view_and_then_its_summary(tmp_path):
     few = ["--trials", "3", "--workers", "1", "--set", "proxy.epochs=1", "--set", "search.confirm=0"]
-    script = "from nxt.cli.main import main; main()"
+    script = "from nxt.cli.main import program; program()"
     command = [sys.executable, "-c", script, "search", "smoke", "--flops", ":6M", *few, "--out", str(tmp_path / "run")]
     with terminal(command) as (process, read):
         text = read()
@@ -256,7 +256,7 @@ def test_ctrl_c_is_answered_at_once_and_passed_on(longer):
 
 def test_a_search_that_was_interrupted_goes_on_to_its_end_and_then_has_nothing_to_do(tmp_path, nxt_process):
     few = ["--trials", "6", "--workers", "1", "--set", "proxy.epochs=2", "--set", "search.confirm=0"]
-    script = "from nxt.cli.main import main; main()"
+    script = "from nxt.cli.main import program; program()"
     command = [sys.executable, "-c", script, "search", "smoke", "--flops", ":6M", *few, "--out", str(tmp_path / "run")]
     with terminal(command) as (process, read):
         read("epoch 1/2")  # of the first trial: there is much left to interrupt
@@ -359,7 +359,7 @@ def test_a_training_tells_nothing_it_does_not_know():
 
 
 def test_on_a_terminal_the_epochs_of_a_training_stay(tmp_path):
-    script = "from nxt.cli.main import main; main()"
+    script = "from nxt.cli.main import program; program()"
     small = ["--size", "8", "--epochs", "3", "--set", "warmup=0", "--device", "cpu", "--tune", "off"]
     network = "resnext_1-1-1_w8_1x8d_cifar"
     command = [sys.executable, "-c", script, "train", network, *small, "--out", str(tmp_path / "run")]

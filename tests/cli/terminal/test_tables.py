@@ -78,7 +78,7 @@ def test_the_less_important_columns_go_first():
 
 
 def test_a_real_terminal_shows_the_same():
-    command = [sys.executable, "-c", "from nxt.cli.main import main; main()", "profile", "resnet50", "resnest50"]
+    command = [sys.executable, "-c", "from nxt.cli.main import program; program()", "profile", "resnet50", "resnest50"]
     with terminal(command, 80) as (_, read):
         text = re.sub(r"\x1b\[[0-9;]*m", "", read())
     assert text == shown(80, "profile", "resnet50", "resnest50")
