@@ -140,8 +140,21 @@ def preferred(rows: list[dict[str, Any]]) -> str:
     return str(min(near, key=lambda row: row["seconds"])["name"])
 
 
+def reliability(groups: list[list[float]]) -> float | None:
+    """Return the share of the variance of single trainings that is between architectures; the rest is of the seeds."""
+    within = pooled_deviation(groups)
+    means = deviation([float(np.mean(group)) for group in groups])
+    if within is None or means is None:
+        return None
+    between = max(0.0, means**2 - within**2 / min(map(len, groups)))
+    return between / (between + within**2)
+
+
 def noise(runs: dict[str, Run]) -> dict[str, Any]:
-    """Return the deviation between seeds at every epoch, pooled over the architectures, and of each at the end."""
+    """Return the deviation between seeds at every epoch, pooled over the architectures, and of each at the end.
+
+    Also how reliable a single training is, and how long it takes.
+    """
     deviations = {}
     for name, run in runs.items():
         if not name.endswith(NOISE):
@@ -150,13 +163,16 @@ def noise(runs: dict[str, Run]) -> dict[str, Any]:
         for trial in run.trials:
             groups.setdefault(trial.spec.fingerprint, []).append(trial)
         epochs = min(len(trial.curve) for trial in run.trials)
+        last = [[trial.curve[-1].accuracy for trial in group] for group in groups.values()]
         deviations[name.removesuffix(NOISE)] = {
+            "reliability": reliability(last),
+            "seconds": seconds(run),
             "seeds": min(map(len, groups.values())),
             "by_epoch": [
                 pooled_deviation([[trial.curve[e].accuracy for trial in group] for group in groups.values()])
                 for e in range(epochs)
             ],
-            "at_the_end": {key: deviation([t.curve[-1].accuracy for t in group]) for key, group in groups.items()},
+            "at_the_end": {key: deviation(values) for key, values in zip(groups, last, strict=True)},
         }
     return deviations
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def run(session: SearchSession, data: Squares | Source, placement: Placement, on
             trainable,
             tune_config=tune.TuneConfig(
                 search_alg=_Searcher(driver),
-                scheduler=_Scheduler(driver),
+                scheduler=_Scheduler(driver, 0 if placement.gpus else placement.workers),
                 num_samples=-1,
                 max_concurrent_trials=placement.most,  # None: one more waits for a machine that joins, or asks for it
                 reuse_actors=True,
@@ -268,11 +268,25 @@ class _Searcher(Searcher):  # type: ignore[misc]
 
 
 class _Scheduler(FIFOScheduler):  # type: ignore[misc]
-    """Stops the trials that the strategy stops, and tells it which workers died."""
+    """Stops the trials that the strategy stops, and tells it which workers died.
 
-    def __init__(self, driver: _Driver) -> None:
+    Args:
+        driver: What it tells.
+        kept: How many idle workers stay, where all trials need the same resources; 0: Ray Tune ends them as soon as no
+            trial is pending. A search waits after each round of its confirmation, and starting a worker takes seconds.
+    """
+
+    def __init__(self, driver: _Driver, kept: int) -> None:
         super().__init__()
-        self._driver = driver
+        self._driver, self._kept = driver, kept
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        super().on_trial_add(tune_controller, trial)
+        if self._kept:
+            with suppress(AttributeError):  # not public: where Ray changes it, workers start anew, as said above
+                cache = tune_controller._tune_controller._actor_cache
+                cache.increase_max(trial.placement_group_factory, self._kept)
+                self._kept = 0
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         decision = self._driver.report(*result[_RESULT])

@@ -191,7 +191,7 @@ def test_networks_that_no_axis_tells_apart_are_refused(tmp_path):
 )
 def test_a_published_population_can_be_replayed_and_states_true_costs(path):
     table = load_table(path)
-    assert len(table) >= 24 and table.dropped == 0
+    assert len(table) >= 8 and table.dropped == 0
     with path.with_suffix(".csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
