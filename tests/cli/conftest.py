@@ -87,6 +87,12 @@ def any_process():
     return run_process
 
 
+@pytest.fixture(scope="session")
+def any_run():
+    """Return `run`, likewise."""
+    return run
+
+
 @pytest.fixture
 def python_process(tmp_path):
     """Return `run_process` for Python itself."""

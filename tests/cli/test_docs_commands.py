@@ -3,6 +3,7 @@
 Files that a page shows (a block whose first line is `# NAME`) are there when its commands run.
 """
 
+import contextlib
 import functools
 import json
 import re
@@ -181,16 +182,16 @@ def shortened(line):
 
 
 @pytest.fixture(scope="module")
-def tutorial(tmp_path_factory, any_process):
+def tutorial(tmp_path_factory, any_run, any_process):
     """The folder in which all of the tutorial's commands have run, shortened, and what each printed."""
     folder = tmp_path_factory.mktemp("tutorial")
     write_files(PAGES["TUTORIAL.md"], folder)
-    here = functools.partial(any_process, cwd=folder)
-    printed = []
-    for line in typed(PAGES["TUTORIAL.md"], ("nxt", "python ")):
-        done = here(*line[1:], command=[sys.executable]) if line[0] == "python" else here(*shortened(line)[1:])
-        assert done.code == 0, f"{' '.join(line)}: {done.err}"
-        printed.append((line, done))
+    python, printed = functools.partial(any_process, command=[sys.executable]), []
+    with contextlib.chdir(folder):
+        for line in typed(PAGES["TUTORIAL.md"], ("nxt", "python ")):
+            done = python(*line[1:]) if line[0] == "python" else any_run(*shortened(line)[1:])
+            assert done.code == 0, f"{' '.join(line)}: {done.err}"
+            printed.append((line, done))
     return folder, printed
 
 
