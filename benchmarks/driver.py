@@ -30,7 +30,8 @@ from common import RESULTS, circumstances, options_of, show, tell, write_json
 from nxt.rundir import hold_run_directory
 from nxt.search.engine.search import prepare_search
 from nxt.search.engine.session import SearchSession, open_session
-from nxt.search.request import SAMPLERS, load_record, make_request
+from nxt.search.new_request import make_request
+from nxt.search.request import SAMPLERS, load_record
 from nxt.search.results import files
 from nxt.search.strategy.schedulers import Decision
 from nxt.search.strategy.strategy import Strategy

@@ -16,7 +16,8 @@ from nxt.data.ref import DataRef
 from nxt.errors import UsageError
 from nxt.files import is_file
 from nxt.rundir import RECORD, check_same, free_run_directory
-from nxt.search.request import SearchRequest, load_record, make_request
+from nxt.search.new_request import make_request
+from nxt.search.request import SearchRequest, load_record
 from nxt.space.arch_list import load_list
 from nxt.space.budget import MEASURED, Budget, parse_budget
 from nxt.space.load import DEFAULT, load_space

@@ -19,7 +19,7 @@ from runs import opened
 from nxt.config import parse_settings
 from nxt.rundir import remove_unused_directories
 from nxt.search.engine.search import prepare_search
-from nxt.search.request import make_request
+from nxt.search.new_request import make_request
 from nxt.search.strategy.schedulers import Decision
 from nxt.search.trial import Epoch
 from nxt.space.budget import parse_budget

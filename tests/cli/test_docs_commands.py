@@ -19,7 +19,7 @@ from nxt.cli import lazy
 import nxt
 from nxt.config import parse_settings
 from nxt.data.sources import digits
-from nxt.search.request import make_request
+from nxt.search.new_request import make_request
 from nxt.space.budget import parse_budget
 from nxt.space.load import load_space
 from nxt.train.recipe import load_recipe

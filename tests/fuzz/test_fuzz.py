@@ -28,7 +28,8 @@ from nxt.data.sources import open_source
 from nxt.errors import NxtError
 from nxt.models.network import build
 from nxt.models.weights import read_weights
-from nxt.search.request import load_record, make_request
+from nxt.search.new_request import make_request
+from nxt.search.request import load_record
 from nxt.search.results.run import load_run
 from nxt.search.trial import Epoch
 from nxt.space.budget import parse_budget

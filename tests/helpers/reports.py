@@ -9,7 +9,8 @@ import numpy as np
 
 from nxt.arch.costs import cost
 from nxt.report.report_data import ReportData
-from nxt.search.request import SearchRecord, make_request
+from nxt.search.new_request import make_request
+from nxt.search.request import SearchRecord
 from nxt.search.results.run import Run
 from nxt.search.study.timestamps import Span
 from nxt.search.trial import Epoch, Outcome, Trial

@@ -7,7 +7,8 @@ from pathlib import Path
 from nxt.rundir import hold_run_directory
 from nxt.search.engine.search import prepare_search
 from nxt.search.engine.session import open_session
-from nxt.search.request import SearchRecord, load_record, make_request
+from nxt.search.new_request import make_request
+from nxt.search.request import SearchRecord, load_record
 from nxt.search.results.run import Run
 from nxt.space.budget import Budget
 from nxt.space.load import load_space

@@ -21,7 +21,8 @@ from nxt.search.engine.execute import Ending, Observer, Resources
 from nxt.search.engine.progress import SearchBar
 from nxt.search.engine.search import Search, prepare_search
 from nxt.search.engine.tracked import execute_tracked
-from nxt.search.request import SearchRequest, full_request, load_record
+from nxt.search.new_request import full_request
+from nxt.search.request import SearchRequest, load_record
 from nxt.search.results.run import Run, load_run
 from nxt.search.trial import Trial
 from nxt.space.arch_list import ArchList, load_list

@@ -12,7 +12,7 @@ from runs import opened
 from nxt.config import parse_settings
 from nxt.latency import measure as measuring
 from nxt.search.engine.search import prepare_search
-from nxt.search.request import make_request
+from nxt.search.new_request import make_request
 from nxt.search.trial import Epoch
 from nxt.space.budget import parse_budget
 from nxt.space.load import load_space

@@ -22,7 +22,7 @@ from nxt.files import locked
 from nxt.pareto import front
 from nxt.rundir import LOCK
 from nxt.search.engine.search import prepare_search
-from nxt.search.request import make_request
+from nxt.search.new_request import make_request
 from nxt.search.results.status import Status, status_of, tally
 from nxt.search.trial import Epoch, Outcome
 from nxt.space.budget import parse_budget

@@ -27,7 +27,7 @@ from nxt.report.page import write_report
 from nxt.report.paper import draw_figures
 from nxt.report.report_data import load_report_data
 from nxt.report.sections import drawings
-from nxt.search.request import full_request, make_request
+from nxt.search.new_request import full_request, make_request
 from nxt.search.study.database import DurableStudy
 from nxt.search.study.timestamps import Span, read_times
 from nxt.search.trial import Epoch, Outcome, Trial

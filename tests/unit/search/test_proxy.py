@@ -232,7 +232,7 @@ def test_replaced_values_are_checked(changes, message):
 def test_a_mistyped_data_set_is_told_as_such():
     """The proxy is read before the data is opened, so this is where a search notices."""
     from nxt.errors import NxtError
-    from nxt.search.request import make_request
+    from nxt.search.new_request import make_request
 
     with pytest.raises(NxtError, match=r"no data set is called 'digit'; did you mean 'digits'"):
         make_request(load_space("smoke"), Budget(), "digit", 3, 0, [])

@@ -8,7 +8,8 @@ from runs import begin
 from nxt.config import dump_yaml, read_yaml
 from nxt.data.ref import DataRef
 from nxt.errors import ConfigError
-from nxt.search.request import SearchRequest, first_difference, full_request, load_record, make_request
+from nxt.search.new_request import full_request, make_request
+from nxt.search.request import SearchRequest, first_difference, load_record
 from nxt.space.arch_list import load_list
 from nxt.space.budget import parse_budget
 from nxt.space.load import load_space

@@ -21,7 +21,8 @@ from nxt.errors import ArchError, ConfigError, RunError, UsageError
 from nxt.search.engine import session as module
 from nxt.search.engine.calls import listed
 from nxt.search.engine.search import prepare_search
-from nxt.search.request import first_difference, load_record, make_request
+from nxt.search.new_request import make_request
+from nxt.search.request import first_difference, load_record
 from nxt.search.results.run import load_run
 from nxt.search.strategy.setup import SearchSetup
 from nxt.search.study.database import backup_of

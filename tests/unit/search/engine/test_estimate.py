@@ -10,7 +10,7 @@ from nxt.data.ref import DataRef
 from nxt.errors import DeviceError
 from nxt.search.engine import estimate
 from nxt.search.engine.search import prepare_search
-from nxt.search.request import make_request
+from nxt.search.new_request import make_request
 from nxt.space.budget import parse_budget
 from nxt.space.load import load_space
 from nxt.train.engine.trainer import Trainer

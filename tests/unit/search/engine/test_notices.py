@@ -8,7 +8,7 @@ from nxt.config import parse_settings
 from nxt.search.engine import notices as notices_module
 from nxt.search.engine.notices import notices
 from nxt.search.engine.search import prepare_search
-from nxt.search.request import make_request
+from nxt.search.new_request import make_request
 from nxt.space.budget import parse_budget
 from nxt.space.load import load_space
 

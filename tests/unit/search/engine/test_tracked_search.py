@@ -12,7 +12,7 @@ from trackers import Diary, install, kept
 
 from nxt.search.engine.execute import Ending
 from nxt.search.engine.tracked import TrackedObserver
-from nxt.search.request import make_request
+from nxt.search.new_request import make_request
 from nxt.search.results.run import load_run
 from nxt.search.trial import Epoch, Outcome
 from nxt.space.budget import parse_budget

@@ -18,8 +18,9 @@ from nxt.latency.parts import chain
 from nxt.search.engine import execute
 from nxt.search.engine.notices import notices
 from nxt.search.engine.search import prepare_search
+from nxt.search.new_request import make_request
 from nxt.search.options import SearchOptions
-from nxt.search.request import LATENCY, load_record, make_request
+from nxt.search.request import LATENCY, load_record
 from nxt.search.results import measured_front
 from nxt.search.results.files import write
 from nxt.search.results.front_table import columns, front_table

@@ -14,7 +14,7 @@ from nxt.errors import RunError
 from nxt.files import locked
 from nxt.rundir import LOCK
 from nxt.search.engine.search import prepare_search
-from nxt.search.request import make_request
+from nxt.search.new_request import make_request
 from nxt.search.trial import Epoch
 from nxt.space.arch_list import load_list
 from nxt.space.budget import Budget
