@@ -7,14 +7,14 @@ BIN := .venv/bin
 
 # Tests of what imports neither torch nor Ray; the slow ones (simulated searches, bootstraps) are left to `make test`.
 UNIT := tests/unit
-PURE := $(UNIT)/arch $(UNIT)/space $(UNIT)/search/results/test_pick.py \
-	$(UNIT)/search/test_ranking.py $(UNIT)/search/test_noise.py $(UNIT)/train/test_recipe.py $(UNIT)/train/test_history.py $(UNIT)/data/test_ref.py \
+PURE := --ignore=$(UNIT)/space/test_latency_budget.py $(UNIT)/arch $(UNIT)/space $(UNIT)/search/results/test_pick.py \
+	$(UNIT)/search/test_ranking.py $(UNIT)/train/test_recipe.py $(UNIT)/train/test_history.py $(UNIT)/data/test_ref.py \
 	$(foreach name,config files imports messages pareto rundir units,$(UNIT)/test_$(name).py)
 
 # What a GPU is asked, on a machine without one.
 GPU := $(UNIT)/compute/test_accelerator.py $(UNIT)/compute/test_cuda_graph.py tests/contract/test_fake_gpu.py \
-	$(foreach name,copies optim setup proxy_compute,$(UNIT)/train/engine/test_$(name).py) \
-	$(foreach name,packing driver watchdog estimate,$(UNIT)/search/engine/test_$(name).py)
+	$(foreach name,optim setup,$(UNIT)/train/engine/test_$(name).py) \
+	$(foreach name,packing driver watchdog,$(UNIT)/search/engine/test_$(name).py)
 
 # More processes than cores: many tests wait for processes of their own. Files begin in the order of pyproject.toml.
 PYTEST := $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder

@@ -4,7 +4,10 @@ import os
 import sys
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # no limits in seconds
+settings.load_profile("busy")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is imported
 HEAVY = ("torch", "ray")
 

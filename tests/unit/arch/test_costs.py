@@ -102,7 +102,7 @@ def test_split_attention_equals_the_sum_written_out_by_hand():
 
 
 @given(specs(), sizes, classes)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_cost_is_affine_in_the_depths(spec, size, count):
     base, slopes = coefficients(spec, size, count)
     total = sum((slope * (depth - 1) for slope, depth in zip(slopes, spec.depths, strict=True)), base)
@@ -111,7 +111,7 @@ def test_cost_is_affine_in_the_depths(spec, size, count):
 
 
 @given(specs(), sizes, classes)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_parts_add_up_to_the_cost(spec, size, count):
     parts = portions(spec, size, count)
     stages = [f"stage{s + 1}" for s in range(len(spec.depths))]
@@ -122,7 +122,7 @@ def test_the_parts_add_up_to_the_cost(spec, size, count):
 
 
 @given(specs(), sizes)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_image_size_leaves_the_parameters_alone(spec, size):
     assert cost(spec, size).params == cost(spec, size + 1).params
     assert cost(spec, size).macs <= cost(spec, size + 1).macs
@@ -130,7 +130,7 @@ def test_the_image_size_leaves_the_parameters_alone(spec, size):
 
 
 @given(specs())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_one_more_block_costs_more_of_everything(spec):
     deeper = spec.replace(depths=(spec.depths[0] + 1, *spec.depths[1:]))
     assert cost(deeper).macs > cost(spec).macs

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nxt.pareto import front
 from nxt.search.noise import CLEAR, Noise, clear, deviation, front_probability, pooled_deviation, ties
 
-QUICK = settings(max_examples=40, deadline=None)
+QUICK = settings(max_examples=40)
 SHARES = st.floats(0, 1, allow_nan=False)
 FEW = st.integers(1, 4).map(float)  # so that equal costs and equal accuracies are frequent
 
