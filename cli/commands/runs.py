@@ -35,6 +35,8 @@ def runs(
     for run in found:
         unit = "epochs" if run.kind == "training" else "trials"
         done = f"{run.done} of {run.asked} {unit}" if run.asked else f"{run.done} {unit}"
+        if run.asked and run.done is not None and run.done > run.asked:
+            done = f"{run.asked} {unit} and {run.done - run.asked} more to confirm"
         rows.append(
             [
                 display_path(run.path),

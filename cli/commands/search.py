@@ -58,7 +58,10 @@ def search(
     ] = None,
     data: options.Data = None,
     head: options.Head = None,
-    trials: Annotated[int | None, typer.Option(help="How many trials to explore.", show_default="20")] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(help="How many trials to explore.", show_default="20; with --hours, as many as they allow"),
+    ] = None,
     hours: Annotated[
         float | None,
         typer.Option(help="Stop in time to have an answer after so many hours; with --resume, so many more.", min=0),

@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 
 def status_sentence(run: Run, status: Status) -> str:
     """Returns the state of a search in one line, and how to resume it."""
+    by_hours = run.request.trials is None
+    command = resume_command(run.path, run.full, hours="H" if by_hours else None)
     if status.state == "ended":
-        return "Ended: all that was asked for is done."
+        return (
+            f"Ended: the hours are over. Go on with: {command}"
+            if by_hours
+            else "Ended: all that was asked for is done."
+        )
     if status.state == "interrupted":
-        command = resume_command(run.path, run.full, hours="H" if run.request.trials is None else None)
         return f"Interrupted while {status.phase}. Go on with: {command}"
     left = "" if status.seconds is None else f", about {format_seconds(status.seconds)} left by the epochs so far"
     return f"Running: {status.phase}{left}."

@@ -26,6 +26,7 @@ from nxt.data.dataset import Dataset, Split, divided
 from nxt.errors import DeviceError, UsageError
 from nxt.search.engine.packing import Gpu, look, uses_gpus
 from nxt.search.engine.search import Search
+from nxt.search.strategy.eta import reserve
 from nxt.search.strategy.setup import SearchSetup
 from nxt.train.engine.setup import resident_trainer
 from nxt.train.recipe import Recipe
@@ -108,7 +109,8 @@ def plan(
         measured = _measure_some(search, few, device, say)
     seconds = float(np.mean([row.epoch_seconds for row in measured]))
     if hours is not None:
-        left = (3600 * hours - starting) * devices / seconds - confirming * request.proxy.epochs
+        kept = min(confirming * request.proxy.epochs, reserve(3600 * hours) * devices / seconds)
+        left = (3600 * hours - starting) * devices / seconds - kept
         explored = min(explored, max(0, int(left / length)))
     total = explored * length + confirming * request.proxy.epochs
     rounds = max(explored / workers, min(1, explored)) * length + ceil(confirming / workers) * request.proxy.epochs

@@ -32,6 +32,7 @@ def notices(search: Search) -> list[str]:
         _choice(setup),
         _toys(setup),
         _classes(search),
+        _pixels(search),
         _few_judges(search),
         _unmodelled(setup),
         _dear_proxy(search),
@@ -89,6 +90,20 @@ def _classes(search: Search) -> str:
                 f"`classes` {classes} counts as it will be"
             )
     return ""
+
+
+def _pixels(search: Search) -> str:
+    """Says if the budget is counted for images far larger than the data's; not of digits, by which nxt is tried."""
+    request, natural = search.request, search.source.size
+    if search.setup.feasible is None or natural is None or request.task != "classification":
+        return ""
+    size, _ = resolution(request.space.example, *request.space.counted)
+    if size <= 2 * natural or request.data.kind == "digits":
+        return ""
+    return (
+        f"the budget is counted at {size} px and the images have {natural} px: `size` {natural} counts what they will "
+        "cost; for 64 px and less the space cifar is made"
+    )
 
 
 def _few_judges(search: Search) -> str:

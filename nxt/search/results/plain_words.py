@@ -17,7 +17,9 @@ def plain_words(run: Run) -> str:
     networks = plural(len(run.entries), "network")
     tried = f"{networks} inside {request.budget} learnt {request.data.display} in short trainings"
     found = f"{best.spec.name} came out best ({best.accuracy:.0%})"
-    if best is reference:
+    if all(entry.family for entry in run.entries):
+        found += ": all of them are the papers' own, and no other was tried"
+    elif best is reference:
         found = f"the papers' own {best.spec.name} came out best ({best.accuracy:.0%})"
     elif reference is not None:
         clear = best.accuracy - reference.accuracy > CLEAR * math.hypot(run.error(best), run.error(reference))

@@ -10,6 +10,11 @@ from nxt.search.strategy.agenda import Agenda
 from nxt.search.trial import Outcome, Trial
 
 
+def reserve(seconds: float) -> float:
+    """Returns how much of a search's time is kept for confirming at most."""
+    return seconds / 2
+
+
 class Pace:
     """Predicts durations.
 
@@ -51,11 +56,17 @@ class Pace:
         return time.monotonic() >= self._deadline
 
     def leaves_only(self, agenda: Agenda) -> bool:
-        """Tells whether one more trial would use time that running and confirming trials need."""
+        """Tells whether one more trial would use time that running and confirming trials need.
+
+        Confirming, with all the rounds that it may take, gets half of the time at most: else a search with few hours
+        would compare the references alone.
+        """
         if self._deadline == math.inf:
             return False
-        needed = self._seconds(1, agenda.turns(self.trials.values(), self.workers))
-        return time.monotonic() + (needed or 0.0) >= self._deadline
+        one = self._seconds(1, 0) or 0.0
+        whole = self._seconds(1, agenda.turns(self.trials.values(), self.workers)) or 0.0
+        reserved = min(whole - one, reserve(self._deadline - self.started))
+        return time.monotonic() + one + reserved >= self._deadline
 
     def left(self, agenda: Agenda) -> float | None:
         """Predicts the seconds until the study is complete or its time is up; None: nothing is measured yet.

@@ -4,7 +4,8 @@ import json
 import shutil
 
 
-def test_each_run_is_a_line_and_each_damaged_one_too(nxt, searched, trained, tmp_path):
+def test_each_run_is_a_line_and_each_damaged_one_too(nxt, searched, confirmed, trained, tmp_path):
+    shutil.copytree(confirmed, tmp_path / "results" / "confirmed")
     shutil.copytree(searched, tmp_path / "results" / "search")
     shutil.copytree(trained, tmp_path / "results" / "training")
     (tmp_path / "results" / "other").mkdir()
@@ -15,14 +16,16 @@ def test_each_run_is_a_line_and_each_damaged_one_too(nxt, searched, trained, tmp
     assert head[:5] == ["run", "kind", "state", "done", "best"]
     by_name = {line[0]: line[1:] for line in lines}
     assert by_name["results/search"][:6] == ["search", "complete", "5", "of", "5", "trials"]
+    assert " ".join(by_name["results/confirmed"]).startswith("search complete 5 trials and 4 more to confirm")
     assert by_name["results/training"][:6] == ["training", "complete", "1", "of", "1", "epochs"]
     assert by_name["results/other"][0] == "damaged"
     assert "run.yaml: names no command of nxt" in result.out
     found = json.loads(nxt("runs", "results", "--json").out)
     assert {run["path"]: run["state"] for run in found["runs"]} == {
-        "results/search": "complete", "results/training": "complete", "results/other": "damaged",
-    }  # fmt: skip
-    best = next(run for run in found["runs"] if run["kind"] == "search")
+        **dict.fromkeys(("results/search", "results/confirmed", "results/training"), "complete"),
+        "results/other": "damaged",
+    }
+    best = next(run for run in found["runs"] if run["path"] == "results/search")
     shown = json.loads(nxt("show", "results/search", "--json").out)["best"]
     assert (best["best"], best["accuracy"]) == (shown["name"], shown["accuracy"])
 

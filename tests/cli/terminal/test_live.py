@@ -212,7 +212,11 @@ def test_a_search_that_runs_says_so_from_another_process(nxt, tmp_path):
 
 def test_a_search_that_ended_says_so(confirmed, nxt):
     assert "\nEnded: all that was asked for is done.\n" in nxt("show", confirmed).out
-    assert status_of(package.load_run(confirmed)) == Status("ended", "confirming", None)
+    run, ended = package.load_run(confirmed), Status("ended", "confirming", None)
+    assert status_of(run) == ended
+    record = dataclasses.replace(run.record, request=dataclasses.replace(run.request, trials=None))
+    by_hours = status_text.status_sentence(dataclasses.replace(run, record=record), ended)
+    assert by_hours == f"Ended: the hours are over. Go on with: nxt search --resume {confirmed} --hours H"
 
 
 # Terminals

@@ -5,17 +5,20 @@ import dataclasses
 import pytest
 
 from nxt.config import parse_settings
+from nxt.data.ref import DataRef
 from nxt.search.engine import notices as notices_module
 from nxt.search.engine.notices import notices
 from nxt.search.engine.search import prepare_search
 from nxt.search.new_request import make_request
+from nxt.search.strategy.setup import SearchSetup
 from nxt.space.budget import parse_budget
 from nxt.space.load import load_space
 
 
-def told(tmp_path, space, trials=20, *settings, natural=None, **limits):
+def told(tmp_path, space, trials=20, *settings, natural=None, data="digits", **limits):
     request = make_request(load_space(space), parse_budget(limits), "digits", trials, 0, parse_settings(settings))
     search = prepare_search(request, tmp_path / "run")
+    search = dataclasses.replace(search, setup=SearchSetup(dataclasses.replace(request, data=DataRef.of(data))))
     source = dataclasses.replace(search.source, size=natural)
     size = request.proxy.image_size(natural, request.space.example)
     return notices(dataclasses.replace(search, source=source, size=size))
@@ -47,6 +50,17 @@ def test_a_budget_for_other_classes_than_those_of_the_data_is_told_where_that_ma
     assert text.startswith("the budget is counted for 1,000 classes and the data has 10: the params of ")
     assert text.endswith("; `classes` 10 counts as it will be")
     assert told(tmp_path, "imagenet", flops=":4G", natural=8) == []  # of which a last layer is little
+
+
+def test_a_budget_for_far_larger_images_than_those_of_the_data_is_told(tmp_path):
+    given = {"data": "folder:mine", "flops": ":4G"}
+    (text,) = told(tmp_path, "imagenet", natural=64, **given)
+    assert text == (
+        "the budget is counted at 224 px and the images have 64 px: `size` 64 counts what they will cost; "
+        "for 64 px and less the space cifar is made"
+    )
+    assert told(tmp_path, "imagenet", natural=160, **given) == []
+    assert told(tmp_path, "imagenet", natural=64, flops=":4G") == []  # digits
 
 
 @pytest.mark.parametrize("sampler", ["ehvi", "gp"])

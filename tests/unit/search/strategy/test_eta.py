@@ -140,13 +140,21 @@ def test_what_is_left_is_never_more_than_what_is_left_of_the_hours(clock):
 
 def test_exploring_ends_when_what_runs_and_what_confirms_needs_the_rest_of_the_hours(clock):
     limited = pace(trial([60] * EPOCHS), trial([60] * 5, outcome=Outcome.RUNNING), hours=1)
-    # 5 epochs of the running trial, 10 of one more, and 10 of each that confirms: 15 + 20 minutes, or 15 + 60.
+    # 5 epochs of the running trial, 10 of one more, and 10 of each that confirms: 15 + 20 minutes.
     assert not limited.leaves_only(agenda(10**6, 2))
-    assert limited.leaves_only(agenda(10**6, 6))
     clock.now += 24 * 60
     assert not limited.leaves_only(agenda(10**6, 2))
     clock.now += 60
     assert limited.leaves_only(agenda(10**6, 2))
+
+
+def test_confirming_is_left_half_of_the_hours_at_most_so_that_something_is_explored(clock):
+    limited = pace(trial([60] * EPOCHS), trial([60] * 5, outcome=Outcome.RUNNING), hours=1)
+    assert not limited.leaves_only(agenda(10**6, 12))  # 15 minutes, and two hours of which half an hour is left
+    clock.now += 14 * 60
+    assert not limited.leaves_only(agenda(10**6, 12))
+    clock.now += 60
+    assert limited.leaves_only(agenda(10**6, 12))
 
 
 def test_as_long_as_nothing_was_measured_only_the_deadline_ends_exploring(clock):
