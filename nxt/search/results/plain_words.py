@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
-from nxt.search.noise import CLEAR
 from nxt.search.results.run import Run
 from nxt.units import plural
 
@@ -22,7 +19,6 @@ def plain_words(run: Run) -> str:
     elif best is reference:
         found = f"the papers' own {best.spec.name} came out best ({best.accuracy:.0%})"
     elif reference is not None:
-        clear = best.accuracy - reference.accuracy > CLEAR * math.hypot(run.error(best), run.error(reference))
-        sure = "clearly ahead of" if clear else "though it may be chance beside"
+        sure = "clearly ahead of" if run.clearly_ahead(best, reference) else "though it may be chance beside"
         found += f", {sure} the papers' own {reference.spec.name} ({reference.accuracy:.0%})"
     return f"In plain words: {tried}, and {found}. Short trainings only rank: train it fully before you trust it."

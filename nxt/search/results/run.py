@@ -82,7 +82,8 @@ class Run:
     @cached_property
     def front(self) -> list[RankedArch]:
         """The non-dominated entries that are not `poor`, by rising cost."""
-        return pareto([entry for entry in self.entries if entry not in self.poor], self.objective)
+        poor = {entry.spec.fingerprint for entry in self.poor}
+        return pareto([entry for entry in self.entries if entry.spec.fingerprint not in poor], self.objective)
 
     @cached_property
     def poor(self) -> list[RankedArch]:
@@ -94,11 +95,11 @@ class Run:
         if not references or not self.request.budget.is_window:
             return []
         least = min(references, key=lambda entry: entry.standing)
+        return [entry for entry in self.entries if self.clearly_ahead(least, entry)]
 
-        def clear(entry: RankedArch) -> float:
-            return CLEAR * math.hypot(self.error(entry), self.error(least))
-
-        return [entry for entry in self.entries if least.standing - entry.standing > clear(entry)]
+    def clearly_ahead(self, entry: RankedArch, other: RankedArch) -> bool:
+        """Returns whether an entry stands above another by more than CLEAR standard errors of their difference."""
+        return entry.standing - other.standing > CLEAR * math.hypot(self.error(entry), self.error(other))
 
     @property
     def best(self) -> RankedArch | None:

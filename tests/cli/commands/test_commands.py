@@ -485,6 +485,19 @@ def test_a_plan_that_takes_longer_than_the_hours_says_so(nxt):
 # Weight
 
 
+@pytest.mark.parametrize(("argument", "code"), [("--version", 0), ("--nothing", 2)])
+def test_a_program_ends_as_python_would_end_it(argument, code, python_process):
+    """What libraries have registered for the end is run, other threads end first, and the output is whole."""
+    script = (
+        "import atexit, sys, threading, time\n"
+        "atexit.register(print, 'registered')\n"
+        "threading.Thread(target=lambda: (time.sleep(0.5), print('thread'))).start()\n"
+        "from nxt.cli.main import program; program()"
+    )
+    result = python_process("-c", script, argument)
+    assert result.code == code and result.out.split()[-2:] == ["thread", "registered"]
+
+
 @pytest.mark.parametrize(
     "arguments", [("--help",), ("search", "--help"), ("profile", "resnet50", "--json"), ("zoo",), ("profile", "foo")]
 )
