@@ -61,15 +61,9 @@ class DurableStudy(InMemoryStudy):
             _check_file(path)
             _check_integrity(path)
         with self._writing("opened"):
-            self._study = optuna.create_study(
-                storage=optuna.storages.RDBStorage(_url(path)),
-                study_name=_NAME,
-                directions=DIRECTIONS,
-                load_if_exists=True,
-            )
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                self._study.set_metric_names(["accuracy", objective])  # what optuna-dashboard shows
+            if not os.path.lexists(path):
+                _make(path, objective)
+            self._study = _load(path)
             rows = self._study.get_trials(deepcopy=False)
             self.trials = {row.number: _trial(row, space) for row in rows}
             # Samplers read all trials again and again; from the database that takes 8 times as long.
@@ -169,8 +163,7 @@ def read_trials(path: Path, space: Architectures) -> list[Trial]:
     """
     _check_file(path)
     try:
-        study = optuna.load_study(study_name=_NAME, storage=_url(path))
-        return [_trial(row, space) for row in study.get_trials(deepcopy=False)]
+        return [_trial(row, space) for row in _load(path).get_trials(deepcopy=False)]
     except _FAILURES as error:
         raise RunError(f"{path}: the study cannot be read ({_cause(error)}){_way_back(path)}") from None
 
@@ -178,6 +171,31 @@ def read_trials(path: Path, space: Architectures) -> list[Trial]:
 def backup_of(path: Path) -> Path:
     """Returns the path of a study's copy."""
     return path.with_name(f"{path.name}.bak")
+
+
+def _make(path: Path, objective: str) -> None:
+    """Makes the database of a study without trials, and gives it its name when it is whole.
+
+    Optuna makes its tables in many transactions. Whoever reads meanwhile would make them too, and both would fail.
+    """
+    unfinished = path.with_name(f"{path.name}.new")
+    unfinished.unlink(missing_ok=True)  # of a search that was killed here
+    storage = optuna.storages.RDBStorage(_url(unfinished))
+    try:
+        study = optuna.create_study(storage=storage, study_name=_NAME, directions=DIRECTIONS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(["accuracy", objective])  # what optuna-dashboard shows
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+    unfinished.replace(path)
+
+
+def _load(path: Path) -> optuna.Study:
+    """Returns the study of a database that is whole; nothing is written, not even what may be missing."""
+    storage = optuna.storages.RDBStorage(_url(path), skip_table_creation=True)
+    return optuna.load_study(study_name=_NAME, storage=storage)
 
 
 def _check_file(path: Path) -> None:

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 
+import optuna
 import pytest
 import sqlalchemy
 
@@ -108,6 +109,29 @@ DAMAGE = {
 }
 
 
+class Killed(BaseException):
+    pass
+
+
+def test_a_study_that_is_being_made_is_not_there_yet_and_is_made_anew_after_a_kill(tmp_path, monkeypatch):
+    path, make = tmp_path / "study.db", optuna.create_study
+
+    def looked_at_and_killed(**given):
+        for step in (lambda: make(**given), lambda: None):
+            with pytest.raises(RunError, match="no such study; has the search begun"):
+                read_trials(path, LIST)
+            step()
+        raise Killed
+
+    monkeypatch.setattr(optuna, "create_study", looked_at_and_killed)
+    with pytest.raises(Killed):
+        DurableStudy(path, LIST, "macs")
+    monkeypatch.undo()
+    record = DurableStudy(path, LIST, "macs")
+    assert train(record, 0).number == 0 and len(read_trials(path, LIST)) == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["study.db"]
+
+
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_study_without_a_copy_is_one_sentence_and_left_as_it_was(path, damage):
     path.write_bytes(DAMAGE[damage](path.read_bytes()))
@@ -137,8 +161,7 @@ def test_a_study_that_is_missing_or_of_something_else_is_a_run_error(tmp_path):
         read_trials(path, LIST)
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("create table x (y)")
-    with pytest.raises(RunError, match="cannot be read"):
-        read_trials(path, LIST)
+    assert "cannot be opened" in refused(path)[0]
     with pytest.raises(RunError, match="cannot be opened"):
         DurableStudy(tmp_path / "no" / "study.db", LIST, "macs")
     path.unlink()
