@@ -2,7 +2,7 @@
 
 Two sets of networks: random ones of a space, by the table that `nxt latency measure` makes of it; and the zoo's, by a
 table of their parts, whose correction comes from shorter networks of the same parts. No network that is judged has
-served for a correction. The tables are kept in a folder, so that a cut-off run goes on.
+served for a correction. Tables and what networks took are kept in a folder, so that a cut-off run goes on.
 
 Networks are measured in rounds, all in turn, and the least of the rounds counts for each: what else runs on a machine
 makes them slower only. Both ways of predicting are judged: the plain sum of parts, and the corrected one; and what
@@ -12,8 +12,9 @@ multiply-adds say of the order.
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,11 @@ from nxt.arch.costs import cost
 from nxt.arch.latency import LatencyTable
 from nxt.arch.spec import ArchSpec
 from nxt.arch.zoo import find
+from nxt.errors import ConfigError
 from nxt.latency.measure import measure_networks, measure_parts, measure_space
 from nxt.latency.open import open_runtime
 from nxt.latency.parts import chain, parts_of_networks
-from nxt.latency.runtime import RUNTIMES, Asked
+from nxt.latency.runtime import RUNTIMES, Asked, Runtime
 from nxt.space.budget import parse_budget
 from nxt.space.feasible import FeasibleSet
 from nxt.space.load import load_space
@@ -55,30 +57,48 @@ def shortened(specs: Sequence[ArchSpec]) -> list[ArchSpec]:
     return list({spec.fingerprint: spec for spec in short}.values())
 
 
+def measurable(spec: ArchSpec, runtime: Runtime) -> bool:
+    """Tell whether a runtime has all of a network's blocks: onnxruntime's graphs lack a few kinds."""
+    try:
+        runtime.network(spec)
+    except ConfigError as error:
+        tell(f"left out: {error}")
+        return False
+    return True
+
+
 def progress(what: str, done: int, total: int) -> None:
     """Tell now and then how many are measured."""
     if done % 48 == 0:
         tell(f"  {what}: {done} of {total}")
 
 
-def judged(table: LatencyTable, specs: Sequence[ArchSpec], asked: Asked, rounds: int) -> dict[str, Any]:
-    """Measure networks, and hold predictions against what is measured."""
-    runtime = open_runtime(asked)
-    best: dict[str, int] = {}
-    for number in range(rounds):
+def measured(specs: Sequence[ArchSpec], runtime: Runtime, rounds: int, file: Path) -> dict[str, int]:
+    """Return the least nanoseconds of each network, as the file has them; what it lacks is measured first."""
+    best: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
+    missing = [spec for spec in specs if spec.fingerprint not in best]
+    for number in range(rounds if missing else 0):
         tell(f"  networks, round {number + 1} of {rounds}")
-        for key, (ns, *_) in measure_networks(specs, runtime).items():
+        for key, (ns, *_) in measure_networks(missing, runtime).items():
             best[key] = min(ns, best.get(key, ns))
+    if missing:
+        write_json(file, best)
+    return best
+
+
+def judged(table: LatencyTable, specs: Sequence[ArchSpec], best: Mapping[str, int]) -> dict[str, Any]:
+    """Hold predictions against what is measured, in nanoseconds by fingerprint."""
+    size, classes = table.data["size"], table.data["classes"]
     plain = {**table.data["fitted"], **{key: row[0] for key, row in table.data["measured"].items()}}
     rows = []
     for spec in specs:
-        counted = cost(spec, asked.size, asked.classes, table)
+        counted = cost(spec, size, classes, table)
         rows.append(
             {
                 "name": spec.name,
                 "measured_ms": best[spec.fingerprint] / 1e6,
                 "predicted_ms": counted.latency / 1e6,
-                "sum_ms": sum(plain[part.key] for part in chain(spec, asked.size, asked.classes)) / 1e6,
+                "sum_ms": sum(plain[part.key] for part in chain(spec, size, classes)) / 1e6,
                 "macs": counted.macs,
             }
         )
@@ -122,17 +142,22 @@ def main() -> None:
     found: dict[str, Any] = {}
     for runtime in options.runtimes.split(","):
         asked = Asked(options.device, runtime, options.precision, options.batch, size, classes)
+        opened = open_runtime(asked)
         stem = f"{options.device}_{runtime}_{options.precision}_b{options.batch}_{size}"
+        kept = options.keep / f"networks_{stem}.json"
         tell(f"{runtime}: {space.name}")
         table = measure_space(space, options.keep / f"{space.name}_{stem}.json", asked, progress)
         networks = drawn(space, options.flops, options.networks)
-        found[f"{runtime}, random {space.name}"] = judged(table, networks, asked, options.rounds)
-        if specs := zoo(options.zoo) if options.zoo and space.example.stem != "cifar" else []:
+        found[f"{runtime}, random {space.name}"] = judged(
+            table, networks, measured(networks, opened, options.rounds, kept)
+        )
+        published = zoo(options.zoo) if options.zoo and space.example.stem != "cifar" else []
+        if specs := [spec for spec in published if measurable(spec, opened)]:
             tell(f"{runtime}: zoo")
             parts = parts_of_networks(specs, size, classes)
             file = options.keep / f"zoo_{stem}.json"
             table = measure_parts(parts, shortened(specs), "zoo", file, asked, progress)
-            found[f"{runtime}, zoo"] = judged(table, specs, asked, options.rounds)
+            found[f"{runtime}, zoo"] = judged(table, specs, measured(specs, opened, options.rounds, kept))
     lines = [["", "networks", "median error", "90th percentile", "tau", "without correction", "tau of MACs", "aim"]]
     for name, one in found.items():
         errors = [f"{one['predicted'][key]:.1%}" for key in ("median error", "90th percentile")]

@@ -90,7 +90,8 @@ def check_same(asked: Mapping[str, Any], before: Mapping[str, Any], path: Path) 
             now, then, name = now.get(inner), then.get(inner), f"{key}.{inner}"
         if now != then:
             values = f"{_shown(then)}, not {_shown(now)}"
-            raise RunError(f"{path}: the run there has {name} {values}; ask for the same, or choose another `out`")
+            advice = "ask for the same, or begin a new run with another `out`"
+            raise RunError(f"{path}: the run there has {name} {values}; {advice}")
 
 
 def _shown(value: object) -> str:

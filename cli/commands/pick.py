@@ -82,7 +82,9 @@ def _next_step(picked: Picked) -> str:
     if step is None:
         return ""
     clearness = "more than" if step.clear else "within"
+    outside = "" if picked.budget.allows(step.entry.cost) else ", outside these limits,"
+    price = f"{step.more_cost:.1%} more" if step.more_cost < 1 else f"{1 + step.more_cost:.1f} times the"
     return (
-        f"; the next one costs {step.more_cost:.1%} more {COST_LABELS[picked.cost]} and gains {100 * step.gain:.1f} "
+        f"; the next one{outside} costs {price} {COST_LABELS[picked.cost]} and gains {100 * step.gain:.1f} "
         f"points, {clearness} twice the noise of {100 * step.error:.1f}"
     )

@@ -207,7 +207,8 @@ def carry_out(
     if ending is Ending.OUT_OF_TIME:
         _print_resume(job, again, "The hours are over")
     if run.best is None:
-        raise RunError(f"{job.out}: no trial was trained to the end; nxt show {shell_path(job.out)} says why")
+        why = f"; nxt show {shell_path(job.out)} says why" if run.trials else ""
+        raise RunError(f"{job.out}: no trial was trained to the end{why}")
 
 
 def _print_resume(job: Search, again: Mapping[str, object], reason: str) -> None:

@@ -277,7 +277,7 @@ def sampling_notes(run: Run) -> list[str]:
         notes.append("a list: how its architectures were chosen is not known")
     elif sampler != "random":
         notes.append(
-            f"proposed by {sampler}, no uniform sample: its errors are lower than the space's "
+            f"chosen by {sampler}, no uniform sample: its errors are lower than the space's "
             "(search.sampler=random draws one)"
         )
     if stopped:

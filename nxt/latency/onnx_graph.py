@@ -96,22 +96,29 @@ class _Graph:
         return self.add("MaxPool", [x], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4) if pooled else x
 
     def _block(self, x: str, part: Part) -> str:
-        """Follows `nxt.models.blocks.Bottleneck`. Raises ConfigError for what is not written here."""
+        """Follows `nxt.models.blocks`. Raises ConfigError for what is not written here."""
         spec = part.spec
-        if spec.block == "basic" or spec.attention != "none" or spec.padded:
+        if spec.attention == "sk" or spec.padded:
             raise ConfigError(
-                f"{spec.name}: graphs are written of bottlenecks with projections, without squeeze-and-excitation and "
-                "selective kernels; measure with `runtime` torch"
+                f"{spec.name}: graphs are written of blocks without selective kernels and with projections; measure "
+                "with `runtime` torch"
             )
         shortcut = next((layer for layer in part.layers if "downsample" in layer.name), None)
-        first, spatial, *attention, last = [layer for layer in part.layers if layer is not shortcut]
+        excitation = [layer for layer in part.layers if ".se." in layer.name]
+        first, *middle, last = [layer for layer in part.layers if layer is not shortcut and layer not in excitation]
         active = self.relu(self._norm(x, first.in_width)) if spec.preact else x
-        out = self._activated(self.conv(active, first), spec.preact, first.out_side != spatial.in_side)
-        out = self._activated(self.conv(out, spatial), spec.preact, not attention and spatial.out_side != last.in_side)
-        if attention:
-            out = self._attention(out, part, spatial, attention)
-            out = self._pool(out) if spatial.out_side != last.in_side else out
+        after = (middle or [last])[0].in_side
+        out = self._activated(self.conv(active, first), spec.preact, first.out_side != after)
+        if middle:  # a bottleneck
+            spatial, *attention = middle
+            pools = spatial.out_side != last.in_side
+            out = self._activated(self.conv(out, spatial), spec.preact, pools and not attention)
+            if attention:
+                out = self._attention(out, part, spatial, attention)
+                out = self._pool(out) if pools else out
         out = self.conv(out, last)
+        if excitation:
+            out = self._gated(out, excitation)
         if spec.shortcut:
             skip = x
             if shortcut is not None:
@@ -135,18 +142,22 @@ class _Graph:
         """Follows `nxt.models.split_attention`."""
         assert part.stage is not None
         radix, groups, width = part.stage.radix, part.stage.cardinality, spatial.in_width
-        pooled = self.add("GlobalAveragePool", [x])
-        split = [width] * radix
-        if radix > 1:
-            pooled = self.add("Sum", self.split(pooled, split))
-        logits = self.conv(self.relu(self.conv(pooled, layers[0])), layers[1])
         if radix == 1:
-            return self.add("Mul", [x, self.add("Sigmoid", [logits])])
+            return self._gated(x, layers)
+        split = [width] * radix
+        pooled = self.add("Sum", self.split(self.add("GlobalAveragePool", [x]), split))
+        logits = self.conv(self.relu(self.conv(pooled, layers[0])), layers[1])
         logits = self.add("Reshape", [logits, self._shape(0, groups, radix, width // groups)])
         shares = self.add("Softmax", [self.add("Transpose", [logits], perm=[0, 2, 1, 3])], axis=1)
         shares = self.add("Reshape", [shares, self._shape(0, radix * width, 1, 1)])
         pairs = zip(self.split(x, split), self.split(shares, split), strict=True)
         return self.add("Sum", [self.add("Mul", list(pair)) for pair in pairs])
+
+    def _gated(self, x: str, layers: Sequence[Layer]) -> str:
+        """Follows `nxt.models.channel_attention.SqueezeExcitation`; so does split attention of radix 1."""
+        pooled = self.add("GlobalAveragePool", [x])
+        logits = self.conv(self.relu(self.conv(pooled, layers[0])), layers[1])
+        return self.add("Mul", [x, self.add("Sigmoid", [logits])])
 
     def conv(self, x: str, layer: Layer) -> str:
         """Adds a convolution with bias."""

@@ -18,6 +18,7 @@ from nxt.space.cost_table import CostTable
 from nxt.space.space import Space
 
 Array = NDArray[np.float64]
+_VECTORS = 8, 16  # channels that runtimes compute together: groups of another width are slower than their work says
 
 
 class _Asked:
@@ -79,6 +80,7 @@ def _features(part: Part) -> list[float]:
         part.spec.attention == "sk",
         first.in_side != last.out_side,
         bool(shortcut),
+        *(stage.group_width % step == 0 for step in _VECTORS),
     )
     work = (
         macs,

@@ -19,7 +19,7 @@ from nxt.config import require
 
 RUNTIMES = {"torch": ("torch",), "onnxruntime": ("onnx", "onnxruntime")}  # with the packages they need
 PRECISIONS = {"torch": ("fp32", "bf16", "fp16"), "onnxruntime": ("fp32",)}
-_SECONDS, _LEAST, _MOST = 0.2, 10, 100  # spent on a figure, about; fewest and most runs
+_SECONDS, _LEAST, _MOST = 0.2, 20, 100  # spent on a figure, about; fewest and most runs
 Run = Callable[[], object]
 # What is run for a figure, in turn, and how often the time of each counts: 0 for what only prepares another run.
 Steps = Sequence[tuple[int, Run]]
@@ -82,26 +82,44 @@ def timed(runtime: Runtime, wanted: Sequence[Steps]) -> list[list[Any]]:
     hits all alike. The tenth percentile counts, since such work only ever adds. The spread is that of the quartiles.
     """
     steps = [step for each in wanted for step in each]
-    turns = itertools.cycle([run for _, run in steps])
-
-    def cycles(count: int) -> np.ndarray[Any, Any]:
-        if not runtime.in_turn:
-            return np.array([runtime.durations(run, count) for _, run in steps]).T
-        return np.array(runtime.durations(lambda: next(turns)(), count * len(steps))).reshape(count, len(steps))
-
-    cycles(2)  # warms up
-    seconds = cycles(3)
-    more = round(_SECONDS * len(wanted) / max(float(np.median(seconds.sum(axis=1))), 1e-9))
-    seconds = np.concatenate([seconds, cycles(min(max(more, _LEAST), _MOST))])
-    least, low, median, high = np.quantile(seconds, (0.1, 0.25, 0.5, 0.75), axis=0)
+    runs = [run for _, run in steps]
+    rows = _in_turn(runtime, runs, len(wanted)) if runtime.in_turn else [_in_a_row(runtime, run) for run in runs]
+    quantiles = np.array([np.quantile(row, (0.1, 0.25, 0.5, 0.75)) for row in rows])
+    least, low, median, high = quantiles.T
     spreads, weights = (high - low) / median, np.array([weight for weight, _ in steps])
     figures, first = [], 0
     for each in wanted:
         own = slice(first, first + len(each))
         first += len(each)
         nanoseconds = max(1, round(1e9 * float((weights[own] * least[own]).sum())))
-        figures.append([nanoseconds, round(float(spreads[own][weights[own] > 0].max()), 4), len(seconds)])
+        counted = weights[own] > 0
+        count = min(len(row) for row, counts in zip(rows[own], counted, strict=True) if counts)
+        figures.append([nanoseconds, round(float(spreads[own][counted].max()), 4), count])
     return figures
+
+
+def _in_turn(runtime: Runtime, runs: Sequence[Run], things: int) -> list[Any]:
+    """Returns the seconds of each run, all of them in turn, for so many figures."""
+    turns = itertools.cycle(runs)
+
+    def cycles(count: int) -> np.ndarray[Any, Any]:
+        return np.array(runtime.durations(lambda: next(turns)(), count * len(runs))).reshape(count, len(runs))
+
+    cycles(2)  # warms up
+    seconds = cycles(3)
+    more = cycles(_runs(_SECONDS * things, float(np.median(seconds.sum(axis=1)))))
+    return list(np.concatenate([seconds, more]).T)
+
+
+def _in_a_row(runtime: Runtime, run: Run) -> list[float]:
+    """Returns the seconds of one run over and over."""
+    runtime.durations(run, 2)  # warms up
+    seconds = runtime.durations(run, 3)
+    return [*seconds, *runtime.durations(run, _runs(_SECONDS, min(seconds)))]
+
+
+def _runs(seconds: float, each: float) -> int:
+    return min(max(round(seconds / max(each, 1e-9)), _LEAST), _MOST)
 
 
 def cpu_name() -> str:

@@ -73,7 +73,8 @@ def _summary(own: Training, other: Training | None) -> Html:
     history, record, card = own.history, own.history.record, own.card
     path, recipe = shlex.quote(str(history.path)), record["recipe"]
     size = f", {recipe['size']} px" if recipe.get("size") else ""
-    best = f"nxt eval {path}\nnxt export {shlex.quote(str(history.path / 'checkpoints' / 'best.pt'))} --to onnx"
+    file = shlex.quote(str(history.path / "checkpoints" / "best.pt"))
+    best = f"nxt eval {file}\nnxt export {file} --to onnx"
     commands = {"ended": best, "running": f"nxt show {path}", "interrupted": f"nxt train --resume {path}"}
     epochs = plural(history.epochs, "epoch")
     stands = f"{len(history.rows)} of {epochs}"

@@ -124,7 +124,10 @@ def _folders(tree: Tree, where: Path, left_out: LeftOut, needed: tuple[str, ...]
 def _classes(tree: Tree, train: Path) -> tuple[str, ...]:
     names = _folders(tree, train, {})
     if not names and any(entry.is_image for entry in tree.scan(train)):
-        raise DataError(f"{train}: images, but no class folders; expected {train.name}/CLASS/image files")
+        raise DataError(
+            f"{train}: images, but no class folders; expected {train.name}/CLASS/image files "
+            "(`nxt predict` takes images without classes)"
+        )
     empty = [name for name in names if not any(entry.is_image for entry in tree.scan(train / name))]
     if names and len(empty) == len(names):
         raise DataError(f"{train}: no images in any of its {len(names)} folders")

@@ -299,7 +299,8 @@ def _check_images(now: SearchRecord, before: SearchRecord, out: Path) -> None:
     """Raises RunError if the data has other images than it had: accuracies would not compare any more."""
     if (now.train_images, now.val_images) != (before.train_images, before.val_images):
         data = f"{now.request.data.display} is no longer the data of this run"
-        raise RunError(f"{out}: {data}: images were added or removed; put them back, or choose another `out`")
+        advice = "put them back, or begin a new run with another `out`"
+        raise RunError(f"{out}: {data}: images were added or removed; {advice}")
 
 
 def _check_presence(study: Path) -> None:

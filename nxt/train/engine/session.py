@@ -26,6 +26,7 @@ from nxt.train.model_card import write_card
 from nxt.train.request import TrainRequest
 from nxt.train.signals import Stop, StoppedError, stopping
 from nxt.train.tensorboard import TensorBoardWriter
+from nxt.units import plural
 
 _AGREE = 10  # steps between two times that several workers ask each other whether to stop
 
@@ -102,7 +103,7 @@ class Training:
             _, split, rows = divided(self.source, holdout=recipe.holdout)
             largest = largest_share(self.source.labels(split)[rows])
             images += f" ({largest:.1%} of the largest class)" if is_uneven(largest, len(self.source.classes)) else ""
-        length = f"{recipe.epochs} epochs" if recipe.steps is None else f"{recipe.steps:,} steps"
+        length = plural(recipe.epochs, "epoch") if recipe.steps is None else f"{recipe.steps:,} steps"
         return f"{images}, {sizes}; {length} of {batch}, highest rate {recipe.peak:g}{scaled}; {how}"
 
     def run(self) -> TrainResult:

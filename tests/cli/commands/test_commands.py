@@ -327,9 +327,9 @@ def test_a_pick_says_why(searched, nxt):
     following = min(costlier, key=lambda entry: entry.cost.macs)
     more, gain = following.cost.macs / cheapest.cost.macs - 1, following.accuracy - cheapest.accuracy
     assert inside in said and said.count("\n") == 1
-    assert (
-        f"; the next one costs {more:.1%} more MACs and gains {100 * gain:.1f} points, within twice the noise" in said
-    )
+    price = f"{more:.1%} more" if more < 1 else f"{1 + more:.1f} times the"
+    gains = f"gains {100 * gain:.1f} points, within twice the noise"
+    assert f"; the next one, outside these limits, costs {price} MACs and {gains}" in said
     said = nxt("pick", searched, "--flops", ":1G").err
     assert "the most accurate of 5 " in said and "the next one" not in said
 

@@ -71,6 +71,16 @@ def test_an_unreadable_image_is_named_and_the_rest_goes_on_with_exit_code_1(nxt,
     assert result.err.splitlines() == [f"left out: {one}" for one in why]
 
 
+@pytest.mark.parametrize(("epochs", "told"), [(3, False), (5, True)])
+def test_a_training_that_has_not_ended_is_told(nxt, tmp_path, photos, epochs, told):
+    trained = checkpoint(paint(tmp_path / "colours"))
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    recipe = dataclasses.replace(trained.recipe, epochs=epochs)
+    save(tmp_path / "run" / "checkpoints" / "last.pt", dataclasses.replace(trained, recipe=recipe))
+    said = nxt("predict", "run", "photos/a.png").err
+    assert ("run: not trained to the end, only for 3 of 5 epochs" in said) == told
+
+
 def test_json_and_csv_have_the_most_probable_classes(nxt, made, photos):
     said = json.loads(nxt("predict", made, "photos/a.png", "--json").out)
     row = said.pop("images")[0]

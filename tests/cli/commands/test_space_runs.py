@@ -91,7 +91,7 @@ def test_a_comparison_is_one_document_and_a_picture(nxt, runs, tmp_path, cost):
 
 def test_a_sampler_that_learns_is_named(nxt, runs):
     result = nxt("space", "compare", runs / "whole", runs / "tpe")
-    assert f"{runs / 'tpe'}: proposed by tpe, no uniform sample" in result.out
+    assert f"{runs / 'tpe'}: chosen by tpe, no uniform sample" in result.out
     assert f"{runs / 'whole'}: proposed" not in result.out
 
 

@@ -225,7 +225,7 @@ def test_each_architecture_counts_by_its_first_training_and_references_do_not(tm
 def test_what_a_sampler_proposed_is_said_to_be_no_uniform_sample(tmp_path):
     assert distribution.population(run([trial(1, 0.8)], tmp_path), "acts").notes == ()
     note = distribution.population(run([trial(1, 0.8)], tmp_path, sampler="gp"), "acts").notes[0]
-    assert note.startswith("proposed by gp, no uniform sample: its errors are lower")
+    assert note.startswith("chosen by gp, no uniform sample: its errors are lower")
     listed = run([trial(1, 0.8, replicate=1)], tmp_path, space=ArchList((SPACE.spec(POINTS[1]),)))
     assert distribution.population(listed, "acts").notes == ("a list: how its architectures were chosen is not known",)
 

@@ -187,7 +187,7 @@ def test_the_narrowed_space_is_a_file_that_loads(tmp_path, space):
     assert loaded.to_dict() == narrowed.after.to_dict()
     for part in (f"from {space.name} by the search one (sampler tpe)", "200 trained", "95 %", "seed 7", "KS distance"):
         assert part in loaded.about
-    assert any(note.startswith("proposed by tpe, no uniform sample") for note in narrowed.notes)
+    assert any(note.startswith("chosen by tpe, no uniform sample") for note in narrowed.notes)
 
 
 def test_with_few_trained_architectures_the_space_stays_as_it_is():

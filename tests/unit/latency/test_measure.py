@@ -170,6 +170,25 @@ def test_a_figure_is_what_steps_take_undisturbed_and_they_run_in_turn():
     assert order[:8] == ["a0", "a1", "b0", "b1"] * 2
 
 
+def test_where_things_disturb_each_other_each_runs_in_a_row_and_the_faster_ones_more_often():
+    order = []
+
+    class Apart(Clock):
+        in_turn = False
+
+    def step(name, seconds):
+        def run():
+            order.append(name)
+            return seconds * (4 if order[-5:] != [name] * 5 else 1)  # disturbed by what ran before
+
+        return run
+
+    figures = timed(Apart(), [[(-1, step("a0", 1e-4)), (1, step("a1", 1e-3))], [(1, step("b", 5e-2))]])
+    assert [figure[0] for figure in figures] == [900_000, 50_000_000]
+    assert figures[0][2] > 3 * figures[1][2] >= 60  # runs that count
+    assert order == sorted(order)
+
+
 def test_nothing_is_corrected_where_that_makes_networks_left_out_worse():
     sums, blocks = [100, 200, 300, 400, 500], [3, 1, 2, 1, 3]
     noisy = [90, 220, 290, 430, 480]

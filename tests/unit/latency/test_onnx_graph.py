@@ -20,6 +20,9 @@ SPECS = {
     "split": ArchSpec(stem="deep", stem_width=8, radix=2, avd=True, avg_down=True, **SMALL),
     "fast": ArchSpec(stem="imagenet", stem_width=8, radix=4, avd=True, avd_first=True, **SMALL),
     "preact": ArchSpec(stem="cifar", stem_width=8, preact=True, avd=True, **SMALL),
+    "basic": ArchSpec(block="basic", stem_width=8, depths=(2, 2), widths=(8, 16), base_width=8),
+    "basic, preact": ArchSpec(block="basic", stem="cifar", preact=True, depths=(2, 2), widths=(8, 16), base_width=8),
+    "excited": ArchSpec(stem="deep", stem_width=8, avg_down=True, attention="se", **SMALL),
     "plain": ArchSpec(stem="cifar", stem_width=8, shortcut=False, **SMALL),
 }
 

@@ -142,7 +142,7 @@ def test_resume_or_new_begins_a_run_and_goes_on_with_the_same_one(tmp_path):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"seed": 1}, "the run there has seed 0, not 1; ask for the same, or choose another `out`"),
+        ({"seed": 1}, "the run there has seed 0, not 1; ask for the same, or begin a new run with another `out`"),
         ({"flops": ":2G"}, r"budget_rule macs <= 1\.000G, not macs <= 2\.000G"),
         ({"space": "cifar"}, "space_name smoke, not cifar"),
         ({"settings": {"proxy": {"epochs": 3}}}, "proxy.epochs [0-9]+, not 3"),

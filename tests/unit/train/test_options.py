@@ -166,7 +166,7 @@ def test_resume_or_new_begins_a_training_and_goes_on_with_the_same_one(tmp_path)
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"seed": 3}, "the run there has seed 0, not 3; ask for the same, or choose another `out`"),
+        ({"seed": 3}, "the run there has seed 0, not 3; ask for the same, or begin a new run with another `out`"),
         ({"epochs": 4}, "recipe.epochs 3, not 4"),
         ({"network": "resnet50"}, f"name {TINY}, not resnet50"),
         ({"size": 16}, "recipe.size 8, not 16"),
