@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,8 @@ from nxt.inference.scene_evaluation import SceneEvaluation, evaluate_scenes
 from nxt.inference.views import Views
 from nxt.train.checkpoint import Checkpoint
 from nxt.train.trained import from_elsewhere, open_trained
+
+_LOOKED_AT = 64  # images that are called as training images, to see whether they are the same
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,12 +281,31 @@ def _open(
             other = f"the same as {checkpoint.data.display}, on which {path} was trained"
             why = f"{data.display} is not {when if same else other}"
             note(f"note: {why}, and its {split} split is held out from all images; it may have been trained on these")
+        elif not held_out and comparable and not same and (name := _seen(source, split, checkpoint.data)):
+            where = f"{checkpoint.data.display}, on which {path} was trained"
+            note(f"note: {split} images are training images of {where}, such as {name}: what it has seen flatters it")
     if split == "val" and not source.has_val:
         for path, checkpoint in loaded.items():
             if not checkpoint.holdout:
                 where = f"all images of {data.display} (holdout: 0)"
                 raise DataError(f"{path} was trained on {where}; `split` test has others")
     return source
+
+
+def _seen(source: Source, split: str, trained_on: DataRef) -> str:
+    """Returns an image of a split that was trained on, and is called the same there; empty if it finds none."""
+    try:
+        before = open_source(trained_on, to_train=False, hold_out=True)
+    except DataError:  # it is gone
+        return ""
+    rows = {before.called("train", row): row for row in range(len(before.labels("train")))}
+    names = {row: source.called(split, row) for row in range(len(source.labels(split)))}
+    alike = [(row, name) for row, name in names.items() if name in rows]
+    for row, name in alike[:: 1 + len(alike) // _LOOKED_AT]:
+        with suppress(DataError):
+            if source.open(split, row) == before.open("train", rows[name]):
+                return name
+    return ""
 
 
 def _counted(path: Path, total: int, progress: Callable[[Path, int, int], object]) -> Callable[[int], None]:

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import re
+import shutil
 
 import pytest
 import torch
@@ -234,6 +235,16 @@ def test_validation_images_can_be_judged_and_a_change_of_the_data_is_told(made, 
     Image.new("RGB", (24, 20), COLOURS["red"]).save(f"{data.removeprefix('folder:')}/train/red/9.png")
     assert "held out from all images; it may have been trained on these" in nxt("eval", made, "--split", "val").err
     assert nxt("eval", made).err == ""
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_training_images_in_another_folder_are_told(made, data, nxt, tmp_path, changed):
+    shutil.copytree(tmp_path / "colours" / "train", tmp_path / "other" / "test")
+    for file in (tmp_path / "other").rglob("*.png") if changed else ():  # is called the same, and is another image
+        Image.new("RGB", (24, 20), (1, 2, 3)).save(file)
+    said = nxt("eval", made, "--data", f"folder:{tmp_path}/other").err
+    seen = f"test images are training images of folder:colours, on which {made} was trained, such as blue/0.png: what"
+    assert (seen in said) != changed and ("trained" in said) != changed
 
 
 def test_images_that_cannot_be_read_are_left_out_on_demand(made, data, measure, nxt, tmp_path):
