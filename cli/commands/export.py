@@ -64,7 +64,15 @@ def export(
     from nxt.inference.export import export_file
 
     exported = export_file(
-        checkpoint, to, out, weights=weights, size=size, features=features, precision=precision, push=push
+        checkpoint,
+        to,
+        out,
+        weights=weights,
+        size=size,
+        features=features,
+        precision=precision,
+        push=push,
+        note=lambda text: tables.err().print(text, soft_wrap=True),
     )
     if as_json:
         tables.print_json(
@@ -110,4 +118,7 @@ def _told(precision: str, judged: Judged, size: int) -> str:
     kind = "random" if judged.accuracy is None else "validation"
     parts.append(f"the same class for {judged.agreement:.2%} of {judged.images:,} {kind} images")
     calibrated = f"; calibrated on {judged.calibration} of them" if judged.calibration else ""
-    return ", ".join(parts) + calibrated
+    slower = ""
+    if precision == "int8" and judged.slowdown is not None:  # a CPU computes fp16 in 32 bits
+        slower = f"; on this machine's CPU it takes {judged.slowdown:.0%} of the time of fp32"
+    return ", ".join(parts) + calibrated + slower

@@ -8,6 +8,7 @@ All files contain what `describe` returns; those for other programs without the 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,7 @@ def export_file(
     features: bool = False,
     precision: str = "fp32",
     push: str | None = None,
+    note: Callable[[str], None] = lambda text: None,
 ) -> Exported:
     """Writes the network of a checkpoint file for another program; see `export`.
 
@@ -191,13 +193,14 @@ def export_file(
         features: Whether to output the features of each stage instead of logits.
         precision: "fp32", or for ONNX "fp16" or "int8" (calibrated on the validation split).
         push: USER/NAME on the Hugging Face Hub to upload a hub folder to; a new repository is private.
+        note: Called with what should be known of the checkpoint, such as that its training has not ended.
 
     Raises:
         RunError: if the suffix of the file is wrong for the target, or the file is the checkpoint itself.
         NxtError: as `export` and reading the checkpoint do.
     """
     file = Path(checkpoint)
-    loaded = open_trained(file, weights)
+    loaded = open_trained(file, weights, note)
     suffix = FORMATS[target].suffix if target in FORMATS else ""
     if out is None:
         stem = file / loaded.spec.name if is_folder(file) else file.with_suffix("")

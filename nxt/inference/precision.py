@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ PRECISIONS = ("fp32", "fp16", "int8")
 CALIBRATION = 128  # images that say how large the activations become
 MOST = 1000  # images that both files are judged on
 _BATCH = 16
+_TIMED = 4  # batches at least, of which the fastest counts; the last one may be smaller, for both files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,7 @@ class Judged:
     accuracy_fp32: float | None
     calibration: int  # images of those by which it was calibrated
     bytes_fp32: int
+    slowdown: float | None  # time of the file on this machine's CPU over that of the one in 32 bits; None: not known
 
 
 def reduced(job: Job, whole: bytes, precision: str) -> tuple[bytes, Judged]:
@@ -66,7 +69,8 @@ def reduced(job: Job, whole: bytes, precision: str) -> tuple[bytes, Judged]:
     batches = [(job.images, None)] if found is None else _batches(job, found, MOST)
     judged = _judge(batches, onnx_outputs(whole), onnx_outputs(program.SerializeToString()), calibration, len(whole))
     del program.metadata_props[:]  # what the quantizer says of itself
-    add_metadata(program, {**job.about, "precision": precision, "judged": to_mapping(judged)})
+    kept = {key: value for key, value in to_mapping(judged).items() if key != "slowdown"}  # of this machine alone
+    add_metadata(program, {**job.about, "precision": precision, "judged": kept})
     return program.SerializeToString(), judged
 
 
@@ -152,10 +156,13 @@ def _silent() -> Iterator[None]:
 def _judge(batches: Any, whole: Outputs, few: Outputs, calibration: int, size: int) -> Judged:
     """Compares what two files predict for the same images."""
     count = same = right = right_whole = 0
-    labelled = True
+    labelled, seconds = True, []
     for images, labels in batches:
+        begun = time.perf_counter()
         (output,) = few(images)
+        middle = time.perf_counter()
         first, second = whole(images)[0].argmax(1).numpy(), output.argmax(1).numpy()
+        seconds.append((middle - begun, time.perf_counter() - middle))
         count, same = count + len(first), same + int((first == second).sum())
         if labels is None:
             labelled = False
@@ -168,4 +175,5 @@ def _judge(batches: Any, whole: Outputs, few: Outputs, calibration: int, size: i
         accuracy_fp32=right_whole / count if labelled else None,
         calibration=calibration,
         bytes_fp32=size,
+        slowdown=min(s for s, _ in seconds) / min(s for _, s in seconds) if len(seconds) >= _TIMED else None,
     )

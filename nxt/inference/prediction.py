@@ -121,8 +121,6 @@ def predict(
     target, path = choose(device), Path(checkpoint)
     onnx = path.suffix == ".onnx"
     trained = None if onnx else open_trained(path, weights, note)
-    if trained is not None and trained.recipe is not None and is_folder(path) and trained.epoch < trained.recipe.epochs:
-        note(f"{path}: not trained to the end, only for {trained.epoch} of {trained.recipe.epochs} epochs")
     given = [images] if isinstance(images, (str, Path)) else images
     files, unreadable = _files([Path(one) for one in given], note)
     if not files:

@@ -19,7 +19,7 @@ from nxt.data.scenes.transforms import network_input as scene_input
 from nxt.data.sources.open import IMAGENET_MEAN, IMAGENET_STD
 from nxt.data.transforms import network_input
 from nxt.errors import CheckpointError, NxtError
-from nxt.files import exists
+from nxt.files import exists, is_folder
 from nxt.models.network import build
 from nxt.models.published import Pretrained, find_weights, imagenet_classes
 from nxt.models.weights import HEAD, load_weights
@@ -70,7 +70,7 @@ def open_trained(
     Args:
         given: As in `load`.
         weights: As in `load`.
-        note: Called with a sentence about what is taken for granted.
+        note: Called with a sentence about what is taken for granted, and of a training that has not ended.
 
     Raises:
         CheckpointError, ArchError, ConfigError: as `load` does.
@@ -80,6 +80,9 @@ def open_trained(
             advice = f"give some with `weights` torchvision or FILE, or train it: nxt train {given}"
             raise CheckpointError(f"{given}: a network without weights; {advice}")
         checkpoint = read(given)
+        recipe = checkpoint.recipe
+        if is_folder(Path(given)) and recipe is not None and checkpoint.epoch < recipe.epochs:
+            note(f"{given}: not trained to the end, only for {checkpoint.epoch} of {recipe.epochs} epochs")
         try:
             return checkpoint.only(None if weights is None else str(weights))
         except CheckpointError as error:
