@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -105,7 +106,7 @@ def search(
     if plan and replay is not None:
         raise typer.BadParameter("--plan counts nothing as taken over: leave out --replay")
     if plan and (resume is not None or resume_or_new):
-        raise typer.BadParameter("--plan is for a new search; how long a run will go on is told by: nxt show RUN")
+        raise typer.BadParameter("--plan is for a new search; nxt show RUN tells where one stands")
     with live_region.busy(tables.err(), lambda: "counting what fits"):
         from nxt.config import parse_settings
         from nxt.search.options import SearchOptions
@@ -157,9 +158,20 @@ def search(
 
         print_plan(job, workers, hours, gpus_per_trial, as_json)
         return
-    again: dict[str, object] = {"hours": None if hours is None else "H", "workers": workers}
+    again: dict[str, object] = {"hours": None if hours is None else _HoursLeft(hours), "workers": workers}
     again |= {"gpus_per_trial": gpus_per_trial, "address": address, "track": track}
     carry_out(job, lambda observer: run_search(job, chosen, observer), again, as_json)
+
+
+class _HoursLeft:
+    """What is left of so many hours whenever it is printed."""
+
+    def __init__(self, hours: float) -> None:
+        self._hours, self._begun = hours, time.monotonic()
+
+    def __str__(self) -> str:
+        left = self._hours - (time.monotonic() - self._begun) / 3600
+        return "H" if left <= 0 else f"{left:.2g}"
 
 
 def carry_out(
@@ -205,7 +217,7 @@ def carry_out(
         _print_resume(job, again, "Interrupted")
         raise typer.Exit(130)
     if ending is Ending.OUT_OF_TIME:
-        _print_resume(job, again, "The hours are over")
+        _print_resume(job, {**again, "hours": "H"}, "The hours are over")
     if run.best is None:
         why = f"; nxt show {shell_path(job.out)} says why" if run.trials else ""
         raise RunError(f"{job.out}: no trial was trained to the end{why}")

@@ -28,7 +28,8 @@ def status_sentence(run: Run, status: Status) -> str:
             else "Ended: all that was asked for is done."
         )
     if status.state == "interrupted":
-        return f"Interrupted while {status.phase}. Go on with: {command}"
+        ended = "Ended early, by the hours or a signal," if by_hours else "Interrupted"
+        return f"{ended} while {status.phase}. Go on with: {command}"
     left = "" if status.seconds is None else f", about {format_seconds(status.seconds)} left by the epochs so far"
     return f"Running: {status.phase}{left}."
 

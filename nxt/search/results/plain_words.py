@@ -21,4 +21,6 @@ def plain_words(run: Run) -> str:
     elif reference is not None:
         sure = "clearly ahead of" if run.clearly_ahead(best, reference) else "though it may be chance beside"
         found += f", {sure} the papers' own {reference.spec.name} ({reference.accuracy:.0%})"
-    return f"In plain words: {tried}, and {found}. Short trainings only rank: train it fully before you trust it."
+    once = "" if best.seeds > 1 else " It was trained only once, which confirms nothing."
+    last = "Short trainings only rank: train it fully before you trust it."
+    return f"In plain words: {tried}, and {found}.{once} {last}"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from limits import LIMIT
+from nxt.cli.commands import search
 from nxt.cli.terminal import live_region, search_progress, search_view, status_text, tables, textplot
 from nxt.cli.terminal.train_progress import TrainProgress, line_of
 from rich.console import Console
@@ -23,6 +24,7 @@ from nxt.pareto import front
 from nxt.rundir import LOCK
 from nxt.search.engine.search import prepare_search
 from nxt.search.new_request import make_request
+from nxt.search.results.plain_words import plain_words
 from nxt.search.results.status import Status, status_of, tally
 from nxt.search.trial import Epoch, Outcome
 from nxt.space.budget import parse_budget
@@ -217,6 +219,21 @@ def test_a_search_that_ended_says_so(confirmed, nxt):
     record = dataclasses.replace(run.record, request=dataclasses.replace(run.request, trials=None))
     by_hours = status_text.status_sentence(dataclasses.replace(run, record=record), ended)
     assert by_hours == f"Ended: the hours are over. Go on with: nxt search --resume {confirmed} --hours H"
+    early = status_text.status_sentence(dataclasses.replace(run, record=record), Status("interrupted", "confirming", 1))
+    assert early.startswith("Ended early, by the hours or a signal, while confirming. Go on with: nxt search --resume")
+
+
+def test_plain_words_say_whether_anything_was_confirmed(confirmed, searched):
+    once = "It was trained only once, which confirms nothing."
+    assert once in plain_words(package.load_run(searched)) and once not in plain_words(package.load_run(confirmed))
+
+
+def test_the_hours_that_are_left_are_in_the_command_to_go_on(monkeypatch, tmp_path):
+    now = iter((0.0, 0.1 * 3600, 0.3 * 3600))
+    monkeypatch.setattr(search.time, "monotonic", lambda: next(now))
+    again = {"hours": search._HoursLeft(0.25)}
+    assert status_text.resume_command(tmp_path, False, **again).endswith(" --hours 0.15")
+    assert status_text.resume_command(tmp_path, False, **again).endswith(" --hours H")
 
 
 # Terminals
