@@ -120,5 +120,5 @@ def _told(precision: str, judged: Judged, size: int) -> str:
     calibrated = f"; calibrated on {judged.calibration} of them" if judged.calibration else ""
     slower = ""
     if precision == "int8" and judged.slowdown is not None:  # a CPU computes fp16 in 32 bits
-        slower = f"; on this machine's CPU it takes {judged.slowdown:.0%} of the time of fp32"
+        slower = f"; on this machine's CPU it takes {judged.slowdown:.1f} times as long as fp32"
     return ", ".join(parts) + calibrated + slower

@@ -15,6 +15,7 @@ from nxt.data.sources.image_files import SPLITS, SUFFIXES, Files, Found, OnDisk,
 from nxt.errors import DataError
 from nxt.files import is_folder
 
+_LOOSE = " (`nxt predict` takes images without classes)"
 _JUNK = ("__MACOSX",)  # folders that are as good as hidden
 LeftOut = dict[str, set[str]]  # names by what they are
 
@@ -89,6 +90,7 @@ def in_folders(tree: Tree, to_train: bool = True) -> Found:
         split = "train" if to_train or beside else "val"
         expected = f"expected {split}/CLASS/image files, or CLASS/image files"
         hint = f"did you mean folder:{root.parent}?" if beside else expected
+        hint += _LOOSE * any(entry.is_image for entry in tree.scan(root))
         raise DataError(f"{root}: no folder {split!r} in it; {hint}")
     else:
         folders = {role: root / name for role, name in roles(called, root).items()}
@@ -124,10 +126,7 @@ def _folders(tree: Tree, where: Path, left_out: LeftOut, needed: tuple[str, ...]
 def _classes(tree: Tree, train: Path) -> tuple[str, ...]:
     names = _folders(tree, train, {})
     if not names and any(entry.is_image for entry in tree.scan(train)):
-        raise DataError(
-            f"{train}: images, but no class folders; expected {train.name}/CLASS/image files "
-            "(`nxt predict` takes images without classes)"
-        )
+        raise DataError(f"{train}: images, but no class folders; expected {train.name}/CLASS/image files{_LOOSE}")
     empty = [name for name in names if not any(entry.is_image for entry in tree.scan(train / name))]
     if names and len(empty) == len(names):
         raise DataError(f"{train}: no images in any of its {len(names)} folders")
