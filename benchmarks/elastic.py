@@ -113,7 +113,7 @@ def main() -> None:
     """Run the search, disturb it, and judge what it left."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=200)
-    parser.add_argument("--epochs", type=int, default=10, help="of each trial")
+    parser.add_argument("--epochs", type=int, default=60, help="of each trial; a short one ends before a worker starts")
     parser.add_argument("--events", type=int, default=20, help="so many kills, and so many machines added")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=RESULTS / "elastic.json")
