@@ -217,7 +217,7 @@ def carry_out(
         _print_resume(job, again, "Interrupted")
         raise typer.Exit(130)
     if ending is Ending.OUT_OF_TIME:
-        _print_resume(job, {**again, "hours": "H"}, "The hours are over")
+        _print_resume(job, {**again, "hours": again.get("hours") and "H"}, "The hours are over")
     if run.best is None:
         why = f"; nxt show {shell_path(job.out)} says why" if run.trials else ""
         raise RunError(f"{job.out}: no trial was trained to the end{why}")
