@@ -171,7 +171,7 @@ class _HoursLeft:
 
     def __str__(self) -> str:
         left = self._hours - (time.monotonic() - self._begun) / 3600
-        return "H" if left <= 0 else f"{left:.2g}"
+        return "H" if left <= 0 else f"{max(left, 0.01):.2f}"
 
 
 def carry_out(

@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from limits import LIMIT
@@ -230,7 +231,7 @@ def test_plain_words_say_whether_anything_was_confirmed(confirmed, searched):
 
 def test_the_hours_that_are_left_are_in_the_command_to_go_on(monkeypatch, tmp_path):
     now = iter((0.0, 0.1 * 3600, 0.3 * 3600))
-    monkeypatch.setattr(search.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(search, "time", SimpleNamespace(monotonic=lambda: next(now)))
     again = {"hours": search._HoursLeft(0.25)}
     assert status_text.resume_command(tmp_path, False, **again).endswith(" --hours 0.15")
     assert status_text.resume_command(tmp_path, False, **again).endswith(" --hours H")
