@@ -86,6 +86,12 @@ def expanded(path: str | Path) -> Path:
         return Path(path)
 
 
+def inside(place: str, name: str) -> str:
+    """Returns a folder inside a folder or a URI; of a URI before its query, as in `s3://BUCKET/nxt?region=eu-west-1`."""
+    path, mark, query = place.partition("?") if "://" in place else (place, "", "")
+    return f"{path.rstrip('/')}/{name}{mark}{query}"
+
+
 def display_path(path: Path) -> Path:
     """Returns a path for messages: relative if it lies in the current folder, else unchanged."""
     try:

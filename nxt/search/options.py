@@ -14,7 +14,7 @@ from nxt.arch.spec import ArchSpec
 from nxt.config import merged, refuse_given
 from nxt.data.ref import DataRef
 from nxt.errors import UsageError
-from nxt.files import is_file
+from nxt.files import inside, is_file
 from nxt.rundir import RECORD, check_same, free_run_directory
 from nxt.search.new_request import make_request
 from nxt.search.request import SearchRequest, load_record
@@ -110,8 +110,8 @@ class SearchOptions:
         before = load_record(self.out).request
         asked = self.request()
         settings = dataclasses.replace(asked.settings, confirm=before.settings.confirm)
-        own = asked.storage.rstrip("/") == before.storage.rpartition("/")[0]  # each run has a folder of its own there
-        storage = before.storage if own else asked.storage
+        own = before.storage.partition("?")[0].rpartition("/")[2]  # each run has a folder of its own there
+        storage = before.storage if inside(asked.storage, own) == before.storage else asked.storage
         asked = dataclasses.replace(asked, trials=before.trials, settings=settings, storage=storage)
         check_same(asked.to_dict(), before.to_dict(), self.out)
         kept = {item.name for item in dataclasses.fields(self)} - {*_RECORDED, "resume", "resume_or_new"}

@@ -8,7 +8,7 @@ import pytest
 from limits import LIMIT
 
 from nxt.errors import RunError
-from nxt.files import is_locked, locked, nearest, replacing, write_text
+from nxt.files import inside, is_locked, locked, nearest, replacing, write_text
 
 
 def names(folder):
@@ -127,3 +127,17 @@ def test_a_path_that_is_not_there_is_answered_with_the_nearest(tmp_path, monkeyp
         "",
     ):
         assert nearest(nothing_like) == ""
+
+
+@pytest.mark.parametrize(
+    ("place", "folder"),
+    [
+        ("/a/b", "/a/b/run"),
+        ("/a/what?", "/a/what?/run"),
+        ("s3://bucket/b/", "s3://bucket/b/run"),
+        ("s3://bucket/b?region=x&scheme=http", "s3://bucket/b/run?region=x&scheme=http"),
+        ("s3://bucket/b/?endpoint_override=http://h:1", "s3://bucket/b/run?endpoint_override=http://h:1"),
+    ],
+)
+def test_a_folder_inside_a_place_comes_before_the_query_of_a_uri(place, folder):
+    assert inside(place, "run") == folder

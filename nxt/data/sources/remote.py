@@ -33,7 +33,7 @@ class RemoteTree:
     """
 
     def __init__(self, uri: str) -> None:
-        self.root: Path = Uri(uri)
+        self.root: Path = Uri(uri.partition("?")[0])  # names need no query
         self._uri, self._sizes = uri, dict[str, int]()
         try:
             self._system, self._path = _opened(uri)

@@ -20,7 +20,7 @@ from nxt.data.readable import without_bad
 from nxt.data.sources.open import open_source
 from nxt.data.squares import Squares
 from nxt.errors import ConfigError, RunError
-from nxt.files import write_text
+from nxt.files import inside, write_text
 from nxt.rundir import RunDirectory
 from nxt.search.engine.checkpoints import Storage
 from nxt.search.engine.packing import Gpu, Packing
@@ -99,7 +99,7 @@ class Search:
         """
         if not self.request.storage:
             return self
-        own = f"{self.request.storage.rstrip('/')}/{quote(self.out.resolve().name)}-{uuid.uuid4().hex[:8]}"
+        own = inside(self.request.storage, f"{quote(self.out.resolve().name)}-{uuid.uuid4().hex[:8]}")
         search = dataclasses.replace(self, setup=SearchSetup(dataclasses.replace(self.request, storage=own)))
         search.storage.prepare()
         return search

@@ -123,8 +123,9 @@ def test_a_list_or_hours_ask_for_what_they_need_to_go_on(tmp_path):
     assert SearchOptions(resume=tmp_path / "hours", trials=3).request().trials == 3
 
 
-def test_resume_or_new_begins_a_run_and_goes_on_with_the_same_one(tmp_path):
-    out, place = tmp_path / "run", str(tmp_path / "place")
+@pytest.mark.parametrize("place", ["{}/place", "file://{}/place/", "file://{}/place?use_mmap=false"])
+def test_resume_or_new_begins_a_run_and_goes_on_with_the_same_one(tmp_path, place):
+    out, place = tmp_path / "run", place.format(tmp_path)
     settings = {"proxy": {"epochs": 2}}
     said = {"space": "smoke", "flops": ":1G", "settings": settings, "storage": place, "confirm": 1, "hours": 9.0}
     both = SearchOptions(**said, out=out, resume_or_new=True)

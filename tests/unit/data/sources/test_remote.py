@@ -34,10 +34,11 @@ def test_images_at_a_uri_are_those_of_the_folder_in_another_process_too(tmp_path
         assert np.array_equal(again.images(split, rows, 8), folder.images(split, rows, 8))
 
 
-def test_what_cannot_be_read_at_a_uri_is_named_by_it(tmp_path):
+@pytest.mark.parametrize("query", ["", "?use_mmap=false"])
+def test_what_cannot_be_read_at_a_uri_is_named_by_it_without_its_query(tmp_path, query):
     uri = (tmp_path / "mine").as_uri()
     own_images.packed("folder", {**own_images.files_of(), "train/cat/0.png": b"none"}, tmp_path)
-    source = open_source(DataRef.of(f"folder:{uri}"))
+    source = open_source(DataRef.of(f"folder:{uri}{query}"))
     with pytest.raises(DataError, match=rf"^{uri}/train/cat/0\.png: not readable as an image \(of no known format\)"):
         source.open("train", 0)
     (tmp_path / "mine" / "train" / "cat" / "1.png").unlink()
@@ -45,7 +46,7 @@ def test_what_cannot_be_read_at_a_uri_is_named_by_it(tmp_path):
         source.open("train", 1)
     (tmp_path / "mine" / "test" / "fox").mkdir()
     with pytest.raises(DataError, match=rf"^{uri}/test/fox: the training images have no class 'fox'"):
-        open_source(DataRef.of(f"folder:{uri}"))
+        open_source(DataRef.of(f"folder:{uri}{query}"))
 
 
 @pytest.mark.parametrize(

@@ -91,9 +91,9 @@ def test_checkpoints_of_all_that_ended_well_are_kept_if_asked_for(tmp_path):
     assert [t.outcome for t in load_run(job.out).trials] == [Outcome.DONE, Outcome.DONE, Outcome.DIVERGED]
 
 
-@pytest.mark.parametrize("place", [None, "file"])
-def test_checkpoints_of_the_front_are_kept_if_asked_for(tmp_path, place):
-    storage = "" if place is None else f"file://{tmp_path / 'everywhere'}"
+@pytest.mark.parametrize("storage", ["", "file://{}/everywhere", "file://{}/everywhere?use_mmap=false"])
+def test_checkpoints_of_the_front_are_kept_if_asked_for(tmp_path, storage):
+    storage = storage.format(tmp_path)
     job = begun(tmp_path / "run", "search.keep=front", storage=storage)
     with opened(job) as session:
         for _ in range(4):
