@@ -25,6 +25,7 @@ from nxt.train.history import History, accuracy_of, judged_on, load_history, mea
 from nxt.units import format_count, format_seconds, plural
 
 _TITLES = {"summary": "Summary", "curves": "Curves", "epochs": "Epochs", "recipe": "Recipe", "provenance": "Provenance"}
+_ASKED = ("name", "recipe", "seed", "weights", "freeze", "compute")  # what two trainings may differ in
 _SMALL = {"loss": "training loss", "lr": "rate at the epoch's end", "images_per_second": "training images a second"}
 
 
@@ -186,10 +187,7 @@ def _recipe(own: Training, other: Training | None) -> Html:
     recipe = own.history.record["recipe"]
     parts = [paragraph(recipe.get("about") or "")]
     if other is not None:
-        asked = [
-            flat({key: training.history.record.get(key) for key in ("name", "recipe", "seed", "weights", "freeze")})
-            for training in (own, other)
-        ]
+        asked = [flat({key: training.history.record.get(key) for key in _ASKED}) for training in (own, other)]
         keys = [key for key in {**asked[0], **asked[1]} if asked[0].get(key) != asked[1].get(key)]
         rows = [[key, *(values.get(key, "-") for values in asked)] for key in keys]
         parts.append(table(["differs", own.name, other.name], rows) if rows else paragraph("Both were asked the same."))

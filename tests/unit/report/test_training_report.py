@@ -104,6 +104,14 @@ def test_beside_another_training_its_curves_the_difference_with_its_noise_and_wh
     assert "Both were asked the same." in text
 
 
+def test_how_two_trainings_computed_is_among_what_differs(make):
+    own = make("own", ROWS, compute={"precision": "fp32", "channels_last": True})
+    _, text, _ = page(own, make("other", ROWS, compute={"precision": "bf16", "channels_last": True}))
+    assert re.findall(r'<td class="text">(compute\.\w+)</td><td[^>]*>(\w+)</td><td[^>]*>(\w+)</td>', text) == [
+        ("compute.precision", "fp32", "bf16")
+    ]
+
+
 def test_accuracies_on_images_that_were_trained_on_are_not_compared(make):
     own = make("own", ROWS)
     _, text, _ = page(own, make("whole", [{**each, "split": "train"} for each in ROWS]))
