@@ -33,7 +33,8 @@ def evaluate(
         list[Path],
         typer.Argument(
             help="A checkpoint, or a training's run directory for its last one (RUN/checkpoints/best.pt is the best); "
-            "or a network, with --weights. Several are measured one by one and as an ensemble.",
+            "an exported FILE.onnx, with --data; or a network, with --weights. Several are measured one by one, and "
+            "as an ensemble.",
             metavar="CHECKPOINT",
         ),
     ],
@@ -201,7 +202,8 @@ def _print_line(name: str, row: dict[str, Any]) -> None:
         what = row["weights"] if row["epoch"] is None else f"epoch {row['epoch']}, {row['weights']} weights"
         dense = f", dense at {', '.join(map(str, row.get('scales', [])))}"
         views = {"center": "", "ten": ", ten crops", "dense": dense}[row["views"]]
-        setting = f" ({what}, {row['size']} px{views})"
+        onnx = f", {row['onnx']} in ONNX" if "onnx" in row else ""
+        setting = f" ({what}{onnx}, {row['size']} px{views})"
     tables.out().print(", ".join(parts) + setting, soft_wrap=True)
 
 

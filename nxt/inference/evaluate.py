@@ -21,11 +21,12 @@ from nxt.data.ref import DataRef
 from nxt.data.sources.open import open_source
 from nxt.errors import CheckpointError, DataError
 from nxt.inference.evaluation import SPLITS, Examples, Predictions, ensemble, examples, predict, read_classes
+from nxt.inference.onnx_file import OnnxCheckpoint, open_model
 from nxt.inference.outputs import with_outputs_named
 from nxt.inference.scene_evaluation import SceneEvaluation, evaluate_scenes
 from nxt.inference.views import Views
 from nxt.train.checkpoint import Checkpoint
-from nxt.train.trained import from_elsewhere, open_trained
+from nxt.train.trained import from_elsewhere
 
 _LOOKED_AT = 64  # images that are called as training images, to see whether they are the same
 
@@ -53,6 +54,8 @@ class EvaluatedModel:
             "crop": None if views.kind == "dense" else views.preprocess.crop,
             "views": views.kind,
         }
+        if isinstance(self.checkpoint, OnnxCheckpoint):
+            setting["onnx"] = self.checkpoint.precision
         return setting | ({"scales": list(views.sides)} if views.kind == "dense" else {})
 
 
@@ -135,8 +138,9 @@ def evaluate(
         >>> nxt.evaluate("resnext50_32x4d", "folder:imagenet/val", weights="torchvision").rows[0]["accuracy"]
 
     Args:
-        checkpoints: A checkpoint, or a training's run directory for its last one, or the name or file of a network
-            whose `weights` come from elsewhere; or several, measured on the same images one by one and as an ensemble.
+        checkpoints: A checkpoint, or a training's run directory for its last one, or an ONNX file that nxt exported
+            (which runs on the CPU), or the name or file of a network whose `weights` come from elsewhere; or several,
+            measured on the same images one by one and as an ensemble.
         data: Another data set than they were trained on; classes are matched by name. A folder of a test split alone
             will do; with weights from elsewhere alone, so do class folders, and 1,000 wnids are ImageNet's classes.
         split: "test", or "val" for the images by which a training selects.
@@ -161,6 +165,7 @@ def evaluate(
         ArchError: if there is no such network.
         DataError: if the data is missing or has other classes.
         DeviceError: if this machine does not have the device.
+        RunError: if ONNX Runtime is missing.
     """
     _check(split, size, crop, views)
     target = choose(device)
@@ -190,6 +195,8 @@ def evaluate(
     for path, checkpoint in zip(paths, loaded, strict=True):
         own = checkpoint.preprocess
         preprocess = dataclasses.replace(own, size=size or own.size, crop=crop or own.crop)
+        if isinstance(checkpoint, OnnxCheckpoint):
+            checkpoint.require_views(path, preprocess.size, views)
         shown = Views(preprocess=preprocess, kind=views, scales=tuple(scales), mirror=images.source.mirror)
         advance = _counted(path, len(images), progress)
         with _naming(path):
@@ -227,18 +234,19 @@ def _read(
     require(len(weights) in (0, 1, len(paths)), "`weights`", number)
     each = weights if len(weights) == len(paths) else [*weights, None][:1] * len(paths)
     for path, one in zip(paths, each, strict=True):
-        _require_data(has_data or not from_elsewhere(path, one), path)
-    loaded = [open_trained(path, one, note) for path, one in zip(paths, each, strict=True)]
+        _require_data(has_data or not from_elsewhere(path, one), f"{path} has weights from elsewhere")
+    loaded = [open_model(path, one, note) for path, one in zip(paths, each, strict=True)]
     for path, checkpoint in zip(paths, loaded, strict=True):
-        _require_data(has_data or not checkpoint.origin, path)
+        _require_data(has_data or not isinstance(checkpoint, OnnxCheckpoint), f"{path} does not tell where its data is")
+        _require_data(has_data or not checkpoint.origin, f"{path} has weights from elsewhere")
         if not has_data and checkpoint.data.absolute() != loaded[0].data.absolute():
             difference = f"{checkpoint.data.display}, and {paths[0]} on {loaded[0].data.display}"
             raise CheckpointError(f"{path}: was trained on {difference}; say with `data` on what to measure them")
     return loaded
 
 
-def _require_data(there: bool, path: Path) -> None:
-    require(there, "`data`", f"{path} has weights from elsewhere; say on what to measure them, such as folder:PATH")
+def _require_data(there: bool, why: str) -> None:
+    require(there, "`data`", f"{why}; say on what to measure it, such as folder:PATH")
 
 
 def _check_task(paths: Sequence[Path], loaded: Sequence[Checkpoint], data: DataRef) -> None:

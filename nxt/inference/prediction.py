@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +16,20 @@ from numpy.typing import NDArray
 from nxt.compute.accelerator import accelerator
 from nxt.compute.devices import choose
 from nxt.compute.mode import Compute
-from nxt.config import from_mapping, require
+from nxt.config import require
 from nxt.data.dataset import ADVICE
 from nxt.data.preprocess import Preprocess, without_warnings
 from nxt.data.processes import Workers
 from nxt.data.resident import Normalised
 from nxt.data.sources.image_files import SUFFIXES, read_rgb
 from nxt.data.transforms import evaluation
-from nxt.errors import CheckpointError, DataError, NxtError, RunError, first_line
+from nxt.errors import CheckpointError, DataError
 from nxt.files import exists, is_folder, nearest
 from nxt.inference.evaluation import batch_size, check_finite, readers
+from nxt.inference.onnx_file import open_model
 from nxt.inference.scene_prediction import ScenePredictions, predict_scenes
 from nxt.train.checkpoint import Checkpoint
-from nxt.train.trained import open_trained
 
-_ONNX_BATCH = 32
 _Read = tuple[NDArray[np.uint8], dict[int, str]]  # the images that can be read, (n, 3, S, S), and why others cannot
 
 
@@ -119,15 +117,14 @@ def predict(
     """
     require(top >= 1, "`top`", f"{top} is not at least 1")
     target, path = choose(device), Path(checkpoint)
-    onnx = path.suffix == ".onnx"
-    trained = None if onnx else open_trained(path, weights, note)
+    trained = open_model(path, weights, note)
     given = [images] if isinstance(images, (str, Path)) else images
     files, unreadable = _files([Path(one) for one in given], note)
     if not files:
         raise DataError("; ".join(unreadable) or f"{', '.join(map(str, given)) or '`images`'}: no images")
     for why in unreadable:
         note(f"left out: {why}")
-    if trained is not None and trained.task != "classification":
+    if trained.task != "classification":
         folder = None if out is None else Path(out)
         rows, others = predict_scenes(trained, files, target, folder, note, progress)
         if not rows:
@@ -135,7 +132,7 @@ def predict(
         about = {"checkpoint": str(path), **_about(trained), "task": trained.task}
         return ScenePredictions(network=about, rows=rows, unreadable=(*unreadable, *others))
     require(out is None, "`out`", "pictures are drawn of detectors and segmenters alone; leave it out")
-    model = _onnx(path, weights) if trained is None else _trained(path, trained, target)
+    model = _trained(path, trained, target)
     tasks = [files[start : start + model.batch] for start in range(0, len(files), model.batch)]
     workers = Workers(_Reader(model.preprocess), readers(len(files)))
     kept: list[Path] = []
@@ -239,38 +236,4 @@ def _trained(path: Path, checkpoint: Checkpoint, device: torch.device) -> _Model
 
     return _Model(
         _about(checkpoint), checkpoint.classes, preprocess, batch_size(network, preprocess.size, device), logits
-    )
-
-
-def _onnx(path: Path, weights: str | Path | None) -> _Model:
-    require(weights is None, "`weights`", f"{path} has one kind of weights; leave it out")
-    try:
-        import onnxruntime
-    except ImportError:
-        raise RunError("ONNX files need onnxruntime: pip install 'nxt[onnx]'") from None
-    try:
-        session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-        said = session.get_modelmeta().custom_metadata_map
-        about = {"name": said["name"], "epoch": int(said["epoch"]), "weights": said["kind"]}
-        shown = json.loads(said["preprocess"])
-        shown.pop("resized", None)
-        preprocess, classes = from_mapping(Preprocess, shown, str(path)), tuple(json.loads(said["classes"]))
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
-    except (KeyError, TypeError, ValueError, NxtError):
-        raise CheckpointError(f"{path}: not an export of nxt: it does not say its classes and preprocessing") from None
-    except Exception as error:  # ONNX Runtime has a class for each way in which a file is damaged
-        raise CheckpointError(f"{path}: no ONNX file, or damaged ({first_line(error)})") from None
-    if (task := said.get("task", "classification")) != "classification":
-        raise CheckpointError(f"{path}: is for {task}; give the checkpoint that it was made from")
-    if [output.name for output in session.get_outputs()] != ["logits"]:
-        raise CheckpointError(f"{path}: gives features, not logits; export it without `features`")
-    normalised = Normalised(preprocess, torch.device("cpu"))
-    run = partial(session.run, ["logits"])
-    return _Model(
-        {**about, "size": preprocess.size},
-        classes,
-        preprocess,
-        _ONNX_BATCH,
-        lambda pixels: run({"images": normalised(torch.from_numpy(pixels)).numpy()})[0],
     )

@@ -15,6 +15,7 @@ from nxt.config import dump_yaml
 from nxt.data.preprocess import Preprocess
 from nxt.data.ref import DataRef
 from nxt.data.sources import open_source
+from nxt.inference.export import export_file
 from nxt.models.network import build
 from nxt.train.checkpoint import Checkpoint, save
 from nxt.train.recipe import Recipe
@@ -282,7 +283,7 @@ def test_weights_from_elsewhere_are_measured_on_class_folders(data, nxt, measure
     [
         (
             ["net.yaml", "--weights", "w.pth"],
-            "--data: net.yaml has weights from elsewhere; say on what to measure them,",
+            "--data: net.yaml has weights from elsewhere; say on what to measure it,",
         ),
         (
             ["net.yaml", "--weights", "w.pth", "--data", "folder:colours/test"],
@@ -309,6 +310,44 @@ def test_what_is_wrong_with_weights_from_elsewhere_is_told_in_one_line(made, nxt
     assert (result.code, result.out) == (1, "")
     *notes, line = result.err.splitlines()
     assert line.startswith("nxt: ") and said in line and all(text.startswith("note: ") for text in notes)
+
+
+@pytest.mark.parametrize("views", ["center", "ten"])
+def test_an_exported_onnx_file_is_measured_as_its_checkpoint_is(made, data, measure, views):
+    export_file(made, "onnx")
+    first = measure(made, "--views", views)
+    again = measure(made.with_suffix(".onnx"), "--data", data, "--views", views)
+    assert again.pop("onnx") == "fp32" and again["checkpoint"] == str(made.with_suffix(".onnx"))
+    rounded = {"loss", "ece", "reliability"}  # another program adds in another order
+    exact = first.keys() - {"checkpoint", *rounded}
+    assert {key: again[key] for key in exact} == {key: first[key] for key in exact}
+    assert again["loss"] == pytest.approx(first["loss"], rel=1e-4) and again["ece"] == pytest.approx(first["ece"], 1e-3)
+
+
+def test_an_onnx_file_in_fewer_bits_is_measured_beside_its_checkpoint(made, data, nxt):
+    export_file(made, "onnx", made.with_name("int8.onnx"), precision="int8")
+    shown = nxt("eval", made, "int8.onnx", "--data", data)
+    assert shown.code == 0, shown.err
+    first, second, both = shown.out.splitlines()
+    assert first.endswith("(epoch 3, raw weights, 16 px)")
+    assert second.startswith("int8.onnx: ") and second.endswith("(epoch 3, raw weights, int8 in ONNX, 16 px)")
+    assert both.startswith("ensemble of 2: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "--data: a.onnx does not tell where its data is; say on what to measure it, such as folder:PATH"),
+        (["--data", "folder:colours", "--size", 20], "--size: a.onnx takes images of 16 pixels alone; leave it out"),
+        (["--data", "folder:colours", "--views", "dense"], "--views: a.onnx takes images of 16 pixels alone; write "),
+        (["--data", "folder:colours", "--weights", "raw"], "--weights: a.onnx has one kind of weights; leave it out"),
+    ],
+)
+def test_what_an_onnx_file_cannot_do_is_told_in_one_line(made, nxt, arguments, said):
+    export_file(made, "onnx")
+    result = nxt("eval", "a.onnx", *arguments)
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith(f"nxt: {said}") and result.err.count("\n") == 1
 
 
 def test_a_run_directory_stands_for_its_last_checkpoint(made, measure, tmp_path):

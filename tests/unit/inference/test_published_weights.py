@@ -259,7 +259,7 @@ def test_it_can_be_predicted_with_exported_and_read_again(small, tmp_path):
     again = read(exported.path)
     assert (again.origin, again.recipe, again.classes) == (str(weights), None, ("0", "1", "2"))
     np.testing.assert_array_equal(nxt.predict(exported.path, tmp_path / "photos").logits, found.logits)
-    with pytest.raises(ConfigError, match=r"`data`: .* has weights from elsewhere; say on what to measure them"):
+    with pytest.raises(ConfigError, match=r"`data`: .* has weights from elsewhere; say on what to measure it"):
         nxt.evaluate(exported.path)
     with pytest.raises(DataError, match="int8 is calibrated on images of the training, which weights from elsewhere"):
         nxt.export(spec, "onnx", weights=weights, precision="int8")
