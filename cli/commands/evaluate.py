@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +14,7 @@ import typer
 from nxt.arch.measured import evaluated_row
 from nxt.config import require
 from nxt.data.ref import DataRef
-from nxt.errors import ConfigError
+from nxt.errors import ConfigError, NxtError
 from nxt.files import is_folder, write_text
 
 from .. import complete, options
@@ -103,7 +103,8 @@ def evaluate(
     from nxt.inference.scene_evaluation import SceneEvaluation
 
     marked = predictions if predictions is not None and predictions.suffix != ".csv" else None
-    _check_files({"--confusion": confusion, "--predictions": None if marked else predictions, "--csv": table})
+    files = {"--confusion": confusion, "--predictions": None if marked else predictions, "--csv": table}
+    _check_files({option: file for option, file in files.items() if file is not None}, checkpoints, data)
     with _progress() as progress:
         measured = measure(
             checkpoints,
@@ -123,9 +124,6 @@ def evaluate(
             progress=progress,
         )
     if isinstance(measured, SceneEvaluation):
-        tables_of_one = {"--confusion": confusion, "--csv": table, "--predictions": None if marked else predictions}
-        for option, file in tables_of_one.items():
-            require(file is None, option, f"{file}: a table of classifications; see --help for what detectors give")
         if as_json:
             tables.print_json({"models": measured.rows} if len(measured.rows) > 1 else measured.rows[0])
         else:
@@ -144,17 +142,30 @@ def evaluate(
         _print_classes(measured.predictions)
 
 
-def _check_files(files: Mapping[str, Path | None]) -> None:
-    """Raises ConfigError if a file cannot be written, before anything is read."""
+def _check_files(files: Mapping[str, Path], checkpoints: list[Path], data: DataRef | None) -> None:
+    """Raises ConfigError if a file cannot be written, or is of classifiers alone, before anything is measured."""
     taken: dict[Path, str] = {}
     for option, file in files.items():
-        if file is None:
-            continue
         require(not is_folder(file), option, f"{file} is a folder; name a file")
         require(is_folder(file.parent), option, f"{file} would lie in a folder that does not exist")
         require(file.suffix == ".csv", option, f"{file}: name a file that ends in .csv")
         other = taken.setdefault(file.resolve(), option)
         require(other == option, option, f"{file} is {other}'s file; name another one")
+    for option, file in files.items():
+        require(
+            _is_classification(checkpoints[0], data),
+            option,
+            f"{file}: a table of classifications; see --help for what detectors give",
+        )
+
+
+def _is_classification(checkpoint: Path, data: DataRef | None) -> bool:
+    """Returns whether classifiers are measured; also if the checkpoint cannot be read, which measuring tells."""
+    from nxt.inference.onnx_file import open_model
+
+    with suppress(NxtError):
+        return (data or open_model(checkpoint).data).task == "classification"
+    return True
 
 
 def _numbers(scales: str | None) -> tuple[int, ...]:

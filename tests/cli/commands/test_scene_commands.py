@@ -152,7 +152,7 @@ def test_segmenters_are_tested_at_several_scales(root, nxt):
     assert json.loads(nxt(*given, "--json").out)["scales"] == [16, 24, 32, 40, 48, 56]
 
 
-def test_what_does_not_go_with_a_task_is_refused(root, nxt, trained):
+def test_what_does_not_go_with_a_task_is_refused(root, nxt, trained, monkeypatch):
     masks, boxes = root / "masks-run", root / "boxes-run"
     other = Path("other")
     shutil.copytree(root / "masks", other)
@@ -168,6 +168,7 @@ def test_what_does_not_go_with_a_task_is_refused(root, nxt, trained):
     refused(nxt("eval", boxes, "--views", "dense", *given), "--views: 'dense' is not one of center of detection")
     refused(nxt("eval", masks, "--views", "ten", *given), "--views: 'ten' is not one of center, dense of segmentation")
     refused(nxt("eval", masks, "--scales", "24", *given), "--scales: they are for dense views")
+    monkeypatch.delattr("nxt.inference.evaluate.evaluate_scenes")  # nothing is measured before it is refused
     for option in ("--confusion", "--csv", "--predictions"):
         refused(nxt("eval", masks, option, "table.csv", *given), f"{option}: table.csv: a table of classifications")
     assert not Path("table.csv").exists()
