@@ -66,7 +66,8 @@ def _conditions(entry: RankedArch, full: bool) -> str:
 def _reason(picked: Picked) -> str:
     if picked.budget.limits:
         candidates = plural(picked.candidates, "architecture")
-        return f"the most accurate of {candidates} trained to the end with {picked.budget}"
+        passed = f", but for {picked.passed} not confirmed" if picked.passed else ""
+        return f"the most accurate of {candidates} trained to the end with {picked.budget}{passed}"
     if picked.knee is None:
         return f"the most accurate of a front of {picked.candidates}, which has no knee"
     gain, price = picked.knee

@@ -40,6 +40,7 @@ class Picked:
     budget: Budget  # without limits, the architecture was picked from the front
     knee: tuple[float, float] | None  # position in the front's ranges of accuracy and cost, in 0..1; None: no knee
     next: NextStep | None  # None: no costlier architecture is more accurate
+    passed: int = 0  # more accurate ones inside the budget that prove less: they were not confirmed
 
 
 def pick(run: RankedRun, budget: Budget) -> Picked:
@@ -70,8 +71,9 @@ def pick(run: RankedRun, budget: Budget) -> Picked:
             f"the nearest is {nearest.spec.name}, whose {broken}"
         )
     cost = budget.limits[0].cost if len(budget.limits) == 1 else run.objective
-    entry = inside[0]  # the best, if it is inside: an accuracy that is higher, but not confirmed, proves less
-    return Picked(entry, cost, len(inside), budget, None, _next_step(run, entry, cost))
+    entry = next((entry for entry in inside if not entry.unproven), inside[0])  # as the front has them
+    passed = sum(other.accuracy > entry.accuracy for other in inside)
+    return Picked(entry, cost, len(inside), budget, None, _next_step(run, entry, cost), passed)
 
 
 def _shares(points: list[tuple[float, float]], index: int) -> tuple[float, float]:

@@ -44,6 +44,11 @@ def finished(*points):
     return Finished(ranked(trials))
 
 
+def trials_of(run):
+    """Return the trials of a run in their order."""
+    return sorted((trial for entry in run.entries for trial in entry.trials), key=lambda trial: trial.number)
+
+
 def test_without_limits_it_is_the_knee_with_its_shares_of_the_front_s_ranges():
     picked = pick(finished((1, 0.5), (2, 0.8), (5, 0.9), (6, 0.7)), Budget())
     assert (picked.entry.cost.macs, picked.cost, picked.candidates) == (2 * 10**6, "macs", 3)
@@ -65,6 +70,16 @@ def test_inside_limits_the_confirmed_best_comes_before_what_only_the_search_saw_
     assert pick(confirmed, parse_budget({"flops": ":6M"})).entry.cost.macs == 2 * 10**6
     assert pick(confirmed, parse_budget({"flops": "4M:6M"})).entry.cost.macs == 5 * 10**6
     assert pick(run, parse_budget({"flops": ":6M"})).entry.cost.macs == 5 * 10**6
+
+
+def test_inside_limits_what_stands_higher_but_proves_less_is_passed_over_and_counted():
+    run = finished((1, 0.5), (2, 0.8), (5, 0.9), (5.5, 0.7), (5.6, 0.85))
+    again = [dataclasses.replace(trials_of(run)[1], number=9 + n, replicate=n) for n in (1, 2)]
+    confirmed = Finished(ranked([*trials_of(run), *again]))
+    picked = pick(confirmed, parse_budget({"flops": "4M:6M"}))
+    assert (picked.entry.accuracy, picked.candidates, picked.passed) == (0.7, 3, 2)
+    assert pick(confirmed, parse_budget({"flops": "4M:5.2M"})).passed == 0  # there is no other
+    assert pick(confirmed, parse_budget({"flops": ":6M"})).passed == 2
 
 
 def test_two_points_have_no_knee_and_the_most_accurate_has_no_next_step():
