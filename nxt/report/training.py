@@ -189,6 +189,7 @@ def _recipe(own: Training, other: Training | None) -> Html:
     if other is not None:
         asked = [flat({key: training.history.record.get(key) for key in _ASKED}) for training in (own, other)]
         keys = [key for key in {**asked[0], **asked[1]} if asked[0].get(key) != asked[1].get(key)]
+        keys = [key for key in keys if key != "recipe.about"]  # words, which say nothing more
         rows = [[key, *(values.get(key, "-") for values in asked)] for key in keys]
         parts.append(table(["differs", own.name, other.name], rows) if rows else paragraph("Both were asked the same."))
     return joined([*parts, details("The whole recipe", code(dump_yaml(recipe)))])

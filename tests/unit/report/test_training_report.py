@@ -91,7 +91,7 @@ def test_before_the_first_epoch_there_is_what_was_asked(make):
 
 def test_beside_another_training_its_curves_the_difference_with_its_noise_and_what_was_asked_otherwise(make):
     own = make("own", ROWS)
-    other = make("other", [row(1, 0.2), row(2, 0.6)], recipe={**RECIPE, "epochs": 2, "ema": 0.9})
+    other = make("other", [row(1, 0.2), row(2, 0.6)], recipe={**RECIPE, "epochs": 2, "ema": 0.9, "about": "Others"})
     _, text, [accuracy, *small] = page(own, other)
     assert [trace["name"] for trace in accuracy["data"]] == ["own: weights", "other: weights"]
     assert all(len(figure["data"]) == 2 for figure in small)
