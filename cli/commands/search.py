@@ -207,7 +207,7 @@ def carry_out(
         print_run(run, as_json, trusted)
         if not as_json and (words := plain_words(run)):
             where = shell_path(job.out)
-            tables.say(words)
+            tables.say(as_options(words))
             tables.say(f"Picture: {where}/front.png. More: nxt report {where}; nxt show {where} --trials")
     except KeyboardInterrupt:  # pressed again: Ray handles the first one
         if is_file(job.out / "run.yaml"):

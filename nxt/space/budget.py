@@ -27,6 +27,7 @@ from nxt.units import format_cost, format_time, parse_count, parse_time
 
 WINDOW = 0.08
 COSTS = {"flops": "macs", "params": "params", "acts": "acts", "memory": "memory"}  # option -> field or property of Cost
+OPTIONS = {cost: option for option, cost in COSTS.items()} | {"latency": "latency"}
 MEASURED = ("latency", "throughput")  # options that need a table of latencies; both limit the latency
 _UNBOUNDED = 10**18
 _TOO_SMALL = 1000
@@ -46,6 +47,11 @@ class Limit:
     def is_window(self) -> bool:
         """Whether the limit is a narrow window (high at most 1.25 x low), in which networks cost about the same."""
         return self.low * 1.25 >= self.high
+
+    @property
+    def is_cap(self) -> bool:
+        """Whether it has an upper end alone."""
+        return self.low <= 1 and self.high < _UNBOUNDED
 
     @property
     def label(self) -> str:

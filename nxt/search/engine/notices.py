@@ -15,13 +15,12 @@ from nxt.search.proxy import SMALL
 from nxt.search.request import SearchRequest
 from nxt.search.results.measured_front import counts, here
 from nxt.search.strategy.setup import SearchSetup
-from nxt.space.budget import COSTS, Budget
+from nxt.space.budget import OPTIONS, Budget
 from nxt.space.feasible import FeasibleSet
 from nxt.units import format_count
 
 _NOTABLE = 0.05  # share of a cost
 _COARSE = 0.1  # smallest clear difference of accuracies that is said
-_OPTIONS = {cost: option for option, cost in COSTS.items()} | {"latency": "latency"}
 
 
 def notices(search: Search) -> list[str]:
@@ -55,7 +54,7 @@ def _choice(setup: SearchSetup) -> str:
         limits = tuple(sorted(counts, key=lambda limit: -counts[limit]))
         text += "; " + ", ".join(f"without {limit} {counts[limit]:,}" for limit in limits)
     windows = [limit for limit in limits if limit.is_window and limit.text[:1].isdigit() and ":" not in limit.text]
-    caps = [f"`{_OPTIONS[limit.cost]}` :{re.split('[+±]', limit.text)[0].strip()}" for limit in windows]
+    caps = [f"`{OPTIONS[limit.cost]}` :{re.split('[+±]', limit.text)[0].strip()}" for limit in windows]
     return text + ("; a number alone is a window, a cap has a colon: " * bool(caps)) + ", ".join(caps)
 
 

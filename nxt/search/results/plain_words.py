@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from nxt.search.results.run import Run
-from nxt.units import plural
+from nxt.space.budget import OPTIONS
+from nxt.units import format_cost, plural
+
+_FAR, _NEAR = 0.5, 0.85  # shares of a cap
 
 
 def plain_words(run: Run) -> str:
@@ -23,4 +26,19 @@ def plain_words(run: Run) -> str:
         found += f", {sure} the papers' own {reference.spec.name} ({reference.accuracy:.0%})"
     once = "" if best.seeds > 1 else " It was trained only once, which confirms nothing."
     last = "Short trainings only rank: train it fully before you trust it."
-    return f"In plain words: {tried}, and {found}.{once} {last}"
+    return f"In plain words: {tried}, and {found}.{once} {last}{_far_below_the_cap(run)}"
+
+
+def _far_below_the_cap(run: Run) -> str:
+    """Says if the best network costs less than half of what a cap allows: accuracy was not all that was sought."""
+    limit = run.request.budget.limit(run.objective)
+    if run.best is None or limit is None or not limit.is_cap:
+        return ""
+    share = getattr(run.best.cost, limit.cost) / limit.high
+    if share >= _FAR:
+        return ""
+    near = f"{format_cost(limit.cost, _NEAR * limit.high)}:{format_cost(limit.cost, limit.high)}"
+    return (
+        f" It has {share:.0%} of the {limit.cost} that are allowed: under a cap cheap networks are sought as much as "
+        f"accurate ones. For the most accurate near the cap, search there: `{OPTIONS[limit.cost]}` {near}."
+    )
