@@ -71,6 +71,15 @@ _IN_SEARCH = {
 }
 
 
+# What the parser says of a value -> what is said here.
+_VALUES = {
+    ".*unable to parse string as a number.*": "a number was expected, without a unit",
+    ".*unable to parse string as an integer.*": "one whole number was expected, without a unit",
+    "Input should be (greater|less)": r"it is to be \1",
+    "^Value error, ": "",
+}
+
+
 class Command(TyperCommand):
     """A command that gives hints for options of other tools."""
 
@@ -87,10 +96,8 @@ class Command(TyperCommand):
             self._refuse_twice(ctx, args)
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
-            if "unable to parse string as a number" in error.message:
-                error.message = "a number was expected, without a unit"
-            elif "unable to parse string as an integer" in error.message:
-                error.message = "one whole number was expected, without a unit"
+            for pattern, words in _VALUES.items():
+                error.message = re.sub(pattern, words, error.message)
             raise
         except Exception as error:  # typer's own class for this is not public
             option = getattr(error, "option_name", "")
