@@ -50,7 +50,9 @@ def show(
 
     if is_training(run):
         if beside is not None or against is not None or published or trials:
-            raise typer.BadParameter("RUN_B, --trials, --against and --published are for searches")
+            raise typer.BadParameter(
+                "RUN_B, --trials, --against and --published are for searches; for trainings: nxt report A --against B"
+            )
         print_training(run, as_json)
         return
     from nxt.analysis import trust
