@@ -46,6 +46,10 @@ def pick(
     entry = picked.entry
     architecture = f"{entry.spec.name} ({tables.percent(entry.accuracy)} {_conditions(entry, loaded.full)})"
     tables.err().print(f"{architecture}: {_reason(picked)}{_next_step(picked)}.", soft_wrap=True)
+    if picked.higher is not None:
+        other = picked.higher
+        higher = f"{other.spec.name} ({tables.percent(other.accuracy)} {_conditions(other, loaded.full)})"
+        tables.err().print(f"Higher, but by what proves less: {higher}.", soft_wrap=True)
     if loaded.request.latency is not None:
         row = loaded.row(entry)
         measured = "" if row["measured_ms"] is None else f", measured {format_time(1e6 * row['measured_ms'])}"
@@ -65,9 +69,8 @@ def _conditions(entry: RankedArch, full: bool) -> str:
 
 def _reason(picked: Picked) -> str:
     if picked.budget.limits:
-        candidates = plural(picked.candidates, "architecture")
-        passed = f", but for {picked.passed} not confirmed" if picked.passed else ""
-        return f"the most accurate of {candidates} trained to the end with {picked.budget}{passed}"
+        candidates, confirmed = plural(picked.candidates, "architecture"), "confirmed " * picked.entry.confirmed
+        return f"the most accurate {confirmed}of {candidates} trained to the end with {picked.budget}"
     if picked.knee is None:
         return f"the most accurate of a front of {picked.candidates}, which has no knee"
     gain, price = picked.knee

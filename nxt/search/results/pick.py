@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nxt.errors import RunError
 from nxt.pareto import knee
 from nxt.search.noise import CLEAR
-from nxt.search.ranking import RankedArch, RankedRun
+from nxt.search.ranking import RankedArch, RankedRun, best_of
 
 if TYPE_CHECKING:
     from nxt.space.budget import Budget
@@ -40,11 +40,13 @@ class Picked:
     budget: Budget  # without limits, the architecture was picked from the front
     knee: tuple[float, float] | None  # position in the front's ranges of accuracy and cost, in 0..1; None: no knee
     next: NextStep | None  # None: no costlier architecture is more accurate
-    passed: int = 0  # more accurate ones inside the budget that prove less: they were not confirmed
+    higher: RankedArch | None = None  # the highest accuracy inside the budget, if another one was confirmed
 
 
 def pick(run: RankedRun, budget: Budget) -> Picked:
     """Picks the front's knee; or, if the budget has limits, the most accurate of all architectures inside it.
+
+    Confirmed architectures come before all others.
 
     Args:
         run: The run of a search.
@@ -71,9 +73,11 @@ def pick(run: RankedRun, budget: Budget) -> Picked:
             f"the nearest is {nearest.spec.name}, whose {broken}"
         )
     cost = budget.limits[0].cost if len(budget.limits) == 1 else run.objective
-    entry = next((entry for entry in inside if not entry.unproven), inside[0])  # as the front has them
-    passed = sum(other.accuracy > entry.accuracy for other in inside)
-    return Picked(entry, cost, len(inside), budget, None, _next_step(run, entry, cost), passed)
+    # What was trained again with fresh seeds, if there is such: a figure that was selected for its height is luck, too.
+    entry = best_of(inside) or inside[0]
+    highest = max(inside, key=lambda other: other.accuracy)
+    higher = highest if highest.accuracy > entry.accuracy else None
+    return Picked(entry, cost, len(inside), budget, None, _next_step(run, entry, cost), higher)
 
 
 def _shares(points: list[tuple[float, float]], index: int) -> tuple[float, float]:

@@ -44,9 +44,9 @@ def finished(*points):
     return Finished(ranked(trials))
 
 
-def trials_of(run):
-    """Return the trials of a run in their order."""
-    return sorted((trial for entry in run.entries for trial in entry.trials), key=lambda trial: trial.number)
+def run_trial(run, number):
+    """Return a trial of a run by its number."""
+    return next(trial for entry in run.entries for trial in entry.trials if trial.number == number)
 
 
 def test_without_limits_it_is_the_knee_with_its_shares_of_the_front_s_ranges():
@@ -72,14 +72,15 @@ def test_inside_limits_the_confirmed_best_comes_before_what_only_the_search_saw_
     assert pick(run, parse_budget({"flops": ":6M"})).entry.cost.macs == 5 * 10**6
 
 
-def test_inside_limits_what_stands_higher_but_proves_less_is_passed_over_and_counted():
-    run = finished((1, 0.5), (2, 0.8), (5, 0.9), (5.5, 0.7), (5.6, 0.85))
-    again = [dataclasses.replace(trials_of(run)[1], number=9 + n, replicate=n) for n in (1, 2)]
-    confirmed = Finished(ranked([*trials_of(run), *again]))
+def test_inside_limits_what_was_confirmed_comes_first_and_what_stands_higher_is_named():
+    run = finished((1, 0.5), (2, 0.8), (5, 0.9), (5.5, 0.7), (5.6, 0.6))
+    again = [dataclasses.replace(run_trial(run, n), number=9 + n, replicate=1) for n in (1, 4)]
+    confirmed = Finished(ranked([*(run_trial(run, n) for n in range(5)), *again]))
     picked = pick(confirmed, parse_budget({"flops": "4M:6M"}))
-    assert (picked.entry.accuracy, picked.candidates, picked.passed) == (0.7, 3, 2)
-    assert pick(confirmed, parse_budget({"flops": "4M:5.2M"})).passed == 0  # there is no other
-    assert pick(confirmed, parse_budget({"flops": ":6M"})).passed == 2
+    assert (picked.entry.accuracy, picked.candidates, picked.higher.accuracy) == (0.6, 3, 0.9)
+    picked = pick(confirmed, parse_budget({"flops": "4M:5.5M"}))  # nothing was confirmed there
+    assert (picked.entry.accuracy, picked.higher) == (0.9, None)
+    assert pick(confirmed, parse_budget({"flops": ":3M"})).higher is None
 
 
 def test_two_points_have_no_knee_and_the_most_accurate_has_no_next_step():
