@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nxt.arch.costs import COST_NAMES
 from nxt.files import replacing
+from nxt.search.ranking import UNPROVEN
 from nxt.search.trial import Outcome, Trial
 from nxt.units import format_cost
 
@@ -61,7 +62,9 @@ def plot_front(run: Run, path: Path) -> None:
         if entries:
             axes.scatter([_cost(run, e) for e in entries], [e.accuracy for e in entries], **style)
 
-    draw([e for e in run.entries if e not in run.front], color="#8fb3d9", label="dominated", zorder=2)
+    others = [e for e in run.entries if e not in run.front]
+    draw([e for e in others if not e.unproven], color="#8fb3d9", label="dominated", zorder=2)
+    draw([e for e in others if e.unproven], facecolors="none", edgecolors="#8fb3d9", label=UNPROVEN, zorder=2)
     draw(run.front, color="#1f4e8c", label="front", zorder=4, s=55)
     draw([e for e in run.entries if e.family], marker="s", facecolors="none", edgecolors="#c2410c", s=120,
          label="reference", zorder=5)  # fmt: skip

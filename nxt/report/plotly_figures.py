@@ -18,7 +18,7 @@ from nxt.analysis.timeline import Bar
 from nxt.arch.costs import COST_NAMES, Cost
 from nxt.report.published import published
 from nxt.report.report_data import ReportData
-from nxt.search.ranking import RankedArch
+from nxt.search.ranking import UNPROVEN, RankedArch
 from nxt.search.results.front_table import accuracy_text
 from nxt.search.trial import Outcome, Trial
 from nxt.units import format_cost, format_count, plural
@@ -53,9 +53,10 @@ def front(data: ReportData) -> go.Figure:
     others = [entry for entry in run.entries if entry.spec.fingerprint not in members]
     references = [entry for entry in run.entries if entry.family]
     faint = {"color": BLUE, "opacity": 0.5, "size": 8}
+    hollow = {"symbol": "circle-open", "color": BLUE, "size": 8}
     square = {"symbol": "square-open", "color": ORANGE, "size": 15, "line": {"width": 2}}
     traces = [
-        _entries(data, others, "dominated", mode="markers", marker=faint),
+        _entries(data, [e for e in others if not e.unproven], "dominated", mode="markers", marker=faint),
         _entries(
             data,
             run.front,
@@ -66,6 +67,7 @@ def front(data: ReportData) -> go.Figure:
             error_y={"array": [run.error(entry) for entry in run.front], "thickness": 1.2, "width": 4},
         ),
         _entries(data, references, "references", mode="markers", marker=square),
+        _entries(data, [e for e in others if e.unproven], UNPROVEN, mode="markers", marker=hollow),
         _context(data),
     ]
     costs = [_cost(data, entry) for entry in run.entries]

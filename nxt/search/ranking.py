@@ -21,6 +21,7 @@ from nxt.search.confirmation import Rounds, replay
 from nxt.search.noise import Noise, deviation, pooled_deviation
 from nxt.search.trial import Outcome, Trial
 
+UNPROVEN = "not confirmed"  # in legends: as accurate as the best, or more, by trainings that prove less
 _JUST = 1e-9  # by how much an accuracy counts as less than the best's
 
 

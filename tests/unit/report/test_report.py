@@ -235,11 +235,11 @@ def test_a_thousand_trials_stay_light(tmp_path):
 
 def test_the_front_shows_every_finished_architecture_with_its_error():
     given = report_data(some(30))
-    dominated, front, references, *_published = figures.front(given).data
+    dominated, front, references, unproven, *_published = figures.front(given).data
     run = given.run
     assert list(front.x) == [e.cost.macs for e in run.front] and list(front.y) == [e.accuracy for e in run.front]
     assert list(front.error_y.array) == [run.error(e) for e in run.front]
-    shown = {*zip(dominated.x, dominated.y, strict=True), *zip(front.x, front.y, strict=True)}
+    shown = {point for trace in (dominated, front, unproven) for point in zip(trace.x, trace.y, strict=True)}
     assert shown == {(e.cost.macs, e.accuracy) for e in run.entries}
     assert len(references.x) == 1 and references.x[0] == trial(0).cost.macs
     entry = run.front[-1]
@@ -247,6 +247,14 @@ def test_the_front_shows_every_finished_architecture_with_its_error():
     told = f"{entry.accuracy:.1%} \u00b1 {100 * run.error(entry):.1f}, {entry.seeds} seed"
     for said in (entry.spec.name, depths, told, f"radix {entry.spec.radix}"):
         assert said in front.text[-1]
+
+
+def test_what_stands_above_the_front_without_confirmation_is_called_that():
+    once, again = [trial(n, 0.5 + n / 10) for n in range(3)], trial(9, 0.55, of=0)
+    given = report_data([*once, dataclasses.replace(again, replicate=1)])
+    front, unproven, *_published = figures.front(given).data
+    assert (list(front.y), unproven.name) == ([0.55], "not confirmed (2)")
+    assert sorted(unproven.y) == [0.6, 0.7]
 
 
 def test_published_networks_of_such_cost_are_context_and_not_among_the_points(tmp_path):
