@@ -21,7 +21,7 @@ def is_hugging_face(path: Path) -> bool:
     return _is_saved(path) or any(is_folder(where) and any(where.glob("*.parquet")) for where in (path, path / "data"))
 
 
-def in_hugging_face(path: Path) -> Found:
+def in_hugging_face(path: Path, to_train: bool = True) -> Found:
     """Finds the images of a `Dataset` or `DatasetDict`: a column of images, and one of ClassLabel or names.
 
     Rows without a class (None, or -1 as in test splits of competitions) are left out.
@@ -54,7 +54,7 @@ def in_hugging_face(path: Path) -> Found:
             number += 1
     present = {of_class for _, of_class, _ in items}
     classes = [name for name in names.values() if name in present] if names else in_order(present)
-    return found(_Rows(path, parts, image), items, classes, left_out, path)
+    return found(_Rows(path, parts, image), items, classes, left_out, path, to_train)
 
 
 class _Rows:

@@ -130,11 +130,13 @@ def found(
     classes: Sequence[str],
     left_out: Mapping[str, Collection[str]],
     where: Path,
+    to_train: bool = True,
 ) -> Found:
     """Returns what a reader of lists found: (number of the file, class, name of the split or "") of each image.
 
     Raises:
-        DataError: if a split has no known name, none is for training, or a class has no image to train on.
+        DataError: if a split has no known name, none is for training though it is `to_train`, or a class has no image
+            there.
     """
     for split in {split for _, _, split in items}.difference(SPLITS, [""]):
         raise DataError(f"{where}: a split is called {split!r}; known are {', '.join(SPLITS)}")
@@ -143,9 +145,10 @@ def found(
         chosen = [(number, position[name]) for number, name, split in items if SPLITS[split or "train"] == role]
         if chosen:
             splits[role] = Rows(*np.array(chosen, dtype=np.int64).T.copy())
-    if "train" not in splits:
+    if "train" not in splits and (to_train or not splits):
         raise DataError(f"{where}: no images with a class to train on; there are {len(items)} in all")
-    for label in set(range(len(classes))).difference(splits["train"].labels.tolist()):
+    trained = splits["train"].labels.tolist() if "train" in splits else range(len(classes))
+    for label in set(range(len(classes))).difference(trained):
         raise DataError(f"{where}: no training image of the class {classes[label]!r}; add some, or leave it out")
     check_classes(classes, str(where))
     return Found(files, tuple(classes), splits, left_out, where)

@@ -127,7 +127,7 @@ def own_images(data: DataRef, *, to_train: bool = True, hold_out: bool = True) -
 def _found_elsewhere(data: DataRef, to_train: bool) -> tuple[str, Found]:
     """Returns where a reader looked at a URI or in shards, and what it found."""
     if not data.is_uri:
-        return data.path, in_shards(data.path)
+        return data.path, in_shards(data.path, to_train)
     if data.kind != "folder":
         raise DataError(f"{data}: at a URI images are read from folders alone: folder:{data.path}")
     return data.path, in_folders(RemoteTree(data.path), to_train)
@@ -161,9 +161,9 @@ def _found_here(data: DataRef, to_train: bool) -> tuple[Path, Found]:
     if right != data.kind != "hf":
         raise DataError(f"{data}: is read as {right}:{data.path}; write that")
     if data.kind == "hf":
-        return root, in_hugging_face(root)
+        return root, in_hugging_face(root, to_train)
     if data.kind == "table":
-        return root, in_table(root)
+        return root, in_table(root, to_train)
     return root, in_folders(DiskTree(root) if is_folder(root) else ArchiveTree(root), to_train)
 
 

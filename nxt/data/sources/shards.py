@@ -36,7 +36,7 @@ class _Image(NamedTuple):
     size: int
 
 
-def in_shards(pattern: str) -> Found:
+def in_shards(pattern: str, to_train: bool = True) -> Found:
     """Finds the images of shards: a pattern with `*` or `{000..099}`, or a folder of them.
 
     A shard with a word such as `train`, `val` or `test` in its name belongs to that split, all others to train.
@@ -59,7 +59,7 @@ def in_shards(pattern: str) -> Found:
     position = {name: number for number, name in enumerate(classes)}
     images.sort(key=lambda image: (image.split, position[image.of_class], image.name))
     items = [(number, image.of_class, image.split) for number, image in enumerate(images)]
-    return found(ShardFiles(where, shards, images), items, classes, {}, where)
+    return found(ShardFiles(where, shards, images), items, classes, {}, where, to_train)
 
 
 class ShardFiles:

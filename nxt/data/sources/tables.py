@@ -17,7 +17,7 @@ _SPLIT = ("split", "set", "subset", "partition")
 _DELIMITERS = ",;\t"
 
 
-def in_table(table: Path) -> Found:
+def in_table(table: Path, to_train: bool = True) -> Found:
     """Finds the images that a table lists. Paths are relative to its folder; the order of rows means nothing.
 
     Raises:
@@ -40,7 +40,7 @@ def in_table(table: Path) -> Found:
     files = OnDisk(table.parent, sorted(rows))
     if rows and not any(is_file(files.open(number)) for number in range(len(rows))):
         raise DataError(f"{table}: there is no file {files.open(0)}; its paths are relative to its own folder")
-    return found(files, items, in_order({of_class for of_class, _ in rows.values()}), left_out, table)
+    return found(files, items, in_order({of_class for of_class, _ in rows.values()}), left_out, table, to_train)
 
 
 def pick(columns: Any, names: tuple[str, ...], what: str, where: Path) -> str:

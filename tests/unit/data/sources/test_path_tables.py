@@ -111,6 +111,12 @@ PROBLEMS = {
 }
 
 
+def test_a_table_of_a_test_split_alone_is_for_evaluation(tmp_path, rows):
+    table = write_csv(tmp_path / "list.csv", change(rows, "only test"))
+    source = open_source(DataRef.of(f"table:{table}"), to_train=False)
+    assert (len(source.labels("train")), len(source.labels("test"))) == (0, 12)
+
+
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_what_is_wrong_with_a_table_is_said(tmp_path, rows, problem):
     with pytest.raises(DataError, match=PROBLEMS[problem]) as caught:
