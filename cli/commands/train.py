@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nxt.config import parse_settings, require
+from nxt.config import parse_settings, read_yaml, require
 from nxt.errors import RunError
 
 from .. import complete, options
@@ -147,6 +147,7 @@ def _show(request: TrainRequest, result: TrainResult, as_json: bool) -> None:
     """Draws the curves, and prints the result."""
     from nxt.report.matplotlib_figures import plot_curves
     from nxt.train.history import judged_on, measures_of
+    from nxt.train.model_card import GUESSES
 
     try:
         plot_curves(f"{request.spec.name} on {request.data.display}", result.metrics, result.out / "curves.png")
@@ -172,4 +173,6 @@ def _show(request: TrainRequest, result: TrainResult, as_json: bool) -> None:
     if (training := last.get("train_accuracy")) is not None:
         line += f"; {tables.percent(training)} on the training images"
     tables.out().print(line, soft_wrap=True)
+    if read_yaml(result.out / "card.yaml")["results"].get("guesses"):
+        tables.out().print(GUESSES, soft_wrap=True)
     tables.out().print(how_to_test(result.out, result.last.epoch, result.best_epoch), soft_wrap=True)

@@ -22,6 +22,7 @@ from nxt.report.plotly_figures import BLUE, ORANGE, figure
 from nxt.rundir import read_run_record
 from nxt.search.noise import CLEAR, Noise
 from nxt.train.history import History, accuracy_of, judged_on, load_history, measure_of
+from nxt.train.model_card import GUESSES
 from nxt.units import format_count, format_seconds, plural
 
 _TITLES = {"summary": "Summary", "curves": "Curves", "epochs": "Epochs", "recipe": "Recipe", "provenance": "Provenance"}
@@ -74,14 +75,18 @@ def _summary(own: Training, other: Training | None) -> Html:
     history, record, card = own.history, own.history.record, own.card
     path, recipe = shlex.quote(str(history.path)), record["recipe"]
     size = f", {recipe['size']} px" if recipe.get("size") else ""
-    file = shlex.quote(str(history.path / "checkpoints" / "best.pt"))
-    best = f"nxt eval {file}\nnxt export {file} --to onnx"
-    commands = {"ended": best, "running": f"nxt show {path}", "interrupted": f"nxt train --resume {path}"}
+    commands = {
+        "ended": f"nxt eval {path}\nnxt export {path} --to onnx",
+        "running": f"nxt show {path}",
+        "interrupted": f"nxt train --resume {path}",
+    }
     epochs = plural(history.epochs, "epoch")
     stands = f"{len(history.rows)} of {epochs}"
     verdict = f"No epoch has ended yet: {history.state}."
     if history.best is not None:
         verdict = f"{own.best:.1%} on {judged_on(history.best)}, in epoch {history.best['epoch']} of {history.epochs}."
+        if history.best is not history.rows[-1]:
+            verdict += f" The last one, which nxt eval measures, has {accuracy_of(history.rows[-1]):.1%}."
     entries = {
         "Stands": f"{history.state}, {stands}" + (f", {format_seconds(card['seconds'])}" if card else ""),
         "Data": _data(own),
@@ -92,6 +97,8 @@ def _summary(own: Training, other: Training | None) -> Html:
     flatters = ["The validation split chose the best epoch, so it flatters it; nxt eval takes images nobody has seen."]
     if history.best is not None and history.best.get("split") == "train":
         flatters = ["No image was held out, so no accuracy here tells how good it is; nxt eval does."]
+    if card and card.get("results", {}).get("guesses"):
+        flatters.insert(0, GUESSES)
     parts = [paragraph(verdict, "verdict"), paragraph(_compared(own, other)), code(commands[history.state])]
     return joined([*parts, facts(entries), notes(flatters if history.rows else [])])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ from nxt.arch.heads import task_of
 from nxt.config import dump_yaml, to_mapping
 from nxt.data.preprocess import Preprocess
 from nxt.files import write_text
-from nxt.train.history import best_row, measure_of, measures_of
+from nxt.train.history import accuracy_of, best_row, measure_of, measures_of
 from nxt.train.request import TrainRequest
 from nxt.units import format_count, format_seconds, plural
+
+GUESSES = "Its last epoch does no better than guessing: too few steps, too high a rate, or wrong classes?"
+_SURE = 2.0  # standard errors
 
 
 def write_card(
@@ -52,7 +56,8 @@ def _card(
         "name": spec.name,
         "fingerprint": spec.fingerprint,
         "epochs": {"trained": len(rows), "asked": recipe.epochs},
-        "results": {"split": best.get("split", "val"), "last": _result(rows[-1]), "best": _result(best)},
+        "results": {"split": best.get("split", "val"), "last": _result(rows[-1]), "best": _result(best)}
+        | ({"guesses": True} if _guesses(rows[-1], len(classes), images["val"] or images["train"]) else {}),
         "cost": {"params": own.params, "macs": own.macs, "acts": own.acts, "size": recipe.eval_size},
         "data": {"source": str(request.data), "classes": list(classes), "images": dict(images)},
         "start": {"weights": request.weights or "random", "frozen": request.freeze or "nothing"},
@@ -61,6 +66,13 @@ def _card(
         "arch": spec.to_dict(),
         "recipe": to_mapping(recipe),
     }
+
+
+def _guesses(row: Mapping[str, Any], classes: int, images: int) -> bool:
+    """Returns whether an epoch's accuracy on so many images may be that of a network that guesses among the classes."""
+    chance = 1 / classes
+    error = math.sqrt(chance * (1 - chance) / images)
+    return measure_of(row) == "accuracy" and accuracy_of(row) <= chance + _SURE * error
 
 
 def _result(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,6 +99,7 @@ def _page(card: Mapping[str, Any], request: TrainRequest, preprocess: Preprocess
         f"| {_SPLITS[results['split']]}, {images['val']:,} images | {measure} | averaged weights |\n|---|---|---|",
         *rows,
         f"\n{_FLATTERS[results['split']]}; `nxt eval` measures on images nobody has seen.\n",
+        *([f"{GUESSES}\n"] if "guesses" in results else []),
         *([f"- **Task**: {task_of(recipe.head)} with {recipe.head} on the network."] if recipe.head else []),
         f"- **Cost** at {own['size']} px: {cost}, {format_count(own['acts'])} activations.",
         f"- **Classes** ({len(classes)}): {', '.join(classes[:20])}{more}.",
@@ -114,9 +127,10 @@ _USE = """## Use
 ```python
 import nxt
 
-network = nxt.load("checkpoints/best.pt")  # a torch.nn.Module in evaluation mode
+network = nxt.load("checkpoints/last.pt")  # a torch.nn.Module in evaluation mode
 ```
 
-`nxt eval checkpoints/best.pt` measures it, `nxt export checkpoints/best.pt --to onnx` hands it on,
-`nxt predict checkpoints/best.pt IMAGE...` uses it. card.yaml has everything as data.
+`nxt eval checkpoints/last.pt` measures it, `nxt export checkpoints/last.pt --to onnx` hands it on,
+`nxt predict checkpoints/last.pt IMAGE...` uses it. `checkpoints/best.pt` is the best epoch by the validation images,
+which chose it. card.yaml has everything as data.
 """

@@ -56,8 +56,11 @@ def test_a_training_that_has_ended_is_told_with_its_best_its_curves_and_what_to_
     out = make("run", ROWS)
     sections, text, figures = page(out)
     assert sections == ["summary", "curves", "epochs", "recipe", "provenance"]
-    assert "70.0% on the validation split, in epoch 3 of 4." in text and "ended, 4 of 4 epochs, 12s" in text
-    assert f"nxt eval {out}/checkpoints/best.pt\nnxt export {out}/checkpoints/best.pt --to onnx" in text
+    assert (
+        "70.0% on the validation split, in epoch 3 of 4. The last one, which nxt eval measures, has " in text
+        and "ended, 4 of 4 epochs, 12s" in text
+    )
+    assert f"nxt eval {out}\nnxt export {out} --to onnx" in text
     assert "1,000 training and 400 validation images of 2 classes" in text
     assert "sgd, 4 epochs, batch 32, rate 0.1, 8 px" in text and "2.00M multiply-adds" in text
     accuracy, *small = figures

@@ -63,9 +63,15 @@ def test_the_page_names_the_network_what_it_reached_and_how_to_load_it(tmp_path)
     assert page.startswith("# resnext50_32x4d\n")
     assert "on 1,200 images of folder:/pets" in page and "validation split, 300 images" in page
     assert "| best, epoch 2 | 60.00% | 71.25% |" in page and "| last, epoch 3 | 61.00% | 65.00% |" in page
-    assert 'network = nxt.load("checkpoints/best.pt")' in page and "nxt eval checkpoints/best.pt" in page
+    assert 'network = nxt.load("checkpoints/last.pt")' in page and "nxt eval checkpoints/last.pt" in page
     assert "cat, dog, owl" in page and "64 px in training" in page and "random weights; seed 3" in page
     assert page.endswith("\n") and "None" not in page
+
+
+@pytest.mark.parametrize(("accuracy", "told"), [(0.2, True), (0.387, True), (0.39, False), (0.61, False)])
+def test_a_network_that_guesses_is_told(tmp_path, accuracy, told):
+    card, page = made(tmp_path, [row(1, 0.9), row(2, accuracy)])  # of three classes on 300 images: 33.3 +- 2.7 %
+    assert card["results"].get("guesses", False) == told and ("no better than guessing" in page) == told
 
 
 def test_the_preprocessing_is_told_in_numbers(tmp_path):
