@@ -287,8 +287,9 @@ def _open(
         if held_out and comparable and source.identity() != checkpoint.identity:
             when = f"as it was when {path} was trained"
             other = f"the same as {checkpoint.data.display}, on which {path} was trained"
-            why = f"{data.display} is not {when if same else other}"
-            note(f"note: {why}, and its {split} split is held out from all images; it may have been trained on these")
+            but = "" if skip_bad else ", unless all that differs is what `skip_bad` left out then"
+            why = f"{data.display} is not {when if same else other}, and its {split} split is held out from all images"
+            note(f"note: {why}; it may have been trained on these{but}")
         elif not held_out and comparable and not same and (name := _seen(source, split, checkpoint.data)):
             where = f"{checkpoint.data.display}, on which {path} was trained"
             note(f"note: {split} images are training images of {where}, such as {name}: what it has seen flatters it")
