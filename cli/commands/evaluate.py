@@ -120,7 +120,7 @@ def evaluate(
             download=download,
             skip_bad=skip_bad,
             predictions=marked,
-            note=lambda text: tables.err().print(text, soft_wrap=True),
+            note=tables.note,
             progress=progress,
         )
     if isinstance(measured, SceneEvaluation):
@@ -151,12 +151,9 @@ def _check_files(files: Mapping[str, Path], checkpoints: list[Path], data: DataR
         require(file.suffix == ".csv", option, f"{file}: name a file that ends in .csv")
         other = taken.setdefault(file.resolve(), option)
         require(other == option, option, f"{file} is {other}'s file; name another one")
+    classifies = not files or _is_classification(checkpoints[0], data)
     for option, file in files.items():
-        require(
-            _is_classification(checkpoints[0], data),
-            option,
-            f"{file}: a table of classifications; see --help for what detectors give",
-        )
+        require(classifies, option, f"{file}: a table of classifications; see --help for what detectors give")
 
 
 def _is_classification(checkpoint: Path, data: DataRef | None) -> bool:

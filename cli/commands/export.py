@@ -72,7 +72,7 @@ def export(
         features=features,
         precision=precision,
         push=push,
-        note=lambda text: tables.err().print(text, soft_wrap=True),
+        note=tables.note,
     )
     if as_json:
         tables.print_json(

@@ -36,6 +36,11 @@ def err() -> Console:
     return Console(stderr=True, highlight=False, markup=False, emoji=False, width=None if sys.stderr.isatty() else 200)
 
 
+def note(text: str) -> None:
+    """Prints a sentence of the library's to stderr, on one line."""
+    err().print(text, soft_wrap=True)
+
+
 def _table(columns: Sequence[str], rows: Iterable[Sequence[object]], left: Collection[str]) -> Text:
     """Returns a plain table; the first column and those in `left` are aligned to the left, all others to the right.
 

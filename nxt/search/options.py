@@ -110,8 +110,9 @@ class SearchOptions:
         before = load_record(self.out).request
         asked = self.request()
         settings = dataclasses.replace(asked.settings, confirm=before.settings.confirm)
-        own = before.storage.partition("?")[0].rpartition("/")[2]  # each run has a folder of its own there
-        storage = before.storage if inside(asked.storage, own) == before.storage else asked.storage
+        place = before.storage.partition("?")[0] if "://" in before.storage else before.storage
+        own = inside(asked.storage, place.rpartition("/")[2])  # each run has a folder of its own there
+        storage = before.storage if own == before.storage else asked.storage
         asked = dataclasses.replace(asked, trials=before.trials, settings=settings, storage=storage)
         check_same(asked.to_dict(), before.to_dict(), self.out)
         kept = {item.name for item in dataclasses.fields(self)} - {*_RECORDED, "resume", "resume_or_new"}

@@ -123,7 +123,7 @@ def test_a_list_or_hours_ask_for_what_they_need_to_go_on(tmp_path):
     assert SearchOptions(resume=tmp_path / "hours", trials=3).request().trials == 3
 
 
-@pytest.mark.parametrize("place", ["{}/place", "file://{}/place/", "file://{}/place?use_mmap=false"])
+@pytest.mark.parametrize("place", ["{}/place", "{}/what?", "file://{}/place/", "file://{}/place?use_mmap=false"])
 def test_resume_or_new_begins_a_run_and_goes_on_with_the_same_one(tmp_path, place):
     out, place = tmp_path / "run", place.format(tmp_path)
     settings = {"proxy": {"epochs": 2}}
