@@ -196,7 +196,11 @@ class FeasibleSet:
         nearest = self.space.cost(point)
         figures = ", ".join(f"{format_cost(x.cost, getattr(nearest, x.cost), 4)} {x.cost}" for x in self.budget.limits)
         name = self.space.spec(point).name
-        return f"nothing in the space {self.space.name!r} has {self.budget}; the nearest is {name} with {figures}"
+        size, classes = self.space.resolution
+        return (
+            f"nothing in the space {self.space.name!r} has {self.budget}; the nearest is {name} with {figures}, "
+            f"at {size} px and {classes:,} classes"
+        )
 
 
 def _distances(rows: NDArray[np.int16], point: Point) -> NDArray[np.int64]:
