@@ -19,7 +19,7 @@ import nxt
 from nxt.analysis.profile import Profile
 from nxt.arch.costs import Cost
 from nxt.arch.spec import Stage
-from nxt.inference.evaluate import Evaluation
+from nxt.inference.classifier_evaluation import Evaluation
 from nxt.inference.prediction import ImagePredictions
 from nxt.models.network import Network
 from nxt.search.noise import Noise

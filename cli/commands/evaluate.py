@@ -24,7 +24,7 @@ from ..terminal.scene_view import print_scenes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nxt.inference.evaluate import Evaluation
+    from nxt.inference.classifier_evaluation import Evaluation
     from nxt.inference.evaluation import Predictions
 
 

@@ -17,11 +17,12 @@ from nxt.compute.accelerator import accelerator
 from nxt.compute.mode import Compute
 from nxt.compute.ranks import Ranks
 from nxt.config import require
+from nxt.data.dataset import Source
 from nxt.data.ref import DataRef
 from nxt.data.scenes.stream import SceneStream
 from nxt.errors import DataError
 from nxt.files import distinct_names, replacing, write_text
-from nxt.inference.evaluation import Examples
+from nxt.inference.evaluation import Examples, examples
 from nxt.tasks.average_precision import Found
 from nxt.tasks.confusion import overlap
 from nxt.tasks.detection import Detection
@@ -53,7 +54,7 @@ def evaluate_scenes(
     loaded: Sequence[tuple[Path, Checkpoint]],
     data: DataRef,
     split: str,
-    images: Examples,
+    source: Source,
     device: torch.device,
     *,
     size: int | None = None,
@@ -68,7 +69,7 @@ def evaluate_scenes(
         loaded: The checkpoints with their paths, all of one task.
         data: What they are measured on.
         split: Its split.
-        images: The images of it.
+        source: The images of it.
         device: Where to compute.
         views: "center": each image once, whole. Of segmenters "dense", too: at several scales, mirrored, and in windows
             of the training's crop, as in the papers' tables; `scales` are then shorter sides in pixels.
@@ -83,6 +84,8 @@ def evaluate_scenes(
     require(views in known, "`views`", f"{views!r} is not one of {', '.join(known)} of {task}")
     require(bool(scales) <= (views == "dense"), "`scales`", "they are for dense views")
     require(written is None or len(loaded) == 1, "`predictions`", "they are of one network; give one")
+    holdout = min(checkpoint.holdout for _, checkpoint in loaded)
+    images = examples(source, split, loaded[0][1].classes, None, holdout)
     rows = []
     for path, checkpoint in loaded:
         if checkpoint.classes != images.source.classes:
