@@ -24,8 +24,10 @@ from ..terminal.scene_view import print_scenes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nxt.inference.classifier_evaluation import Evaluation
+    from nxt.inference.classifier_evaluation import Evaluation, Paired
     from nxt.inference.evaluation import Predictions
+
+_SIGNIFICANT = 0.05  # probability, below which a difference is called clear
 
 
 def evaluate(
@@ -33,8 +35,8 @@ def evaluate(
         list[Path],
         typer.Argument(
             help="A checkpoint, or a training's run directory for its last one (RUN/checkpoints/best.pt is the best); "
-            "an exported FILE.onnx, with --data; or a network, with --weights. Several are measured one by one, and "
-            "as an ensemble.",
+            "an exported FILE.onnx, with --data; or a network, with --weights. Several are measured one by one, "
+            "each against the first one, and as an ensemble.",
             metavar="CHECKPOINT",
         ),
     ],
@@ -132,10 +134,14 @@ def evaluate(
     _write_files(measured, confusion, predictions, table)
     rows, several = measured.rows, len(measured.rows) > 1
     if as_json:
-        tables.print_json({"models": rows, "ensemble": measured.ensemble_row} if several else rows[0])
+        compared = [pair.to_dict() for pair in measured.against_first]
+        all_of_them = {"models": rows, "ensemble": measured.ensemble_row, "against_first": compared}
+        tables.print_json(all_of_them if several else rows[0])
         return
     for row in rows:
         _print_line(str(row["checkpoint" if several else "name"]), row)
+    for pair in measured.against_first:
+        _print_paired(pair, str(rows[0]["checkpoint"]))
     if several:
         _print_line(f"ensemble of {len(rows)}", measured.ensemble_row)
     if per_class:
@@ -213,6 +219,17 @@ def _print_line(name: str, row: dict[str, Any]) -> None:
         onnx = f", {row['onnx']} in ONNX" if "onnx" in row else ""
         setting = f" ({what}{onnx}, {row['size']} px{views})"
     tables.out().print(", ".join(parts) + setting, soft_wrap=True)
+
+
+def _print_paired(pair: Paired, first: str) -> None:
+    """Prints how a network compares with the first one, and whether these images show a difference."""
+    clear = "clearly" if pair.p < _SIGNIFICANT else "not clearly"
+    tables.out().print(
+        f"{pair.checkpoint} against {first}: {100 * pair.gain:+.2f} points, {clear} different on these images: "
+        f"{pair.gained} right that the other gets wrong, {pair.lost} the other way (McNemar's exact test: "
+        f"p = {pair.p:.2g}; the noise of seeds is not in it)",
+        soft_wrap=True,
+    )
 
 
 def _print_classes(predictions: Predictions) -> None:

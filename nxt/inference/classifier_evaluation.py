@@ -52,6 +52,36 @@ class EvaluatedModel:
         return setting | ({"scales": list(views.sides)} if views.kind == "dense" else {})
 
 
+@dataclass(frozen=True)
+class Paired:
+    """How a network compares with the first one of an evaluation, image by image."""
+
+    checkpoint: str  # as given
+    images: int
+    gained: int  # images that it gets right and the first one does not
+    lost: int  # the other way
+
+    @property
+    def gain(self) -> float:
+        """The difference of the accuracies."""
+        return (self.gained - self.lost) / self.images
+
+    @property
+    def p(self) -> float:
+        """The probability of so many images one way, or more, if both were as good (McNemar's test, exact, two sides).
+
+        It knows the noise of these images, not that of seeds.
+        """
+        from scipy.stats import binomtest
+
+        differing = self.gained + self.lost
+        return float(binomtest(self.gained, differing).pvalue) if differing else 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what was counted, `gain` and `p` as plain data."""
+        return dataclasses.asdict(self) | {"gain": self.gain, "p": self.p}
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Evaluation:
     """The results of networks on the images of a split, one by one and as an ensemble."""
@@ -70,7 +100,7 @@ class Evaluation:
     @cached_property
     def predictions(self) -> Predictions:
         """The ensemble's predictions among the classes to evaluate."""
-        return self.ensemble if self.columns is None else self.ensemble.among(self.columns)
+        return self._shown(self.ensemble)
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -81,6 +111,14 @@ class Evaluation:
     def ensemble_row(self) -> dict[str, Any]:
         """Results of the ensemble as plain data."""
         return self._figures(self.ensemble)
+
+    @cached_property
+    def against_first(self) -> list[Paired]:
+        """How each of the other networks compares with the first one, on the same images."""
+        right = [_right(self._shown(model.predictions)) for model in self.models]
+        pairs = zip(self.models[1:], right[1:], strict=True)
+        counts = [(model, one & ~right[0], ~one & right[0]) for model, one in pairs]
+        return [Paired(str(each.path), len(self.images), int(up.sum()), int(down.sum())) for each, up, down in counts]
 
     def __repr__(self) -> str:
         accuracies = ", ".join(f"{row['name']} {row['accuracy']:.1%}" for row in self.rows)
@@ -98,12 +136,20 @@ class Evaluation:
                 "probability": float(probability),
             }
 
+    def _shown(self, predictions: Predictions) -> Predictions:
+        return predictions if self.columns is None else predictions.among(self.columns)
+
     def _figures(self, predictions: Predictions) -> dict[str, Any]:
         """Returns figures; with a list of classes, those of a softmax over them, and also the accuracy among all."""
         row: dict[str, Any] = {"data": str(self.data), "split": self.split}
         if self.columns is None:
             return row | predictions.figures()
-        return row | predictions.among(self.columns).figures() | {"accuracy_kway": predictions.top(1)}
+        return row | self._shown(predictions).figures() | {"accuracy_kway": predictions.top(1)}
+
+
+def _right(predictions: Predictions) -> NDArray[np.bool_]:
+    """Tells which images are taken for what they are, (N,)."""
+    return predictions.predicted == predictions.labels  # type: ignore[no-any-return]
 
 
 def evaluate_classifiers(

@@ -179,11 +179,13 @@ def test_an_ensemble_of_a_network_with_itself_is_the_network(made, measure, nxt)
     for key in ("accuracy", "interval", "per_class", "images", "data", "split"):
         assert joint[key] == one[key]
     assert joint["loss"] == pytest.approx(one["loss"], abs=1e-5)
-    first, second, last = nxt("eval", made, made).out.splitlines()
+    assert [(pair["gained"], pair["lost"], pair["p"]) for pair in two["against_first"]] == [(0, 0, 1.0)]
+    first, second, paired, last = nxt("eval", made, made).out.splitlines()
+    assert paired.startswith(f"{made} against {made}: +0.00 points, not clearly different on these images: 0 right ")
     assert first == second and first.startswith(f"{made}: 80.00%") and last.startswith("ensemble of 2: 80.00%")
 
 
-def test_members_of_an_ensemble_keep_their_own_preprocessing(made, data, measure, tmp_path):
+def test_members_of_an_ensemble_keep_their_own_preprocessing(made, data, measure, nxt, tmp_path):
     swapped = tuple(reversed(NAMES))
     wrong = knowing(swapped, certainty=2.0)  # takes red for green and blue for white, but less surely
     other = checkpoint(data, raw=wrong)
@@ -192,6 +194,8 @@ def test_members_of_an_ensemble_keep_their_own_preprocessing(made, data, measure
     assert [(model["size"], model["crop"]) for model in found["models"]] == [(16, 0.8), (8, 1.0)]
     assert found["models"][1]["accuracy"] < 0.2
     assert found["ensemble"]["accuracy"] == 0.8
+    assert found["against_first"][0]["p"] < 0.05
+    assert " points, clearly different on these images: 0 right that " in nxt("eval", made, tmp_path / "b.pt").out
 
 
 def test_the_better_weights_on_validation_are_taken_unless_one_says_which(data, measure, tmp_path):
@@ -328,7 +332,8 @@ def test_an_onnx_file_in_fewer_bits_is_measured_beside_its_checkpoint(made, data
     export_file(made, "onnx", made.with_name("int8.onnx"), precision="int8")
     shown = nxt("eval", made, "int8.onnx", "--data", data)
     assert shown.code == 0, shown.err
-    first, second, both = shown.out.splitlines()
+    first, second, paired, both = shown.out.splitlines()
+    assert paired.startswith(f"int8.onnx against {made}: ")
     assert first.endswith("(epoch 3, raw weights, 16 px)")
     assert second.startswith("int8.onnx: ") and second.endswith("(epoch 3, raw weights, int8 in ONNX, 16 px)")
     assert both.startswith("ensemble of 2: ")

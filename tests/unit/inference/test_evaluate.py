@@ -1,5 +1,6 @@
 """Evaluating from Python: figures, predictions, and what cannot be measured."""
 
+import math
 import re
 import shutil
 
@@ -13,6 +14,7 @@ from nxt.data.preprocess import Preprocess
 from nxt.data.ref import DataRef
 from nxt.data.sources import open_source
 from nxt.errors import CheckpointError, ConfigError
+from nxt.inference.classifier_evaluation import Paired
 from nxt.inference.evaluate import evaluate
 from nxt.models.network import build
 from nxt.train.checkpoint import Checkpoint, save
@@ -53,6 +55,25 @@ def test_several_are_measured_one_by_one_and_together(tmp_path):
     np.testing.assert_allclose(np.exp(measured.ensemble.log_probabilities), mean, rtol=1e-4)
     assert measured.ensemble_row["accuracy"] == measured.predictions.top(1)
     assert measured.ensemble_row["split"] == "val" and "checkpoint" not in measured.ensemble_row
+
+
+def test_networks_are_compared_with_the_first_one_image_by_image(tmp_path):
+    paths = [saved(tmp_path / f"{seed}.pt", seed) for seed in (1, 2)]
+    measured = evaluate([*paths, paths[0]], device="cpu")
+    other, same = measured.against_first
+    right = [model.predictions.predicted == model.predictions.labels for model in measured.models]
+    gained, lost = int(sum(right[1] & ~right[0])), int(sum(right[0] & ~right[1]))
+    assert (other.checkpoint, other.images, other.gained, other.lost) == (str(paths[1]), TEST_IMAGES, gained, lost)
+    assert other.gain == pytest.approx(measured.rows[1]["accuracy"] - measured.rows[0]["accuracy"])
+    assert (same.gained, same.lost, same.gain, same.p) == (0, 0, 0.0, 1.0)
+    assert not evaluate(paths[:1], device="cpu").against_first
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(5, 0), (0, 5), (6, 4), (3, 12)])
+def test_the_probability_is_that_of_fair_coins_at_least_as_uneven(gained, lost):
+    tosses, most = gained + lost, max(gained, lost)
+    one_side = sum(math.comb(tosses, count) for count in range(most, tosses + 1)) / 2**tosses
+    assert Paired("b.pt", 20, gained, lost).p == pytest.approx(2 * one_side)
 
 
 def test_every_image_has_a_row(tmp_path):
