@@ -220,7 +220,8 @@ class Run:
         start = f"Best: {best.spec.name} at {best.accuracy:.1%}"
         if reference is None:
             none = "" if self.request.is_list else " No reference reached the last epoch to compare with."
-            return f"{start}{_seeds(best)}.{none}"
+            noise = f", with a noise of {100 * self.error(best):.1f} points ({self.noise_sources()})"
+            return f"{start}{_seeds(best)}{noise}.{none}{self._close(best)}"
         if best is reference:
             return (
                 f"Nothing found beats the {reference.family} reference {reference.spec.name} "
@@ -234,6 +235,13 @@ class Run:
             f"({reference.accuracy:.1%}{_seeds(reference)}); {sure} twice the noise of {100 * error:.1f} points "
             f"({self.noise_sources()})."
         )
+
+    def _close(self, best: RankedArch) -> str:
+        """Names, of a list, the networks that are not clearly worse than the best; empty if all are."""
+        others = [entry for entry in self.entries if entry is not best] if self.request.is_list else []
+        noise = {entry.spec.name: math.hypot(self.error(entry), self.error(best)) for entry in others}
+        names = [e.spec.name for e in others if best.accuracy - e.accuracy <= CLEAR * noise[e.spec.name]]
+        return f" Not clearly worse: {_some(names)}." if names else ""
 
     def noise_sources(self) -> str:
         """Returns the sources of the noise in words."""

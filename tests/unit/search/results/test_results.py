@@ -153,14 +153,26 @@ def test_the_verdict_weighs_the_gain_against_the_noise(accuracy, reference, imag
 def test_the_verdict_without_finished_trials_or_references_says_so():
     assert run([]).verdict() == "No trial has reached the last epoch yet."
     assert run(TRIALS[6:]).verdict() == "No trial has reached the last epoch yet."
-    text = run([TRIALS[2], trial(3, 9, 0.9, Outcome.STOPPED, family="ResNet-like")]).verdict()
-    assert text == f"Best: {TRIALS[2].spec.name} at 85.0%. No reference reached the last epoch to compare with."
+    text = run([TRIALS[2], trial(3, 9, 0.9, Outcome.STOPPED, family="ResNet-like")], val_images=400).verdict()
+    assert text.startswith(f"Best: {TRIALS[2].spec.name} at 85.0%, with a noise of 1.8 points (400 validation images; ")
+    assert text.endswith("). No reference reached the last epoch to compare with.")
 
 
-def test_the_verdict_on_a_plain_list_misses_no_reference():
-    trials = [trial(0, 500, 0.8, replicate=1), trial(1, 500, 0.9, replicate=2, of=0)]
-    text = run(trials, space=ArchList((trials[0].spec,))).verdict()
-    assert text == f"Best: {trials[0].spec.name} at 85.0%, mean of 2 fresh seeds."
+@pytest.mark.parametrize(("other", "close"), [(0.8, True), (0.5, False)])
+def test_the_verdict_on_a_list_names_what_is_as_good_and_misses_no_reference(other, close):
+    """0.85 with sqrt(0.02^2 / 2 + 0.85 * 0.15 / 400), beside another of two seeds; all four vary by 0.02."""
+    spread = 0.02 / math.sqrt(2)
+    values = {0: (0.85 - spread, 0.85 + spread), 2: (other - spread, other + spread)}
+    trials = [
+        trial(first + seed, 500 - 50 * first, value, replicate=seed + 1, of=first if seed else None)
+        for first, both in values.items()
+        for seed, value in enumerate(both)
+    ]
+    best, second = trials[0].spec, trials[2].spec
+    text = run(trials, space=ArchList((best, second)), val_images=400).verdict()
+    noise = "with a noise of 2.3 points (400 validation images, and 2.0 points between seeds)."
+    start = f"Best: {best.name} at 85.0%, mean of 2 fresh seeds, {noise}"
+    assert text == start + (f" Not clearly worse: {second.name}." if close else "")
 
 
 def test_the_verdict_compares_what_was_confirmed():
