@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,6 +127,39 @@ def ceiling(
 
 
 @dataclass(frozen=True)
+class Ceiling:
+    """The tau of one more training, with the 95 % interval that the uncertain noise between seeds gives it."""
+
+    tau: float
+    interval: tuple[float, float]
+
+    @classmethod
+    def of(
+        cls,
+        accuracies: Sequence[float],
+        entries: Sequence[RankedArch],
+        trainings: Sequence[int] = (),
+        weights: Sequence[float] = (),
+    ) -> Self | None:
+        """Returns the ceiling by the noise among the confirmed of some entries; other arguments as for `ceiling`.
+
+        With f degrees of freedom, f s^2 / sigma^2 of the pooled deviation s has a chi-square distribution, so that two
+        trainings of one architecture tell hardly anything of the noise.
+
+        Returns:
+            None if the noise was not measured, or came out as zero, as it does by chance on few images.
+        """
+        groups = [entry.accuracies for entry in entries if entry.confirmed]
+        deviation, freedom = pooled_deviation(groups), sum(max(0, len(group) - 1) for group in groups)
+        if not deviation:
+            return None
+        least, most = deviation * np.sqrt(freedom / stats.chi2.ppf([0.975, 0.025], freedom))
+        taus = [ceiling(accuracies, noise, trainings, weights) for noise in (deviation, float(most), float(least))]
+        tau, low, high = (math.nan if each is None else each for each in taus)
+        return cls(tau, (min(low, tau), max(high, tau))) if math.isfinite(tau) else None
+
+
+@dataclass(frozen=True)
 class Trust:
     """How well figures such as early epochs, proxies and costs predict the accuracy of trainings to the end."""
 
@@ -135,7 +168,7 @@ class Trust:
     proxies: tuple[Agreement, ...]
     judged: Agreement  # the proxy on which the decision depends
     baselines: tuple[Agreement, ...]
-    ceiling: float | None  # tau of one more training; None if the noise between seeds was not measured
+    ceiling: Ceiling | None  # of one more training; None if the noise between seeds was not measured
 
     @cached_property
     def best_baseline(self) -> Agreement:
@@ -148,7 +181,7 @@ class Trust:
             "verdict": self.verdict(),
             "of": self.of,
             "judged": self.judged.name,
-            "ceiling": self.ceiling,
+            "ceiling": None if self.ceiling is None else dataclasses.asdict(self.ceiling),
             "proxies": [_plain(proxy) for proxy in self.proxies],
             "baselines": [_plain(baseline) for baseline in self.baselines],
         }
@@ -156,7 +189,9 @@ class Trust:
     @property
     def caption(self) -> str:
         """The caption of `table`."""
-        ceiling = "not measured" if self.ceiling is None else f"{self.ceiling:.2f}"
+        ceiling = "not measured"
+        if self.ceiling is not None:
+            ceiling = f"{self.ceiling.tau:.2f}, {' to '.join(map(_text, self.ceiling.interval))}"
         return f"How well the order by {self.of} is predicted (by another seed's training: tau {ceiling})"
 
     def table(self) -> list[list[str]]:
@@ -178,7 +213,8 @@ class Trust:
             f"({low:.0%} to {high:.0%}, {proxy.count} architectures)"
         )
         if self.ceiling is not None:
-            fact += f", where one more training would give {(1 + self.ceiling) / 2:.0%}"
+            most, least, best = ((1 + tau) / 2 for tau in (self.ceiling.tau, *self.ceiling.interval))
+            fact += f", where one more training would give {most:.0%} ({least:.0%} to {best:.0%})"
         baseline = self.best_baseline
         if low <= 0.5:
             return f"Do not {self.decision}: {fact}; that may be chance."
@@ -216,8 +252,7 @@ def between_epochs(run: Run) -> Trust | None:
         for epoch in epochs
     )
     judged = proxies[0] if rungs else proxies[-1]  # most trials stop at the first rung
-    noise = _between_seeds(run.entries)
-    best = None if noise is None else ceiling(true, noise, weights=weights)
+    best = Ceiling.of(true, run.entries, weights=weights)
     decision = f"stop trials at {judged.name}"
     return Trust(f"epoch {last}", decision, proxies, judged, _baselines(trials, true, weights), best)
 
@@ -244,8 +279,7 @@ def against(run: Run, full: Run) -> Trust | None:
     macs = [float(entry.cost.macs) for entry, _ in pairs]
     proxy = agreement(f"{names[0]}'s accuracy", [entry.accuracy for entry, _ in pairs], true, macs)
     trials = [entry.trials[0] for entry, _ in pairs]
-    noise = _between_seeds(full.entries)
-    best = None if noise is None else ceiling(true, noise, [entry.seeds for _, entry in pairs])
+    best = Ceiling.of(true, full.entries, [entry.seeds for _, entry in pairs])
     return Trust(f"{names[1]}'s accuracy", f"rely on {proxy.name}", (proxy,), proxy, _baselines(trials, true, ()), best)
 
 
@@ -255,10 +289,6 @@ def _baselines(trials: Sequence[Trial], true: Sequence[float], weights: Sequence
         agreement(name, [float(getattr(trial.cost, name)) for trial in trials], true, macs, weights)
         for name in BASELINES
     )
-
-
-def _between_seeds(entries: Sequence[RankedArch]) -> float | None:
-    return pooled_deviation([entry.accuracies for entry in entries if entry.confirmed])
 
 
 def _plain(row: Agreement) -> dict[str, Any]:

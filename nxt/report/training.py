@@ -47,6 +47,11 @@ class Training:
         """The highest validation accuracy."""
         return None if self.history.best is None else accuracy_of(self.history.best)
 
+    @property
+    def last(self) -> float | None:
+        """The validation accuracy after the last epoch so far."""
+        return accuracy_of(self.history.rows[-1]) if self.history.rows else None
+
 
 def load_training(run: Path) -> Training:
     """Reads a training's run directory. Raises RunError if it is none, RunError or ConfigError if it is damaged."""
@@ -104,18 +109,26 @@ def _summary(own: Training, other: Training | None) -> Html:
 
 
 def _compared(own: Training, other: Training | None) -> str:
-    """Returns how the best accuracies of two trainings compare, beside the noise that the images alone give them."""
-    if other is None or own.best is None or other.best is None:
+    """Returns how two trainings' last epochs compare, beside the noise that the images alone give them.
+
+    The last epochs, as they are what `nxt eval` and `nxt export` take; the best were chosen by these very images.
+    """
+    if other is None or own.last is None or other.last is None:
         return ""
     if "train" in {(each.history.best or {}).get("split") for each in (own, other)}:
         return "No images were held out in one of the two trainings, so that their accuracies do not compare."
+    gain = f"{own.last:.1%}, {100 * (own.last - other.last):+.1f} points against {other.name}"
     if measure_of(own.history.rows[-1]) != "accuracy":
-        return f"{100 * (own.best - other.best):+.1f} points against {other.name} ({other.best:.1%}); noise unknown."
+        return f"Last epochs: {gain} ({other.last:.1%}); noise unknown."
     noise = Noise(None, int(own.card["data"]["images"]["val"]))
-    gain, error = own.best - other.best, math.hypot(noise.error(own.best, 1), noise.error(other.best, 1))
-    sure = "clearly different: more than" if abs(gain) > CLEAR * error else "not clearly different: within"
+    error = math.hypot(noise.error(own.last, 1), noise.error(other.last, 1))
+    sure = (
+        "clearly different: more than"
+        if abs(own.last - other.last) > CLEAR * error
+        else "not clearly different: within"
+    )
     return (
-        f"{100 * gain:+.1f} points against {other.name} ({other.best:.1%}); {sure} twice the noise of "
+        f"Last epochs: {gain} ({other.last:.1%}); {sure} twice the noise of "
         f"{100 * error:.1f} points ({noise.images} validation images; the noise of seeds was not measured)."
     )
 

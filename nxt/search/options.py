@@ -170,12 +170,12 @@ class SearchOptions:
         request = load_record(run).request
         if request.is_list and (self.trials is not None or self.confirm is not None):
             raise UsageError("`trials` and `confirm` cannot be given for a list: nothing is searched")
-        if request.trials is None and self.trials is None and self.hours is None:
+        trials = request.trials if self.trials is None else self.trials
+        if trials is None and self.hours is None and self.confirm is None:
             raise UsageError("hours limited this search: give `hours` again, or the number of `trials`")
         if self.confirm is not None:
             settings = dataclasses.replace(request.settings, confirm=self.confirm)
             request = dataclasses.replace(request, settings=settings)
-        trials = request.trials if self.trials is None else self.trials
         return dataclasses.replace(request, trials=trials, data=self.data or request.data)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -157,6 +158,9 @@ def search(
 
 def prepare(options: SearchOptions, request: SearchRequest, say: Callable[[str], None] = _to_stderr) -> Search:
     """Opens what a request of these options needs; writes nothing. Raises NxtError as `prepare_search` does."""
+    if request.trials is None and options.hours is None and options.resume is not None:
+        tried = sum(not trial.replicate for trial in load_run(options.resume).trials)
+        request = dataclasses.replace(request, trials=max(1, tried))  # those are confirmed, and no others tried
     replay = None if options.replay is None else load_run(options.replay)
     return prepare_search(request, options.directory(request), options.download, replay, say)
 

@@ -24,7 +24,10 @@ def plain_words(run: Run) -> str:
     elif reference is not None:
         sure = "clearly ahead of" if run.clearly_ahead(best, reference) else "though it may be chance beside"
         found += f", {sure} the papers' own {reference.spec.name} ({reference.accuracy:.0%})"
-    once = "" if best.seeds > 1 else " It was trained only once, which confirms nothing."
+    once = ""
+    if best.seeds == 1:
+        once = " It was trained only once, which confirms nothing."
+        once = " Only one training with a fresh seed counts for it, which proves little." if best.confirmed else once
     last = "Short trainings only rank: train it fully before you trust it."
     return f"In plain words: {tried}, and {found}.{once} {last}{_far_below_the_cap(run)}"
 

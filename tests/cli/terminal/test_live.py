@@ -5,6 +5,7 @@ import io
 import os
 import pty
 import re
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -20,11 +21,14 @@ from runs import opened
 from terminals import terminal
 
 import nxt as package
+from nxt.errors import UsageError
 from nxt.files import locked
 from nxt.pareto import front
 from nxt.rundir import LOCK
+from nxt.search.engine.calls import prepare
 from nxt.search.engine.search import prepare_search
 from nxt.search.new_request import make_request
+from nxt.search.options import SearchOptions
 from nxt.search.results.plain_words import plain_words
 from nxt.search.results.status import Status, status_of, tally
 from nxt.search.trial import Epoch, Outcome
@@ -225,8 +229,29 @@ def test_a_search_that_ended_says_so(confirmed, nxt):
 
 
 def test_plain_words_say_whether_anything_was_confirmed(confirmed, searched):
-    once = "It was trained only once, which confirms nothing."
-    assert once in plain_words(package.load_run(searched)) and once not in plain_words(package.load_run(confirmed))
+    once, fresh = (
+        "It was trained only once, which confirms nothing.",
+        "Only one training with a fresh seed counts for it",
+    )
+    run = package.load_run(confirmed)
+    first_round = dataclasses.replace(run, trials=[trial for trial in run.trials if trial.replicate < 2])
+    told = {name: plain_words(each) for name, each in {"no": package.load_run(searched), "one": first_round}.items()}
+    assert once in told["no"] and fresh not in told["no"]
+    assert first_round.best.confirmed and fresh in told["one"] and once not in told["one"]
+    both = plain_words(run)
+    assert run.best.seeds > 1 and once not in both and fresh not in both
+
+
+def test_what_was_tried_in_some_hours_is_confirmed_without_more_of_them(searched, tmp_path):
+    out = shutil.copytree(searched, tmp_path / "run")
+    record = (out / "run.yaml").read_text(encoding="utf-8")
+    (out / "run.yaml").write_text(record.replace("\ntrials: 5\n", "\ntrials: null\n"), encoding="utf-8")
+    with pytest.raises(UsageError, match="give `hours` again"):
+        SearchOptions(resume=out).request()
+    for hours, trials in ((None, 5), (1.0, None)):
+        options = SearchOptions(resume=out, confirm=2, hours=hours)
+        again = prepare(options, options.request()).request
+        assert (again.trials, again.settings.confirm) == (trials, 2)
 
 
 def test_the_hours_that_are_left_are_in_the_command_to_go_on(monkeypatch, tmp_path):

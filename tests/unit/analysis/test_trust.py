@@ -213,17 +213,40 @@ def test_nor_one_that_a_count_of_parameters_beats(tmp_path):
     assert told.verdict().endswith("the number of params alone tells as much.")
 
 
+def trained_again(trials, count, deviation):
+    """Trainings that confirm so many of the finished trials, two each: so far above and below their accuracy."""
+    again = []
+    for first in [t for t in trials if t.outcome is Outcome.DONE][:count]:
+        for replicate, off in ((1, deviation / math.sqrt(2)), (2, -deviation / math.sqrt(2))):
+            again.append(trial(first.number, 0.5, first.accuracy + off, replicate=replicate))
+    return again
+
+
 def test_the_noise_between_seeds_sets_the_ceiling(tmp_path):
     trials, _ = searched(0.02)
     assert trust.between_epochs(run_of(tmp_path, trials)).ceiling is None
-    first = next(t for t in trials if t.outcome is Outcome.DONE)
-    for replicate, off in ((1, 0.03), (2, -0.03)):
-        again = trial(first.number, 0.5, first.accuracy + off, replicate=replicate)
-        trials.append(again)
-    told = trust.between_epochs(run_of(tmp_path, trials))
-    assert 0.5 < told.ceiling < 0.95
+    told = trust.between_epochs(run_of(tmp_path, trials + trained_again(trials, 1, 0.04)))
+    assert 0.5 < told.ceiling.tau < 0.95
     assert told.proxies[0].count == 60
     assert "where one more training would give" in told.verdict()
+
+
+def test_few_trainings_leave_the_ceiling_open_and_many_do_not(tmp_path):
+    trials, _ = searched(0.02)
+    few, many = (
+        trust.between_epochs(run_of(tmp_path, trials + trained_again(trials, count, 0.04))) for count in (1, 20)
+    )
+    assert few.ceiling.tau == pytest.approx(many.ceiling.tau, abs=0.02)
+    widths = [told.ceiling.interval[1] - told.ceiling.interval[0] for told in (few, many)]
+    assert widths[0] > 0.8 and widths[1] < 0.25
+    low, tau, high = few.ceiling.interval[0], few.ceiling.tau, few.ceiling.interval[1]
+    assert low < tau < high and f"({(1 + low) / 2:.0%} to {(1 + high) / 2:.0%})" in few.verdict()
+    assert f"tau {tau:.2f}, {low:.2f} to {high:.2f})" in few.caption
+
+
+def test_seeds_that_agree_by_chance_measure_no_noise(tmp_path):
+    trials, _ = searched(0.02)
+    assert trust.between_epochs(run_of(tmp_path, trials + trained_again(trials, 1, 0.0))).ceiling is None
 
 
 def test_too_few_trials_tell_nothing(tmp_path):

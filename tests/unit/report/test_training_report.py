@@ -94,16 +94,17 @@ def test_before_the_first_epoch_there_is_what_was_asked(make):
 
 def test_beside_another_training_its_curves_the_difference_with_its_noise_and_what_was_asked_otherwise(make):
     own = make("own", ROWS)
-    other = make("other", [row(1, 0.2), row(2, 0.6)], recipe={**RECIPE, "epochs": 2, "ema": 0.9, "about": "Others"})
+    other = make("other", [row(1, 0.9), row(2, 0.5)], recipe={**RECIPE, "epochs": 2, "ema": 0.9, "about": "Others"})
     _, text, [accuracy, *small] = page(own, other)
     assert [trace["name"] for trace in accuracy["data"]] == ["own: weights", "other: weights"]
     assert all(len(figure["data"]) == 2 for figure in small)
-    assert "+10.0 points against other (60.0%); clearly different: more than twice the noise of 3.4 points" in text
+    start = "Last epochs: 60.0%, +10.0 points against other (50.0%)"  # not the best, which eval does not take
+    assert f"{start}; clearly different: more than twice the noise of 3.5 points" in text
     assert re.findall(r'<td class="text">(recipe\.\w+)</td><td>([\d.]+)</td><td>([\d.]+)</td>', text) == [
         ("recipe.epochs", "4", "2"), ("recipe.ema", "0.0", "0.9"),
     ]  # fmt: skip
-    _, text, _ = page(other, make("same", [row(1, 0.2), row(2, 0.62)], recipe={**RECIPE, "epochs": 2, "ema": 0.9}))
-    assert "-2.0 points against same (62.0%); not clearly different: within" in text
+    _, text, _ = page(other, make("same", [row(1, 0.2), row(2, 0.52)], recipe={**RECIPE, "epochs": 2, "ema": 0.9}))
+    assert "-2.0 points against same (52.0%); not clearly different: within" in text
     assert "Both were asked the same." in text
 
 
