@@ -16,6 +16,7 @@ _KINDS = {
     "space": ("a design space", "nxt search {0}"),
     "recipe": ("a recipe", "nxt train NETWORK --recipe {0}"),
     "search": ("the run of a search", "its best network is {0}/best.yaml"),
+    "list": ("the trainings of a list", "nxt show {0} names the checkpoint of the best"),
     "training": ("the run of a training", "nxt eval {0}"),
     "checkpoint": ("a checkpoint", "nxt eval {0}"),
     "images": ("a folder of images", "--data folder:{0}"),
@@ -24,7 +25,7 @@ _KINDS = {
 _KEYS = {"space": {"axes"}, "architecture": {"depths", "widths"}, "recipe": {"epochs", "lr"}, "record": {"command"}}
 _WEIGHTS = (".pt", ".pth", ".safetensors")
 # Pairs (given, wanted) that are accepted.
-_ACCEPTED = {("network", "architecture"), ("architecture", "network"), ("training", "checkpoint")}
+_ACCEPTED = {("network", "architecture"), ("architecture", "network"), ("training", "checkpoint"), ("list", "search")}
 
 
 def wrong_kind_hint(given: Path | str, wanted: str) -> str:
@@ -63,7 +64,8 @@ def other_run(path: Path) -> str:
     """Returns which commands take a run that this command does not take; empty if that is unknown."""
     takers = {
         "training": "; nxt show, nxt eval and nxt train --resume take it",
-        "search": "; nxt search --resume goes on",
+        "list": "; nxt show, nxt report and nxt train --resume take it",
+        "search": "; nxt show, nxt report and nxt search --resume take it",
     }
     return takers.get(_kind_of_folder(path), "")
 
@@ -89,9 +91,12 @@ def _kind(given: str) -> str:
 def _kind_of_folder(path: Path) -> str:
     if is_file(path / "run.yaml"):
         try:
-            command = read_yaml(path / "run.yaml").get("command")
+            record = read_yaml(path / "run.yaml")
         except ConfigError:
             return ""
+        command, space = record.get("command"), record.get("space")
+        if command == "search" and isinstance(space, dict) and "architectures" in space:
+            return "list"
         return {"search": "search", "train": "training"}.get(str(command), "")
     return "images" if is_folder(path / "train") else ""
 

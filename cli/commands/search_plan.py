@@ -45,16 +45,16 @@ def _lines(job: Search, plan: Plan) -> list[str]:
     lines = [f"{request.space.name}: {plan.feasible:,} of {plan.architectures:,} architectures fit ({budget})"]
     if plan.explored:
         rungs = ", ".join(f"{share:.0%} go on at {r}" for r, share in zip(plan.rungs, plan.reaching, strict=True))
-        lines.append(f"trials: {plan.explored:,} of up to {epochs}" + (f" ({rungs})" if rungs else ""))
+        aim = f", accuracy against {request.objective}"
+        lines.append(f"trials: {plan.explored:,} of up to {epochs}{f' ({rungs})' if rungs else ''}{aim}")
         lines.append(f"confirmation: up to {plural(plan.confirming, 'training')} of {epochs}")
     else:
         lines.append(f"trainings: {plan.confirming:,} of {epochs}")
-    epoch = format_seconds(plan.epoch_seconds)
     place = "on a GPU each" if plan.memory_measured else "on this machine's CPUs"
     if plan.devices < plan.workers:
         place = f"on {plan.devices} GPU(s), sharing their time"
     lines += [
-        f"in all: {plan.total_epochs:,.0f} epochs of {epoch} ({_measured(plan)} on this machine's {plan.device})",
+        f"in all: {plan.total_epochs:,.0f} epochs of {_measured(plan)} on this machine's {plan.device}",
         f"time: {format_seconds(plan.seconds)}, {format_seconds(plan.starting)} of it to start; "
         f"{plan.workers} at a time {place}, {plan.device_hours:.2f} device hours",
         f"memory: {format_count(plan.memory)}B a trial ({measured})",
@@ -66,6 +66,7 @@ def _lines(job: Search, plan: Plan) -> list[str]:
 
 
 def _measured(plan: Plan) -> str:
+    mean, (least, most) = format_seconds(plan.epoch_seconds), map(format_seconds, plan.epoch_range)
     if plan.measured > 1:
-        return f"the mean of {plan.measured} architectures"
-    return "of the one architecture that there was time to measure,"
+        return f"{mean} ({least} to {most}, by {plan.measured} architectures drawn by chance)"
+    return f"{mean} (by the one architecture that there was time to measure)"

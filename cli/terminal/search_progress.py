@@ -73,7 +73,8 @@ class Progress:
         trials = "as many trials as the hours allow" if request.trials is None else f"{request.trials} trials"
         epochs, out = plural(request.proxy.epochs, "epoch"), display_path(session.out)
         where = f"{workers} at a time{session.growth}, into {out}"
-        self.console.print(f"{trials} of up to {epochs}, {where}", soft_wrap=not self._moves)
+        aim = "" if request.is_list else f", accuracy against {request.objective}"
+        self.console.print(f"{trials} of up to {epochs}{aim}, {where}", soft_wrap=not self._moves)
         if session.packing is not None:
             self.console.print(session.packing.sentence(workers), soft_wrap=not self._moves)
         if session.trials:

@@ -84,7 +84,8 @@ class DataRef:
         if self.is_uri:
             return self
         try:
-            path = str(expanded(self.path).absolute()) if self.path else ""
+            whole = expanded(self.path).absolute()
+            path = str(whole.resolve() if ".." in whole.parts else whole) if self.path else ""
         except OSError:  # no current folder any more
             return self
         return dataclasses.replace(self, path=path)

@@ -104,11 +104,10 @@ def curves(data: ReportData) -> go.Figure:
         if trials:
             x, y, numbers = _broken(trials, max(1, every))
             short = all(len(trial.curve) == 1 for trial in trials)
-            label = "cut off" if name == "running" and not data.run.active else name
             style = {"mode": "markers" if short else "lines", "line": {"color": COLOURS[name], "width": 1.3}}
             traces.append(
                 kind(
-                    x=x, y=y, customdata=numbers, name=f"{label} ({len(trials)})", opacity=alpha,
+                    x=x, y=y, customdata=numbers, name=_label(name, trials, data.run.active), opacity=alpha,
                     marker={"color": COLOURS[name]}, connectgaps=False, **style,
                     hovertemplate="trial %{customdata}: %{y:.1%} after epoch %{x}<extra></extra>",
                 )
@@ -184,8 +183,8 @@ def growth(
     return chart
 
 
-def timeline(bars: Sequence[Bar]) -> go.Figure:
-    """Returns trials as bars in lanes over time, coloured by how they ended."""
+def timeline(bars: Sequence[Bar], active: bool) -> go.Figure:
+    """Returns trials as bars in lanes over time, coloured by how they ended; `active`: the search is at work."""
     unit, seconds = time_unit(max(bar.ended for bar in bars))
     traces = []
     for name, colour in COLOURS.items():
@@ -193,7 +192,7 @@ def timeline(bars: Sequence[Bar]) -> go.Figure:
         if own:
             traces.append(
                 go.Bar(
-                    orientation="h", name=f"{name} ({len(own)})",
+                    orientation="h", name=_label(name, own, active),
                     base=np.array([bar.begun / seconds for bar in own]),
                     x=np.array([(bar.ended - bar.begun) / seconds for bar in own]),
                     y=np.array([bar.lane + 1 for bar in own]),
@@ -207,6 +206,11 @@ def timeline(bars: Sequence[Bar]) -> go.Figure:
     chart.update_yaxes(title="lane", tickformat="d", dtick=1 if max(bar.lane for bar in bars) < 16 else None)
     chart.update_yaxes(autorange="reversed")
     return chart
+
+
+def _label(kind: str, trials: Sequence[object], active: bool) -> str:
+    """Returns the legend's text of trials; those that run where nothing is at work were cut off."""
+    return f"{'cut off' if kind == 'running' and not active else kind} ({len(trials)})"
 
 
 def time_unit(most: float) -> tuple[str, float]:

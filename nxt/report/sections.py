@@ -165,7 +165,10 @@ def timeline(data: ReportData) -> Html:
         "lanes as hold them without overlap. A trial begins when it is suggested."
     )
     return joined(
-        [paragraph(explanation), plot(plotly_figures.timeline(bars), "trials over time", min(640, 130 + 26 * count))]
+        [
+            paragraph(explanation),
+            plot(plotly_figures.timeline(bars, data.run.active), "trials over time", min(640, 130 + 26 * count)),
+        ]
     )
 
 

@@ -398,7 +398,10 @@ RUNS = [
     (["pick", "{searched}", "--out", "{root}/folder"], ["exists already"]),
     (["pick", "{searched}", "--out", ""], ["--out"]),
     (["train", "--resume", "{root}/nowhere"], ["not a run directory"]),
-    (["train", "--resume", "{searched}"], ["a run of 'search', where a training was expected; nxt search --resume"]),
+    (
+        ["train", "--resume", "{searched}"],
+        ["a run of 'search', where a training was expected; nxt show, nxt report and nxt search --resume take it"],
+    ),
     (["train", "resnext_1-1-1_w8_2x8d_cifar", "--resume", "{trained}"], ["holds resnext_1-1-1_w8_1x8d_cifar"]),
     (["train", "--resume", "{root}/no-checkpoint"], ["no such checkpoint"]),
     (["train", "--resume", "{trained}", "--data", "folder:{root}/other-classes"], ["no longer the data of this run"]),

@@ -64,7 +64,8 @@ class ArchiveTree:
         try:
             members = list(_zip(self._data) if zipfile.is_zipfile(self._data) else tar_members(self._data))
         except (OSError, tarfile.TarError, zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as error:
-            raise DataError(f"{archive}: not readable as a zip or tar archive ({first_line(error)})") from None
+            what = "no folder, and not readable as a zip or tar archive"
+            raise DataError(f"{archive}: {what} ({first_line(error)})") from None
         for name, kind, member in members:
             self._add(name, kind, member)
         while (inner := self._only_folder()) is not None:

@@ -54,6 +54,7 @@ class Plan:
     device: str
     measured: int  # architectures, of those that a search might train
     epoch_seconds: float  # mean over them
+    epoch_range: tuple[float, float]  # seconds of the quickest and the slowest of the measured architectures
     device_hours: float
     starting: float  # seconds until the first trial begins: reading the images, starting Ray and the workers
     seconds: float  # from the start to the end
@@ -126,6 +127,7 @@ def plan(
         device=accelerator(device).name,
         measured=len(measured),
         epoch_seconds=seconds,
+        epoch_range=(min(row.epoch_seconds for row in measured), max(row.epoch_seconds for row in measured)),
         device_hours=total * seconds / 3600,
         starting=starting,
         seconds=starting + rounds * seconds * workers / devices,

@@ -38,7 +38,8 @@ def _far_below_the_cap(run: Run) -> str:
     if run.best is None or limit is None or not limit.is_cap:
         return ""
     share = getattr(run.best.cost, limit.cost) / limit.high
-    if share >= _FAR:
+    nearest = max(getattr(entry.cost, limit.cost) for entry in run.entries) / limit.high
+    if share >= _FAR or nearest < _FAR:  # there may be none near the cap
         return ""
     near = f"{format_cost(limit.cost, _NEAR * limit.high)}:{format_cost(limit.cost, limit.high)}"
     return (

@@ -53,6 +53,14 @@ def best(tmp_path_factory, any_process, searched):
     return {"out": out, "code": code, "said": said, "printed": printed, "at_rest": at_rest, "again": again}
 
 
+def test_what_is_no_checkpoint_of_a_list_is_told_where_they_are(two, nxt):
+    result = nxt("eval", two[0])
+    advice = f"nxt show {two[0]} names the checkpoint of the best"
+    assert (result.code, result.out) == (1, "")
+    assert result.err == f"nxt: {two[0]}: the trainings of a list, where a checkpoint was expected; {advice}\n"
+    assert f"nxt eval {two[0]}/trials/" in nxt("show", two[0]).out
+
+
 def test_several_networks_are_trained_and_compared_in_one_document(two):
     out, result = two
     found = json.loads(result.out)

@@ -325,7 +325,7 @@ def test_elsewhere_a_search_is_plain_lines(tmp_path, capsys):
     assert (
         lines[0] == "space smoke: 96 of 96 architectures fit, macs <= 1.000G (conv + linear MACs at 32 px, 10 classes)"
     )
-    assert lines[1] == f"4 trials of up to 2 epochs, 1 at a time, into {out}"
+    assert lines[1] == f"4 trials of up to 2 epochs, accuracy against macs, 1 at a time, into {out}"
     for number, line in enumerate(lines[2:]):
         head = rf"\[{number + 1}/10, about \d+s left\] trial {number} done 5{number}\.0%"
         assert re.fullmatch(rf"{head}: resnext_\S+ \(.* reference\)", line), line

@@ -64,6 +64,7 @@ def test_a_reference_means_the_same_from_any_folder_and_is_shown_as_typed(tmp_pa
     assert DataRef.of("folder:there") == DataRef("folder", f"{tmp_path}/there")  # a link that is moved still serves
     assert DataRef.of(DataRef("cifar10", "~/x")) == DataRef("cifar10", f"{Path.home()}/x")
     assert DataRef.of("folder:~nosuchuser/x") == DataRef("folder", f"{tmp_path}/~nosuchuser/x")  # as in a shell
+    assert DataRef.of("folder:../x/../y") == DataRef("folder", f"{tmp_path.parent}/y")
     for same in (DataRef("digits"), DataRef("cifar10")):
         assert same.absolute() == same
     assert DataRef("folder", f"{tmp_path}/mine").display == DataRef("folder", "mine").display == "folder:mine"

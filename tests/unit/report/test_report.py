@@ -15,6 +15,7 @@ from PIL import Image
 from plotly.offline import get_plotlyjs
 from reports import BUDGET, EVIL, POINTS, SPACE, planted, report_data, some, trial
 
+from nxt.analysis.timeline import Bar
 from nxt.arch.breakdown import portions
 from nxt.arch.costs import cost
 from nxt.arch.load import parse_name
@@ -402,6 +403,9 @@ def test_the_smallest_clear_difference_is_twice_the_error_of_one(tmp_path):
 def test_a_search_that_was_cut_off_is_not_called_running(tmp_path):
     given = report_data([trial(0, 0.5), trial(1, 0.4, Outcome.RUNNING)])
     assert [trace.name for trace in figures.curves(given).data] == ["done (1)", "cut off (1)"]
+    bars = [Bar(each, 0, 0.0, 1.0) for each in given.run.trials]
+    for active, label in ((False, "cut off (1)"), (True, "running (1)")):
+        assert [trace.name for trace in figures.timeline(bars, active).data] == ["done (1)", label]
     _, page = report(given, tmp_path)
     assert "1 cut off, 1 done" in page.text or "1 done, 1 cut off" in page.text
 

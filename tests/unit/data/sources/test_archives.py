@@ -89,7 +89,10 @@ def test_a_name_outside_of_the_archive_is_refused(tmp_path, ending, name):
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 and no more", b"Rar!\x1a\x07\x01\x00"])
 def test_a_file_that_is_no_archive_is_named(tmp_path, content):
-    for name, message in (("a.zip", "is no zip archive, or is cut off"), ("a.rar", "not readable as a zip or tar")):
+    for name, message in (
+        ("a.zip", "is no zip archive, or is cut off"),
+        ("a.rar", "no folder, and not readable as a zip"),
+    ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(DataError, match=f"{name}: {message}") as caught:
             opened(tmp_path / name)

@@ -120,6 +120,8 @@ def test_measuring_ends_in_time_however_slow_the_networks_are(search, clock, spe
     assert made.epoch_seconds == pytest.approx(
         speed * (record.train_images + (record.val_images + calibrate) / 3), rel=1e-6
     )
+    least, most = made.epoch_range
+    assert least <= made.epoch_seconds <= most and most == pytest.approx(least, rel=1e-6)  # all are as slow here
     assert said[0] == "reading some images" and said[-1].startswith("measuring resnext_")
 
 

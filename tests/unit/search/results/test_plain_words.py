@@ -12,6 +12,15 @@ from nxt.space.budget import parse_budget
 FAR = "It has 33% of the macs that are allowed"
 
 
+def trial(number, name, macs, accuracy):
+    """Return a finished trial of so many millions of multiply-adds."""
+    return Trial(
+        number=number, point=(number,), spec=parse_name(name), outcome=Outcome.DONE,
+        cost=Cost(macs=macs * 10**6, params=10**4, acts=10**4),
+        curve=[Epoch(epoch=1, accuracy=accuracy, loss=1.0, seconds=1.0)],
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("flops", "said"),
     [
@@ -22,15 +31,12 @@ FAR = "It has 33% of the macs that are allowed"
         ("30M", ""),
         ("1M:", ""),
         (None, ""),
+        (":1G", ""),  # of which nothing in the space comes near
     ],
 )
 def test_the_best_far_below_a_cap_is_told_with_where_to_search_instead(flops, said):
-    trial = Trial(
-        number=0, point=(0,), spec=parse_name("resnext_1-1-1_w8_1x8d_cifar"), outcome=Outcome.DONE,
-        cost=Cost(macs=30 * 10**6, params=10**4, acts=10**4),
-        curve=[Epoch(epoch=1, accuracy=0.5, loss=1.0, seconds=1.0)],
-    )  # fmt: skip
-    words = plain_words(in_memory([trial], budget=parse_budget({"flops": flops})))
+    trials = [trial(0, "resnext_1-1-1_w8_1x8d_cifar", 30, 0.5), trial(1, "resnext_2-2-2_w8_1x8d_cifar", 58, 0.4)]
+    words = plain_words(in_memory(trials, budget=parse_budget({"flops": flops})))
     assert ("are allowed" in words) == bool(said) and said in words
     if said == FAR:
         assert words.endswith("For the most accurate near the cap, search there: `flops` 76.5M:90.0M.")
