@@ -213,8 +213,8 @@ class Trust:
             f"({low:.0%} to {high:.0%}, {proxy.count} architectures)"
         )
         if self.ceiling is not None:
-            most, least, best = ((1 + tau) / 2 for tau in (self.ceiling.tau, *self.ceiling.interval))
-            fact += f", where one more training would give {most:.0%} ({least:.0%} to {best:.0%})"
+            again, lowest, highest = ((1 + tau) / 2 for tau in (self.ceiling.tau, *self.ceiling.interval))
+            fact += f", where one more training would give {again:.0%} ({lowest:.0%} to {highest:.0%})"
         baseline = self.best_baseline
         if low <= 0.5:
             return f"Do not {self.decision}: {fact}; that may be chance."
