@@ -145,7 +145,7 @@ def evaluate(
     if several:
         _print_line(f"ensemble of {len(rows)}", measured.ensemble_row)
     if per_class:
-        _print_classes(measured.predictions)
+        _print_classes(measured.predictions, "Classes, by the ensemble" if several else None)
 
 
 def _check_files(files: Mapping[str, Path], checkpoints: list[Path], data: DataRef | None) -> None:
@@ -232,12 +232,12 @@ def _print_paired(pair: Paired, first: str) -> None:
     )
 
 
-def _print_classes(predictions: Predictions) -> None:
+def _print_classes(predictions: Predictions, caption: str | None) -> None:
     rows = [
         [row.name, row.images, f"{row.accuracy:.2%}", f"{row.mistaken} ({row.times})" if row.mistaken else "-"]
         for row in predictions.worst()
     ]
-    tables.print_table(["class", "images", "accuracy", "most often taken for"], rows, ["images"])
+    tables.print_table(["class", "images", "accuracy", "most often taken for"], rows, ["images"], caption)
 
 
 def _write_files(measured: Evaluation, confusion: Path | None, predictions: Path | None, table: Path | None) -> None:

@@ -121,5 +121,5 @@ def _told(precision: str, judged: Judged, size: int) -> str:
     slower = ""
     if precision == "int8" and judged.slowdown is not None:  # a CPU computes fp16 in 32 bits
         slower = f"; on this machine's CPU it takes {judged.slowdown:.1f} times as long as fp32"
-        slower += ", which is better for speed here" if judged.slowdown > 1 else ""
+        slower += ", and is the slower one here" if judged.slowdown > 1 else ""
     return ", ".join(parts) + calibrated + slower

@@ -180,6 +180,8 @@ def test_an_ensemble_of_a_network_with_itself_is_the_network(made, measure, nxt)
         assert joint[key] == one[key]
     assert joint["loss"] == pytest.approx(one["loss"], abs=1e-5)
     assert [(pair["gained"], pair["lost"], pair["p"]) for pair in two["against_first"]] == [(0, 0, 1.0)]
+    assert "Classes, by the ensemble\n" in nxt("eval", made, made, "--per-class").out
+    assert "by the ensemble" not in nxt("eval", made, "--per-class").out
     first, second, paired, last = nxt("eval", made, made).out.splitlines()
     assert paired.startswith(f"{made} against {made}: +0.00 points, not clearly different on these images: 0 right ")
     assert first == second and first.startswith(f"{made}: 80.00%") and last.startswith("ensemble of 2: 80.00%")

@@ -114,7 +114,7 @@ def test_fewer_bits_are_told_with_what_they_cost(nxt, run_folder):
     form = (
         r"int8: \d\d% of the 0\.\d MB of fp32, \d+\.\d\d% before, \d+\.\d\d% after, "
         r"the same class for \d+\.\d\d% of 287 validation images; calibrated on 128 of them; "
-        r"on this machine's CPU it takes \d+\.\d times as long as fp32(, which is better for speed here)?"
+        r"on this machine's CPU it takes \d+\.\d times as long as fp32(, and is the slower one here)?"
     )
     assert re.fullmatch(form, second), second
 
