@@ -28,7 +28,7 @@ def test_what_was_left_out_of_the_data_is_told(tmp_path, job):
     if job == "train":
         opening._source(SimpleNamespace(data=data, download=False, skip_bad=False), Watcher(note=told.append))
     else:
-        loaded = {Path("a.pt"): SimpleNamespace(classes=("cat", "dog"), data=data, holdout=0.2, origin="")}
+        loaded = [(Path("a.pt"), SimpleNamespace(classes=("cat", "dog"), data=data, holdout=0.2, origin=""))]
         evaluate._open(data, "test", loaded, False, False, told.append)
     assert told == [
         f"left out of {tmp_path}: 1 images in folders inside class folders (such as train/cat/inside/0.png)"
