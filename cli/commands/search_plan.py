@@ -68,5 +68,6 @@ def _lines(job: Search, plan: Plan) -> list[str]:
 def _measured(plan: Plan) -> str:
     mean, (least, most) = format_seconds(plan.epoch_seconds), map(format_seconds, plan.epoch_range)
     if plan.measured > 1:
-        return f"{mean} ({least} to {most}, by {plan.measured} architectures drawn by chance)"
+        drawn = " drawn by chance" if plan.explored else ""  # of a list they are the first ones
+        return f"{mean} ({least} to {most}, by {plan.measured} architectures{drawn})"
     return f"{mean} (by the one architecture that there was time to measure)"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from nxt.compute.devices import choose
 from nxt.config import require
@@ -84,15 +83,20 @@ def evaluate(
     dataset = loaded[0][1].data if data is None else DataRef.of(data)
     _check_task(loaded, dataset)
     source = _open(dataset, split, loaded, download, skip_bad, note)
-    asked: dict[str, Any] = {"size": size, "views": views, "scales": scales, "progress": progress}
     if dataset.task != "classification":
         for name, given in {"crop": crop, "classes": classes}.items():
             require(given is None, f"`{name}`", f"it is for classification, not for {dataset.task}; leave it out")
-        return evaluate_scenes(loaded, dataset, split, source, target, written=predictions, **asked)
+        return evaluate_scenes(
+            loaded, dataset, split, source, target, size=size, views=views, scales=scales, written=predictions,
+            progress=progress,
+        )  # fmt: skip
     table = f"{predictions}: of classifiers it is a table; name a file that ends in .csv"
     require(predictions is None, "`predictions`", table)
     names = None if classes is None else Path(classes)
-    return evaluate_classifiers(loaded, dataset, split, source, target, crop=crop, classes=names, **asked)
+    return evaluate_classifiers(
+        loaded, dataset, split, source, target, size=size, crop=crop, views=views, scales=scales, classes=names,
+        progress=progress,
+    )  # fmt: skip
 
 
 def _check(split: str, size: int | None, crop: float | None, views: str) -> None:

@@ -22,6 +22,7 @@ from nxt.units import format_cost
 
 _CHUNK = 1 << 15  # candidates costed at once: their costs stay in the cache
 _SMALL = 64  # pixels: up to here the space cifar has the stem for it
+FOR_SMALL = f"for {_SMALL} px and less the space cifar is made"
 _ONES = np.array([byte.bit_count() for byte in range(256)], dtype=np.uint8)
 
 
@@ -199,7 +200,7 @@ class FeasibleSet:
         name = self.space.spec(point).name
         size, classes = self.space.resolution
         dear = any(getattr(nearest, limit.cost) > limit.high for limit in self.budget.limits)
-        hint = f"; `size` counts smaller images, and for {_SMALL} px and less there is the space cifar"
+        hint = f"; `size` counts smaller images, and {FOR_SMALL}"
         hint = hint if dear and size > _SMALL and self.space.head is None else ""
         return (
             f"nothing in the space {self.space.name!r} has {self.budget}; the nearest is {name} with {figures}, "

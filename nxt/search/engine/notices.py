@@ -16,7 +16,7 @@ from nxt.search.request import SearchRequest
 from nxt.search.results.measured_front import counts, here
 from nxt.search.strategy.setup import SearchSetup
 from nxt.space.budget import OPTIONS, Budget
-from nxt.space.feasible import FeasibleSet
+from nxt.space.feasible import FOR_SMALL, FeasibleSet
 from nxt.units import format_count
 
 _NOTABLE = 0.05  # share of a cost
@@ -101,7 +101,7 @@ def _pixels(search: Search) -> str:
         return ""
     return (
         f"the budget is counted at {size} px and the images have {natural} px: `size` {natural} counts what they will "
-        "cost; for 64 px and less the space cifar is made"
+        f"cost; {FOR_SMALL}"
     )
 
 
